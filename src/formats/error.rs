@@ -1,0 +1,131 @@
+//! What can be wrong with a file's bytes.
+
+use crate::tensor::ShapeError;
+
+/// A fault in a file and the offset at which it was seen. The path is added by whoever opened the file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} (at byte {at})")]
+pub struct FormatError {
+    /// The offset in the file of the field at fault.
+    pub at: u64,
+    /// What is wrong.
+    #[source]
+    pub what: FormatFault,
+}
+
+impl FormatError {
+    /// A fault at an offset.
+    pub fn new(at: u64, what: FormatFault) -> Self {
+        Self { at, what }
+    }
+}
+
+/// What is wrong with a file's bytes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatFault {
+    /// The file has no bytes at all.
+    #[error("the file is empty")]
+    Empty,
+    /// A field says that it is longer than what remains of the file.
+    #[error("the file is cut short: `{field}` needs {need} bytes, {have} remain")]
+    Truncated {
+        /// The field that does not fit.
+        field: &'static str,
+        /// Its length in bytes.
+        need: u64,
+        /// The bytes that remain.
+        have: u64,
+    },
+    /// The bytes are no valid encoding.
+    #[error("malformed {0}")]
+    Malformed(&'static str),
+    /// The bytes are another kind of file than expected.
+    #[error("{0}")]
+    NotThisFormat(&'static str),
+    /// MindSpore's encrypted container.
+    #[error("the checkpoint is encrypted ({0}); decrypt it first (`load_checkpoint(dec_key=...)` and `save_checkpoint`)")]
+    Encrypted(&'static str),
+    /// A count or length beyond any honest file's.
+    #[error("`{field}` is {asked}, above the limit of {limit}")]
+    LimitExceeded {
+        /// The field.
+        field: &'static str,
+        /// What the file says.
+        asked: u64,
+        /// The most that is accepted.
+        limit: u64,
+    },
+    /// A required field is not there.
+    #[error("`{tensor}` has no `{field}`")]
+    Missing {
+        /// The tensor.
+        tensor: String,
+        /// The field.
+        field: &'static str,
+    },
+    /// A dtype that this program does not know.
+    #[error("`{tensor}` has the unsupported dtype `{dtype}`")]
+    UnsupportedDtype {
+        /// The tensor.
+        tensor: String,
+        /// The dtype as the file spells it.
+        dtype: String,
+    },
+    /// A shape that cannot be.
+    #[error("`{tensor}`: {source}")]
+    BadShape {
+        /// The tensor.
+        tensor: String,
+        /// Why.
+        source: ShapeError,
+    },
+    /// The content is shorter or longer than dtype and dims say.
+    #[error("`{tensor}` holds {have} bytes, its dims and dtype need {need}")]
+    WrongLength {
+        /// The tensor.
+        tensor: String,
+        /// The bytes that dtype and shape need.
+        need: u64,
+        /// The bytes that are there.
+        have: u64,
+    },
+    /// One name twice in a file.
+    #[error("`{0}` stands in the file twice")]
+    Duplicate(String),
+    /// Bytes of two tensors overlap, or there is a hole between them.
+    #[error("the data of `{0}` overlaps another tensor's or leaves a hole")]
+    NotContiguous(String),
+    /// Bytes after the end of the last tensor.
+    #[error("{0} bytes stand behind the last tensor")]
+    TrailingBytes(u64),
+    /// The checksum of the file does not match.
+    #[error("the CRC-32 of the file is {actual:#010x}, its trailer says {stated:#010x}: the file is damaged")]
+    CrcMismatch {
+        /// What the trailer says.
+        stated: u32,
+        /// What the bytes give.
+        actual: u32,
+    },
+    /// The dtype cannot be expressed in the format to be written.
+    #[error("`{tensor}` has the dtype {dtype}, which {format} cannot hold")]
+    CannotWrite {
+        /// The tensor.
+        tensor: String,
+        /// Its dtype.
+        dtype: &'static str,
+        /// The format.
+        format: &'static str,
+    },
+    /// JSON that does not parse, or lacks what it must have.
+    #[error("{0}")]
+    Json(String),
+    /// A layout in a strategy file that contradicts itself.
+    #[error("`{param}`: {why}")]
+    BadLayout {
+        /// The parameter.
+        param: String,
+        /// What is wrong with its layout.
+        why: String,
+    },
+}

@@ -1,0 +1,9 @@
+//! The vocabulary: dtypes, shapes, tensor names. Depends on nothing else in the crate.
+
+mod dtype;
+mod name;
+mod shape;
+
+pub use dtype::Dtype;
+pub use name::TensorName;
+pub use shape::{Shape, ShapeError};
