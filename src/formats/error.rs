@@ -44,7 +44,9 @@ pub enum FormatFault {
     #[error("{0}")]
     NotThisFormat(&'static str),
     /// MindSpore's encrypted container.
-    #[error("the checkpoint is encrypted ({0}); decrypt it first (`load_checkpoint(dec_key=...)` and `save_checkpoint`)")]
+    #[error(
+        "the checkpoint is encrypted ({0}); decrypt it first (`load_checkpoint(dec_key=...)` and `save_checkpoint`)"
+    )]
     Encrypted(&'static str),
     /// A count or length beyond any honest file's.
     #[error("`{field}` is {asked}, above the limit of {limit}")]
@@ -116,6 +118,14 @@ pub enum FormatFault {
         dtype: &'static str,
         /// The format.
         format: &'static str,
+    },
+    /// A tensor, name or shape that the format to be written has no way to express.
+    #[error("`{tensor}` cannot be written: {why}")]
+    CannotExpress {
+        /// The tensor or key.
+        tensor: String,
+        /// What stands against it.
+        why: &'static str,
     },
     /// JSON that does not parse, or lacks what it must have.
     #[error("{0}")]

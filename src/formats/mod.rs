@@ -3,12 +3,15 @@
 //! Invariant: nothing here opens a file, copies tensor data, or trusts a length. A parser gets the whole file as a byte
 //! slice (a mapping, as a rule) and answers where each tensor lies; a writer answers which header bytes stand where.
 
+mod detect;
 mod error;
+mod json;
 pub mod limits;
 pub mod mindspore;
 mod output;
 pub mod safetensors;
 
+pub use detect::detect;
 pub use error::{FormatError, FormatFault};
 pub use output::{FileLayout, Segment, TensorToWrite};
 

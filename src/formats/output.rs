@@ -91,6 +91,11 @@ impl FileLayout {
         }
     }
 
+    /// Leaves room at the end for bytes that are known only when everything else is written.
+    pub(crate) fn reserve(&mut self, len: u64) {
+        self.literal(&vec![0; usize::try_from(len).unwrap_or(0)]);
+    }
+
     /// Appends tensor data.
     pub(crate) fn data(&mut self, tensor: usize, range: ByteRange) {
         if !range.is_empty() {

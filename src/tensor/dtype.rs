@@ -49,6 +49,16 @@ impl Dtype {
         }
     }
 
+    /// The size of one element as a length in memory.
+    pub const fn size_in_memory(self) -> usize {
+        match self.size() {
+            1 => 1,
+            2 => 2,
+            4 => 4,
+            _ => 8,
+        }
+    }
+
     /// Whether the elements are floating-point numbers, so that a precision can be asked for.
     pub const fn is_float(self) -> bool {
         matches!(self, Self::F16 | Self::BF16 | Self::F32 | Self::F64)

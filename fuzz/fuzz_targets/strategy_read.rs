@@ -1,0 +1,38 @@
+//! Strategy files: accepted layouts hold together, and survive being written and read again.
+#![no_main]
+
+use ckpt_convert::formats::mindspore::{read_strategy, write_strategy};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|file: &[u8]| {
+    let Ok(strategy) = read_strategy(file) else {
+        return;
+    };
+    for (&stage, params) in &strategy.stages {
+        let mut devices = None;
+        for param in params.values() {
+            let matrix = &param.layout.device_matrix;
+            let product = matrix
+                .iter()
+                .try_fold(1u64, |n, &dim| n.checked_mul(dim))
+                .expect("a bounded product");
+            assert!((1..=u64::from(u32::MAX)).contains(&product));
+            assert_eq!(*devices.get_or_insert(product), product);
+            for axis in param.layout.tensor_map.iter().flatten() {
+                assert!(*axis < matrix.len());
+            }
+        }
+        // A name that looks like a merged one would change its meaning in a file of its own.
+        if params.keys().all(|name| !name.contains('-')) {
+            let list: Vec<_> = params
+                .iter()
+                .map(|(name, param)| (name.clone(), param.layout.clone()))
+                .collect();
+            let again =
+                read_strategy(&write_strategy(&list, stage)).expect("what was written can be read");
+            for (name, layout) in list {
+                assert_eq!(again.stages[&stage][&name].layout, layout);
+            }
+        }
+    }
+});

@@ -1,0 +1,132 @@
+//! `inspect PATH`: what a checkpoint, a rank directory or a strategy file holds.
+
+use std::collections::HashSet;
+
+use super::reading::{self, Reading};
+use super::{print, print_json};
+use crate::Error;
+use crate::cli::args::InspectArgs;
+use crate::cli::{ExitStatus, config};
+use crate::formats::FormatKind;
+use crate::input::{Input, is_strategy, load_model, load_strategies};
+use crate::layout::OptimizerShard;
+use crate::models::{FusionLayout, fused};
+use crate::report::{CheckpointListing, ParamListing, RankListing, StrategyListing, TensorListing};
+
+/// Lists a path.
+pub(in crate::cli) fn run(args: &InspectArgs) -> Result<ExitStatus, Error> {
+    if is_strategy(&args.path)? {
+        let listing = strategy(args)?;
+        if args.json { print_json(&listing) } else { print(&listing.text()) }
+    } else {
+        let listing = checkpoint(args)?;
+        if args.json { print_json(&listing) } else { print(&listing.text()) }
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn checkpoint(args: &InspectArgs) -> Result<CheckpointListing, Error> {
+    let spec = args.yaml_path.as_deref().map(load_model).transpose()?;
+    let strategy = reading::strategy(args.src_strategy.as_deref())?;
+    let input = Input::open(&args.path, config::stable_inputs())?;
+    let files = input.source_files();
+    let how = Reading {
+        spec: spec.as_ref(),
+        strategy: strategy.as_ref(),
+        fusion: FusionLayout::RankConcat,
+        other_grouped: false,
+        ignore: &|_| false,
+    };
+    let mut notes = Vec::new();
+    // A listing shows what is there even where it makes no whole model; why it does not is said.
+    let catalog = match reading::read(&files, &how) {
+        Ok(read) => {
+            notes.extend(read.inferred);
+            Some(read.catalog)
+        }
+        Err(e) => {
+            notes.push(format!("full shapes are not known: {e}"));
+            None
+        }
+    };
+    let full_shape = |name: &str| {
+        let catalog = catalog.as_ref()?;
+        if let Some(index) = catalog.get(name) {
+            return Some(catalog.tensors()[index].shape.dims().to_vec());
+        }
+        // A fused parameter has the rows of its parts.
+        let info = fused(name).filter(|f| f.name == name)?;
+        let parts: Vec<_> =
+            info.parts.iter().map(|p| Some(&catalog.tensors()[catalog.get(p)?].shape)).collect::<Option<_>>()?;
+        let mut dims = parts.first()?.dims().to_vec();
+        *dims.first_mut()? = parts.iter().filter_map(|s| s.dims().first()).sum();
+        Some(dims)
+    };
+    let mut seen = HashSet::new();
+    let mut tensors = Vec::new();
+    for file in &files {
+        for entry in &file.entries {
+            if seen.insert(entry.name.clone()) {
+                tensors.push(TensorListing {
+                    name: entry.name.to_string(),
+                    dtype: entry.dtype.name().to_owned(),
+                    shape: entry.shape.dims().to_vec(),
+                    full_shape: full_shape(&entry.name),
+                    rank: file.rank,
+                });
+            }
+        }
+    }
+    let ranks: Vec<RankListing> = input
+        .files
+        .iter()
+        .map(|f| RankListing {
+            rank: f.rank,
+            file: f.mapping.path().display().to_string(),
+            bytes: f.mapping.len() as u64,
+            tensors: f.entries.len(),
+            crc: f.crc.is_some(),
+        })
+        .collect();
+    Ok(CheckpointListing {
+        path: args.path.display().to_string(),
+        format: match input.format {
+            FormatKind::Ckpt => "MindSpore .ckpt".to_owned(),
+            FormatKind::Safetensors => "safetensors".to_owned(),
+        },
+        bytes: ranks.iter().map(|r| r.bytes).sum(),
+        fused: tensors.iter().any(|t| fused(&t.name).is_some_and(|f| f.name == t.name)),
+        parameters: catalog.map(|c| c.tensors().iter().map(|t| t.shape.elements()).sum()),
+        ranks,
+        tensors,
+        notes,
+    })
+}
+
+fn strategy(args: &InspectArgs) -> Result<StrategyListing, Error> {
+    let source = load_strategies(&args.path)?;
+    let mut params = Vec::new();
+    for (stage, layouts) in source.set.stages().iter().enumerate() {
+        for (name, param) in layouts {
+            params.push(ParamListing {
+                name: name.clone(),
+                stage,
+                device_matrix: param.layout.device_matrix.clone(),
+                tensor_map: param.layout.tensor_map.clone(),
+                optimizer_shard: match param.layout.optimizer_shard {
+                    OptimizerShard::None => "none".to_owned(),
+                    OptimizerShard::All => "all".to_owned(),
+                    OptimizerShard::Groups(size) => size.to_string(),
+                },
+                full_shape: param.full_shape.as_ref().map(|s| s.dims().to_vec()),
+            });
+        }
+    }
+    Ok(StrategyListing {
+        path: args.path.display().to_string(),
+        files: source.files.iter().map(|f| f.display().to_string()).collect(),
+        stages: source.set.stages().len(),
+        devices: source.set.devices(),
+        params,
+    })
+}

@@ -1,0 +1,25 @@
+//! One file for each thing that the program does.
+
+pub(super) mod convert;
+pub(super) mod inspect;
+mod reading;
+mod target;
+pub(super) mod verify;
+
+use std::io::Write;
+
+/// Prints a result on standard output. A reader that went away (`| head`) is no failure.
+fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Prints a note on standard error.
+fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "note: {text}");
+}
+
+/// A value as JSON on standard output.
+fn print_json(value: &impl serde::Serialize) {
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    print(&format!("{text}\n"));
+}

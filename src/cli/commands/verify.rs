@@ -1,0 +1,121 @@
+//! `verify A B`: are two checkpoints the same model?
+
+use serde::Serialize;
+
+use super::reading::{self, Reading};
+use super::{note, print, print_json};
+use crate::Error;
+use crate::cli::args::VerifyArgs;
+use crate::cli::{ExitStatus, config};
+use crate::engine::{self, Durability};
+use crate::input::{Input, load_model};
+use crate::models::FusionLayout;
+use crate::plan::{self, Catalog, Compared};
+use crate::report::{Progress, bytes};
+
+/// What a comparison found.
+#[derive(Debug, Serialize)]
+struct Verdict {
+    same: bool,
+    tensors: usize,
+    bytes: u64,
+    differences: Vec<String>,
+}
+
+/// Compares headers first, then all bytes.
+pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
+    let engine_config = config::engine(&args.run, Durability::Cached)?;
+    let cancel = config::cancel_on_signal()?;
+    let spec = args.yaml_path.as_deref().map(load_model).transpose()?;
+    let ignore = config::Patterns::new(&args.ignore)?;
+    let promise = config::stable_inputs();
+    let (a, b) = (Input::open(&args.a, promise)?, Input::open(&args.b, promise)?);
+    let (a_files, b_files) = (a.source_files(), b.source_files());
+    let (a_fusion, b_fusion) = (config::fusion(args.src_fusion), config::fusion(args.dst_fusion));
+    let grouped = |fusion| fusion == FusionLayout::Grouped;
+    let a_strategy = reading::strategy(args.src_strategy.as_deref())?;
+    let b_strategy = reading::strategy(args.dst_strategy.as_deref())?;
+    let read = |files, strategy, fusion, other| {
+        let ignore = &|name: &str| ignore.matches(name);
+        reading::read(files, &Reading { spec: spec.as_ref(), strategy, fusion, other_grouped: grouped(other), ignore })
+    };
+    let a_read = read(&a_files, a_strategy.as_ref(), a_fusion, b_fusion)?;
+    let b_read = read(&b_files, b_strategy.as_ref(), b_fusion, a_fusion)?;
+    if let Some(inferred) = &a_read.inferred {
+        note(inferred);
+    }
+    let (a_catalog, b_catalog) = (a_read.catalog, b_read.catalog);
+    let mut verdict = Verdict {
+        same: false,
+        tensors: a_catalog.tensors().len(),
+        bytes: a_catalog.tensors().iter().map(|t| t.shape.bytes(t.dtype)).sum(),
+        differences: headers(&a_catalog, &b_catalog),
+    };
+    if verdict.differences.is_empty() {
+        let progress = Progress::start(config::progress(&args.run), "comparing");
+        // All that B holds against A; then what A holds more than once, and was not looked at, against B.
+        let (a_maps, b_maps) = (a.mappings(), b.mappings());
+        let sides = [
+            (Compared::All, (&a_files, &a_catalog, &a_maps), (&b_files, &b_catalog, &b_maps)),
+            (Compared::Replicas, (&b_files, &b_catalog, &b_maps), (&a_files, &a_catalog, &a_maps)),
+        ];
+        for (which, (files, catalog, maps), (other_files, other_catalog, other_maps)) in sides {
+            let (plan, places) = plan::compare(which, files, catalog, other_files, other_catalog);
+            plan::prove_covered(&plan)?;
+            let found = engine::compare(&plan, maps, other_maps, &places, &engine_config, &progress, &cancel)?;
+            let describe = |d: &engine::Difference| {
+                let (file, tensor) = (&plan.outputs[d.file], &plan.outputs[d.file].tensors[d.tensor]);
+                let element = d.at / tensor.dtype.size();
+                format!(
+                    "`{}` differs first at element {element} of {}{} in {}",
+                    tensor.name, tensor.dtype, tensor.shape, file.path
+                )
+            };
+            verdict.differences.extend(found.iter().map(describe));
+            if !verdict.differences.is_empty() {
+                break;
+            }
+        }
+        drop(progress);
+    }
+    verdict.same = verdict.differences.is_empty();
+    report(args, &verdict);
+    Ok(if verdict.same { ExitStatus::Done } else { ExitStatus::Input })
+}
+
+/// Names, dtypes and shapes that are not the same on both sides.
+fn headers(a: &Catalog, b: &Catalog) -> Vec<String> {
+    let mut differences = Vec::new();
+    for tensor in a.tensors() {
+        match b.get(&tensor.name).map(|index| &b.tensors()[index]) {
+            None => differences.push(format!("`{}` is only in the first", tensor.name)),
+            Some(other) if (other.dtype, &other.shape) != (tensor.dtype, &tensor.shape) => differences.push(format!(
+                "`{}` is {}{} in the first but {}{} in the second",
+                tensor.name, tensor.dtype, tensor.shape, other.dtype, other.shape
+            )),
+            Some(_) => {}
+        }
+    }
+    let only_second = b.tensors().iter().filter(|t| a.get(&t.name).is_none());
+    differences.extend(only_second.map(|t| format!("`{}` is only in the second", t.name)));
+    differences
+}
+
+fn report(args: &VerifyArgs, verdict: &Verdict) {
+    if args.run.json {
+        return print_json(verdict);
+    }
+    if verdict.same {
+        print(&format!("the same model: {} parameters, {}\n", verdict.tensors, bytes(verdict.bytes)));
+        return;
+    }
+    const SHOWN: usize = 20;
+    let mut text = "different:\n".to_owned();
+    for difference in verdict.differences.iter().take(SHOWN) {
+        text += &format!("  {difference}\n");
+    }
+    if verdict.differences.len() > SHOWN {
+        text += &format!("  and {} more\n", verdict.differences.len() - SHOWN);
+    }
+    print(&text);
+}

@@ -1,0 +1,109 @@
+//! From what was typed to what the layers below want; the one place that promises inputs stay unchanged.
+
+use crate::Error;
+use crate::cli::args::{FusionArg, PrecisionArg, RunArgs, WriterArg};
+use crate::engine::{CancelToken, Durability, EngineConfig, WriterKind};
+use crate::models::FusionLayout;
+use crate::plan::Precision;
+use crate::report::ProgressMode;
+use crate::sys::StableInputs;
+use crate::tensor::Dtype;
+
+/// Below this there is no room for a buffer for each worker and the plan.
+const LEAST_MEMORY: u64 = 32 << 20;
+
+/// The promise that the inputs stay unchanged.
+pub(super) fn stable_inputs() -> StableInputs {
+    // SAFETY: `assume` asks that nobody modifies or truncates the mapped files. The program cannot make sure of that; it is
+    // what `--help` and the README ask of the user, as `cp` gives no sensible result either while its source is written to.
+    // The obligation is the user's: this reasoning should be treated as suspect. What follows where it is broken: other bytes
+    // than the plan saw, or a SIGBUS; in neither case is anything published, as staged files get their names only at the end.
+    #[expect(unsafe_code, reason = "the promise that only the program can make")]
+    unsafe {
+        StableInputs::assume()
+    }
+}
+
+/// The engine's limits.
+pub(super) fn engine(run: &RunArgs, durability: Durability) -> Result<EngineConfig, Error> {
+    let memory = run.memory.as_u64();
+    if memory < LEAST_MEMORY {
+        return Err(Error::Usage(format!("--memory {} is too little: at least 32MiB", run.memory)));
+    }
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let workers = run.workers.unwrap_or(processors);
+    if workers == 0 || workers > 256 {
+        return Err(Error::Usage(format!("--workers {workers}: between 1 and 256")));
+    }
+    Ok(EngineConfig {
+        workers,
+        // The other half is for headers, plan and code.
+        memory: memory / 2,
+        writer: match run.writer {
+            WriterArg::Auto => WriterKind::Auto,
+            WriterArg::Uring => WriterKind::Uring,
+            WriterArg::Pwrite => WriterKind::Pwrite,
+        },
+        durability,
+    })
+}
+
+/// Where progress goes.
+pub(super) fn progress(run: &RunArgs) -> ProgressMode {
+    if run.quiet { ProgressMode::Quiet } else { ProgressMode::Auto }
+}
+
+/// A token that Ctrl-C and SIGTERM cancel. A second signal ends the program at once.
+pub(super) fn cancel_on_signal() -> Result<CancelToken, Error> {
+    let token = CancelToken::default();
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let registered = signal_hook::flag::register_conditional_shutdown(signal, 130, token.flag())
+            .and_then(|_| signal_hook::flag::register(signal, token.flag()));
+        registered.map_err(|e| Error::Usage(format!("cannot watch for signal {signal}: {e}")))?;
+    }
+    Ok(token)
+}
+
+/// The dtype that a precision names. Quantised ones are not built yet.
+pub(super) fn precision(arg: PrecisionArg) -> Result<Precision, Error> {
+    Ok(match arg {
+        PrecisionArg::Fp16 => Precision::To(Dtype::F16),
+        PrecisionArg::Bf16 => Precision::To(Dtype::BF16),
+        PrecisionArg::Fp32 => Precision::To(Dtype::F32),
+        PrecisionArg::Keep => Precision::Keep,
+        PrecisionArg::W8a16
+        | PrecisionArg::W8a8
+        | PrecisionArg::W8a16c8
+        | PrecisionArg::W8a8c8
+        | PrecisionArg::Fp16c8 => return Err(Error::NotBuilt(format!("-p {}", precision_name(arg)))),
+    })
+}
+
+/// The precision as it stands in the target's name.
+pub(super) fn precision_name(arg: PrecisionArg) -> String {
+    clap::ValueEnum::to_possible_value(&arg).map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// The order of rows in fused parameters.
+pub(super) fn fusion(arg: FusionArg) -> FusionLayout {
+    match arg {
+        FusionArg::RankConcat => FusionLayout::RankConcat,
+        FusionArg::Grouped => FusionLayout::Grouped,
+    }
+}
+
+/// Patterns of names, with `*` and `?`.
+#[derive(Debug, Default)]
+pub(super) struct Patterns(Vec<glob::Pattern>);
+
+impl Patterns {
+    pub(super) fn new(patterns: &[String]) -> Result<Self, Error> {
+        let compile =
+            |text: &String| glob::Pattern::new(text).map_err(|e| Error::Usage(format!("--ignore {text}: {e}")));
+        patterns.iter().map(compile).collect::<Result<_, _>>().map(Self)
+    }
+
+    pub(super) fn matches(&self, name: &str) -> bool {
+        self.0.iter().any(|pattern| pattern.matches(name))
+    }
+}

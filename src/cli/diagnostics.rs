@@ -1,0 +1,128 @@
+//! From errors to text with the way out.
+
+use crate::engine::EngineError;
+use crate::formats::FormatFault;
+use crate::input::InputError;
+use crate::layout::LayoutError;
+use crate::models::{SpecError, builtin_names};
+use crate::plan::PlanError;
+use crate::{Error, ErrorKind};
+
+/// The error and its causes in one line, and what the user can do in the next.
+pub fn render(error: &Error) -> String {
+    let mut text = format!("error: {error}");
+    if let Some(hint) = hint(error) {
+        text += &format!("\nhint: {hint}");
+    }
+    match error.kind() {
+        ErrorKind::Cancelled => text += "\nnothing was published; the unfinished files are removed",
+        ErrorKind::Internal => text += "\nthis is a fault of ckpt-convert; nothing was written",
+        _ => {}
+    }
+    text
+}
+
+fn hint(error: &Error) -> Option<String> {
+    match error {
+        Error::Plan(plan) => plan_hint(plan),
+        Error::Input(input) => input_hint(input),
+        Error::Engine(engine) => engine_hint(engine),
+        Error::TargetIsSource { .. } => Some("choose another directory with -dc".to_owned()),
+        Error::NoRoom { .. } => Some("free room, or choose another disk with -dc; nothing was written".to_owned()),
+        Error::OtherStrategies(_) => {
+            Some("choose another directory with -is, or replace them with --overwrite".to_owned())
+        }
+        Error::NotBuilt(_) => {
+            Some("built so far: distributed_weight_transfer (fp16, bf16, fp32), inspect, verify".to_owned())
+        }
+        Error::File(_) | Error::Usage(_) => None,
+    }
+}
+
+fn engine_hint(error: &EngineError) -> Option<String> {
+    let text = match error {
+        EngineError::TargetExists(_) => "replace it with --overwrite, or choose another directory with -dc",
+        EngineError::TargetBusy(_) => "wait for it, or choose another directory with -dc",
+        EngineError::Uring(_) => "use --writer auto or --writer pwrite",
+        EngineError::File(e) if e.source.kind() == std::io::ErrorKind::StorageFull => {
+            "free room, or choose another disk with -dc; nothing was published"
+        }
+        EngineError::File(_) => "nothing was published",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+fn plan_hint(error: &PlanError) -> Option<String> {
+    let text = match error {
+        PlanError::Spec(spec) => return spec_hint(spec),
+        PlanError::Layout { source: LayoutError::DoesNotDivide { .. }, .. } => {
+            "choose a number of ranks that divides the heads, the kv heads and the ffn rows"
+        }
+        PlanError::Layout { source: LayoutError::WrongAxes { .. }, .. } => {
+            "the strategy is of another model, or a JSON strategy of a nested layout, which loses the tensor's shape: use the .ckpt strategy"
+        }
+        PlanError::WrongShape { .. } => "check that -y and the strategies are those of this checkpoint",
+        PlanError::Unplaced { side: "source", .. } => {
+            "give the source's strategy files with -ss, or leave the parameters out with --ignore PATTERN"
+        }
+        PlanError::Unplaced { .. } => {
+            "give the target's strategy files with -ds, or leave the parameters out with --ignore PATTERN"
+        }
+        PlanError::Differ(_) => "leave them out with --ignore PATTERN, or give a strategy that knows them",
+        PlanError::TrainingState(_) => {
+            "leave it out with --ignore 'adam_*' and the like, or give a target strategy that places it"
+        }
+        PlanError::Lacks(_) | PlanError::UnevenLayers { .. } => {
+            "the checkpoint is not whole, or -y or the strategy is of another model"
+        }
+        PlanError::MissingRanks { .. } => "a rank's file is missing or is not of this checkpoint",
+        PlanError::RanksDisagree { .. } => {
+            "the rank directories are not of one checkpoint, or the strategy is another's"
+        }
+        PlanError::StrategyRanks { side: "source", .. } => "give the strategy of this checkpoint with -ss",
+        PlanError::StrategyRanks { .. } => "leave -w out, or give the number of ranks of the strategy",
+        PlanError::FusedRows { .. } => "check -y; the fused parameters are taken as q, k, v and gate, up",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+fn spec_hint(error: &SpecError) -> Option<String> {
+    match error {
+        SpecError::DoesNotDivide { count, .. } => {
+            let counts: Vec<String> = (1..=*count.min(&64)).filter(|n| count % n == 0).map(|n| n.to_string()).collect();
+            Some(format!("-w must divide {count}: {}", counts.join(", ")))
+        }
+        SpecError::UnknownModel(_) => {
+            Some(format!("give the path of a yaml, or one of {}", builtin_names().collect::<Vec<_>>().join(", ")))
+        }
+        _ => None,
+    }
+}
+
+fn input_hint(error: &InputError) -> Option<String> {
+    let text = match error {
+        InputError::NotFound(_) => "check the path",
+        InputError::MissingRanks { .. } => "a checkpoint needs every rank; copy the missing directories",
+        InputError::Stray { .. } => {
+            "move them elsewhere, so that nothing is taken for a part of the checkpoint, or the reverse"
+        }
+        InputError::Several { .. } => "leave one in the directory: which one is meant cannot be guessed",
+        InputError::NoCheckpoint(_) => "-sc wants the directory that holds rank_0, rank_1, …, or a checkpoint file",
+        InputError::Model { source, .. } => return spec_hint(source),
+        InputError::Format { source, .. } => match source.what {
+            FormatFault::Truncated { .. } | FormatFault::WrongLength { .. } | FormatFault::Empty => {
+                "the file is incomplete: copy or save it again"
+            }
+            FormatFault::CrcMismatch { .. } => {
+                "the file is damaged: copy it again (or skip the check with --no-crc-check)"
+            }
+            _ => return None,
+        },
+        InputError::Index { .. } => "the index and the files are of different saves",
+        InputError::NoStrategy(_) => "give a strategy file, or a directory of ckpt_strategy_rank_<n>.ckpt files",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}

@@ -1,0 +1,59 @@
+//! How the engine runs.
+
+/// How chunks reach the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum WriterKind {
+    /// io_uring where the kernel allows it, else pwrite.
+    #[default]
+    Auto,
+    /// io_uring or nothing.
+    Uring,
+    /// pwrite.
+    Pwrite,
+}
+
+/// Whether the output is on the disk when the run is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Flushed, files and directories, before anything gets its final name.
+    #[default]
+    Synced,
+    /// Left to the page cache.
+    Cached,
+}
+
+/// Limits and choices of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineConfig {
+    /// Threads that fill and write.
+    pub workers: usize,
+    /// The most bytes of buffers over all workers.
+    pub memory: u64,
+    /// How chunks reach the disk.
+    pub writer: WriterKind,
+    /// Whether the output is flushed.
+    pub durability: Durability,
+}
+
+impl EngineConfig {
+    /// The largest buffer: large enough for the disk, small enough for the caches.
+    pub(super) const CHUNK: u64 = 1 << 20;
+    /// The smallest buffer that still makes sense.
+    const SMALLEST_CHUNK: u64 = 64 << 10;
+    /// Writes in flight for each worker. Sixteen MiB in flight is what counts (measured).
+    pub(super) const DEPTH: usize = 8;
+
+    /// The size of a buffer.
+    pub(super) fn chunk(&self) -> u64 {
+        let share = self.memory / (self.workers.max(1) as u64 * 2);
+        // A power of two, so that chunks keep to whole blocks.
+        let chunk = share.clamp(Self::SMALLEST_CHUNK, Self::CHUNK);
+        1 << chunk.ilog2()
+    }
+
+    /// Buffers for each worker.
+    pub(super) fn buffers(&self) -> usize {
+        let share = self.memory / (self.workers.max(1) as u64 * self.chunk());
+        usize::try_from(share).unwrap_or(Self::DEPTH).clamp(1, Self::DEPTH)
+    }
+}

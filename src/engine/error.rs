@@ -1,0 +1,35 @@
+//! What stops a run.
+
+use crate::sys::FileError;
+
+/// What stops a run. Whatever it is, nothing was published.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The system refused something.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// io_uring was asked for and is not to be had.
+    #[error("io_uring is not available: {0}")]
+    Uring(std::io::Error),
+    /// A buffer could not be had.
+    #[error("no memory for a buffer of {bytes} bytes: {source}")]
+    Memory {
+        /// Its size.
+        bytes: u64,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Cancelled,
+    /// The target is there already.
+    #[error("{} exists already", .0.display())]
+    TargetExists(std::path::PathBuf),
+    /// Another conversion writes the same target.
+    #[error("another conversion is writing {}", .0.display())]
+    TargetBusy(std::path::PathBuf),
+    /// A worker thread panicked: a fault of this program.
+    #[error("a worker failed; please report this as a bug")]
+    WorkerPanicked,
+}

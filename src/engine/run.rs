@@ -1,0 +1,149 @@
+//! The whole run: files made, tasks done by all workers, files finished.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::digest::{Crc64, Sums};
+use super::fill::{Inputs, spans};
+use super::schedule::{Task, tasks};
+use super::worker::{Found, Shared, work};
+use super::{CancelToken, Durability, EngineConfig, EngineError, Event, Observer};
+use crate::plan::{CRC_TRAILER, Plan};
+use crate::sys::{self, Mapping, OutFile};
+
+/// What a run did.
+#[derive(Clone, Debug, Default)]
+pub struct RunSummary {
+    /// For each output file, what is known of each tensor.
+    pub tensors: Vec<Vec<TensorResult>>,
+    /// Whether writes went past the page cache.
+    pub direct: bool,
+}
+
+/// What is known of a written tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorResult {
+    /// The checksum of its bytes.
+    pub sum: Crc64,
+    /// Finite values that became infinite.
+    pub overflowed: u64,
+}
+
+/// Writes the plan's files below `dir`, which must not hold them yet. They are finished (flushed, closed) but not published.
+///
+/// # Errors
+/// The first thing that failed, on whichever thread. The files may then be there in part.
+pub fn run(
+    plan: &Plan,
+    mappings: &[Arc<Mapping>],
+    dir: &Path,
+    config: &EngineConfig,
+    observer: &dyn Observer,
+    cancel: &CancelToken,
+) -> Result<RunSummary, EngineError> {
+    observer.event(Event::Started { bytes: plan.totals().written });
+    let durable = config.durability == Durability::Synced;
+    let files = create(plan, dir, durable)?;
+    // One file system holds them all, so they all allow it or none does.
+    let direct = durable && !files.is_empty() && files.iter().all(|f| f.direct().is_some());
+    let spans: Vec<_> = plan.outputs.iter().map(spans).collect();
+    let tasks = tasks(plan, &spans, direct, config);
+    let shared =
+        Shared { inputs: Inputs { plan, mappings }, spans: &spans, files: &files, config, observer, cancel, direct };
+    let found = on_all_workers(&shared, tasks)?;
+    drop(shared);
+    observer.event(Event::Flushing);
+    let sums = Sums::new(found.sums);
+    for (index, (file, output)) in files.into_iter().zip(&plan.outputs).enumerate() {
+        let len = output.layout.len();
+        if output.crc {
+            let trailer = crate::plan::crc_trailer(sums.file(index));
+            file.write_plain(&trailer, len - CRC_TRAILER)?;
+        }
+        // The workers are gone, and with them their clones.
+        if let Ok(file) = Arc::try_unwrap(file) {
+            file.finish(len, durable)?;
+        }
+        if cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+    }
+    let mut overflowed: HashMap<(usize, usize), u64> = HashMap::new();
+    for (file, tensor, count) in found.overflowed {
+        *overflowed.entry((file, tensor)).or_default() += count;
+    }
+    let result = |file, tensor| TensorResult {
+        sum: sums.tensor(file, tensor),
+        overflowed: overflowed.get(&(file, tensor)).copied().unwrap_or(0),
+    };
+    let tensors = plan.outputs.iter().enumerate();
+    let tensors = tensors.map(|(file, output)| (0..output.tensors.len()).map(|t| result(file, t)).collect()).collect();
+    Ok(RunSummary { tensors, direct })
+}
+
+/// Makes all files and reserves their room, so that a disk that is too small is found before anything is written.
+fn create(plan: &Plan, dir: &Path, direct: bool) -> Result<Vec<Arc<OutFile>>, EngineError> {
+    let mut files = Vec::with_capacity(plan.outputs.len());
+    for output in &plan.outputs {
+        let path = dir.join(&output.path);
+        if let Some(parent) = path.parent() {
+            sys::create_dir(parent)?;
+        }
+        files.push(Arc::new(OutFile::create(&path, output.layout.len(), direct)?));
+    }
+    Ok(files)
+}
+
+/// Runs the tasks. Past the page cache any worker takes the next task; through it each file belongs to one worker, because
+/// the kernel lets only one write to a file at a time.
+fn on_all_workers(shared: &Shared<'_>, tasks: Vec<Task>) -> Result<Found, EngineError> {
+    let workers = shared.config.workers.max(1);
+    let queue_of = |task: &Task| if shared.direct { 0 } else { task.file % workers };
+    let queues = if shared.direct { 1 } else { workers };
+    // The tasks are all known and small: a queue that holds them all needs no feeder.
+    let channels: Vec<_> = (0..queues).map(|_| crossbeam::channel::bounded(tasks.len().max(1))).collect();
+    for task in tasks {
+        // The receivers live in `channels` and the queues have room, so this cannot fail.
+        let _ = channels[queue_of(&task)].0.try_send(task);
+    }
+    let (receivers, senders): (Vec<_>, Vec<_>) = channels.into_iter().map(|(s, r)| (r, s)).unzip();
+    drop(senders);
+    let outcomes: Vec<Result<Found, EngineError>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers)
+            .map(|worker| {
+                let queue = receivers[worker % queues].clone();
+                scope.spawn(move || {
+                    let outcome = work(shared, &queue);
+                    if outcome.is_err() {
+                        shared.cancel.cancel();
+                    }
+                    outcome
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|t| {
+                t.join().unwrap_or_else(|_| {
+                    shared.cancel.cancel();
+                    Err(EngineError::WorkerPanicked)
+                })
+            })
+            .collect()
+    });
+    let mut all = Found::default();
+    let mut failure = None;
+    for outcome in outcomes {
+        match outcome {
+            Ok(found) => {
+                all.sums.extend(found.sums);
+                all.overflowed.extend(found.overflowed);
+            }
+            // The others stop because one failed: its reason counts.
+            Err(e) if failure.is_none() || matches!(failure, Some(EngineError::Cancelled)) => failure = Some(e),
+            Err(_) => {}
+        }
+    }
+    failure.map_or(Ok(all), Err)
+}

@@ -1,0 +1,173 @@
+//! Cutting output files into tasks, and the order in which they are done.
+
+use super::EngineConfig;
+use super::fill::{Inputs, Span, index, overlapping};
+use crate::formats::{FileLayout, Segment};
+use crate::plan::{OutputFile, Plan, Transform};
+
+/// One write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Task {
+    /// Index of the output file.
+    pub file: usize,
+    /// Where in it.
+    pub at: u64,
+    /// How many bytes.
+    pub len: u64,
+    /// Where the bytes come from.
+    pub from: From,
+    /// The first source byte, by which tasks are ordered: sources are read once, from front to back.
+    key: (usize, u64),
+}
+
+/// Where the bytes of a task come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    /// One run of one source, unchanged: written from its mapping.
+    Mapped {
+        /// Index of the source.
+        source: usize,
+        /// Where in it.
+        at: u64,
+    },
+    /// Put together in a buffer.
+    Built,
+}
+
+/// Runs shorter than this are copied to a buffer with their neighbours.
+const MAPPED_FROM: u64 = 64 << 10;
+/// The largest write from a mapping past the page cache. Larger ones gain nothing (measured).
+const DIRECT_CHUNK: u64 = 4 << 20;
+/// The largest write through the page cache: larger ones ask for huge pages that may not be at hand (measured).
+const CACHED_CHUNK: u64 = 256 << 10;
+
+/// Cuts the files into tasks, in the order in which they should be done.
+/// `direct`: writes go past the page cache, so mapped ranges must lie at the same place of a block in source and target.
+pub(super) fn tasks(plan: &Plan, spans: &[Vec<Span<'_>>], direct: bool, config: &EngineConfig) -> Vec<Task> {
+    let mut tasks = Vec::new();
+    for (index, file) in plan.outputs.iter().enumerate() {
+        cut_file(plan, index, file, &spans[index], direct, config.chunk(), &mut tasks);
+    }
+    // A stable order of source bytes: all ranks' pieces of one block of rows stand together.
+    tasks.sort_by_key(|t| t.key);
+    tasks
+}
+
+fn cut_file(
+    plan: &Plan,
+    file_index: usize,
+    file: &OutputFile,
+    spans: &[Span<'_>],
+    direct: bool,
+    chunk: u64,
+    tasks: &mut Vec<Task>,
+) {
+    let len = file.layout.len();
+    let block = if direct { FileLayout::BLOCK } else { 1 };
+    let mapped_chunk = if direct { DIRECT_CHUNK } else { CACHED_CHUNK };
+    let built_chunk = if direct { chunk } else { chunk.min(CACHED_CHUNK) };
+    let mut at = 0;
+    let build = |from: u64, to: u64, tasks: &mut Vec<Task>| {
+        let mut from = from;
+        while from < to {
+            // Later chunks begin at multiples of the chunk, so that all of a file's chunks but the first are alike.
+            let end = to.min((from / built_chunk + 1) * built_chunk);
+            let key = key_of(plan, file, spans, from, end - from);
+            tasks.push(Task { file: file_index, at: from, len: end - from, from: From::Built, key });
+            from = end;
+        }
+    };
+    for run in mapped_runs(plan, file, spans) {
+        if run.source_at % block != run.at % block {
+            continue;
+        }
+        let (from, to) = (run.at.next_multiple_of(block).max(at), (run.at + run.len) / block * block);
+        if to < from + MAPPED_FROM {
+            continue;
+        }
+        build(at, from, tasks);
+        let mut next = from;
+        while next < to {
+            let end = to.min(next + mapped_chunk);
+            let source_at = run.source_at + (next - run.at);
+            tasks.push(Task {
+                file: file_index,
+                at: next,
+                len: end - next,
+                from: From::Mapped { source: run.source, at: source_at },
+                key: (run.source, source_at),
+            });
+            next = end;
+        }
+        at = to;
+    }
+    build(at, len, tasks);
+}
+
+/// A range of an output file that is one unchanged run of a source file.
+struct MappedRun {
+    at: u64,
+    len: u64,
+    source: usize,
+    source_at: u64,
+}
+
+/// The runs of a file, in file order.
+fn mapped_runs<'a>(
+    plan: &'a Plan,
+    file: &'a OutputFile,
+    spans: &'a [Span<'a>],
+) -> impl Iterator<Item = MappedRun> + 'a {
+    spans.iter().flat_map(move |span| {
+        let Segment::Data { tensor, range } = span.segment else { return Vec::new() };
+        let mut runs = Vec::new();
+        for route in &file.tensors[*tensor].routes {
+            if route.transform != Transform::Copy || !route.moves.dims.is_empty() {
+                continue;
+            }
+            let (from, to) = (route.moves.dst.max(range.start()), (route.moves.dst + route.moves.run).min(range.end()));
+            if from + MAPPED_FROM > to {
+                continue;
+            }
+            let source = &plan.tensors[route.source];
+            let mut at = span.at + (from - range.start());
+            for found in source.extents.locate(route.moves.src + (from - route.moves.dst), to - from) {
+                runs.push(MappedRun { at, len: found.len(), source: source.file, source_at: found.start() });
+                at += found.len();
+            }
+        }
+        runs
+    })
+}
+
+/// The first source byte that goes into a range of a file.
+fn key_of(plan: &Plan, file: &OutputFile, spans: &[Span<'_>], at: u64, len: u64) -> (usize, u64) {
+    for span in overlapping(spans, at, len) {
+        let Segment::Data { tensor, range } = span.segment else { continue };
+        let from = range.start() + at.saturating_sub(span.at);
+        for route in &file.tensors[*tensor].routes {
+            let (unit_in, unit_out) = route.transform.unit();
+            let moves = &route.moves;
+            if moves.dst_end() * unit_out <= from {
+                continue;
+            }
+            // Which repetition of the outermost step the range begins in; the inner ones do not matter for an order.
+            let step = moves.dims.first().map_or(0, |d| {
+                let skipped = (from / unit_out).saturating_sub(moves.dst) / d.dst_stride;
+                skipped.min(d.count - 1) * d.src_stride
+            });
+            let run = if moves.dims.is_empty() { (from / unit_out).saturating_sub(moves.dst) } else { 0 };
+            let source = &plan.tensors[route.source];
+            let first = source.extents.locate((moves.src + step + run) * unit_in, 1).next();
+            return (source.file, first.map_or(0, |range| range.start()));
+        }
+    }
+    (0, 0)
+}
+
+impl Inputs<'_> {
+    /// The bytes of a mapped task.
+    pub(super) fn mapped(&self, source: usize, at: u64, len: u64) -> &[u8] {
+        &self.mappings[source][index(at)..index(at + len)]
+    }
+}

@@ -1,0 +1,60 @@
+//! Writes in flight: through io_uring, or one after the other through pwrite.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use super::{EngineConfig, EngineError, Event, Observer, WriterKind};
+use crate::sys::{Completion, Ring, WriteOp};
+
+/// Where a worker's writes go. Both ways take and give back the same values.
+#[derive(Debug)]
+pub(super) enum Sink {
+    Ring(Ring),
+    /// Writes are done at once; the answers wait here.
+    Pwrite(VecDeque<Completion>),
+}
+
+impl Sink {
+    /// The sink that the configuration and the kernel allow. Must be called on the worker's own thread.
+    pub(super) fn new(config: &EngineConfig, observer: &dyn Observer) -> Result<Self, EngineError> {
+        if config.writer == WriterKind::Pwrite {
+            return Ok(Self::Pwrite(VecDeque::new()));
+        }
+        let depth = u32::try_from(EngineConfig::DEPTH).unwrap_or(8);
+        match Ring::new(depth) {
+            Ok(ring) => Ok(Self::Ring(ring)),
+            Err(e) if config.writer == WriterKind::Uring => Err(EngineError::Uring(e)),
+            Err(_) => {
+                observer.event(Event::UringRefused);
+                Ok(Self::Pwrite(VecDeque::new()))
+            }
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            Self::Ring(ring) => ring.is_full(),
+            Self::Pwrite(done) => !done.is_empty(),
+        }
+    }
+
+    pub(super) fn submit(&mut self, op: WriteOp) -> io::Result<()> {
+        match self {
+            Self::Ring(ring) => ring.submit(op),
+            Self::Pwrite(done) => {
+                let result = op.descriptor().write_at(op.bytes(), op.at);
+                done.push_back(Completion { op, result });
+                Ok(())
+            }
+        }
+    }
+
+    /// The next answer, or `None` when nothing is in flight.
+    pub(super) fn wait(&mut self) -> io::Result<Option<Completion>> {
+        match self {
+            Self::Ring(ring) => ring.wait(),
+            Self::Pwrite(done) => Ok(done.pop_front()),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The facade's error: every layer's own, and what kind of trouble it is.
+
+use crate::engine::EngineError;
+use crate::input::InputError;
+use crate::plan::PlanError;
+use crate::sys::FileError;
+
+/// Anything that stops the program. No layer below uses it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// What the user named is not usable.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// No plan can be made.
+    #[error(transparent)]
+    Plan(#[from] Box<PlanError>),
+    /// The run failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The system refused something.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Options that do not fit together, or a value that is none.
+    #[error("{0}")]
+    Usage(String),
+    /// The target is where the source is.
+    #[error("the target {} and the source {} lie within each other", .target.display(), .source_path.display())]
+    TargetIsSource {
+        /// The target.
+        target: std::path::PathBuf,
+        /// The source.
+        source_path: std::path::PathBuf,
+    },
+    /// The disk is too small.
+    #[error("{} needs {needed} bytes, {free} are free", .dir.display())]
+    NoRoom {
+        /// On which file system.
+        dir: std::path::PathBuf,
+        /// Bytes to be written.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// Something that the program cannot do yet.
+    #[error("{0} is not built yet")]
+    NotBuilt(String),
+    /// Other strategy files are there.
+    #[error("{} holds other strategies than this conversion's", .0.display())]
+    OtherStrategies(std::path::PathBuf),
+}
+
+impl From<PlanError> for Error {
+    fn from(error: PlanError) -> Self {
+        Self::Plan(Box::new(error))
+    }
+}
+
+/// What kind of trouble an error is, which decides the exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The files or options are at fault.
+    Input,
+    /// The program cannot do that.
+    Unsupported,
+    /// The machine is at fault: disk, memory, permissions.
+    Environment,
+    /// The program is at fault.
+    Internal,
+    /// Somebody asked to stop.
+    Cancelled,
+}
+
+impl Error {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Plan(e) if matches!(**e, PlanError::Cover { .. } | PlanError::OutOfBounds { .. }) => {
+                ErrorKind::Internal
+            }
+            Self::Engine(EngineError::Cancelled) => ErrorKind::Cancelled,
+            Self::Engine(EngineError::WorkerPanicked) => ErrorKind::Internal,
+            Self::Engine(EngineError::TargetExists(_) | EngineError::TargetBusy(_))
+            | Self::Usage(_)
+            | Self::TargetIsSource { .. }
+            | Self::OtherStrategies(_)
+            | Self::Plan(_) => ErrorKind::Input,
+            Self::Input(e) if matches!(e, InputError::File(_)) => ErrorKind::Environment,
+            Self::Input(_) => ErrorKind::Input,
+            Self::Engine(_) | Self::File(_) | Self::NoRoom { .. } => ErrorKind::Environment,
+            Self::NotBuilt(_) => ErrorKind::Unsupported,
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Reads `.ckpt` files: a sequence of protobuf records without header or index, scanned in place.
+//!
+//! A file is one `Checkpoint { repeated Value value = 1; }` message. A large parameter is split over adjacent records
+//! of one tag; as in MindSpore's loader only the dims of the last one count. Unlike the loader, which loads whatever
+//! is there, this one refuses a parameter whose content is not just as long as dims and type say.
+
+use std::collections::HashSet;
+
+use super::ckpt_record::Record;
+use super::wire::{Fields, Payload, malformed};
+use crate::formats::{Entry, FormatError, FormatFault, limits, safetensors};
+use crate::source::{ByteRange, Extents};
+use crate::tensor::{Dtype, Shape, TensorName};
+
+/// What a `.ckpt` file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CkptFile {
+    /// The parameters in file order.
+    pub entries: Vec<Entry>,
+    /// The checksum at the end of the file, if there is one.
+    pub crc: Option<CrcTrailer>,
+}
+
+/// The checksum that `save_checkpoint(crc_check=True)` appends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CrcTrailer {
+    /// The CRC-32 that the file states.
+    pub stated: u32,
+    /// How many bytes it covers: all before the trailer.
+    pub covered: u64,
+}
+
+/// What opens the trailer; a 10-byte big-endian number follows (`train/serialization.py`).
+pub(super) const TRAILER_TAG: &[u8; 7] = b"crc_num";
+
+const FILE_FIELDS: &[&str] = &["unknown field", "value"];
+
+/// Lists the parameters of a checkpoint. `file`: all of its bytes.
+///
+/// A text (`append_dict` with a `str`) is answered as [`Dtype::Str`] with one dimension, the number of code points;
+/// dims `[0]` of a numeric parameter mean a scalar. The checksum is not verified: see [`verify_crc`].
+///
+/// Errors: no checkpoint, an encrypted one, a damaged or contradictory one. Offsets are those of the field at fault.
+pub fn scan(file: &[u8]) -> Result<CkptFile, FormatError> {
+    refuse_other_formats(file)?;
+    let crc = find_trailer(file)?;
+    let end = crc.map_or(file.len() as u64, |trailer| trailer.covered);
+    let end = usize::try_from(end).unwrap_or(file.len());
+    let mut fields = Fields::new(file, &(0..end), FILE_FIELDS);
+    let mut parameters = Parameters::default();
+    while let Some(field) = fields.next_field()? {
+        match (field.number, field.payload) {
+            (1, Payload::Bytes(range)) => parameters.add(Record::read(file, field.at, &range)?)?,
+            (1, _) => return Err(malformed(field.at, "checkpoint: `value` is no message")),
+            _ => {}
+        }
+    }
+    Ok(CkptFile { entries: parameters.finish()?, crc })
+}
+
+/// The CRC-32 of zlib, which `crc_check=True` writes.
+pub fn crc32(bytes: &[u8]) -> u32 {
+    // The crate answers every width as 64 bits; this one has 32.
+    u32::try_from(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, bytes)).unwrap_or_default()
+}
+
+/// Compares the checksum of `file` with what its trailer states. Reads every byte.
+///
+/// Errors: [`FormatFault::CrcMismatch`]; [`FormatFault::Truncated`] where the trailer is another file's.
+pub fn verify_crc(file: &[u8], trailer: &CrcTrailer) -> Result<(), FormatError> {
+    let covered = usize::try_from(trailer.covered).ok().and_then(|end| file.get(..end));
+    let Some(covered) = covered else {
+        let (field, need, have) = ("checksummed bytes", trailer.covered, file.len() as u64);
+        return Err(FormatError::new(0, FormatFault::Truncated { field, need, have }));
+    };
+    let (actual, stated) = (crc32(covered), trailer.stated);
+    if actual == stated {
+        return Ok(());
+    }
+    Err(FormatError::new(trailer.covered, FormatFault::CrcMismatch { stated, actual }))
+}
+
+/// The cipher of MindSpore's encrypted container, told by its magic number. Releases before 2.x used the first one for
+/// all ciphers.
+pub(in crate::formats) fn encryption(file: &[u8]) -> Option<&'static str> {
+    match u32::from_le_bytes(*file.first_chunk::<4>()?) {
+        0x7F3A_5ED8 => Some("AES-GCM"),
+        0x7F3A_5ED9 => Some("AES-CBC"),
+        0x7F3A_5EDA => Some("SM4-CBC"),
+        _ => None,
+    }
+}
+
+fn refuse_other_formats(file: &[u8]) -> Result<(), FormatError> {
+    let what = if file.is_empty() {
+        FormatFault::Empty
+    } else if let Some(cipher) = encryption(file) {
+        FormatFault::Encrypted(cipher)
+    } else if safetensors::looks_like(file) {
+        FormatFault::NotThisFormat("this is a safetensors file, not a MindSpore .ckpt: name it *.safetensors")
+    } else if file.starts_with(b"PK\x03\x04") {
+        FormatFault::NotThisFormat("this is a zip archive (PyTorch's .pt or .bin?), not a MindSpore .ckpt")
+    } else if file.first() == Some(&0x08) {
+        FormatFault::NotThisFormat("this is a strategy file (where layouts are given), not a checkpoint")
+    } else {
+        return Ok(());
+    };
+    Err(FormatError::new(0, what))
+}
+
+/// Like MindSpore's reader: whatever stands in the last 17 bytes behind `crc_num` is the trailer.
+fn find_trailer(file: &[u8]) -> Result<Option<CrcTrailer>, FormatError> {
+    let Some((body, number)) = file.split_last_chunk::<10>() else {
+        return Ok(None);
+    };
+    let Some(body) = body.strip_suffix(TRAILER_TAG) else {
+        return Ok(None);
+    };
+    let covered = body.len() as u64;
+    let (high, low) = number.split_at(6);
+    match <[u8; 4]>::try_from(low) {
+        Ok(low) if high.iter().all(|&byte| byte == 0) => {
+            Ok(Some(CrcTrailer { stated: u32::from_be_bytes(low), covered }))
+        }
+        _ => Err(malformed(covered, "CRC trailer: the number has more than 32 bits")),
+    }
+}
+
+/// The parameters seen so far; the last one may still grow.
+#[derive(Default)]
+struct Parameters {
+    entries: Vec<Entry>,
+    seen: HashSet<TensorName>,
+    open: Option<Open>,
+}
+
+/// The parameter of the last record, to which adjacent records of the same tag add.
+struct Open {
+    at: u64,
+    name: TensorName,
+    dtype: Dtype,
+    dims: Vec<u64>,
+    first_length: u64,
+    extents: Extents,
+}
+
+impl Parameters {
+    fn add(&mut self, record: Record<'_>) -> Result<(), FormatError> {
+        let length = record.content.len() as u64;
+        let content = ByteRange::new(record.content.start as u64, length)
+            .ok_or_else(|| malformed(record.at, "record: `tensor_content` ends beyond 64 bits"))?;
+        if let Some(open) = self.open.as_mut().filter(|open| open.name.as_str() == record.tag) {
+            if open.dtype != record.dtype {
+                return Err(malformed(record.at, "split parameter: its parts differ in `tensor_type`"));
+            }
+            open.dims = record.dims;
+            open.extents.push(content);
+            return Ok(());
+        }
+        self.close()?;
+        let asked = self.entries.len() as u64 + 1;
+        if self.entries.len() >= limits::MAX_ENTRIES {
+            let (field, limit) = ("number of parameters", limits::MAX_ENTRIES as u64);
+            return Err(FormatError::new(record.at, FormatFault::LimitExceeded { field, asked, limit }));
+        }
+        let name = TensorName::from(record.tag);
+        if !self.seen.insert(name.clone()) {
+            return Err(FormatError::new(record.at, FormatFault::Duplicate(record.tag.into())));
+        }
+        let Record { at, dtype, dims, .. } = record;
+        let extents = Extents::contiguous(content);
+        self.open = Some(Open { at, name, dtype, dims, first_length: length, extents });
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), FormatError> {
+        if let Some(open) = self.open.take() {
+            self.entries.push(open.entry()?);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<Entry>, FormatError> {
+        self.close()?;
+        Ok(self.entries)
+    }
+}
+
+impl Open {
+    fn entry(self) -> Result<Entry, FormatError> {
+        let Self { at, name, dtype, dims, first_length, extents } = self;
+        let have = extents.len();
+        let dims = match (dtype, dims.as_slice()) {
+            (Dtype::Str, [] | [0]) => vec![have / dtype.size()],
+            (Dtype::Str, _) => return Err(malformed(at, "record: a `str` whose dims are not [0]")),
+            // How older releases wrote a scalar. A tensor without elements is never written.
+            (_, [0]) => Vec::new(),
+            _ => dims,
+        };
+        let shape = Shape::new(dims)
+            .map_err(|source| FormatError::new(at, FormatFault::BadShape { tensor: name.to_string(), source }))?;
+        let need = shape.bytes(dtype);
+        if have == need {
+            return Ok(Entry { name, dtype, shape, extents });
+        }
+        let tensor = name.to_string();
+        // Parts that are each complete are no parts of one parameter.
+        let twice = first_length == need && have.checked_rem(need) == Some(0) && have > need;
+        let what = if twice { FormatFault::Duplicate(tensor) } else { FormatFault::WrongLength { tensor, need, have } };
+        Err(FormatError::new(at, what))
+    }
+}
+
+#[cfg(test)]
+#[path = "ckpt_tests.rs"]
+mod tests;

@@ -1,0 +1,19 @@
+//! MindSpore's own files: the protobuf `.ckpt` checkpoint and the strategy files that say how parameters are laid out.
+//!
+//! Facts come from `mindspore` 2.10.0 (`train/serialization.py`, `parallel/_parallel_serialization.py`) and from files
+//! that it wrote.
+
+mod ckpt;
+mod ckpt_record;
+mod ckpt_writer;
+mod dtype;
+mod layout_check;
+mod strategy;
+mod strategy_json;
+mod strategy_proto;
+mod wire;
+
+pub(super) use ckpt::encryption;
+pub use ckpt::{CkptFile, CrcTrailer, crc32, scan, verify_crc};
+pub use ckpt_writer::{CkptOptions, TRAILER_LEN, layout, trailer};
+pub use strategy::{ParamLayout, StrategyFile, read as read_strategy, write as write_strategy};

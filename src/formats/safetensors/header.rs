@@ -1,0 +1,222 @@
+//! Reads safetensors headers: eight bytes of length, JSON, data.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+
+use super::{INT4_MARK, METADATA, dtype};
+use crate::formats::{Entry, FormatError, FormatFault, json, limits};
+use crate::source::{ByteRange, Extents};
+use crate::tensor::{Dtype, Shape, TensorName};
+
+/// What a safetensors file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SafetensorsFile {
+    /// The tensors in the order of their data.
+    pub entries: Vec<Entry>,
+    /// The `__metadata__` of the header; empty without one.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Bytes of the header length before the header.
+const LENGTH_BYTES: usize = 8;
+
+/// Lists the tensors of a safetensors file. `file`: all of its bytes.
+///
+/// A tensor whose name stands in the metadata with the value `Int4` is answered as [`Dtype::Int4`].
+///
+/// Errors: a damaged header; a name twice; a dtype that is not supported; data that overlap, leave a hole, are not as
+/// long as dtype and shape say, or do not end with the file.
+pub fn read(file: &[u8]) -> Result<SafetensorsFile, FormatError> {
+    let (header, data_start) = header_bytes(file)?;
+    let header: Header =
+        serde_json::from_slice(header).map_err(|error| json::fault(header, LENGTH_BYTES as u64, &error))?;
+    let metadata = unique_metadata(header.metadata)?;
+    let mut tensors = header.tensors;
+    // Stable: of tensors without bytes at one offset the header's order holds.
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
+    let mut seen = HashSet::with_capacity(tensors.len());
+    let mut entries = Vec::with_capacity(tensors.len());
+    let have = file.len() as u64 - data_start;
+    let mut end = 0;
+    for (name, info) in tensors {
+        let name = TensorName::from(name);
+        if !seen.insert(name.clone()) {
+            return Err(header_fault(FormatFault::Duplicate(name.to_string())));
+        }
+        let int4 = metadata.get(name.as_str()).is_some_and(|mark| mark == INT4_MARK);
+        let entry = info.entry(name, int4, data_start, end)?;
+        end = info.data_offsets.1;
+        if end > have {
+            let (field, at) = ("tensor data", data_start.saturating_add(info.data_offsets.0));
+            return Err(FormatError::new(at, FormatFault::Truncated { field, need: end, have }));
+        }
+        entries.push(entry);
+    }
+    if have > end {
+        return Err(FormatError::new(data_start + end, FormatFault::TrailingBytes(have - end)));
+    }
+    Ok(SafetensorsFile { entries, metadata })
+}
+
+/// Whether the file begins with a plausible header length and the brace of a header.
+pub(in crate::formats) fn looks_like(file: &[u8]) -> bool {
+    let length = file.first_chunk::<LENGTH_BYTES>().map(|length| u64::from_le_bytes(*length));
+    file.get(LENGTH_BYTES) == Some(&b'{') && length.is_some_and(|n| n <= limits::MAX_SAFETENSORS_HEADER)
+}
+
+/// The header's JSON, and where the data begin.
+fn header_bytes(file: &[u8]) -> Result<(&[u8], u64), FormatError> {
+    if file.is_empty() {
+        return Err(FormatError::new(0, FormatFault::Empty));
+    }
+    let have = file.len() as u64;
+    let Some((length, rest)) = file.split_first_chunk::<LENGTH_BYTES>() else {
+        let (field, need) = ("header length", LENGTH_BYTES as u64);
+        return Err(FormatError::new(0, FormatFault::Truncated { field, need, have }));
+    };
+    let need = u64::from_le_bytes(*length);
+    if !looks_like(file) && crate::formats::detect(file).is_some() {
+        let what = "this is a MindSpore .ckpt, not a safetensors file: name it *.ckpt";
+        return Err(FormatError::new(0, FormatFault::NotThisFormat(what)));
+    }
+    let limit = limits::MAX_SAFETENSORS_HEADER;
+    if need > limit {
+        return Err(FormatError::new(0, FormatFault::LimitExceeded { field: "header length", asked: need, limit }));
+    }
+    let header = usize::try_from(need).ok().and_then(|need| rest.get(..need));
+    let Some(header) = header else {
+        let (field, have) = ("header", rest.len() as u64);
+        return Err(FormatError::new(LENGTH_BYTES as u64, FormatFault::Truncated { field, need, have }));
+    };
+    if header.first() != Some(&b'{') {
+        let what = FormatFault::NotThisFormat("this is no safetensors file: its header does not begin with `{`");
+        return Err(FormatError::new(LENGTH_BYTES as u64, what));
+    }
+    Ok((header, LENGTH_BYTES as u64 + need))
+}
+
+fn header_fault(what: FormatFault) -> FormatError {
+    FormatError::new(LENGTH_BYTES as u64, what)
+}
+
+fn unique_metadata(pairs: Option<Pairs>) -> Result<BTreeMap<String, String>, FormatError> {
+    let mut metadata = BTreeMap::new();
+    for (key, value) in pairs.map(|pairs| pairs.0).unwrap_or_default() {
+        if metadata.contains_key(&key) {
+            return Err(header_fault(FormatFault::Duplicate(key)));
+        }
+        metadata.insert(key, value);
+    }
+    Ok(metadata)
+}
+
+/// What the header says of a tensor.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Info {
+    dtype: String,
+    shape: Vec<u64>,
+    /// Begin and end, counted from the end of the header.
+    data_offsets: (u64, u64),
+}
+
+impl Info {
+    /// Checks the tensor against its dtype and against `expected`, the end of the one before it.
+    fn entry(&self, name: TensorName, int4: bool, data_start: u64, expected: u64) -> Result<Entry, FormatError> {
+        let dtype = match dtype::from_name(&self.dtype) {
+            Some(Dtype::I8 | Dtype::U8) if int4 => Dtype::Int4,
+            Some(dtype) if !int4 => dtype,
+            _ => {
+                let (tensor, dtype) = (name.to_string(), self.dtype.chars().take(64).collect());
+                return Err(header_fault(FormatFault::UnsupportedDtype { tensor, dtype }));
+            }
+        };
+        let shape = Shape::new(self.shape.as_slice())
+            .map_err(|source| header_fault(FormatFault::BadShape { tensor: name.to_string(), source }))?;
+        let (begin, end) = self.data_offsets;
+        let (Some(have), Some(at)) = (end.checked_sub(begin), data_start.checked_add(begin)) else {
+            return Err(header_fault(FormatFault::NotContiguous(name.to_string())));
+        };
+        let need = shape.bytes(dtype);
+        if have != need {
+            return Err(header_fault(FormatFault::WrongLength { tensor: name.to_string(), need, have }));
+        }
+        match ByteRange::new(at, have) {
+            Some(range) if begin == expected => Ok(Entry { name, dtype, shape, extents: Extents::contiguous(range) }),
+            _ => Err(FormatError::new(at, FormatFault::NotContiguous(name.to_string()))),
+        }
+    }
+}
+
+/// The header in file order with all duplicates.
+struct Header {
+    tensors: Vec<(String, Info)>,
+    metadata: Option<Pairs>,
+}
+
+/// The metadata in file order with all duplicates.
+struct Pairs(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeaderVisitor)
+    }
+}
+
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+        let (mut tensors, mut metadata) = (Vec::new(), None);
+        while let Some(name) = map.next_key::<String>()? {
+            if name == METADATA {
+                if metadata.replace(map.next_value()?).is_some() {
+                    return Err(A::Error::custom("`__metadata__` stands in the header twice"));
+                }
+                continue;
+            }
+            if name.len() as u64 > limits::MAX_NAME_BYTES || tensors.len() >= limits::MAX_ENTRIES {
+                return Err(A::Error::custom("too long a name, or too many tensors"));
+            }
+            tensors.push((name, map.next_value()?));
+        }
+        Ok(Header { tensors, metadata })
+    }
+}
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PairsVisitor)
+    }
+}
+
+struct PairsVisitor;
+
+impl<'de> Visitor<'de> for PairsVisitor {
+    type Value = Pairs;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of strings")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(pair) = map.next_entry()? {
+            pairs.push(pair);
+        }
+        Ok(Pairs(pairs))
+    }
+}
+
+#[cfg(test)]
+#[path = "header_tests.rs"]
+mod tests;

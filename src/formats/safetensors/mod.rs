@@ -1,0 +1,20 @@
+//! Hugging Face's safetensors files, in the strict form that MindSpore's own reader accepts, and their index files.
+//!
+//! Facts come from the format's description and from `mindspore` 2.10.0, whose reader wants the header's entries in
+//! offset order, contiguous from 0 up to the end of the file, and takes any number of spaces as padding.
+
+mod dtype;
+mod header;
+mod header_writer;
+mod index;
+
+pub(super) use header::looks_like;
+pub use header::{SafetensorsFile, read};
+pub use header_writer::layout;
+pub use index::{read as read_index, write as write_index};
+
+/// The key of the string map that is no tensor.
+const METADATA: &str = "__metadata__";
+
+/// The metadata value by which MindSpore marks a parameter as `qint4x2`.
+const INT4_MARK: &str = "Int4";

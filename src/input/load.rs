@@ -1,0 +1,117 @@
+//! Mapping and parsing the files of a checkpoint.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{CheckpointFiles, InputError, discover};
+use crate::formats::mindspore::{self, CrcTrailer};
+use crate::formats::{Entry, FormatError, FormatFault, FormatKind, detect, safetensors};
+use crate::plan::SourceFile;
+use crate::sys::{Mapping, StableInputs};
+
+/// A checkpoint: its files mapped, their headers parsed. No tensor was touched.
+#[derive(Debug)]
+pub struct Input {
+    /// In the order of ranks.
+    pub files: Vec<LoadedFile>,
+    /// The format, which all files share.
+    pub format: FormatKind,
+}
+
+/// A file of a checkpoint.
+#[derive(Debug)]
+pub struct LoadedFile {
+    /// Its rank.
+    pub rank: u32,
+    /// Its bytes.
+    pub mapping: Arc<Mapping>,
+    /// Its tensors, in file order.
+    pub entries: Vec<Entry>,
+    /// Its format.
+    pub format: FormatKind,
+    /// MindSpore's CRC trailer, if it has one.
+    pub crc: Option<CrcTrailer>,
+}
+
+impl Input {
+    /// Finds, maps and parses a checkpoint.
+    pub fn open(path: &Path, promise: StableInputs) -> Result<Self, InputError> {
+        let CheckpointFiles { files: paths, index } = discover(path)?;
+        let mut files: Vec<LoadedFile> = Vec::with_capacity(paths.len());
+        for (rank, path) in paths {
+            let file = load(rank, &path, promise)?;
+            if let Some(first) = files.first().filter(|first| first.format != file.format) {
+                let (a, b) = (first.mapping.path().to_owned(), path);
+                let (ckpt, safetensors) = if first.format == FormatKind::Ckpt { (a, b) } else { (b, a) };
+                return Err(InputError::MixedFormats { ckpt, safetensors });
+            }
+            files.push(file);
+        }
+        if let Some((path, map)) = index {
+            check_index(&path, &map, &files)?;
+        }
+        let format = files.first().map(|f| f.format).ok_or_else(|| InputError::NoCheckpoint(path.to_owned()))?;
+        Ok(Self { files, format })
+    }
+
+    /// The files as the plan wants them.
+    pub fn source_files(&self) -> Vec<SourceFile<'_>> {
+        let file = |f: &LoadedFile| f.mapping.path().to_owned();
+        self.files
+            .iter()
+            .map(|f| SourceFile { path: file(f), rank: f.rank, bytes: &f.mapping, entries: f.entries.clone() })
+            .collect()
+    }
+
+    /// The mappings, in the order of the files.
+    pub fn mappings(&self) -> Vec<Arc<Mapping>> {
+        self.files.iter().map(|f| Arc::clone(&f.mapping)).collect()
+    }
+}
+
+fn load(rank: u32, path: &Path, promise: StableInputs) -> Result<LoadedFile, InputError> {
+    let mapping = Mapping::open(path, promise)?;
+    let error = |source| InputError::Format { path: path.to_owned(), source };
+    let format = detect(&mapping).ok_or_else(|| {
+        let what = if mapping.is_empty() {
+            FormatFault::Empty
+        } else {
+            FormatFault::NotThisFormat("neither a MindSpore .ckpt nor a safetensors file")
+        };
+        error(FormatError::new(0, what))
+    })?;
+    let (entries, crc) = match format {
+        FormatKind::Ckpt => {
+            let file = mindspore::scan(&mapping).map_err(error)?;
+            (file.entries, file.crc)
+        }
+        FormatKind::Safetensors => (safetensors::read(&mapping).map_err(error)?.entries, None),
+    };
+    Ok(LoadedFile { rank, mapping: Arc::new(mapping), entries, format, crc })
+}
+
+/// Reads a file once and compares its CRC with its trailer.
+pub fn check_crc(file: &LoadedFile) -> Result<(), InputError> {
+    let Some(trailer) = &file.crc else { return Ok(()) };
+    mindspore::verify_crc(&file.mapping, trailer)
+        .map_err(|source| InputError::Format { path: file.mapping.path().to_owned(), source })
+}
+
+/// Every tensor must lie in the file that the index names, and every name of the index must be there.
+fn check_index(index: &Path, map: &BTreeMap<String, String>, files: &[LoadedFile]) -> Result<(), InputError> {
+    let mut held: BTreeMap<&str, PathBuf> = BTreeMap::new();
+    for file in files {
+        for entry in &file.entries {
+            held.insert(&entry.name, file.mapping.path().to_owned());
+        }
+    }
+    let file_of = |name: &str| held.get(name).and_then(|p| p.file_name()).map(|n| n.to_string_lossy().into_owned());
+    let wrong: Vec<String> =
+        map.iter().filter(|(name, file)| file_of(name).as_ref() != Some(file)).map(|(n, _)| n.clone()).collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let why = format!("{} not in the file that the index names", crate::plan::list(&wrong));
+    Err(InputError::Index { index: index.to_owned(), why })
+}

@@ -1,0 +1,19 @@
+//! The model that `-y` names: a mindformers yaml or a built-in one.
+
+use std::path::Path;
+
+use super::InputError;
+use crate::models::{ModelSpec, SpecError, builtin, from_yaml};
+use crate::sys::read_small;
+
+/// Reads a yaml, or looks up a built-in model. A file of that name counts first.
+pub fn load_model(name: &str) -> Result<ModelSpec, InputError> {
+    let error = |source| InputError::Model { name: name.to_owned(), source };
+    let path = Path::new(name);
+    if path.is_file() {
+        let bytes = read_small(path, 4 << 20)?;
+        let text = std::str::from_utf8(&bytes).map_err(|e| error(SpecError::Unreadable(e.to_string())))?;
+        return from_yaml(text).map_err(error);
+    }
+    builtin(name).ok_or_else(|| error(SpecError::UnknownModel(name.to_owned())))
+}

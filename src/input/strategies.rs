@@ -1,0 +1,100 @@
+//! Strategy files: one file, or a directory of them.
+
+use std::path::{Path, PathBuf};
+
+use super::InputError;
+use crate::formats::mindspore::{StrategyFile, read_strategy};
+use crate::plan::StrategySet;
+use crate::sys::{FileError, FileOp, read_small};
+
+/// A strategy and the files that it was read from.
+#[derive(Clone, Debug)]
+pub struct StrategySource {
+    /// The strategy.
+    pub set: StrategySet,
+    /// The files.
+    pub files: Vec<PathBuf>,
+}
+
+/// The largest strategy file that is read. Those of a 405B model have a few MiB.
+const MAX_STRATEGY: u64 = 512 << 20;
+
+/// Reads a strategy file, or all strategy files of a directory: one for each rank or stage, or one merged file.
+pub fn load_strategies(path: &Path) -> Result<StrategySource, InputError> {
+    let files = strategy_files(path)?;
+    let paths = files.iter().map(|(path, _)| path.clone()).collect();
+    let set = StrategySet::new(files).map_err(|source| InputError::Strategy { path: path.to_owned(), source })?;
+    Ok(StrategySource { set, files: paths })
+}
+
+/// Reads the strategy files at a path, in the order of their names.
+pub fn strategy_files(path: &Path) -> Result<Vec<(PathBuf, StrategyFile)>, InputError> {
+    let error = |source| FileError { op: FileOp::Open, path: path.to_owned(), source };
+    let meta = std::fs::metadata(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => InputError::NotFound(path.to_owned()),
+        _ => error(e).into(),
+    })?;
+    let mut paths = vec![path.to_owned()];
+    if meta.is_dir() {
+        paths.clear();
+        for entry in std::fs::read_dir(path).map_err(error)? {
+            let path = entry.map_err(error)?.path();
+            let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+            let strategy = path.extension().is_some_and(|e| e == "ckpt" || e == "json");
+            if strategy && !hidden && path.is_file() {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        if paths.is_empty() {
+            // The original's `-is` names the directory above `strategy/`.
+            let below = path.join("strategy");
+            if below.is_dir() {
+                return strategy_files(&below);
+            }
+            return Err(InputError::NoStrategy(path.to_owned()));
+        }
+    }
+    let read = |path: PathBuf| {
+        let bytes = read_small(&path, MAX_STRATEGY)?;
+        let file = read_strategy(&bytes).map_err(|source| InputError::Format { path: path.clone(), source })?;
+        Ok((path, file))
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// Whether a path is a strategy rather than a checkpoint, told by the first bytes of the file, or of the first such file in
+/// a directory.
+pub fn is_strategy(path: &Path) -> Result<bool, InputError> {
+    let error = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound => InputError::NotFound(path.to_owned()),
+        _ => FileError { op: FileOp::Open, path: path.to_owned(), source }.into(),
+    };
+    if !std::fs::metadata(path).map_err(error)?.is_dir() {
+        return begins_like_a_strategy(path).map_err(error);
+    }
+    let mut candidates: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(error)? {
+        let path = entry.map_err(error)?.path();
+        if path.is_file() && path.extension().is_some_and(|e| e == "ckpt" || e == "json") {
+            candidates.push(path);
+        }
+    }
+    candidates.sort();
+    match candidates.iter().find(|p| p.extension().is_some_and(|e| e == "ckpt")).or(candidates.first()) {
+        Some(first) => begins_like_a_strategy(first).map_err(error),
+        None => Ok(path.join("strategy").is_dir() && !path.join("rank_0").is_dir()),
+    }
+}
+
+fn begins_like_a_strategy(path: &Path) -> std::io::Result<bool> {
+    use std::io::Read;
+    #[expect(clippy::disallowed_methods, reason = "the caller adds the path to the error")]
+    let file = std::fs::File::open(path)?;
+    let mut start = Vec::new();
+    // MindSpore's JSON begins with its keys in order, the layouts first or second.
+    file.take(4096).read_to_end(&mut start)?;
+    let json = start.starts_with(b"{") && start.windows(8).any(|w| w == b"parallel" || w == b"current_");
+    // Field 1 of a strategy is a number, of a checkpoint a record.
+    Ok(start.first() == Some(&0x08) || json)
+}

@@ -1,0 +1,128 @@
+//! Where a box of a full tensor lies in a stored tensor, and what two such pieces share.
+
+use super::Region;
+
+/// A box of a full tensor and its place in a stored tensor. Unit: elements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The box, in the full tensor's axes.
+    pub region: Region,
+    /// Where the box's first element stands in the stored tensor.
+    pub offset: u64,
+    /// How far apart, in the stored tensor, neighbours along each axis of the box stand.
+    pub strides: Vec<u64>,
+}
+
+/// One level of a strided copy. Unit: elements (or bytes, once scaled).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Dim {
+    /// How often.
+    pub count: u64,
+    /// The step in the source.
+    pub src_stride: u64,
+    /// The step in the target.
+    pub dst_stride: u64,
+}
+
+/// A strided copy: runs of `run` units, repeated by `dims` (outermost first).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Move {
+    /// The first unit in the source.
+    pub src: u64,
+    /// The first unit in the target.
+    pub dst: u64,
+    /// Units next to one another on both sides.
+    pub run: u64,
+    /// The repetitions, outermost first. Empty: one run.
+    pub dims: Box<[Dim]>,
+}
+
+impl Piece {
+    /// A box stored by itself in row-major order.
+    pub fn dense(region: Region) -> Self {
+        let mut strides = vec![1; region.len().len()];
+        for axis in (1..strides.len()).rev() {
+            strides[axis - 1] = strides[axis] * region.len()[axis];
+        }
+        Self { region, offset: 0, strides }
+    }
+
+    /// The move that brings what both pieces hold from `self` to `target`, or `None` where they share nothing.
+    pub fn to(&self, target: &Self) -> Option<Move> {
+        let shared = self.region.intersect(&target.region)?;
+        let place = |piece: &Self| {
+            let steps = shared.start().iter().zip(piece.region.start()).zip(&piece.strides);
+            piece.offset + steps.map(|((&at, &from), &stride)| (at - from) * stride).sum::<u64>()
+        };
+        let mut dims: Vec<Dim> = Vec::with_capacity(shared.len().len());
+        for (axis, &count) in shared.len().iter().enumerate() {
+            let dim = Dim { count, src_stride: self.strides[axis], dst_stride: target.strides[axis] };
+            if count == 1 {
+                continue;
+            }
+            // An axis that goes on where the one outside it steps is the same walk.
+            match dims.last_mut() {
+                Some(outer)
+                    if outer.src_stride == count * dim.src_stride && outer.dst_stride == count * dim.dst_stride =>
+                {
+                    *outer = Dim { count: outer.count * count, ..dim };
+                }
+                _ => dims.push(dim),
+            }
+        }
+        let run = match dims.last() {
+            Some(&Dim { count, src_stride: 1, dst_stride: 1 }) => {
+                dims.pop();
+                count
+            }
+            _ => 1,
+        };
+        Some(Move { src: place(self), dst: place(target), run, dims: dims.into_boxed_slice() })
+    }
+}
+
+impl Move {
+    /// The number of units moved.
+    pub fn volume(&self) -> u64 {
+        self.run * self.dims.iter().map(|d| d.count).product::<u64>()
+    }
+
+    /// The same move counted in a unit that is `factor` times smaller.
+    #[must_use]
+    pub fn scaled(mut self, factor: u64) -> Self {
+        self.src *= factor;
+        self.dst *= factor;
+        self.run *= factor;
+        for dim in &mut self.dims {
+            dim.src_stride *= factor;
+            dim.dst_stride *= factor;
+        }
+        self
+    }
+
+    /// One past the last unit read.
+    pub fn src_end(&self) -> u64 {
+        self.src + self.run + self.dims.iter().map(|d| (d.count - 1) * d.src_stride).sum::<u64>()
+    }
+
+    /// One past the last unit written.
+    pub fn dst_end(&self) -> u64 {
+        self.dst + self.run + self.dims.iter().map(|d| (d.count - 1) * d.dst_stride).sum::<u64>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_whole_width_are_one_run_and_columns_are_strided() {
+        let whole = Piece::dense(Region::whole(&[6, 4]));
+        let rows = Piece::dense(Region::new(vec![2, 0], vec![2, 4]));
+        assert_eq!(whole.to(&rows), Some(Move { src: 8, dst: 0, run: 8, dims: Box::new([]) }));
+        let columns = Piece::dense(Region::new(vec![0, 2], vec![6, 2]));
+        let dims: Box<[Dim]> = Box::new([Dim { count: 6, src_stride: 4, dst_stride: 2 }]);
+        assert_eq!(whole.to(&columns), Some(Move { src: 2, dst: 0, run: 2, dims }));
+        assert_eq!(rows.to(&Piece::dense(Region::new(vec![4, 0], vec![2, 4]))), None);
+    }
+}

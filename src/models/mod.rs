@@ -1,0 +1,18 @@
+//! What the names mean: how each parameter of a model family is split, which are fused, and a model's dimensions.
+//!
+//! Tables and rules only: no I/O, no formats. The rules are mindformers' for the llama family (llama, llama2, llama3,
+//! qwen1.5, qwen2, yi and others that share its names), versions 1.0 to 1.6, where the axis split of every name is the same.
+
+mod builtin;
+mod fusion;
+mod names;
+mod spec;
+mod state;
+mod yaml;
+
+pub use builtin::{builtin, builtin_names};
+pub use fusion::{Fused, FusionLayout, Grouping, fused};
+pub use names::{Role, Split, TRANSFORMER_TOP, layer_suffixes, role};
+pub use spec::{ModelSpec, SpecError};
+pub use state::is_training_state;
+pub use yaml::from_yaml;

@@ -1,0 +1,118 @@
+//! The dimensions of a llama-family model.
+
+use super::names::{Role, Split, TRANSFORMER_TOP, layer_suffixes, role};
+use crate::tensor::Shape;
+
+/// The dimensions of a llama-family model and how its parameters are arranged for inference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelSpec {
+    /// The model's width.
+    pub hidden: u64,
+    /// Decoder layers.
+    pub layers: u32,
+    /// Query heads.
+    pub heads: u64,
+    /// Key/value heads.
+    pub kv_heads: u64,
+    /// Rows of a head.
+    pub head_dim: u64,
+    /// Rows of the gate and of the up projection.
+    pub ffn: u64,
+    /// Rows of the embedding.
+    pub vocab: u64,
+    /// Whether q, k and v have biases.
+    pub qkv_bias: bool,
+    /// Whether `lm_head` shares the embedding's weight.
+    pub tied: bool,
+    /// Whether the network wants `w_qkv` and `w_gate_hidden` (`qkv_concat`). `None`: not said.
+    pub fused: Option<bool>,
+    /// Whether the embedding and `lm_head` are kept whole on every rank (`vocab_emb_dp`).
+    pub vocabulary_whole: bool,
+}
+
+/// Why dimensions make no model, or cannot be split.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// A number is missing.
+    #[error("the model configuration has no `{0}`")]
+    Missing(&'static str),
+    /// A value is of the wrong kind or out of range.
+    #[error("`{field}` of the model configuration is {value}, which is not {wanted}")]
+    BadValue {
+        /// The field.
+        field: &'static str,
+        /// What stands there.
+        value: String,
+        /// What should stand there.
+        wanted: &'static str,
+    },
+    /// The file is no YAML mapping.
+    #[error("the model configuration is not readable: {0}")]
+    Unreadable(String),
+    /// A model that this program does not know.
+    #[error("`{0}` is neither a file nor a built-in model")]
+    UnknownModel(String),
+    /// An architecture with other parameter names.
+    #[error("the model configuration is of `{0}`, which is not of the llama family")]
+    Unsupported(String),
+    /// A number that the ranks do not divide.
+    #[error("{ranks} ranks do not divide the {count} {what}")]
+    DoesNotDivide {
+        /// The number of ranks.
+        ranks: u64,
+        /// How many there are.
+        count: u64,
+        /// Of what.
+        what: &'static str,
+    },
+}
+
+impl ModelSpec {
+    /// The rows of q over all heads.
+    pub fn query_rows(&self) -> u64 {
+        self.heads.saturating_mul(self.head_dim)
+    }
+
+    /// The rows of k, and of v, over all heads.
+    pub fn key_rows(&self) -> u64 {
+        self.kv_heads.saturating_mul(self.head_dim)
+    }
+
+    /// The full shape of an unfused parameter, or `None` for a name or layer that the model does not have.
+    pub fn shape(&self, name: &str) -> Option<Shape> {
+        let Role { layer, suffix, split } = role(name)?;
+        if layer.is_some_and(|n| n >= self.layers) {
+            return None;
+        }
+        let dims = match suffix {
+            "attention.wq.weight" => vec![self.query_rows(), self.hidden],
+            "attention.wk.weight" | "attention.wv.weight" => vec![self.key_rows(), self.hidden],
+            "attention.wq.bias" => vec![self.query_rows()],
+            "attention.wk.bias" | "attention.wv.bias" => vec![self.key_rows()],
+            "attention.wo.weight" => vec![self.hidden, self.query_rows()],
+            "feed_forward.w1.weight" | "feed_forward.w3.weight" => vec![self.ffn, self.hidden],
+            "feed_forward.w2.weight" => vec![self.hidden, self.ffn],
+            _ if split == Split::Vocabulary => vec![self.vocab, self.hidden],
+            _ => vec![self.hidden],
+        };
+        Shape::new(dims).ok()
+    }
+
+    /// The unfused parameters that a checkpoint of the model must hold.
+    pub fn required(&self) -> impl Iterator<Item = String> + '_ {
+        let layers = (0..self.layers)
+            .flat_map(|n| layer_suffixes(self.qkv_bias).map(move |suffix| format!("model.layers.{n}.{suffix}")));
+        let top = TRANSFORMER_TOP.into_iter().filter(|name| !(self.tied && *name == "lm_head.weight"));
+        layers.chain(top.map(str::to_owned))
+    }
+
+    /// Whether `ranks` ranks can share the heads and the ffn rows.
+    pub fn check_ranks(&self, ranks: u64) -> Result<(), SpecError> {
+        for (what, count) in [("attention heads", self.heads), ("kv heads", self.kv_heads), ("ffn rows", self.ffn)] {
+            if ranks == 0 || count % ranks != 0 {
+                return Err(SpecError::DoesNotDivide { ranks, count, what });
+            }
+        }
+        Ok(())
+    }
+}

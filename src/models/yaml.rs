@@ -1,0 +1,149 @@
+//! mindformers' yaml files: the model's dimensions and how it is arranged.
+//!
+//! The real files carry anchors, unknown keys and the *string* "None". Everything but the fields below is ignored.
+
+use serde_norway::Value;
+
+use super::{ModelSpec, SpecError};
+
+/// The largest configuration that is read. The real files have about 8 KiB.
+const MAX_BYTES: usize = 4 << 20;
+
+/// Architectures whose parameter names are llama's. Anything else is refused rather than guessed.
+const FAMILY: &[&str] = &["LlamaForCausalLM", "ParallelLlamaForCausalLM"];
+
+/// Reads a mindformers yaml. Source of the fields and of the ffn rule: mindformers' `LlamaConfig`.
+pub fn from_yaml(text: &str) -> Result<ModelSpec, SpecError> {
+    if text.len() > MAX_BYTES {
+        return Err(SpecError::Unreadable(format!("{} bytes, more than {MAX_BYTES}", text.len())));
+    }
+    let mut root: Value = serde_norway::from_str(text).map_err(|e| SpecError::Unreadable(e.to_string()))?;
+    root.apply_merge().map_err(|e| SpecError::Unreadable(e.to_string()))?;
+    if let Some(arch) = root["model"]["arch"]["type"].as_str()
+        && !FAMILY.contains(&arch)
+    {
+        return Err(SpecError::Unsupported(arch.to_owned()));
+    }
+    let config = &root["model"]["model_config"];
+    if !config.is_mapping() {
+        return Err(SpecError::Missing("model.model_config"));
+    }
+    if present(&config["quantization_config"]).is_some() {
+        return Err(SpecError::Unsupported("a quantised network (`quantization_config`)".to_owned()));
+    }
+    let hidden = required(config, "hidden_size")?;
+    let heads = required(config, "num_heads")?;
+    let layers = required(config, "num_layers")?;
+    let vocab = required(config, "vocab_size")?;
+    if hidden % heads != 0 {
+        return Err(bad("num_heads", heads.to_string(), "a divisor of hidden_size"));
+    }
+    let kv_heads = number(config, "n_kv_heads")?.unwrap_or(heads);
+    if heads % kv_heads != 0 {
+        return Err(bad("n_kv_heads", kv_heads.to_string(), "a divisor of num_heads"));
+    }
+    Ok(ModelSpec {
+        hidden,
+        layers: u32::try_from(layers).map_err(|_| bad("num_layers", layers.to_string(), "a number of layers"))?,
+        heads,
+        kv_heads,
+        head_dim: hidden / heads,
+        ffn: ffn_rows(config, hidden)?,
+        vocab,
+        qkv_bias: flag(config, "qkv_has_bias")?.unwrap_or(false),
+        tied: flag(config, "tie_word_embeddings")?.unwrap_or(false),
+        fused: Some(flag(config, "qkv_concat")?.unwrap_or(false)),
+        vocabulary_whole: flag(&root["parallel_config"], "vocab_emb_dp")?.unwrap_or(true),
+    })
+}
+
+/// `intermediate_size`, or llama's rule: 2/3 of four times the width (times the multiplier), rounded up to `multiple_of`.
+fn ffn_rows(config: &Value, hidden: u64) -> Result<u64, SpecError> {
+    if let Some(rows) = number(config, "intermediate_size")? {
+        return Ok(rows);
+    }
+    let mut rows = hidden * 4;
+    if let Some(value) = present(&config["ffn_dim_multiplier"]) {
+        let factor = value
+            .as_f64()
+            .filter(|f| (0.01..=100.0).contains(f))
+            .ok_or_else(|| bad("ffn_dim_multiplier", show(value), "a number between 0.01 and 100"))?;
+        // As mindformers computes it; the result is far below 2^53, so the float is exact enough and not negative.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "the product is positive and below 2^45"
+        )]
+        {
+            rows = ((factor + 0.01) * rows as f64) as u64;
+        }
+    }
+    let multiple = number(config, "multiple_of")?.unwrap_or(256);
+    Ok((rows * 2 / 3).div_ceil(multiple) * multiple)
+}
+
+/// The value, unless it is absent, null, or the string "None".
+fn present(value: &Value) -> Option<&Value> {
+    match value {
+        Value::Null => None,
+        Value::String(text) if text == "None" => None,
+        other => Some(other),
+    }
+}
+
+fn number(config: &Value, field: &'static str) -> Result<Option<u64>, SpecError> {
+    let Some(value) = present(&config[field]) else { return Ok(None) };
+    // Dimensions above this would overflow products; no model comes near.
+    let number = value.as_u64().filter(|n| (1..1 << 32).contains(n));
+    number.map(Some).ok_or_else(|| bad(field, show(value), "a positive whole number"))
+}
+
+fn required(config: &Value, field: &'static str) -> Result<u64, SpecError> {
+    number(config, field)?.ok_or(SpecError::Missing(field))
+}
+
+fn flag(config: &Value, field: &'static str) -> Result<Option<bool>, SpecError> {
+    let Some(value) = present(&config[field]) else { return Ok(None) };
+    value.as_bool().map(Some).ok_or_else(|| bad(field, show(value), "True or False"))
+}
+
+fn show(value: &Value) -> String {
+    serde_norway::to_string(value).map_or_else(|_| "unprintable".to_owned(), |text| format!("`{}`", text.trim_end()))
+}
+
+fn bad(field: &'static str, value: String, wanted: &'static str) -> SpecError {
+    SpecError::BadValue { field, value, wanted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(body: &str) -> Result<ModelSpec, SpecError> {
+        from_yaml(&format!("model:\n  model_config:\n    vocab_size: 96\n    num_layers: 2\n{body}"))
+    }
+
+    #[test]
+    fn the_ffn_rule_gives_the_published_sizes() {
+        let ffn = |body: &str| config(body).unwrap().ffn;
+        assert_eq!(ffn("    hidden_size: 4096\n    num_heads: 32\n    multiple_of: 256\n"), 11008);
+        assert_eq!(ffn("    hidden_size: 5120\n    num_heads: 40\n"), 13824);
+        assert_eq!(
+            ffn("    hidden_size: 8192\n    num_heads: 64\n    ffn_dim_multiplier: 1.3\n    multiple_of: 256\n"),
+            28672
+        );
+        assert_eq!(ffn("    hidden_size: 4096\n    num_heads: 32\n    intermediate_size: 14336\n"), 14336);
+    }
+
+    #[test]
+    fn the_string_none_is_nothing_and_wrong_values_are_named() {
+        let spec =
+            config("    hidden_size: 64\n    num_heads: 16\n    n_kv_heads: \"None\"\n    intermediate_size: None\n");
+        assert_eq!(spec.unwrap().kv_heads, 16);
+        let error = config("    hidden_size: 64\n    num_heads: many\n").unwrap_err().to_string();
+        assert!(error.contains("num_heads") && error.contains("many"), "{error}");
+        let error = config("    hidden_size: 64\n    num_heads: 16\n    n_kv_heads: 5\n").unwrap_err().to_string();
+        assert!(error.contains("n_kv_heads"), "{error}");
+    }
+}

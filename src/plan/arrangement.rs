@@ -1,0 +1,80 @@
+//! How a checkpoint's parameters lie over its ranks: by the family's rules, or by strategy files.
+
+use super::StrategySet;
+use crate::layout::TensorLayout;
+use crate::models::{Split, fused, role};
+use crate::tensor::Shape;
+
+/// How a checkpoint's parameters lie over its ranks.
+#[derive(Clone, Copy, Debug)]
+pub enum Arrangement<'a> {
+    /// Tensor parallelism over this many ranks, by the family's rules.
+    Rules(u64),
+    /// What strategy files say.
+    Strategy(&'a StrategySet),
+}
+
+impl Arrangement<'_> {
+    /// Ranks over all stages.
+    pub fn ranks(&self) -> u64 {
+        match self {
+            Self::Rules(ranks) => *ranks,
+            Self::Strategy(set) => set.ranks(),
+        }
+    }
+
+    /// Ranks of one pipeline stage.
+    pub fn devices(&self) -> u64 {
+        match self {
+            Self::Rules(ranks) => *ranks,
+            Self::Strategy(set) => set.devices(),
+        }
+    }
+
+    /// The number of pipeline stages.
+    pub fn stages(&self) -> u64 {
+        self.ranks() / self.devices()
+    }
+
+    /// The layout of a parameter in a stage, fused or not, or `None` where nothing is known of it.
+    /// `vocabulary_whole`: whether the rules keep the embedding and `lm_head` whole. A strategy that knows only the fused
+    /// name, or only the parts, answers for the other too: both are cut over the same devices.
+    pub(super) fn layout(
+        &self,
+        stage: u64,
+        name: &str,
+        ndim: usize,
+        vocabulary_whole: bool,
+    ) -> Option<(TensorLayout, Option<Shape>)> {
+        match self {
+            Self::Rules(1) => Some((TensorLayout::flat(1, ndim, None), None)),
+            Self::Rules(ranks) => {
+                let split = match role(name) {
+                    Some(role) => match role.split {
+                        Split::Whole => None,
+                        Split::Rows => Some(0),
+                        Split::Columns => Some(1),
+                        Split::Vocabulary => (!vocabulary_whole).then_some(0),
+                    },
+                    None => {
+                        fused(name).filter(|f| f.name == name)?;
+                        Some(0)
+                    }
+                };
+                if split.is_some_and(|axis| axis >= ndim) {
+                    return None;
+                }
+                Some((TensorLayout::flat(*ranks, ndim, split), None))
+            }
+            Self::Strategy(set) => {
+                let layouts = set.stages().get(usize::try_from(stage).ok()?)?;
+                if let Some(found) = layouts.get(name) {
+                    return Some((found.layout.clone(), found.full_shape.clone()));
+                }
+                let related = fused(name)?;
+                let mut names = related.parts.iter().chain([&related.name]);
+                names.find_map(|other| layouts.get(other)).map(|found| (found.layout.clone(), None))
+            }
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Catalog and target to routes.
+
+use std::collections::{HashMap, HashSet};
+
+use super::catalog::Catalog;
+use super::route::{OutputFile, OutputTensor, Plan, PlanSource, Route, SourceTensor, Transform};
+use super::target::{Content, Kind, TargetEntry, TargetRank};
+use super::{PlanError, SourceFile};
+use crate::formats::mindspore::{self, CkptOptions};
+use crate::formats::{FileLayout, FormatKind, TensorToWrite, safetensors};
+use crate::layout::{Move, Piece};
+use crate::source::Extents;
+use crate::tensor::Dtype;
+
+/// The precision that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// As in the source.
+    Keep,
+    /// All floating-point parameters as this dtype.
+    To(Dtype),
+}
+
+/// How the output files shall be written.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanOptions {
+    /// The precision of weights and biases.
+    pub precision: Precision,
+    /// The precision of the norms.
+    pub norms: Precision,
+    /// The format of the output files.
+    pub format: FormatKind,
+    /// Whether `.ckpt` files get a CRC trailer.
+    pub crc: bool,
+    /// Whether `.ckpt` files may be padded so that data can be written straight from the mapped source.
+    pub padding: bool,
+    /// For a target of one rank in safetensors: write a whole-model directory of files of at most this many bytes.
+    pub shard_bytes: Option<u64>,
+}
+
+/// Tensors smaller than this are not worth an aligned place.
+const ALIGNED_FROM: u64 = 64 << 10;
+
+/// Joins what the source holds and what the target shall hold to a plan.
+///
+/// # Errors
+/// Where a dtype cannot be converted, or a header cannot express a tensor.
+pub fn build(
+    files: &[SourceFile<'_>],
+    catalog: &Catalog,
+    targets: &[TargetRank],
+    options: &PlanOptions,
+) -> Result<Plan, PlanError> {
+    let mut builder = Builder { files, catalog, index: HashMap::new(), tensors: Vec::new() };
+    let mut outputs = Vec::new();
+    for target in targets {
+        let tensors =
+            target.entries.iter().map(|entry| builder.tensor(entry, options)).collect::<Result<Vec<_>, _>>()?;
+        match options.shard_bytes {
+            Some(limit) => outputs.extend(builder.whole_model(target.rank, tensors, limit)?),
+            None => {
+                let extension = options.format.extension();
+                let path = format!("rank_{0}/checkpoint_{0}.{extension}", target.rank);
+                outputs.push(builder.file(path, target.rank, tensors, options)?);
+            }
+        }
+    }
+    Ok(Plan { sources: sources(files), tensors: builder.tensors, outputs })
+}
+
+fn sources(files: &[SourceFile<'_>]) -> Vec<PlanSource> {
+    files.iter().map(|f| PlanSource { path: f.path.clone(), len: f.bytes.len() as u64, rank: f.rank }).collect()
+}
+
+/// Which of a checkpoint's tensors are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// All of them.
+    All,
+    /// Those that a conversion of the checkpoint would not read, because another rank holds the same.
+    Replicas,
+}
+
+/// Routes from checkpoint A to the places where checkpoint B already holds the same tensors, so that the two can be
+/// compared. The outputs' layouts are empty; the extents say where B's bytes lie, file by file and tensor by tensor.
+pub fn compare(
+    which: Compared,
+    a_files: &[SourceFile<'_>],
+    a: &Catalog,
+    b_files: &[SourceFile<'_>],
+    b: &Catalog,
+) -> (Plan, Vec<Vec<Extents>>) {
+    let mut builder = Builder { files: a_files, catalog: a, index: HashMap::new(), tensors: Vec::new() };
+    let mut pieces: HashMap<(usize, usize), Vec<(usize, Piece)>> = HashMap::new();
+    let mut replicas: HashSet<(usize, usize)> = HashSet::new();
+    for tensor in b.tensors() {
+        replicas.extend(tensor.holders.replicas().iter().map(|h| (h.file, h.entry)));
+        let Some(index) = a.get(&tensor.name) else { continue };
+        for holder in tensor.holders.all() {
+            pieces.entry((holder.file, holder.entry)).or_default().push((index, holder.piece.clone()));
+        }
+    }
+    pieces.retain(|entry, _| which == Compared::All || replicas.contains(entry));
+    let (mut outputs, mut places) = (Vec::new(), Vec::new());
+    for (file_index, file) in b_files.iter().enumerate() {
+        let (mut tensors, mut extents) = (Vec::new(), Vec::new());
+        for (entry_index, entry) in file.entries.iter().enumerate() {
+            let Some(pieces) = pieces.get(&(file_index, entry_index)) else { continue };
+            tensors.push(OutputTensor {
+                name: entry.name.clone(),
+                dtype: entry.dtype,
+                shape: entry.shape.clone(),
+                first_holder: true,
+                routes: builder.routes(pieces, entry.dtype, Transform::Copy),
+            });
+            extents.push(entry.extents.clone());
+        }
+        outputs.push(OutputFile {
+            path: file.path.display().to_string(),
+            rank: Some(file.rank),
+            format: None,
+            layout: FileLayout::default(),
+            tensors,
+            crc: false,
+        });
+        places.push(extents);
+    }
+    (Plan { sources: sources(a_files), tensors: builder.tensors, outputs }, places)
+}
+
+struct Builder<'a> {
+    files: &'a [SourceFile<'a>],
+    catalog: &'a Catalog,
+    /// (file, entry) to the index among `tensors`.
+    index: HashMap<(usize, usize), usize>,
+    tensors: Vec<SourceTensor>,
+}
+
+impl Builder<'_> {
+    fn tensor(&mut self, entry: &TargetEntry, options: &PlanOptions) -> Result<OutputTensor, PlanError> {
+        let precision = match entry.kind {
+            Kind::Weight => options.precision,
+            Kind::Norm => options.norms,
+            Kind::Other => Precision::Keep,
+        };
+        let dtype = match precision {
+            Precision::To(dtype) if entry.dtype.is_float() => dtype,
+            _ => entry.dtype,
+        };
+        let transform =
+            if dtype == entry.dtype { Transform::Copy } else { Transform::Cast { from: entry.dtype, to: dtype } };
+        if let Transform::Cast { from, to } = transform
+            && !(to.is_float() && to != Dtype::F64)
+        {
+            return Err(PlanError::Cast { name: entry.name.to_string(), from: from.name(), to: to.name() });
+        }
+        let routes = match &entry.content {
+            Content::Pieces(pieces) => self.routes(pieces, entry.dtype, transform),
+            Content::Entry(file, index) => {
+                let moves = Move { src: 0, dst: 0, run: entry.shape.bytes(entry.dtype), dims: Box::new([]) };
+                vec![Route { source: self.source(*file, *index), transform: Transform::Copy, moves }]
+            }
+        };
+        Ok(OutputTensor {
+            name: entry.name.clone(),
+            dtype,
+            shape: entry.shape.clone(),
+            first_holder: entry.first_holder,
+            routes,
+        })
+    }
+
+    /// What the holders give to the boxes of a target tensor, in target order.
+    fn routes(&mut self, pieces: &[(usize, Piece)], dtype: Dtype, transform: Transform) -> Vec<Route> {
+        let catalog = self.catalog;
+        let mut routes = Vec::new();
+        for (tensor, piece) in pieces {
+            for holder in catalog.tensors()[*tensor].holders.near(&piece.region) {
+                if let Some(moves) = holder.piece.to(piece) {
+                    let moves = if transform == Transform::Copy { moves.scaled(dtype.size()) } else { moves };
+                    routes.push(Route { source: self.source(holder.file, holder.entry), transform, moves });
+                }
+            }
+        }
+        routes.sort_by_key(|r| r.moves.dst);
+        routes
+    }
+
+    fn source(&mut self, file: usize, entry: usize) -> usize {
+        *self.index.entry((file, entry)).or_insert_with(|| {
+            let found = &self.files[file].entries[entry];
+            self.tensors.push(SourceTensor {
+                file,
+                name: found.name.clone(),
+                dtype: found.dtype,
+                extents: found.extents.clone(),
+            });
+            self.tensors.len() - 1
+        })
+    }
+
+    fn to_write(&self, tensor: &OutputTensor) -> TensorToWrite {
+        TensorToWrite {
+            name: tensor.name.clone(),
+            dtype: tensor.dtype,
+            shape: tensor.shape.clone(),
+            phase: self.phase(tensor),
+        }
+    }
+
+    /// Where in a block the tensor should begin so that most of its bytes lie as they do in the source.
+    fn phase(&self, tensor: &OutputTensor) -> Option<u64> {
+        let mut votes: Vec<(u64, u64)> = Vec::new();
+        for route in &tensor.routes {
+            if route.transform != Transform::Copy || !route.moves.dims.is_empty() || route.moves.run < ALIGNED_FROM {
+                continue;
+            }
+            let mut at = route.moves.dst;
+            for range in self.tensors[route.source].extents.locate(route.moves.src, route.moves.run) {
+                let block = FileLayout::BLOCK;
+                let phase = (range.start() % block + block - at % block) % block;
+                match votes.iter_mut().find(|(p, _)| *p == phase) {
+                    Some((_, bytes)) => *bytes += range.len(),
+                    None => votes.push((phase, range.len())),
+                }
+                at += range.len();
+            }
+        }
+        votes.into_iter().max_by_key(|&(phase, bytes)| (bytes, u64::MAX - phase)).map(|(phase, _)| phase)
+    }
+
+    fn file(
+        &self,
+        path: String,
+        rank: u32,
+        tensors: Vec<OutputTensor>,
+        options: &PlanOptions,
+    ) -> Result<OutputFile, PlanError> {
+        let list: Vec<TensorToWrite> = tensors.iter().map(|t| self.to_write(t)).collect();
+        let crc = options.crc && options.format == FormatKind::Ckpt;
+        let layout = match options.format {
+            FormatKind::Ckpt => {
+                let defaults = CkptOptions::default();
+                mindspore::layout(&list, CkptOptions { padding: options.padding, ..defaults }).map(|mut layout| {
+                    if crc {
+                        layout.reserve(mindspore::TRAILER_LEN);
+                    }
+                    layout
+                })
+            }
+            FormatKind::Safetensors => safetensors::layout(&list, &[("format".to_owned(), "ms".to_owned())]),
+        };
+        let layout = layout.map_err(|source| PlanError::Header { rank, source })?;
+        Ok(OutputFile { path, rank: Some(rank), format: Some(options.format), layout, tensors, crc })
+    }
+
+    /// A whole-model directory: numbered files, and an index under the names that Hugging Face and MindSpore look for.
+    fn whole_model(&self, rank: u32, tensors: Vec<OutputTensor>, limit: u64) -> Result<Vec<OutputFile>, PlanError> {
+        let options = PlanOptions {
+            precision: Precision::Keep,
+            norms: Precision::Keep,
+            format: FormatKind::Safetensors,
+            crc: false,
+            padding: false,
+            shard_bytes: None,
+        };
+        let mut shards: Vec<Vec<OutputTensor>> = vec![Vec::new()];
+        let (mut filled, mut total) = (0, 0);
+        for tensor in tensors {
+            let bytes = tensor.shape.bytes(tensor.dtype);
+            if filled > 0 && filled + bytes > limit {
+                shards.push(Vec::new());
+                filled = 0;
+            }
+            filled += bytes;
+            total += bytes;
+            if let Some(shard) = shards.last_mut() {
+                shard.push(tensor);
+            }
+        }
+        let count = shards.len();
+        let (mut outputs, mut map) = (Vec::new(), Vec::new());
+        for (number, shard) in (1..).zip(shards) {
+            let path = if count == 1 {
+                "model.safetensors".to_owned()
+            } else {
+                format!("model-{number:05}-of-{count:05}.safetensors")
+            };
+            map.extend(shard.iter().map(|t| (t.name.to_string(), path.clone())));
+            outputs.push(self.file(path, rank, shard, &options)?);
+        }
+        let index = safetensors::write_index(&map, total);
+        for path in ["model.safetensors.index.json", "param_name_map.json"] {
+            let mut layout = FileLayout::default();
+            layout.literal(&index);
+            outputs.push(OutputFile {
+                path: path.to_owned(),
+                rank: None,
+                format: None,
+                layout,
+                tensors: Vec::new(),
+                crc: false,
+            });
+        }
+        Ok(outputs)
+    }
+}

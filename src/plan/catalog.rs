@@ -1,0 +1,326 @@
+//! All entries of all ranks as logical tensors: unfused, whole, each with its holders.
+
+mod full;
+mod whole;
+
+use std::collections::HashMap;
+use std::fmt;
+
+use super::fused_rows::{grouping, radices};
+use super::holders::{Holder, Holders};
+use super::pieces::{self, Order, Part, Stored};
+use super::{Arrangement, PlanError, SourceFile, agreement};
+use crate::layout::{Piece, Region, TensorLayout};
+use crate::models::{FusionLayout, ModelSpec, fused};
+use crate::tensor::{Dtype, Shape, TensorName};
+
+/// How to read a source checkpoint.
+pub struct CatalogOptions<'a> {
+    /// The model, when it was named.
+    pub spec: Option<&'a ModelSpec>,
+    /// How the parameters lie over the ranks.
+    pub arrangement: Arrangement<'a>,
+    /// In which order the rows of fused parameters stand.
+    pub fusion: FusionLayout,
+    /// Whether the source's or the target's fused parameters are grouped, so that the heads matter.
+    pub heads_matter: bool,
+    /// Names to leave out.
+    pub ignore: &'a dyn Fn(&str) -> bool,
+}
+
+impl fmt::Debug for CatalogOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CatalogOptions").field("spec", &self.spec).field("fusion", &self.fusion).finish_non_exhaustive()
+    }
+}
+
+/// A parameter of the model, unfused, whatever the files hold.
+#[derive(Clone, Debug)]
+pub struct LogicalTensor {
+    /// Its unfused name.
+    pub name: TensorName,
+    /// Its elements.
+    pub dtype: Dtype,
+    /// Its full shape.
+    pub shape: Shape,
+    /// The axes as which axis 0 is read. The product is the number of rows. Empty for a scalar.
+    pub(super) radices: Vec<u64>,
+    pub(super) holders: Holders,
+    /// Whether no layout knows it, and all ranks hold it alike.
+    pub loose: bool,
+}
+
+/// The parameters of a checkpoint.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    tensors: Vec<LogicalTensor>,
+    by_name: HashMap<TensorName, usize>,
+    /// Whether any source parameter was fused.
+    pub fused: bool,
+    /// Whether the source keeps the embedding whole on every rank. `None` where there is one rank or no embedding.
+    pub vocabulary_whole: Option<bool>,
+    /// Names left out because they were to be ignored.
+    pub ignored: Vec<String>,
+}
+
+/// One name, and who holds it: file and entry, in the order of ranks.
+struct Named {
+    name: TensorName,
+    holders: Vec<(usize, usize)>,
+}
+
+impl Catalog {
+    /// Reads the headers of a checkpoint as the tensors of a model.
+    ///
+    /// # Errors
+    /// See [`PlanError`]: a missing rank or parameter, shapes that disagree with the layout or the model, ranks that
+    /// disagree with each other, names that nothing places.
+    pub fn new(files: &[SourceFile<'_>], options: &CatalogOptions<'_>) -> Result<Self, PlanError> {
+        let mut catalog = Self::default();
+        let named = catalog.names(files, options)?;
+        let reader = Reader { files, options, named: &named, index: index(&named) };
+        let (mut differ, mut unplaced) = (Vec::new(), Vec::new());
+        for one in &named {
+            let stages = reader.stages(one)?;
+            if stages.is_empty() {
+                if options.arrangement.ranks() > 1 && agreement::agree(files, &one.holders) {
+                    reader.loose(one, &mut catalog)?;
+                } else {
+                    differ.push(one.name.to_string());
+                }
+                continue;
+            }
+            match fused(&one.name).filter(|f| *f.name == *one.name) {
+                Some(parts) => {
+                    catalog.fused = true;
+                    reader.fused(one, &parts, &stages, &mut catalog)?;
+                }
+                None => reader.plain(one, &stages, &mut catalog)?,
+            }
+        }
+        if !differ.is_empty() {
+            unplaced.append(&mut differ);
+            return Err(match options.arrangement {
+                Arrangement::Strategy(_) => PlanError::Differ(unplaced),
+                Arrangement::Rules(_) => PlanError::Unplaced { side: "source", names: unplaced },
+            });
+        }
+        catalog.check_whole(options)?;
+        Ok(catalog)
+    }
+
+    /// The tensors, in the order in which the lowest rank holds them.
+    pub fn tensors(&self) -> &[LogicalTensor] {
+        &self.tensors
+    }
+
+    /// The index of a tensor among [`Self::tensors`].
+    pub fn get(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    fn names(&mut self, files: &[SourceFile<'_>], options: &CatalogOptions<'_>) -> Result<Vec<Named>, PlanError> {
+        let mut named: Vec<Named> = Vec::new();
+        let mut index: HashMap<TensorName, usize> = HashMap::new();
+        let mut order: Vec<usize> = (0..files.len()).collect();
+        order.sort_by_key(|&f| files[f].rank);
+        for file in order {
+            for (entry, found) in files[file].entries.iter().enumerate() {
+                if (options.ignore)(&found.name) {
+                    self.ignored.push(found.name.to_string());
+                    continue;
+                }
+                let at = *index.entry(found.name.clone()).or_insert_with(|| {
+                    named.push(Named { name: found.name.clone(), holders: Vec::new() });
+                    named.len() - 1
+                });
+                if let Some(&(other, _)) = named[at].holders.iter().find(|(f, _)| files[*f].rank == files[file].rank) {
+                    return Err(PlanError::HeldTwice {
+                        rank: files[file].rank,
+                        name: found.name.to_string(),
+                        first: files[other].path.clone(),
+                        second: files[file].path.clone(),
+                    });
+                }
+                named[at].holders.push((file, entry));
+            }
+        }
+        self.ignored.sort_unstable();
+        self.ignored.dedup();
+        Ok(named)
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        dtype: Dtype,
+        shape: Shape,
+        radices: Vec<u64>,
+        holders: Vec<Holder>,
+    ) -> Result<(), PlanError> {
+        let name = TensorName::from(name);
+        if self.by_name.insert(name.clone(), self.tensors.len()).is_some() {
+            // A checkpoint that holds both `wq` and `w_qkv` of one layer.
+            return Err(PlanError::Ambiguous(format!("`{name}` is there both by itself and in a fused parameter")));
+        }
+        let holders = Holders::new(holders);
+        self.tensors.push(LogicalTensor { name, dtype, shape, radices, holders, loose: false });
+        Ok(())
+    }
+}
+
+fn index(named: &[Named]) -> HashMap<TensorName, usize> {
+    named.iter().enumerate().map(|(i, n)| (n.name.clone(), i)).collect()
+}
+
+/// The layout of one parameter in one stage that holds it.
+struct InStage {
+    stage: u64,
+    layout: TensorLayout,
+    full_shape: Option<Shape>,
+}
+
+struct Reader<'a> {
+    files: &'a [SourceFile<'a>],
+    options: &'a CatalogOptions<'a>,
+    named: &'a [Named],
+    index: HashMap<TensorName, usize>,
+}
+
+impl Reader<'_> {
+    /// A parameter that the file holds by itself.
+    fn plain(&self, one: &Named, stages: &[InStage], catalog: &mut Catalog) -> Result<(), PlanError> {
+        let (shape, dtype) = self.full(one, stages)?;
+        if self.options.spec.is_some() {
+            self.check_spec(&one.name, &shape, one.holders[0])?;
+        }
+        let related = fused(&one.name);
+        let rows = shape.dims().first().copied();
+        let radices = match rows {
+            Some(rows) => radices(related.as_ref(), &one.name, rows, self.refine()),
+            None => Vec::new(),
+        };
+        if radices.iter().product::<u64>() != rows.unwrap_or(1) {
+            return Err(self.wrong_rows(&one.name, rows.unwrap_or(1)));
+        }
+        let stored = |layout: &TensorLayout, device| pieces::plain(shape.dims(), &radices, layout, device);
+        let mut holders = Vec::new();
+        self.hold(one, stages, stored, |_, holder| holders.push(holder))?;
+        if crate::models::role(&one.name).is_some_and(|r| r.split == crate::models::Split::Vocabulary)
+            && self.options.arrangement.devices() > 1
+        {
+            let whole = stages.iter().all(|s| s.layout.parts(0) == 1);
+            *catalog.vocabulary_whole.get_or_insert(whole) &= whole;
+        }
+        catalog.add(&one.name, dtype, shape, radices, holders)
+    }
+
+    /// A parameter that no layout knows and that all ranks hold alike: each holds it whole.
+    fn loose(&self, one: &Named, catalog: &mut Catalog) -> Result<(), PlanError> {
+        let whole = |&(file, entry): &(usize, usize)| {
+            let region = Region::whole(self.files[file].entries[entry].shape.dims());
+            Holder { file, entry, piece: Piece::dense(region) }
+        };
+        let (file, entry) = one.holders[0];
+        let first = &self.files[file].entries[entry];
+        let radices = first.shape.dims().iter().take(1).copied().collect();
+        let holders = one.holders.iter().map(whole).collect();
+        catalog.add(&one.name, first.dtype, first.shape.clone(), radices, holders)?;
+        if let Some(added) = catalog.tensors.last_mut() {
+            added.loose = true;
+        }
+        Ok(())
+    }
+
+    /// A fused parameter: each part becomes a tensor.
+    fn fused(
+        &self,
+        one: &Named,
+        info: &crate::models::Fused,
+        stages: &[InStage],
+        catalog: &mut Catalog,
+    ) -> Result<(), PlanError> {
+        let (shape, dtype) = self.full(one, stages)?;
+        let Some((&total, tail)) = shape.dims().split_first() else {
+            return Err(self.wrong_rows(&one.name, 1));
+        };
+        let query_rows = match (&info.query_rows_of, self.options.spec) {
+            (None, _) => None,
+            (_, Some(spec)) => Some(spec.query_rows()),
+            (Some(output), None) => self.columns_of(output)?,
+        };
+        let parts = super::fused_rows::parts(info, total, query_rows, self.refine())
+            .map_err(|wanted| PlanError::FusedRows { name: one.name.to_string(), rows: total, wanted })?;
+        if parts.iter().any(|p| p.radices.iter().product::<u64>() != p.rows) {
+            return Err(self.wrong_rows(&one.name, total));
+        }
+        let shape_of = |part: &Part| Shape::new([&[part.rows], tail].concat());
+        for (name, part) in info.parts.iter().zip(&parts) {
+            let shape = shape_of(part).map_err(|e| PlanError::Layout { name: name.clone(), source: e.into() })?;
+            if self.options.spec.is_some() {
+                self.check_spec(name, &shape, one.holders[0])?;
+            }
+        }
+        let by_heads = self.refine().map(|spec| grouping(info, spec));
+        let order = match (self.options.fusion, &by_heads) {
+            (FusionLayout::RankConcat, _) => Order::RankConcat,
+            (FusionLayout::Grouped, Some(grouping)) => Order::Grouped(grouping),
+            (FusionLayout::Grouped, None) => return Err(heads_unknown()),
+        };
+        let stored = |layout: &TensorLayout, device| pieces::fused(order, &parts, tail, layout, device);
+        let mut holders: Vec<Vec<Holder>> = vec![Vec::new(); parts.len()];
+        self.hold(one, stages, stored, |part, holder| holders[part].push(holder))?;
+        for ((name, part), holders) in info.parts.iter().zip(&parts).zip(holders) {
+            let shape = shape_of(part).map_err(|e| PlanError::Layout { name: name.clone(), source: e.into() })?;
+            catalog.add(name, dtype, shape, part.radices.clone(), holders)?;
+        }
+        Ok(())
+    }
+
+    /// Calls `take` with the part and holder of every piece of the lowest stage that holds the parameter.
+    fn hold(
+        &self,
+        one: &Named,
+        stages: &[InStage],
+        stored: impl Fn(&TensorLayout, u64) -> Result<Stored, crate::layout::LayoutError>,
+        mut take: impl FnMut(usize, Holder),
+    ) -> Result<(), PlanError> {
+        let devices = self.options.arrangement.devices();
+        let layout_error = |source| PlanError::Layout { name: one.name.to_string(), source };
+        for (position, in_stage) in stages.iter().enumerate() {
+            let mut present = Vec::new();
+            let mut regions = Vec::new();
+            for &(file, entry) in &one.holders {
+                let rank = u64::from(self.files[file].rank);
+                if rank / devices != in_stage.stage {
+                    continue;
+                }
+                let Stored { dims, pieces } = stored(&in_stage.layout, rank % devices).map_err(layout_error)?;
+                let found = &self.files[file].entries[entry];
+                if found.shape.dims() != dims {
+                    return Err(PlanError::WrongShape {
+                        name: one.name.to_string(),
+                        path: self.files[file].path.clone(),
+                        found: found.shape.clone(),
+                        expected: Shape::new(dims).map_err(|e| layout_error(e.into()))?,
+                        expected_by: "the layout of the other ranks".to_owned(),
+                    });
+                }
+                present.push(rank % devices);
+                regions.extend(pieces.iter().map(|(part, piece)| (*part, piece.region.clone())));
+                // A tensor in several stages (a tied embedding) is taken from the lowest.
+                if position == 0 {
+                    pieces.into_iter().for_each(|(part, piece)| take(part, Holder { file, entry, piece }));
+                }
+            }
+            self.check_present(one, in_stage, &present, &regions, &stored)?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn heads_unknown() -> PlanError {
+    PlanError::Ambiguous(
+        "grouped fused parameters follow the heads, which no file tells: name the model with -y".to_owned(),
+    )
+}

@@ -1,0 +1,183 @@
+//! The layout and full shape of a parameter, from what the ranks hold.
+
+use super::{InStage, Named, Reader};
+use crate::layout::{LayoutError, Region, TensorLayout};
+use crate::models::{ModelSpec, Split, role};
+use crate::plan::pieces::Stored;
+use crate::plan::{Arrangement, PlanError, agreement};
+use crate::tensor::{Dtype, Shape};
+
+impl Reader<'_> {
+    /// The stages that hold a parameter and its layout in each; empty where no layout knows it.
+    pub(super) fn stages(&self, one: &Named) -> Result<Vec<InStage>, PlanError> {
+        let devices = self.options.arrangement.devices();
+        let vocabulary_whole = self.vocabulary_whole(one)?;
+        let mut stages: Vec<InStage> = Vec::new();
+        for &(file, entry) in &one.holders {
+            let stage = u64::from(self.files[file].rank) / devices;
+            if stages.iter().any(|s| s.stage == stage) {
+                continue;
+            }
+            let ndim = self.files[file].entries[entry].shape.ndim();
+            let layout = self.options.arrangement.layout(stage, &one.name, ndim, vocabulary_whole);
+            if let Some((layout, full_shape)) = layout {
+                stages.push(InStage { stage, layout, full_shape });
+            }
+        }
+        stages.sort_by_key(|s| s.stage);
+        Ok(stages)
+    }
+
+    /// Whether the ranks keep this vocabulary-split parameter whole, told by the model's size or by equal contents.
+    fn vocabulary_whole(&self, one: &Named) -> Result<bool, PlanError> {
+        let Arrangement::Rules(ranks) = self.options.arrangement else { return Ok(false) };
+        if ranks == 1 || role(&one.name).is_none_or(|r| r.split != Split::Vocabulary) {
+            return Ok(false);
+        }
+        let (file, entry) = one.holders[0];
+        let found = &self.files[file].entries[entry];
+        let rows = found.shape.dims().first().copied().unwrap_or(0);
+        let Some(spec) = self.options.spec else {
+            return Ok(agreement::agree(self.files, &one.holders));
+        };
+        if rows == spec.vocab {
+            return Ok(true);
+        }
+        if rows.checked_mul(ranks) == Some(spec.vocab) {
+            return Ok(false);
+        }
+        Err(PlanError::WrongShape {
+            name: one.name.to_string(),
+            path: self.files[file].path.clone(),
+            found: found.shape.clone(),
+            expected: spec.shape(&one.name).unwrap_or_default(),
+            expected_by: format!("the model configuration (whole, or cut over {ranks} ranks)"),
+        })
+    }
+
+    /// The full shape and dtype, on which all ranks of all stages must agree.
+    pub(super) fn full(&self, one: &Named, stages: &[InStage]) -> Result<(Shape, Dtype), PlanError> {
+        let devices = self.options.arrangement.devices();
+        let mut known: Option<(Shape, Dtype, (usize, usize))> = None;
+        for &(file, entry) in &one.holders {
+            let stage = u64::from(self.files[file].rank) / devices;
+            let Some(in_stage) = stages.iter().find(|s| s.stage == stage) else { continue };
+            let found = &self.files[file].entries[entry];
+            let shape = in_stage
+                .layout
+                .full_shape(&found.shape)
+                .map_err(|source| PlanError::Layout { name: one.name.to_string(), source })?;
+            if let Some(stated) = in_stage.full_shape.as_ref().filter(|stated| **stated != shape) {
+                return Err(PlanError::WrongShape {
+                    name: one.name.to_string(),
+                    path: self.files[file].path.clone(),
+                    found: found.shape.clone(),
+                    expected: stated.clone(),
+                    expected_by: "the strategy (over all ranks)".to_owned(),
+                });
+            }
+            match &known {
+                None => known = Some((shape, found.dtype, (file, entry))),
+                Some((first_shape, first_dtype, first)) if (first_shape, *first_dtype) != (&shape, found.dtype) => {
+                    let show = |(file, entry): (usize, usize)| {
+                        let e = &self.files[file].entries[entry];
+                        format!("{}{}", e.dtype, e.shape)
+                    };
+                    return Err(PlanError::RanksDisagree {
+                        name: one.name.to_string(),
+                        first: show(*first),
+                        first_path: self.files[first.0].path.clone(),
+                        second: show((file, entry)),
+                        second_path: self.files[file].path.clone(),
+                    });
+                }
+                Some(_) => {}
+            }
+        }
+        // `stages` came from these holders, so one of them was met.
+        known
+            .map(|(shape, dtype, _)| (shape, dtype))
+            .ok_or_else(|| PlanError::Unplaced { side: "source", names: vec![one.name.to_string()] })
+    }
+
+    /// The number of columns over all ranks of the output projection, which is the number of q rows.
+    pub(super) fn columns_of(&self, output: &str) -> Result<Option<u64>, PlanError> {
+        let Some(&at) = self.index.get(output) else { return Ok(None) };
+        let one = &self.named[at];
+        let stages = self.stages(one)?;
+        if stages.is_empty() {
+            return Ok(None);
+        }
+        Ok(self.full(one, &stages)?.0.dims().get(1).copied())
+    }
+
+    /// Every device of a stage must hold the parameter, or another must hold the same boxes.
+    pub(super) fn check_present(
+        &self,
+        one: &Named,
+        in_stage: &InStage,
+        present: &[u64],
+        regions: &[(usize, Region)],
+        stored: impl Fn(&TensorLayout, u64) -> Result<Stored, LayoutError>,
+    ) -> Result<(), PlanError> {
+        let devices = self.options.arrangement.devices();
+        if present.len() as u64 == devices {
+            return Ok(());
+        }
+        let mut missing = Vec::new();
+        for device in (0..devices).filter(|d| !present.contains(d)) {
+            let wanted = stored(&in_stage.layout, device)
+                .map_err(|source| PlanError::Layout { name: one.name.to_string(), source })?;
+            // By the rules every rank holds every parameter; only a strategy tells which ranks are replicas.
+            let replica = matches!(self.options.arrangement, Arrangement::Strategy(_))
+                && wanted.pieces.into_iter().all(|(part, piece)| regions.contains(&(part, piece.region)));
+            if !replica {
+                missing.push((in_stage.stage * devices + device).to_string());
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(PlanError::MissingRanks {
+            name: one.name.to_string(),
+            ranks: missing.join(", "),
+            checkpoint: format!("the checkpoint has {} ranks", self.options.arrangement.ranks()),
+        })
+    }
+
+    /// The full shape must be the model's.
+    pub(super) fn check_spec(&self, name: &str, shape: &Shape, holder: (usize, usize)) -> Result<(), PlanError> {
+        let Some(spec) = self.options.spec else { return Ok(()) };
+        let Some(role) = role(name) else { return Ok(()) };
+        let Some(expected) = spec.shape(name) else {
+            return Err(PlanError::Ambiguous(format!(
+                "`{name}` is of layer {}, the model configuration has {} layers",
+                role.layer.unwrap_or(0),
+                spec.layers
+            )));
+        };
+        if expected == *shape {
+            return Ok(());
+        }
+        Err(PlanError::WrongShape {
+            name: name.to_owned(),
+            path: self.files[holder.0].path.clone(),
+            found: shape.clone(),
+            expected,
+            expected_by: "the model configuration (shapes over all ranks)".to_owned(),
+        })
+    }
+
+    /// The model, where the heads matter.
+    pub(super) fn refine(&self) -> Option<&ModelSpec> {
+        self.options.spec.filter(|_| self.options.heads_matter)
+    }
+
+    pub(super) fn wrong_rows(&self, name: &str, rows: u64) -> PlanError {
+        let wanted = self.options.spec.map_or_else(
+            || "a fused parameter's".to_owned(),
+            |s| format!("{} heads and {} kv heads of {} rows", s.heads, s.kv_heads, s.head_dim),
+        );
+        PlanError::FusedRows { name: name.to_owned(), rows, wanted }
+    }
+}

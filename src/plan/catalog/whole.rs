@@ -1,0 +1,72 @@
+//! Is the model whole?
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Catalog, CatalogOptions};
+use crate::models::{is_training_state, role};
+use crate::plan::{Arrangement, PlanError};
+
+impl Catalog {
+    /// Every parameter that the model, or the source's strategy, names is there; every layer holds the same parameters.
+    pub(super) fn check_whole(&self, options: &CatalogOptions<'_>) -> Result<(), PlanError> {
+        if let Some(spec) = options.spec {
+            let lacks: Vec<String> = spec.required().filter(|name| self.get(name).is_none()).collect();
+            if !lacks.is_empty() {
+                return Err(PlanError::Lacks(lacks));
+            }
+        }
+        if let Arrangement::Strategy(set) = options.arrangement {
+            let known = |name: &str| {
+                let there = |n: &str| self.get(n).is_some() || (options.ignore)(n);
+                there(name) || crate::models::fused(name).is_some_and(|f| f.parts.iter().all(|p| there(p)))
+            };
+            let names: BTreeSet<&String> = set.stages().iter().flat_map(BTreeMap::keys).collect();
+            let lacks: Vec<String> =
+                names.into_iter().filter(|name| !known(name) && !is_training_state(name)).cloned().collect();
+            if !lacks.is_empty() {
+                return Err(PlanError::Lacks(lacks));
+            }
+        }
+        self.check_layers()?;
+        self.check_width(options)
+    }
+
+    fn check_layers(&self) -> Result<(), PlanError> {
+        let mut layers: BTreeMap<u32, BTreeSet<&str>> = BTreeMap::new();
+        for tensor in &self.tensors {
+            if let Some(role) = role(&tensor.name)
+                && let Some(layer) = role.layer
+            {
+                layers.entry(layer).or_default().insert(role.suffix);
+            }
+        }
+        let all: BTreeSet<&str> = layers.values().flatten().copied().collect();
+        let last = layers.keys().max().copied();
+        for layer in 0..last.map_or(0, |n| n + 1) {
+            let have = layers.get(&layer);
+            if let Some(suffix) = all.iter().find(|suffix| have.is_none_or(|have| !have.contains(*suffix))) {
+                return Err(PlanError::UnevenLayers { layer, suffix: (*suffix).to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Without a named model, q rows other than the model's width may mean that the last ranks are missing.
+    fn check_width(&self, options: &CatalogOptions<'_>) -> Result<(), PlanError> {
+        let Arrangement::Rules(ranks @ 2..) = options.arrangement else { return Ok(()) };
+        if options.spec.is_some() {
+            return Ok(());
+        }
+        let query = |t: &&super::LogicalTensor| role(&t.name).is_some_and(|r| r.suffix == "attention.wq.weight");
+        if let Some(tensor) = self.tensors.iter().find(query)
+            && let &[rows, width] = tensor.shape.dims()
+            && rows != width
+        {
+            return Err(PlanError::Ambiguous(format!(
+                "`{}` has {rows} rows over {ranks} ranks but {width} columns: is a rank missing? If not, name the model with -y",
+                tensor.name
+            )));
+        }
+        Ok(())
+    }
+}

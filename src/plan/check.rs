@@ -1,0 +1,51 @@
+//! The proof that a plan writes every byte of every output once and reads nothing that is not there.
+
+use super::{OutputTensor, Plan, PlanError};
+use crate::layout::{CoverFault, Footprint, exact_cover};
+
+/// Proves the plan.
+///
+/// # Errors
+/// The first tensor with a gap, an overlap, a byte behind its end, or a read behind the end of its source.
+pub fn prove(plan: &Plan) -> Result<(), PlanError> {
+    for file in &plan.outputs {
+        let rank = file.rank.unwrap_or(0);
+        let places = file.layout.extents(file.tensors.len());
+        for (tensor, place) in file.tensors.iter().zip(&places) {
+            let bytes = tensor.shape.bytes(tensor.dtype);
+            if place.len() != bytes {
+                let fault = CoverFault::Gap(place.len().min(bytes));
+                return Err(PlanError::Cover { name: tensor.name.to_string(), rank, fault });
+            }
+            prove_routes(plan, tensor, rank)?;
+        }
+    }
+    Ok(())
+}
+
+/// Proves that the routes of one tensor write each of its elements once.
+fn prove_routes(plan: &Plan, tensor: &OutputTensor, rank: u32) -> Result<(), PlanError> {
+    let name = || tensor.name.to_string();
+    let mut footprints: Vec<Footprint<'_>> = Vec::with_capacity(tensor.routes.len());
+    let mut unit = 1;
+    for route in &tensor.routes {
+        let (from, to) = route.transform.unit();
+        // All routes of a tensor have one transform: its sources have one dtype.
+        unit = to;
+        if route.moves.src_end() * from > plan.tensors[route.source].extents.len() {
+            return Err(PlanError::OutOfBounds { name: name(), rank });
+        }
+        footprints.push(Footprint::from(&route.moves));
+    }
+    let total = tensor.shape.bytes(tensor.dtype) / unit;
+    exact_cover(footprints, total).map_err(|fault| PlanError::Cover { name: name(), rank, fault })
+}
+
+/// Proves of a comparison's routes what [`prove`] proves of a plan's.
+///
+/// # Errors
+/// As [`prove`].
+pub fn prove_covered(plan: &Plan) -> Result<(), PlanError> {
+    let tensors = plan.outputs.iter().flat_map(|f| f.tensors.iter().map(move |t| (f, t)));
+    tensors.into_iter().try_for_each(|(file, tensor)| prove_routes(plan, tensor, file.rank.unwrap_or(0)))
+}

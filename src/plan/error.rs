@@ -1,0 +1,189 @@
+//! What makes a plan impossible.
+
+use std::path::PathBuf;
+
+use crate::layout::{CoverFault, LayoutError};
+use crate::models::SpecError;
+use crate::tensor::Shape;
+
+/// What makes a plan impossible. Each names the file or tensor at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// Two files of one rank hold the same tensor.
+    #[error("rank {rank} holds `{name}` twice: in {first} and in {second}")]
+    HeldTwice {
+        /// The rank.
+        rank: u32,
+        /// The tensor.
+        name: String,
+        /// One file.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// A rank lacks a tensor that it must hold.
+    #[error("`{name}`: no data for rank(s) {ranks} ({checkpoint})")]
+    MissingRanks {
+        /// The tensor.
+        name: String,
+        /// The ranks without it.
+        ranks: String,
+        /// What is known of the checkpoint.
+        checkpoint: String,
+    },
+    /// Ranks disagree about a tensor's dtype or shape.
+    #[error("`{name}` is {first} in {first_path} but {second} in {second_path}")]
+    RanksDisagree {
+        /// The tensor.
+        name: String,
+        /// What one file says.
+        first: String,
+        /// Which file.
+        first_path: PathBuf,
+        /// What another says.
+        second: String,
+        /// Which file.
+        second_path: PathBuf,
+    },
+    /// A tensor's shape is not the one that the layout or the configuration asks for.
+    #[error("`{name}` in {path} has the shape {found}, {expected_by} asks for {expected}")]
+    WrongShape {
+        /// The tensor.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// What stands there.
+        found: Shape,
+        /// What should.
+        expected: Shape,
+        /// Who says so.
+        expected_by: String,
+    },
+    /// A layout does not fit a tensor.
+    #[error("`{name}`: {source}")]
+    Layout {
+        /// The tensor.
+        name: String,
+        /// Why.
+        source: LayoutError,
+    },
+    /// The model's dimensions forbid the rank count, or the configuration is wrong.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// Tensors that neither rules nor strategies place.
+    #[error("nothing says how to place these {side} parameters: {}", list(.names))]
+    Unplaced {
+        /// `source` or `target`.
+        side: &'static str,
+        /// The tensors.
+        names: Vec<String>,
+    },
+    /// Tensors that no layout knows and that differ between ranks.
+    #[error("these parameters are in no strategy and differ between ranks: {}", list(.0))]
+    Differ(Vec<String>),
+    /// Training state in a checkpoint that should hold a model.
+    #[error("the checkpoint holds training state: {}", list(.0))]
+    TrainingState(Vec<String>),
+    /// Parameters that the model must have.
+    #[error("the checkpoint lacks {}", list(.0))]
+    Lacks(Vec<String>),
+    /// Layers that do not hold the same parameters.
+    #[error("layer {layer} has no `{suffix}`, other layers have")]
+    UnevenLayers {
+        /// The layer.
+        layer: u32,
+        /// The parameter.
+        suffix: String,
+    },
+    /// Shapes from which the model cannot be inferred.
+    #[error("the model cannot be inferred from the checkpoint: {0}")]
+    Ambiguous(String),
+    /// A fused tensor whose rows do not divide into its parts.
+    #[error("`{name}` has {rows} rows over all ranks, which is not {wanted}")]
+    FusedRows {
+        /// The tensor.
+        name: String,
+        /// Its rows.
+        rows: u64,
+        /// What was expected.
+        wanted: String,
+    },
+    /// Strategy files that contradict each other.
+    #[error("strategy files {first} and {second} {why}")]
+    Strategies {
+        /// One file.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+        /// How they contradict.
+        why: String,
+    },
+    /// A set of strategy files that is not whole.
+    #[error("the strategy {0}")]
+    BadStrategySet(String),
+    /// The strategy is for another number of ranks.
+    #[error("the {side} strategy is for {strategy} ranks, not for {ranks}")]
+    StrategyRanks {
+        /// `source` or `target`.
+        side: &'static str,
+        /// Ranks of the strategy.
+        strategy: u64,
+        /// Ranks given.
+        ranks: u64,
+    },
+    /// A dtype cannot be converted to another.
+    #[error("`{name}`: cannot convert {from} to {to}")]
+    Cast {
+        /// The tensor.
+        name: String,
+        /// The dtype in the source.
+        from: &'static str,
+        /// The dtype asked for.
+        to: &'static str,
+    },
+    /// The proof failed: a byte of an output would be written never or twice.
+    #[error("`{name}` of rank {rank} would not be written exactly once: {}", cover_text(.fault))]
+    Cover {
+        /// The tensor.
+        name: String,
+        /// The rank.
+        rank: u32,
+        /// The first element at fault.
+        fault: CoverFault,
+    },
+    /// The proof failed: a read behind the end of a source tensor.
+    #[error("`{name}` of rank {rank} would read behind the end of its source")]
+    OutOfBounds {
+        /// The tensor.
+        name: String,
+        /// The rank.
+        rank: u32,
+    },
+    /// A header cannot be written.
+    #[error("rank {rank}: {source}")]
+    Header {
+        /// The rank.
+        rank: u32,
+        /// Why.
+        source: crate::formats::FormatError,
+    },
+}
+
+/// The first few names and how many more there are.
+pub fn list(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text += &format!(" and {} more", names.len() - SHOWN);
+    }
+    text
+}
+
+fn cover_text(fault: &CoverFault) -> String {
+    match fault {
+        CoverFault::Gap(at) => format!("nothing writes element {at}"),
+        CoverFault::Overlap(at) => format!("element {at} is written twice"),
+        CoverFault::Outside(at) => format!("something is written behind element {at}"),
+    }
+}

@@ -1,0 +1,76 @@
+//! Who holds which box of a logical tensor, found fast.
+
+use crate::layout::{Piece, Region};
+
+/// A box of a logical tensor in a source file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Index of the source file.
+    pub file: usize,
+    /// Index of the entry in the file.
+    pub entry: usize,
+    /// Which box, and where it lies in the entry.
+    pub piece: Piece,
+}
+
+/// The holders of one tensor, replicas left out, sorted along the axis that is cut most.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Holders {
+    sorted: Vec<Holder>,
+    replicas: Vec<Holder>,
+    axis: usize,
+    longest: u64,
+}
+
+impl Holders {
+    /// Keeps the first holder of each box.
+    pub(super) fn new(holders: Vec<Holder>) -> Self {
+        let ndim = holders.first().map_or(0, |h| h.piece.region.start().len());
+        let starts = |axis: usize| {
+            let mut starts: Vec<u64> = holders.iter().map(|h| h.piece.region.start()[axis]).collect();
+            starts.sort_unstable();
+            starts.dedup();
+            starts.len()
+        };
+        let axis = (0..ndim).max_by_key(|&axis| (starts(axis), usize::MAX - axis)).unwrap_or(0);
+        let mut sorted = holders;
+        // Stable, so that of equal boxes the one seen first (the lowest rank's) is kept.
+        if ndim > 0 {
+            let key = |h: &Holder| {
+                (h.piece.region.start()[axis], h.piece.region.start().to_vec(), h.piece.region.len().to_vec())
+            };
+            sorted.sort_by_cached_key(key);
+        }
+        let mut replicas = Vec::new();
+        sorted.dedup_by(|later, first| {
+            let same = later.piece.region == first.piece.region;
+            if same {
+                replicas.push(later.clone());
+            }
+            same
+        });
+        let longest = sorted.iter().filter_map(|h| h.piece.region.len().get(axis)).copied().max().unwrap_or(0);
+        Self { sorted, replicas, axis, longest }
+    }
+
+    /// The holders that can share something with a box.
+    pub(super) fn near<'a>(&'a self, region: &Region) -> &'a [Holder] {
+        let (Some(&start), Some(&len)) = (region.start().get(self.axis), region.len().get(self.axis)) else {
+            return &self.sorted;
+        };
+        let at = |h: &Holder| h.piece.region.start()[self.axis];
+        let from = self.sorted.partition_point(|h| at(h) + self.longest <= start);
+        let to = self.sorted.partition_point(|h| at(h) < start + len);
+        &self.sorted[from..to.max(from)]
+    }
+
+    /// The holders that are not used, because others hold the same boxes.
+    pub(super) fn replicas(&self) -> &[Holder] {
+        &self.replicas
+    }
+
+    /// The holders that are used, then the replicas that are not.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Holder> {
+        self.sorted.iter().chain(&self.replicas)
+    }
+}

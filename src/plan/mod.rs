@@ -1,0 +1,39 @@
+//! From the checkpoints' headers to a plan: which bytes of which source go where, proved before anything is written.
+//!
+//! ```text
+//! source files ──► catalog: logical tensors, each with its holders ──► target: what each rank file shall hold
+//!                                                       └──► routes: holder ∩ target ──► plan, checked
+//! ```
+//!
+//! Invariant: a [`Plan`] is a value. It can be printed, compared and run again; making one writes nothing, and running one
+//! decides nothing.
+
+mod agreement;
+mod arrangement;
+mod builder;
+mod catalog;
+mod check;
+mod error;
+mod fused_rows;
+mod holders;
+mod pieces;
+mod route;
+mod source;
+mod strategy_set;
+mod target;
+mod written;
+
+pub use arrangement::Arrangement;
+pub use builder::{Compared, PlanOptions, Precision, build, compare};
+pub use catalog::{Catalog, CatalogOptions, LogicalTensor};
+pub use check::{prove, prove_covered};
+pub use error::{PlanError, list};
+pub use fused_rows::infer_spec;
+pub use route::{OutputFile, OutputTensor, Plan, PlanSource, PlanTotals, Route, SourceTensor, Transform};
+pub use source::{SourceFile, rank_count};
+pub use strategy_set::StrategySet;
+pub use target::{TargetEntry, TargetOptions, TargetRank, targets};
+pub use written::strategies;
+
+/// The length and bytes of the CRC trailer that files with [`OutputFile::crc`] end in.
+pub use crate::formats::mindspore::{TRAILER_LEN as CRC_TRAILER, trailer as crc_trailer};

@@ -1,0 +1,154 @@
+//! The plan as a value: sources, outputs, and the routes between them.
+
+use std::path::PathBuf;
+
+use crate::formats::{FileLayout, FormatKind};
+use crate::layout::Move;
+use crate::source::Extents;
+use crate::tensor::{Dtype, Shape, TensorName};
+
+/// What is read, what is written, and which bytes go where.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// The source files.
+    pub sources: Vec<PlanSource>,
+    /// The source tensors that routes read.
+    pub tensors: Vec<SourceTensor>,
+    /// The files to write.
+    pub outputs: Vec<OutputFile>,
+}
+
+/// A source file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanSource {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its length in bytes.
+    pub len: u64,
+    /// Its rank.
+    pub rank: u32,
+}
+
+/// A tensor of a source file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceTensor {
+    /// Index of the file among [`Plan::sources`].
+    pub file: usize,
+    /// Its name there.
+    pub name: TensorName,
+    /// Its elements.
+    pub dtype: Dtype,
+    /// Where its bytes lie in the file.
+    pub extents: Extents,
+}
+
+/// A file to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputFile {
+    /// Its path below the target directory, with `/`.
+    pub path: String,
+    /// The rank that it belongs to. `None` for index files.
+    pub rank: Option<u32>,
+    /// Its format. `None` for index files.
+    pub format: Option<FormatKind>,
+    /// Header bytes and tensor data, in file order.
+    pub layout: FileLayout,
+    /// Its tensors, by the index that the layout uses.
+    pub tensors: Vec<OutputTensor>,
+    /// Whether the last 17 bytes are MindSpore's CRC trailer, known only when everything before is written.
+    pub crc: bool,
+}
+
+/// A tensor of an output file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputTensor {
+    /// Its name.
+    pub name: TensorName,
+    /// Its elements.
+    pub dtype: Dtype,
+    /// Its dimensions in this file.
+    pub shape: Shape,
+    /// Whether no earlier file holds the same elements, so that each is counted once over all ranks.
+    pub first_holder: bool,
+    /// Where its elements come from. Together they write every element once.
+    pub routes: Vec<Route>,
+}
+
+/// Elements of one source tensor on their way to one output tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Index of the tensor among [`Plan::tensors`].
+    pub source: usize,
+    /// What is done to each element.
+    pub transform: Transform,
+    /// Which elements, from where to where. Unit: bytes for copies, elements for everything else.
+    pub moves: Move,
+}
+
+/// What is done to each element on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transform {
+    /// Nothing: the bytes are moved as they are.
+    Copy,
+    /// Conversion to another floating-point type, to nearest even.
+    Cast {
+        /// The source's dtype.
+        from: Dtype,
+        /// The target's dtype.
+        to: Dtype,
+    },
+}
+
+impl Transform {
+    /// Bytes of one unit of the route's move, in the source and in the target.
+    pub fn unit(self) -> (u64, u64) {
+        match self {
+            Self::Copy => (1, 1),
+            Self::Cast { from, to } => (from.size(), to.size()),
+        }
+    }
+}
+
+/// Sums over a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct PlanTotals {
+    /// Tensors in the output files.
+    pub tensors: u64,
+    /// Bytes read from tensors of the source files (each route's bytes).
+    pub read: u64,
+    /// Bytes of the output files.
+    pub written: u64,
+    /// Output bytes that are one run in the source and unchanged.
+    pub contiguous: u64,
+    /// Output bytes gathered from strided runs.
+    pub gathered: u64,
+    /// Output bytes that are converted.
+    pub converted: u64,
+    /// Header and padding bytes.
+    pub headers: u64,
+}
+
+impl Plan {
+    /// Sums over the plan.
+    pub fn totals(&self) -> PlanTotals {
+        let mut totals = PlanTotals::default();
+        for file in &self.outputs {
+            totals.written += file.layout.len();
+            for tensor in &file.tensors {
+                totals.tensors += 1;
+                for route in &tensor.routes {
+                    let (from, to) = route.transform.unit();
+                    let (read, written) = (route.moves.volume() * from, route.moves.volume() * to);
+                    totals.read += read;
+                    match route.transform {
+                        Transform::Cast { .. } => totals.converted += written,
+                        Transform::Copy if route.moves.dims.is_empty() => totals.contiguous += written,
+                        Transform::Copy => totals.gathered += written,
+                    }
+                }
+            }
+        }
+        totals.headers = totals.written - totals.contiguous - totals.gathered - totals.converted;
+        totals
+    }
+}

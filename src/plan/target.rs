@@ -1,0 +1,298 @@
+//! What each rank file of the target shall hold.
+
+use std::collections::{HashMap, HashSet};
+
+use super::catalog::{Catalog, LogicalTensor};
+use super::fused_rows::grouping;
+use super::pieces::{self, Order, Part, Stored};
+use super::{Arrangement, PlanError};
+use crate::layout::{Piece, Region, TensorLayout};
+use crate::models::{Fused, FusionLayout, ModelSpec, Split, fused, is_training_state, role};
+use crate::tensor::{Dtype, Shape, TensorName};
+
+/// How the target shall be arranged.
+#[derive(Clone, Copy, Debug)]
+pub struct TargetOptions<'a> {
+    /// The model, when it was named or is a built-in one.
+    pub spec: Option<&'a ModelSpec>,
+    /// How the parameters shall lie over the ranks.
+    pub arrangement: Arrangement<'a>,
+    /// In which order the rows of fused parameters shall stand.
+    pub fusion: FusionLayout,
+    /// Whether the rules fuse q, k, v and gate, up. A strategy's own names decide for themselves.
+    pub fused: bool,
+    /// Whether the rules keep the embedding and `lm_head` whole on every rank.
+    pub vocabulary_whole: bool,
+}
+
+/// One rank of the target.
+#[derive(Clone, Debug)]
+pub struct TargetRank {
+    /// The rank.
+    pub rank: u32,
+    /// Its parameters, in file order.
+    pub entries: Vec<TargetEntry>,
+}
+
+/// One parameter of a rank.
+#[derive(Clone, Debug)]
+pub struct TargetEntry {
+    /// Its name in the file.
+    pub name: TensorName,
+    /// Its elements in the source.
+    pub dtype: Dtype,
+    /// Its dimensions in the file.
+    pub shape: Shape,
+    /// Whether it is a parameter of the model that a precision applies to, and a norm.
+    pub kind: Kind,
+    /// Whether no lower rank holds the same elements.
+    pub first_holder: bool,
+    pub(super) content: Content,
+}
+
+/// What a parameter is, as far as its precision is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A weight or bias.
+    Weight,
+    /// The weight of a norm.
+    Norm,
+    /// A counter or text: kept as it is.
+    Other,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// Boxes of logical tensors (by index in the catalog).
+    Pieces(Vec<(usize, Piece)>),
+    /// An entry of a source file, copied whole.
+    Entry(usize, usize),
+}
+
+/// A parameter that the target shall hold, before it is laid over the ranks.
+enum Wanted {
+    Plain(usize),
+    Fused { info: Fused, parts: Vec<usize> },
+}
+
+/// What each rank of the target shall hold.
+///
+/// # Errors
+/// Where the ranks do not divide the model, or the target's layout lacks a parameter or wants one that the source has not.
+pub fn targets(
+    catalog: &Catalog,
+    files: &[super::SourceFile<'_>],
+    options: &TargetOptions<'_>,
+) -> Result<Vec<TargetRank>, PlanError> {
+    let devices = options.arrangement.devices();
+    if let (Arrangement::Rules(ranks), Some(spec)) = (options.arrangement, options.spec) {
+        spec.check_ranks(ranks)?;
+    }
+    let mut ranks = Vec::new();
+    let mut placed: HashSet<usize> = HashSet::new();
+    for stage in 0..options.arrangement.stages() {
+        let wanted = wanted(catalog, options, stage)?;
+        let mut laid = Vec::with_capacity(wanted.len());
+        for one in &wanted {
+            let first = one.first(catalog);
+            let name = one.name(first);
+            let rows = first.shape.dims().first().copied().unwrap_or(1);
+            let whole = options.vocabulary_whole || rows % devices != 0;
+            let layout = options.arrangement.layout(stage, name, first.shape.ndim(), whole);
+            if let Some((layout, _)) = layout {
+                placed.extend(one.tensors());
+                laid.push((one, layout));
+            }
+        }
+        let mut seen = Seen::default();
+        for device in 0..devices {
+            let mut entries = Vec::with_capacity(laid.len());
+            for (one, layout) in &laid {
+                entries.push(entry(catalog, options, one, layout, device, &mut seen)?);
+            }
+            let rank = u32::try_from(stage * devices + device).unwrap_or(u32::MAX);
+            ranks.push(TargetRank { rank, entries });
+        }
+    }
+    add_unplaced(catalog, files, &placed, options, &mut ranks)?;
+    Ok(ranks)
+}
+
+/// Parameters that the target's layout does not know: counters and texts go to every rank, as does what all source ranks
+/// hold alike. A tensor that might have to be cut is refused.
+fn add_unplaced(
+    catalog: &Catalog,
+    files: &[super::SourceFile<'_>],
+    placed: &HashSet<usize>,
+    options: &TargetOptions<'_>,
+    ranks: &mut [TargetRank],
+) -> Result<(), PlanError> {
+    let (mut unplaced, mut training) = (Vec::new(), Vec::new());
+    let mut copies = Vec::new();
+    for (_, tensor) in catalog.tensors().iter().enumerate().filter(|(index, _)| !placed.contains(index)) {
+        let counter = tensor.shape.elements() <= 1 || tensor.dtype == Dtype::Str;
+        if counter || tensor.loose || options.arrangement.ranks() == 1 {
+            let holder = tensor.holders.all().next().map(|h| (h.file, h.entry));
+            copies.extend(holder);
+        } else if is_training_state(&tensor.name) {
+            training.push(tensor.name.to_string());
+        } else {
+            unplaced.push(tensor.name.to_string());
+        }
+    }
+    if !unplaced.is_empty() {
+        return Err(PlanError::Unplaced { side: "target", names: unplaced });
+    }
+    if !training.is_empty() {
+        return Err(PlanError::TrainingState(training));
+    }
+    for (file, entry) in copies {
+        let found = &files[file].entries[entry];
+        for rank in &mut *ranks {
+            rank.entries.push(TargetEntry {
+                name: found.name.clone(),
+                dtype: found.dtype,
+                shape: found.shape.clone(),
+                kind: Kind::Other,
+                first_holder: rank.rank == 0,
+                content: Content::Entry(file, entry),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The parameters of a stage, in the catalog's order; a fused one stands where its first part does.
+fn wanted(catalog: &Catalog, options: &TargetOptions<'_>, stage: u64) -> Result<Vec<Wanted>, PlanError> {
+    let mut wanted = Vec::new();
+    let mut lacks = Vec::new();
+    let mut done: HashSet<String> = HashSet::new();
+    for (index, tensor) in catalog.tensors().iter().enumerate() {
+        let info = fused(&tensor.name);
+        match info {
+            Some(info) if wants_fused(options, stage, &info) => {
+                if !done.insert(info.name.clone()) {
+                    continue;
+                }
+                let parts: Vec<Option<usize>> = info.parts.iter().map(|part| catalog.get(part)).collect();
+                lacks
+                    .extend(info.parts.iter().zip(&parts).filter(|(_, at)| at.is_none()).map(|(name, _)| name.clone()));
+                wanted.push(Wanted::Fused { info, parts: parts.into_iter().flatten().collect() });
+            }
+            _ => wanted.push(Wanted::Plain(index)),
+        }
+    }
+    if let Arrangement::Strategy(set) = options.arrangement {
+        let names =
+            set.stages().get(usize::try_from(stage).unwrap_or(usize::MAX)).map(|s| s.keys()).into_iter().flatten();
+        let known = |name: &str| catalog.get(name).is_some() || done.contains(name) || is_training_state(name);
+        lacks.extend(names.filter(|name| !known(name)).cloned());
+    }
+    if lacks.is_empty() { Ok(wanted) } else { Err(PlanError::Lacks(lacks)) }
+}
+
+fn wants_fused(options: &TargetOptions<'_>, stage: u64, info: &Fused) -> bool {
+    match options.arrangement {
+        Arrangement::Rules(_) => options.fused,
+        Arrangement::Strategy(set) => {
+            let layouts = usize::try_from(stage).ok().and_then(|s| set.stages().get(s));
+            layouts.is_some_and(|layouts| layouts.contains_key(&info.name))
+        }
+    }
+}
+
+impl Wanted {
+    fn first<'a>(&self, catalog: &'a Catalog) -> &'a LogicalTensor {
+        match self {
+            Self::Plain(index) => &catalog.tensors()[*index],
+            Self::Fused { parts, .. } => &catalog.tensors()[parts[0]],
+        }
+    }
+
+    fn name<'a>(&'a self, first: &'a LogicalTensor) -> &'a str {
+        match self {
+            Self::Plain(_) => &first.name,
+            Self::Fused { info, .. } => &info.name,
+        }
+    }
+
+    fn tensors(&self) -> Vec<usize> {
+        match self {
+            Self::Plain(index) => vec![*index],
+            Self::Fused { parts, .. } => parts.clone(),
+        }
+    }
+}
+
+/// The boxes that ranks seen so far hold, of parameters that have replicas.
+#[derive(Default)]
+struct Seen(HashMap<TensorName, Vec<Vec<Region>>>);
+
+impl Seen {
+    fn is_first(&mut self, name: &TensorName, layout: &TensorLayout, pieces: &[(usize, Piece)]) -> bool {
+        let parts: u64 = (0..layout.tensor_map.len()).map(|axis| layout.parts(axis)).product();
+        if parts * layout.shard_parts().unwrap_or(1) == layout.devices() {
+            return true;
+        }
+        let regions: Vec<Region> = pieces.iter().map(|(_, piece)| piece.region.clone()).collect();
+        let seen = self.0.entry(name.clone()).or_default();
+        let first = !seen.contains(&regions);
+        if first {
+            seen.push(regions);
+        }
+        first
+    }
+}
+
+fn entry(
+    catalog: &Catalog,
+    options: &TargetOptions<'_>,
+    one: &Wanted,
+    layout: &TensorLayout,
+    device: u64,
+    seen: &mut Seen,
+) -> Result<TargetEntry, PlanError> {
+    let first = one.first(catalog);
+    let name = TensorName::from(one.name(first));
+    let layout_error = |source| PlanError::Layout { name: name.to_string(), source };
+    let Stored { dims, pieces } = match one {
+        Wanted::Plain(_) => pieces::plain(first.shape.dims(), &first.radices, layout, device).map_err(layout_error)?,
+        Wanted::Fused { info, parts } => {
+            let tensors: Vec<&LogicalTensor> = parts.iter().map(|&index| &catalog.tensors()[index]).collect();
+            if let Some(other) =
+                tensors.iter().find(|t| t.dtype != first.dtype || t.shape.dims()[1..] != first.shape.dims()[1..])
+            {
+                return Err(PlanError::Ambiguous(format!(
+                    "`{}` ({}{}) and `{}` ({}{}) cannot be fused",
+                    first.name, first.dtype, first.shape, other.name, other.dtype, other.shape
+                )));
+            }
+            let rows: Vec<Part> =
+                tensors.iter().map(|t| Part { rows: t.shape.dims()[0], radices: t.radices.clone() }).collect();
+            let by_heads = options.spec.map(|spec| grouping(info, spec));
+            let order = match (options.fusion, &by_heads) {
+                (FusionLayout::RankConcat, _) => Order::RankConcat,
+                (FusionLayout::Grouped, Some(grouping)) => Order::Grouped(grouping),
+                (FusionLayout::Grouped, None) => return Err(super::catalog::heads_unknown()),
+            };
+            pieces::fused(order, &rows, &first.shape.dims()[1..], layout, device).map_err(layout_error)?
+        }
+    };
+    let tensors = one.tensors();
+    let pieces: Vec<(usize, Piece)> = pieces.into_iter().map(|(part, piece)| (tensors[part], piece)).collect();
+    let known = role(&first.name);
+    let kind = match known {
+        _ if is_training_state(&first.name) || first.dtype == Dtype::Str => Kind::Other,
+        Some(role) if role.split == Split::Whole => Kind::Norm,
+        None if first.shape.elements() <= 1 => Kind::Other,
+        _ => Kind::Weight,
+    };
+    Ok(TargetEntry {
+        first_holder: seen.is_first(&name, layout, &pieces),
+        dtype: first.dtype,
+        shape: Shape::new(dims).map_err(|e| layout_error(e.into()))?,
+        kind,
+        content: Content::Pieces(pieces),
+        name,
+    })
+}

@@ -1,0 +1,33 @@
+//! The strategy of what is written, in MindSpore's terms.
+
+use super::target::{TargetOptions, TargetRank};
+use super::{Arrangement, Catalog};
+use crate::layout::TensorLayout;
+
+/// The layout of every parameter of a rank-count target, as a strategy file states it. Empty for a target that is itself a
+/// strategy: that one exists already.
+pub fn strategies(catalog: &Catalog, ranks: &[TargetRank], options: &TargetOptions<'_>) -> Vec<(String, TensorLayout)> {
+    let (Arrangement::Rules(count), Some(first)) = (options.arrangement, ranks.first()) else { return Vec::new() };
+    let mut layouts = Vec::new();
+    for entry in &first.entries {
+        if !entry.is_placed() {
+            continue;
+        }
+        // A vocabulary that the ranks do not divide is whole, whatever the option says.
+        let full = catalog.get(&entry.name).map(|index| catalog.tensors()[index].shape.clone());
+        let whole = options.vocabulary_whole || full.is_some_and(|full| full == entry.shape);
+        let layout = match options.arrangement.layout(0, &entry.name, entry.shape.ndim(), whole) {
+            Some((layout, _)) => layout,
+            None => TensorLayout::flat(count, entry.shape.ndim(), None),
+        };
+        layouts.push((entry.name.to_string(), layout));
+    }
+    layouts
+}
+
+impl super::TargetEntry {
+    /// Whether the target's layout places it (rather than its being copied to every rank).
+    fn is_placed(&self) -> bool {
+        matches!(self.content, super::target::Content::Pieces(_))
+    }
+}

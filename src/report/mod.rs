@@ -1,0 +1,15 @@
+//! What people and machines read: progress, plans, summaries, manifests, listings. Renders values, decides nothing.
+
+mod listing;
+mod manifest;
+mod plan_text;
+mod progress;
+mod summary;
+mod units;
+
+pub use listing::{CheckpointListing, ParamListing, RankListing, StrategyListing, TensorListing};
+pub use manifest::{Provenance, manifest};
+pub use plan_text::{PlanReport, plan_report};
+pub use progress::{Progress, ProgressMode};
+pub use summary::{Overflow, Summary, overflows};
+pub use units::{bytes, duration, rate};

@@ -1,0 +1,135 @@
+//! A plan, before it is run.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::units;
+use crate::plan::{Plan, PlanTotals};
+
+/// A plan and whether the machine can run it.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlanReport {
+    /// The target directory.
+    pub target: String,
+    /// Source ranks.
+    pub source_ranks: u32,
+    /// Target ranks.
+    pub target_ranks: usize,
+    /// Source files with their lengths.
+    pub sources: Vec<FileReport>,
+    /// Output files with their lengths.
+    pub outputs: Vec<FileReport>,
+    /// Tensors over all output files.
+    pub tensors: u64,
+    /// Bytes read from source tensors.
+    pub bytes_read: u64,
+    /// Bytes of the output files.
+    pub bytes_written: u64,
+    /// Bytes that are one run in the source.
+    pub contiguous: u64,
+    /// Bytes gathered from strided runs.
+    pub gathered: u64,
+    /// Bytes that are converted.
+    pub converted: u64,
+    /// Header and padding bytes.
+    pub headers: u64,
+    /// The most memory for buffers, in bytes.
+    pub peak_buffer_memory: u64,
+    /// Bytes free where the target is to be.
+    pub free: Option<u64>,
+    /// Whether they suffice.
+    pub fits: Option<bool>,
+}
+
+/// A file and its length.
+#[derive(Clone, Debug, Serialize)]
+pub struct FileReport {
+    /// Its path.
+    pub path: String,
+    /// Its rank.
+    pub rank: Option<u32>,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// How many tensors it holds.
+    pub tensors: Option<usize>,
+}
+
+/// What is to be said of a plan. `free`: bytes free where the target is to be; `buffers`: the most memory for buffers.
+pub fn plan_report(plan: &Plan, target: &str, free: Option<u64>, buffers: u64) -> PlanReport {
+    let PlanTotals { tensors, read, written, contiguous, gathered, converted, headers } = plan.totals();
+    let ranks: std::collections::BTreeSet<u32> = plan.outputs.iter().filter_map(|o| o.rank).collect();
+    PlanReport {
+        target: target.to_owned(),
+        source_ranks: plan.sources.iter().map(|s| s.rank + 1).max().unwrap_or(0),
+        target_ranks: ranks.len(),
+        sources: plan
+            .sources
+            .iter()
+            .map(|s| FileReport { path: s.path.display().to_string(), rank: Some(s.rank), bytes: s.len, tensors: None })
+            .collect(),
+        outputs: plan
+            .outputs
+            .iter()
+            .map(|o| FileReport {
+                path: o.path.clone(),
+                rank: o.rank,
+                bytes: o.layout.len(),
+                tensors: Some(o.tensors.len()),
+            })
+            .collect(),
+        tensors,
+        bytes_read: read,
+        bytes_written: written,
+        contiguous,
+        gathered,
+        converted,
+        headers,
+        peak_buffer_memory: buffers,
+        free,
+        fits: free.map(|free| free >= written),
+    }
+}
+
+impl PlanReport {
+    /// The plan as text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let mut line = |s: String| {
+            let _ = writeln!(text, "{s}");
+        };
+        line(format!("plan: {} ranks -> {} ranks, into {}", self.source_ranks, self.target_ranks, self.target));
+        line(format!("  sources ({} files):", self.sources.len()));
+        for file in &self.sources {
+            line(format!("    {:>12}  {}", units::bytes(file.bytes), file.path));
+        }
+        line(format!("  outputs ({} files, {} tensors):", self.outputs.len(), self.tensors));
+        for file in &self.outputs {
+            line(format!(
+                "    {:>12}  {} ({} tensors)",
+                units::bytes(file.bytes),
+                file.path,
+                file.tensors.unwrap_or(0)
+            ));
+        }
+        line(format!("  read {}, write {}", units::bytes(self.bytes_read), units::bytes(self.bytes_written)));
+        line(format!(
+            "  {} contiguous, {} gathered, {} converted, {} headers and padding",
+            units::bytes(self.contiguous),
+            units::bytes(self.gathered),
+            units::bytes(self.converted),
+            units::bytes(self.headers),
+        ));
+        line(format!("  buffers: at most {}", units::bytes(self.peak_buffer_memory)));
+        match (self.free, self.fits) {
+            (Some(free), Some(true)) => {
+                line(format!("  free where the target is to be: {}: enough", units::bytes(free)))
+            }
+            (Some(free), _) => line(format!("  free where the target is to be: {}: NOT ENOUGH", units::bytes(free))),
+            _ => {}
+        }
+        line("  every byte of every output is written exactly once (proved)".to_owned());
+        text
+    }
+}

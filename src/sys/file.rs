@@ -1,0 +1,233 @@
+//! Output files and directories: every error names the path, every close is checked.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, IntoRawFd};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FallocateFlags, FlockOperation, OFlags, RenameFlags};
+
+/// What was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileOp {
+    /// Open or create.
+    Open,
+    /// Ask for length or kind.
+    Stat,
+    /// Map into memory.
+    Map,
+    /// Read.
+    Read,
+    /// Reserve room.
+    Reserve,
+    /// Write.
+    Write,
+    /// Flush to the disk.
+    Sync,
+    /// Close.
+    Close,
+    /// Rename.
+    Rename,
+    /// Remove.
+    Remove,
+    /// Lock.
+    Lock,
+}
+
+impl fmt::Display for FileOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Stat => "examine",
+            Self::Map => "map",
+            Self::Read => "read",
+            Self::Reserve => "reserve room for",
+            Self::Write => "write",
+            Self::Sync => "flush",
+            Self::Close => "close",
+            Self::Rename => "rename",
+            Self::Remove => "remove",
+            Self::Lock => "lock",
+        })
+    }
+}
+
+/// A failed operation on a file.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {op} {}: {source}", .path.display())]
+pub struct FileError {
+    /// What was tried.
+    pub op: FileOp,
+    /// On which file or directory.
+    pub path: PathBuf,
+    /// What the system answered.
+    pub source: io::Error,
+}
+
+impl FileError {
+    fn of(op: FileOp, path: &Path) -> impl Fn(io::Error) -> Self + Copy + '_ {
+        move |source| Self { op, path: path.to_owned(), source }
+    }
+
+    fn errno(op: FileOp, path: &Path) -> impl Fn(rustix::io::Errno) -> Self + Copy + '_ {
+        move |source| Self { op, path: path.to_owned(), source: source.into() }
+    }
+}
+
+/// A file being written, by direct I/O where the file system allows it.
+#[derive(Debug)]
+pub struct OutFile {
+    path: PathBuf,
+    plain: File,
+    direct: Option<File>,
+}
+
+impl OutFile {
+    /// Creates a file that must not exist yet and reserves `len` bytes for it.
+    pub fn create(path: &Path, len: u64, direct: bool) -> Result<Self, FileError> {
+        let plain =
+            File::options().write(true).create_new(true).open(path).map_err(FileError::of(FileOp::Open, path))?;
+        match rustix::fs::fallocate(plain.as_fd(), FallocateFlags::empty(), 0, len.max(1)) {
+            Ok(()) => {}
+            // No such call on this file system: a sparse file of that length serves.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                plain.set_len(len).map_err(FileError::of(FileOp::Reserve, path))?;
+            }
+            Err(e) => return Err(FileError::errno(FileOp::Reserve, path)(e)),
+        }
+        // Refused by some file systems; then everything goes through the page cache.
+        let flags = i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0);
+        let direct = if direct { File::options().write(true).custom_flags(flags).open(path).ok() } else { None };
+        Ok(Self { path: path.to_owned(), plain, direct })
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The descriptor that writes past the page cache, if there is one.
+    pub fn direct(&self) -> Option<&File> {
+        self.direct.as_ref()
+    }
+
+    /// The descriptor that writes through the page cache.
+    pub fn plain(&self) -> &File {
+        &self.plain
+    }
+
+    /// Writes through the page cache.
+    pub fn write_plain(&self, bytes: &[u8], at: u64) -> Result<(), FileError> {
+        self.plain.write_all_at(bytes, at).map_err(FileError::of(FileOp::Write, &self.path))
+    }
+
+    /// Cuts the file to its length, flushes it if `durable`, and closes it, looking at every answer: on network file systems
+    /// a failed close is lost data.
+    pub fn finish(self, len: u64, durable: bool) -> Result<(), FileError> {
+        self.plain.set_len(len).map_err(FileError::of(FileOp::Write, &self.path))?;
+        if durable {
+            self.plain.sync_data().map_err(FileError::of(FileOp::Sync, &self.path))?;
+        }
+        for file in [self.direct, Some(self.plain)].into_iter().flatten() {
+            close(file, &self.path)?;
+        }
+        Ok(())
+    }
+}
+
+fn close(file: File, path: &Path) -> Result<(), FileError> {
+    let fd = file.into_raw_fd();
+    // SAFETY: `into_raw_fd` gave up the only owner of `fd`, so it is open and nothing else closes it; `close` is called once.
+    if unsafe { libc::close(fd) } == 0 {
+        return Ok(());
+    }
+    Err(FileError::of(FileOp::Close, path)(io::Error::last_os_error()))
+}
+
+/// Writes a small file that must not exist yet, flushed if `durable`.
+pub fn write_small(path: &Path, bytes: &[u8], durable: bool) -> Result<(), FileError> {
+    let mut file =
+        File::options().write(true).create_new(true).open(path).map_err(FileError::of(FileOp::Open, path))?;
+    file.write_all(bytes).map_err(FileError::of(FileOp::Write, path))?;
+    if durable {
+        file.sync_data().map_err(FileError::of(FileOp::Sync, path))?;
+    }
+    close(file, path)
+}
+
+/// Reads a file of at most `limit` bytes.
+pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    let meta = std::fs::metadata(path).map_err(FileError::of(FileOp::Open, path))?;
+    if meta.len() > limit {
+        let source = io::Error::other(format!("{} bytes, more than the {limit} that such a file may have", meta.len()));
+        return Err(FileError { op: FileOp::Read, path: path.to_owned(), source });
+    }
+    std::fs::read(path).map_err(FileError::of(FileOp::Read, path))
+}
+
+/// Makes a directory and its parents.
+pub fn create_dir(path: &Path) -> Result<(), FileError> {
+    std::fs::create_dir_all(path).map_err(FileError::of(FileOp::Open, path))
+}
+
+/// Removes a directory and all that is in it; one that is not there is no error.
+pub fn remove_dir(path: &Path) -> Result<(), FileError> {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(FileError::of(FileOp::Remove, path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Flushes a directory, so that names made in it last.
+pub fn sync_dir(path: &Path) -> Result<(), FileError> {
+    #[expect(clippy::disallowed_methods, reason = "this is where files are opened; the error names the path")]
+    let dir = File::open(path).map_err(FileError::of(FileOp::Open, path))?;
+    dir.sync_all().map_err(FileError::of(FileOp::Sync, path))
+}
+
+/// Renames to a name that must be free. The caller syncs the directories.
+pub fn rename_new(from: &Path, to: &Path) -> Result<(), FileError> {
+    let error = FileError::errno(FileOp::Rename, to);
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // The file system knows no flags: the name was looked up just before.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => {
+            if to.symlink_metadata().is_ok() {
+                return Err(error(rustix::io::Errno::EXIST));
+            }
+            rustix::fs::rename(from, to).map_err(error)
+        }
+        other => other.map_err(error),
+    }
+}
+
+/// Swaps two directories in one step, where the file system can. `false`: it cannot, nothing was done.
+pub fn rename_exchange(a: &Path, b: &Path) -> Result<bool, FileError> {
+    match rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => Ok(false),
+        Err(e) => Err(FileError::errno(FileOp::Rename, b)(e)),
+    }
+}
+
+/// Locks a file (made if need be) for as long as the answer lives. `None`: another process holds it.
+pub fn lock(path: &Path) -> Result<Option<File>, FileError> {
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(FileError::of(FileOp::Open, path))?;
+    match rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(e) => Err(FileError::errno(FileOp::Lock, path)(e)),
+    }
+}
+
+/// Bytes that can still be written to the file system of a directory.
+pub fn available_bytes(dir: &Path) -> Result<u64, FileError> {
+    let stat = rustix::fs::statvfs(dir).map_err(FileError::errno(FileOp::Stat, dir))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}

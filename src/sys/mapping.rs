@@ -1,0 +1,83 @@
+//! Files mapped for reading.
+
+use std::fs::File;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
+
+use super::file::{FileError, FileOp};
+
+/// The promise that nobody changes or truncates the input files while the program runs.
+///
+/// Only the program can make it (as ripgrep does for its memory maps): a library cannot know who else writes to a file.
+#[derive(Clone, Copy, Debug)]
+pub struct StableInputs(());
+
+impl StableInputs {
+    /// Makes the promise.
+    ///
+    /// # Safety
+    /// No other process may modify or truncate a mapped file while its mapping lives. Where one does, reads see other bytes,
+    /// and a read behind the new end kills the process with SIGBUS.
+    pub unsafe fn assume() -> Self {
+        Self(())
+    }
+}
+
+/// A file mapped for reading. Derefs to its bytes.
+#[derive(Debug)]
+pub struct Mapping {
+    path: PathBuf,
+    /// `None` for an empty file, which cannot be mapped.
+    map: Option<Mmap>,
+}
+
+impl Mapping {
+    /// Opens and maps a whole file.
+    pub fn open(path: &Path, _promise: StableInputs) -> Result<Self, FileError> {
+        let error = |op| move |source| FileError { op, path: path.to_owned(), source };
+        #[expect(clippy::disallowed_methods, reason = "this is where files are opened; the error names the path")]
+        let file = File::open(path).map_err(error(FileOp::Open))?;
+        let meta = file.metadata().map_err(error(FileOp::Stat))?;
+        if !meta.is_file() {
+            let source = std::io::Error::other("not a regular file");
+            return Err(FileError { op: FileOp::Open, path: path.to_owned(), source });
+        }
+        if meta.len() == 0 {
+            return Ok(Self { path: path.to_owned(), map: None });
+        }
+        // SAFETY: the mapping is read-only and shared. `Mmap::map` asks that the file is not modified or truncated while it
+        // is mapped: `_promise` is a `StableInputs`, which exists only where the program has promised just that.
+        let map = unsafe { MmapOptions::new().map(&file) }.map_err(error(FileOp::Map))?;
+        // Only a hint; a kernel without it reads all the same.
+        let _ = map.advise(Advice::Sequential);
+        Ok(Self { path: path.to_owned(), map: Some(map) })
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Tells the kernel that these pages are not needed in this process any more. They stay in the page cache.
+    pub fn release(&self, from: u64, len: u64) {
+        const PAGE: usize = 4096;
+        let (Some(map), Ok(from), Ok(len)) = (&self.map, usize::try_from(from), usize::try_from(len)) else { return };
+        let start = from.next_multiple_of(PAGE);
+        let end = (from + len).min(map.len()) / PAGE * PAGE;
+        if start < end {
+            // SAFETY: MADV_DONTNEED on a shared read-only file mapping discards no data: the next read of a page takes it from
+            // the file again, which by `StableInputs` has not changed. The range lies inside the mapping.
+            // A refusal costs only memory that the kernel can reclaim by itself.
+            let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+        }
+    }
+}
+
+impl Deref for Mapping {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.map.as_deref().unwrap_or_default()
+    }
+}

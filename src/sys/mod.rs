@@ -1,0 +1,21 @@
+//! What the operating system gives: mapped files, page-aligned buffers, io_uring, durable files.
+//!
+//! Invariant: the only unsafe code of the crate is here (and one promise in `cli::config`). Everything outside sees safe
+//! types: a [`Mapping`] derefs to bytes, a [`Ring`] owns what the kernel reads until the kernel is done with it.
+
+#![expect(unsafe_code, reason = "the one place that talks to the kernel; each block says why it is sound")]
+
+mod aligned;
+mod file;
+mod machine;
+mod mapping;
+mod ring;
+
+pub use aligned::AlignedBuf;
+pub use file::{
+    FileError, FileOp, OutFile, available_bytes, create_dir, lock, read_small, remove_dir, rename_exchange, rename_new,
+    sync_dir, write_small,
+};
+pub use machine::{anonymous_memory, available_memory};
+pub use mapping::{Mapping, StableInputs};
+pub use ring::{Completion, IoBuf, Ring, WriteOp};

@@ -1,0 +1,10 @@
+#!/bin/bash
+# The name of the original script; all options go to ckpt-convert as they are.
+# The program: $CKPT_CONVERT, or the release build of this tree, or ckpt-convert on PATH.
+here=$(dirname "$(readlink -f "$0")")
+if [ -n "${CKPT_CONVERT:-}" ]; then
+    exec "$CKPT_CONVERT" "$@"
+elif [ -x "$here/../target/release/ckpt-convert" ]; then
+    exec "$here/../target/release/ckpt-convert" "$@"
+fi
+exec ckpt-convert "$@"
