@@ -11,7 +11,7 @@ use crate::sys::FileError;
 pub enum Error {
     /// What the user named is not usable.
     #[error(transparent)]
-    Input(#[from] InputError),
+    Input(#[from] Box<InputError>),
     /// No plan can be made.
     #[error(transparent)]
     Plan(#[from] Box<PlanError>),
@@ -50,6 +50,12 @@ pub enum Error {
     OtherStrategies(std::path::PathBuf),
 }
 
+impl From<InputError> for Error {
+    fn from(error: InputError) -> Self {
+        Self::Input(Box::new(error))
+    }
+}
+
 impl From<PlanError> for Error {
     fn from(error: PlanError) -> Self {
         Self::Plan(Box::new(error))
@@ -79,6 +85,7 @@ impl Error {
             Self::Plan(e) if matches!(**e, PlanError::Cover { .. } | PlanError::OutOfBounds { .. }) => {
                 ErrorKind::Internal
             }
+            Self::Input(e) if !matches!(**e, InputError::File(_)) => ErrorKind::Input,
             Self::Engine(EngineError::Cancelled) => ErrorKind::Cancelled,
             Self::Engine(EngineError::WorkerPanicked) => ErrorKind::Internal,
             Self::Engine(EngineError::TargetExists(_) | EngineError::TargetBusy(_))
@@ -86,9 +93,7 @@ impl Error {
             | Self::TargetIsSource { .. }
             | Self::OtherStrategies(_)
             | Self::Plan(_) => ErrorKind::Input,
-            Self::Input(e) if matches!(e, InputError::File(_)) => ErrorKind::Environment,
-            Self::Input(_) => ErrorKind::Input,
-            Self::Engine(_) | Self::File(_) | Self::NoRoom { .. } => ErrorKind::Environment,
+            Self::Input(_) | Self::Engine(_) | Self::File(_) | Self::NoRoom { .. } => ErrorKind::Environment,
             Self::NotBuilt(_) => ErrorKind::Unsupported,
         }
     }

@@ -21,7 +21,7 @@ const TWO_LETTERS: [(&str, &str); 9] = [
 ];
 
 /// Replaces two-letter options (`-sc X`, `-sc=X`) by their long names.
-pub fn expand(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+pub(super) fn expand(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     args.map(|arg| {
         let Some(text) = arg.to_str() else { return arg };
         let (name, value) = text.split_once('=').map_or((text, None), |(n, v)| (n, Some(v)));
@@ -37,18 +37,18 @@ pub fn expand(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
 #[derive(Debug, Parser)]
 #[command(name = "ckpt-convert", version, args_conflicts_with_subcommands = true, max_term_width = 110)]
 #[command(after_help = "Two-letter options: -sc -dc -is -ts -ss -ds -pp -tm -dp stand for the long names beside them.")]
-pub struct Cli {
+pub(super) struct Cli {
     /// A command; without one, -f says what to do.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub(super) command: Option<Command>,
     /// The conversion that -f names.
     #[command(flatten)]
-    pub convert: ConvertArgs,
+    pub(super) convert: ConvertArgs,
 }
 
 /// Commands beside the conversions.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// distributed_weight_transfer with llama2-7b's fused defaults: n ranks to -w ranks.
     NToM(Box<NToMArgs>),
     /// Show what a checkpoint, a rank directory or a strategy file holds.
@@ -60,7 +60,7 @@ pub enum Command {
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
-pub enum Function {
+pub(super) enum Function {
     /// n ranks to m ranks.
     DistributedWeightTransfer,
     /// Training checkpoint to inference checkpoint (not built yet).
@@ -73,7 +73,7 @@ pub enum Function {
 
 /// A precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PrecisionArg {
+pub(super) enum PrecisionArg {
     /// IEEE half.
     Fp16,
     /// bfloat16.
@@ -96,7 +96,7 @@ pub enum PrecisionArg {
 
 /// A file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FormatArg {
+pub(super) enum FormatArg {
     /// MindSpore's protobuf.
     Ckpt,
     /// Hugging Face's safetensors.
@@ -105,7 +105,7 @@ pub enum FormatArg {
 
 /// The order of rows in fused parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FusionArg {
+pub(super) enum FusionArg {
     /// Each rank's q, k, v and gate, up one after the other (mindformers up to 1.3).
     RankConcat,
     /// Grouped by kv head; gate and up row by row in turn (mindformers from 1.4 on).
@@ -114,7 +114,7 @@ pub enum FusionArg {
 
 /// How chunks reach the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum WriterArg {
+pub(super) enum WriterArg {
     /// io_uring where the kernel allows it, else pwrite.
     Auto,
     /// io_uring or an error.
@@ -126,25 +126,25 @@ pub enum WriterArg {
 /// Options of a conversion.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 #[derive(Clone, Debug, Args)]
-pub struct ConvertArgs {
+pub(super) struct ConvertArgs {
     /// What to do.
     #[arg(short = 'f', long, value_enum)]
-    pub function: Option<Function>,
+    pub(super) function: Option<Function>,
     /// Precision of the target; floating-point parameters are cast to it.
     #[arg(short = 'p', long, value_enum)]
-    pub precision: Option<PrecisionArg>,
+    pub(super) precision: Option<PrecisionArg>,
     /// Number of target ranks.
     #[arg(short = 'w', long = "world_size", alias = "world-size")]
-    pub world_size: Option<u32>,
+    pub(super) world_size: Option<u32>,
     /// mindformers yaml of the target, or a built-in model: llama2_7b, llama2_13b, llama2_70b, llama3_8b, llama3_70b, qwen2_7b.
     #[arg(short = 'y', long = "yaml_path", alias = "yaml-path", value_name = "YAML|MODEL")]
-    pub yaml_path: Option<String>,
+    pub(super) yaml_path: Option<String>,
     /// [-sc] Source checkpoint: a directory of rank_<n>/ directories, a model directory, or a file.
     #[arg(long = "src_ckpt_path", alias = "src-ckpt-path", value_name = "PATH")]
-    pub src_ckpt_path: Option<PathBuf>,
+    pub(super) src_ckpt_path: Option<PathBuf>,
     /// [-dc] Directory below which the target is made.
     #[arg(long = "dst_ckpt_path", alias = "dst-ckpt-path", value_name = "DIR", default_value = "./infer_ckpt")]
-    pub dst_ckpt_path: PathBuf,
+    pub(super) dst_ckpt_path: PathBuf,
     /// [-is] Directory below which the target's strategy files are made.
     #[arg(
         long = "infer_strategy_file",
@@ -152,171 +152,171 @@ pub struct ConvertArgs {
         value_name = "DIR",
         default_value = "./infer_strategy"
     )]
-    pub infer_strategy_file: PathBuf,
+    pub(super) infer_strategy_file: PathBuf,
     /// [-ss] Strategy of the source: a file, or a directory of per-rank or per-stage files.
     #[arg(long = "src_strategy", alias = "src-strategy", value_name = "PATH")]
-    pub src_strategy: Option<PathBuf>,
+    pub(super) src_strategy: Option<PathBuf>,
     /// [-ds] Strategy of the target, instead of a number of ranks.
     #[arg(long = "dst_strategy", alias = "dst-strategy", value_name = "PATH")]
-    pub dst_strategy: Option<PathBuf>,
+    pub(super) dst_strategy: Option<PathBuf>,
     /// Order of rows in the source's fused parameters. Files do not tell.
     #[arg(long = "src-fusion", value_enum, default_value = "rank-concat")]
-    pub src_fusion: FusionArg,
+    pub(super) src_fusion: FusionArg,
     /// Order of rows in the target's fused parameters.
     #[arg(long = "dst-fusion", value_enum, default_value = "rank-concat")]
-    pub dst_fusion: FusionArg,
+    pub(super) dst_fusion: FusionArg,
     /// Whether the target is fused; overrides the yaml's qkv_concat. Default without a yaml: as the source.
     #[arg(long = "qkv_concat", alias = "qkv-concat", value_name = "BOOL")]
-    pub qkv_concat: Option<bool>,
+    pub(super) qkv_concat: Option<bool>,
     /// Whether embedding and lm_head stay whole on every target rank; overrides the yaml's vocab_emb_dp.
     #[arg(long = "vocab_emb_dp", alias = "vocab-emb-dp", value_name = "BOOL")]
-    pub vocab_emb_dp: Option<bool>,
+    pub(super) vocab_emb_dp: Option<bool>,
     /// Precision of the norms, when it is not -p's.
     #[arg(long = "norm-dtype", value_enum)]
-    pub norm_dtype: Option<PrecisionArg>,
+    pub(super) norm_dtype: Option<PrecisionArg>,
     /// Format of the target. Default: as the source.
     #[arg(long, value_enum)]
-    pub format: Option<FormatArg>,
+    pub(super) format: Option<FormatArg>,
     /// With -w 1 and safetensors: write a whole-model directory with an index, in files of at most this size.
     #[arg(long = "max-shard-size", value_name = "SIZE")]
-    pub max_shard_size: Option<ByteSize>,
+    pub(super) max_shard_size: Option<ByteSize>,
     /// Write MindSpore's CRC trailer.
     #[arg(long)]
-    pub crc: bool,
+    pub(super) crc: bool,
     /// Do not check the CRC trailers of the source, which costs one more read of it.
     #[arg(long = "no-crc-check")]
-    pub no_crc_check: bool,
+    pub(super) no_crc_check: bool,
     /// Write canonical .ckpt files, without the padding that lets data go straight from source to target.
     #[arg(long = "no-padding")]
-    pub no_padding: bool,
+    pub(super) no_padding: bool,
     /// Leave out source parameters whose names match (with * and ?). May be given several times.
     #[arg(long, value_name = "PATTERN")]
-    pub ignore: Vec<String>,
+    pub(super) ignore: Vec<String>,
     /// Print the plan and stop.
     #[arg(long = "dry-run")]
-    pub dry_run: bool,
+    pub(super) dry_run: bool,
     /// Replace an existing target.
     #[arg(long)]
-    pub overwrite: bool,
+    pub(super) overwrite: bool,
     /// Do not flush to the disk before publishing.
     #[arg(long = "no-sync")]
-    pub no_sync: bool,
+    pub(super) no_sync: bool,
     /// [-ts] Training strategy directory (train_to_infer).
     #[arg(long = "train_strategy_file", alias = "train-strategy-file", value_name = "PATH")]
-    pub train_strategy_file: Option<PathBuf>,
+    pub(super) train_strategy_file: Option<PathBuf>,
     /// [-pp] Pipeline stages of the training run (train_to_infer).
     #[arg(long = "pipeline_stage", alias = "pipeline-stage")]
-    pub pipeline_stage: Option<u32>,
+    pub(super) pipeline_stage: Option<u32>,
     /// [-tm] 1 or 2 (train_to_infer).
     #[arg(long = "train_to_infer_mode", alias = "train-to-infer-mode")]
-    pub train_to_infer_mode: Option<String>,
+    pub(super) train_to_infer_mode: Option<String>,
     /// Calibration data: boolq, squad1.1 or wikitext2 (quant_weight).
     #[arg(short = 'd', long = "dataset_name", alias = "dataset-name")]
-    pub dataset_name: Option<String>,
+    pub(super) dataset_name: Option<String>,
     /// [-dp] Calibration data file (quant_weight).
     #[arg(long = "dataset_path", alias = "dataset-path", value_name = "PATH")]
-    pub dataset_path: Option<PathBuf>,
+    pub(super) dataset_path: Option<PathBuf>,
     /// How the work is done.
     #[command(flatten)]
-    pub run: RunArgs,
+    pub(super) run: RunArgs,
 }
 
 /// Options of everything that moves or compares data.
 #[derive(Clone, Debug, Args)]
-pub struct RunArgs {
+pub(super) struct RunArgs {
     /// The most memory that is not page cache.
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
-    pub memory: ByteSize,
+    pub(super) memory: ByteSize,
     /// Threads. Default: the processors.
     #[arg(long)]
-    pub workers: Option<usize>,
+    pub(super) workers: Option<usize>,
     /// How chunks reach the disk.
     #[arg(long, value_enum, default_value = "auto")]
-    pub writer: WriterArg,
+    pub(super) writer: WriterArg,
     /// Print machine-readable results on standard output.
     #[arg(long)]
-    pub json: bool,
+    pub(super) json: bool,
     /// No progress.
     #[arg(short = 'q', long)]
-    pub quiet: bool,
+    pub(super) quiet: bool,
 }
 
 /// Options of `n-to-m`.
 #[derive(Clone, Debug, Args)]
-pub struct NToMArgs {
+pub(super) struct NToMArgs {
     /// Number of target ranks.
     #[arg(short = 'w', long = "world_size", aliases = ["world_size_a", "world-size"])]
-    pub world_size: u32,
+    pub(super) world_size: u32,
     /// [-sc] Source checkpoint.
     #[arg(long = "src_ckpt_path", aliases = ["src_ckpt_path_a", "src-ckpt-path"], value_name = "PATH")]
-    pub src_ckpt_path: PathBuf,
+    pub(super) src_ckpt_path: PathBuf,
     /// [-dc] Directory below which the target is made. Default: ../ckpt/llama2_7b/qkv/<w>_llama-2-7b.
     #[arg(long = "dst_ckpt_path", aliases = ["dst_ckpt_path_a", "dst-ckpt-path"], value_name = "DIR")]
-    pub dst_ckpt_path: Option<PathBuf>,
+    pub(super) dst_ckpt_path: Option<PathBuf>,
     /// [-is] Directory below which the strategies are made. Default: ../strategy/llama2_7b/qkv/<w>_llama-2-7b.
     #[arg(long = "infer_strategy_file", alias = "infer-strategy-file", value_name = "DIR")]
-    pub infer_strategy_file: Option<PathBuf>,
+    pub(super) infer_strategy_file: Option<PathBuf>,
     /// mindformers yaml of the target, or a built-in model.
     #[arg(short = 'y', long = "yaml_path", alias = "yaml-path", default_value = "llama2_7b")]
-    pub yaml_path: String,
+    pub(super) yaml_path: String,
     /// Precision of the target.
     #[arg(short = 'p', long, value_enum, default_value = "fp16")]
-    pub precision: PrecisionArg,
+    pub(super) precision: PrecisionArg,
     /// Print the plan and stop.
     #[arg(long = "dry-run")]
-    pub dry_run: bool,
+    pub(super) dry_run: bool,
     /// Replace an existing target.
     #[arg(long)]
-    pub overwrite: bool,
+    pub(super) overwrite: bool,
     /// How the work is done.
     #[command(flatten)]
-    pub run: RunArgs,
+    pub(super) run: RunArgs,
 }
 
 /// Options of `inspect`.
 #[derive(Clone, Debug, Args)]
-pub struct InspectArgs {
+pub(super) struct InspectArgs {
     /// A checkpoint, a rank directory, a file, or strategy files.
-    pub path: PathBuf,
+    pub(super) path: PathBuf,
     /// Strategy of the checkpoint, to show full shapes.
     #[arg(long = "src_strategy", alias = "src-strategy", value_name = "PATH")]
-    pub src_strategy: Option<PathBuf>,
+    pub(super) src_strategy: Option<PathBuf>,
     /// The model, to show full shapes.
     #[arg(short = 'y', long = "yaml_path", alias = "yaml-path", value_name = "YAML|MODEL")]
-    pub yaml_path: Option<String>,
+    pub(super) yaml_path: Option<String>,
     /// Print machine-readable results.
     #[arg(long)]
-    pub json: bool,
+    pub(super) json: bool,
 }
 
 /// Options of `verify`.
 #[derive(Clone, Debug, Args)]
-pub struct VerifyArgs {
+pub(super) struct VerifyArgs {
     /// One checkpoint.
-    pub a: PathBuf,
+    pub(super) a: PathBuf,
     /// The other.
-    pub b: PathBuf,
+    pub(super) b: PathBuf,
     /// [-ss] Strategy of the first.
     #[arg(long = "src_strategy", alias = "src-strategy", value_name = "PATH")]
-    pub src_strategy: Option<PathBuf>,
+    pub(super) src_strategy: Option<PathBuf>,
     /// [-ds] Strategy of the second.
     #[arg(long = "dst_strategy", alias = "dst-strategy", value_name = "PATH")]
-    pub dst_strategy: Option<PathBuf>,
+    pub(super) dst_strategy: Option<PathBuf>,
     /// Order of rows in the first one's fused parameters.
     #[arg(long = "src-fusion", value_enum, default_value = "rank-concat")]
-    pub src_fusion: FusionArg,
+    pub(super) src_fusion: FusionArg,
     /// Order of rows in the second one's fused parameters.
     #[arg(long = "dst-fusion", value_enum, default_value = "rank-concat")]
-    pub dst_fusion: FusionArg,
+    pub(super) dst_fusion: FusionArg,
     /// mindformers yaml or built-in model.
     #[arg(short = 'y', long = "yaml_path", alias = "yaml-path", value_name = "YAML|MODEL")]
-    pub yaml_path: Option<String>,
+    pub(super) yaml_path: Option<String>,
     /// Leave out parameters whose names match (with * and ?).
     #[arg(long, value_name = "PATTERN")]
-    pub ignore: Vec<String>,
+    pub(super) ignore: Vec<String>,
     /// How the work is done.
     #[command(flatten)]
-    pub run: RunArgs,
+    pub(super) run: RunArgs,
 }
 
 #[cfg(test)]

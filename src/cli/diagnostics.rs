@@ -9,17 +9,15 @@ use crate::plan::PlanError;
 use crate::{Error, ErrorKind};
 
 /// The error and its causes in one line, and what the user can do in the next.
-pub fn render(error: &Error) -> String {
-    let mut text = format!("error: {error}");
-    if let Some(hint) = hint(error) {
-        text += &format!("\nhint: {hint}");
-    }
+pub(super) fn render(error: &Error) -> String {
+    let mut lines = vec![format!("error: {error}")];
+    lines.extend(hint(error).map(|hint| format!("hint: {hint}")));
     match error.kind() {
-        ErrorKind::Cancelled => text += "\nnothing was published; the unfinished files are removed",
-        ErrorKind::Internal => text += "\nthis is a fault of ckpt-convert; nothing was written",
+        ErrorKind::Cancelled => lines.push("nothing was published; the unfinished files are removed".to_owned()),
+        ErrorKind::Internal => lines.push("this is a fault of ckpt-convert; nothing was published".to_owned()),
         _ => {}
     }
-    text
+    lines.join("\n")
 }
 
 fn hint(error: &Error) -> Option<String> {

@@ -177,12 +177,11 @@ fn cast_run(
         let block = (count - done).min(cast::BLOCK as u64).min(whole.max(1));
         let bytes_in = index(block * width_in);
         let src_at = (src + done) * width_in;
-        let input: &[u8] = match source.whole {
-            Some(bytes) => &bytes[index(src_at)..index(src_at) + bytes_in],
-            None => {
-                source.read(src_at, &mut scratch[..bytes_in]);
-                &scratch[..bytes_in]
-            }
+        let input: &[u8] = if let Some(bytes) = source.whole {
+            &bytes[index(src_at)..index(src_at) + bytes_in]
+        } else {
+            source.read(src_at, &mut scratch[..bytes_in]);
+            &scratch[..bytes_in]
         };
         if whole > 0 {
             let target = index(at - from);

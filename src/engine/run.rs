@@ -52,7 +52,6 @@ pub fn run(
     let shared =
         Shared { inputs: Inputs { plan, mappings }, spans: &spans, files: &files, config, observer, cancel, direct };
     let found = on_all_workers(&shared, tasks)?;
-    drop(shared);
     observer.event(Event::Flushing);
     let sums = Sums::new(found.sums);
     for (index, (file, output)) in files.into_iter().zip(&plan.outputs).enumerate() {

@@ -159,7 +159,7 @@ fn key_of(plan: &Plan, file: &OutputFile, spans: &[Span<'_>], at: u64, len: u64)
             let run = if moves.dims.is_empty() { (from / unit_out).saturating_sub(moves.dst) } else { 0 };
             let source = &plan.tensors[route.source];
             let first = source.extents.locate((moves.src + step + run) * unit_in, 1).next();
-            return (source.file, first.map_or(0, |range| range.start()));
+            return (source.file, first.map_or(0, super::super::source::ByteRange::start));
         }
     }
     (0, 0)

@@ -10,7 +10,7 @@ use crate::sys::{Completion, Ring, WriteOp};
 /// Where a worker's writes go. Both ways take and give back the same values.
 #[derive(Debug)]
 pub(super) enum Sink {
-    Ring(Ring),
+    Ring(Box<Ring>),
     /// Writes are done at once; the answers wait here.
     Pwrite(VecDeque<Completion>),
 }
@@ -23,7 +23,7 @@ impl Sink {
         }
         let depth = u32::try_from(EngineConfig::DEPTH).unwrap_or(8);
         match Ring::new(depth) {
-            Ok(ring) => Ok(Self::Ring(ring)),
+            Ok(ring) => Ok(Self::Ring(Box::new(ring))),
             Err(e) if config.writer == WriterKind::Uring => Err(EngineError::Uring(e)),
             Err(_) => {
                 observer.event(Event::UringRefused);

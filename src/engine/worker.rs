@@ -58,7 +58,7 @@ pub(super) fn work(shared: &Shared<'_>, queue: &Receiver<Task>) -> Result<Found,
         if submitted && !sink.is_full() {
             continue;
         }
-        match sink.wait().map_err(|source| EngineError::Uring(source))? {
+        match sink.wait().map_err(EngineError::Uring)? {
             Some(completion) => complete(shared, &mut pool, &mut sink, completion)?,
             None if next.is_none() => return Ok(found),
             None => {}

@@ -85,7 +85,7 @@ fn one_model(dir: &Path, listing: &[(String, bool)]) -> Result<CheckpointFiles, 
     };
     let path = dir.join(index);
     let map = safetensors::read_index(&read_small(&path, MAX_INDEX)?)
-        .map_err(|source| InputError::Format { path: path.clone(), source })?;
+        .map_err(|source| InputError::Format { path: path.clone(), source: source.into() })?;
     let mut named: BTreeSet<&str> = map.values().map(String::as_str).collect();
     if files.iter().any(|f| *f == HYPER_PARAMETERS) {
         named.insert(HYPER_PARAMETERS);

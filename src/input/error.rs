@@ -57,7 +57,7 @@ pub enum InputError {
         /// The file.
         path: PathBuf,
         /// What is wrong and where.
-        source: FormatError,
+        source: Box<FormatError>,
     },
     /// An index and its files that do not agree.
     #[error("{}: {why}", .index.display())]
@@ -81,7 +81,7 @@ pub enum InputError {
         /// The file or directory named.
         path: PathBuf,
         /// Why.
-        source: PlanError,
+        source: Box<PlanError>,
     },
     /// A directory without strategy files.
     #[error("{} holds no strategy file (*.ckpt or *.json)", .0.display())]

@@ -72,7 +72,7 @@ impl Input {
 
 fn load(rank: u32, path: &Path, promise: StableInputs) -> Result<LoadedFile, InputError> {
     let mapping = Mapping::open(path, promise)?;
-    let error = |source| InputError::Format { path: path.to_owned(), source };
+    let error = |source: FormatError| InputError::Format { path: path.to_owned(), source: source.into() };
     let format = detect(&mapping).ok_or_else(|| {
         let what = if mapping.is_empty() {
             FormatFault::Empty
@@ -95,7 +95,7 @@ fn load(rank: u32, path: &Path, promise: StableInputs) -> Result<LoadedFile, Inp
 pub fn check_crc(file: &LoadedFile) -> Result<(), InputError> {
     let Some(trailer) = &file.crc else { return Ok(()) };
     mindspore::verify_crc(&file.mapping, trailer)
-        .map_err(|source| InputError::Format { path: file.mapping.path().to_owned(), source })
+        .map_err(|source| InputError::Format { path: file.mapping.path().to_owned(), source: source.into() })
 }
 
 /// Every tensor must lie in the file that the index names, and every name of the index must be there.

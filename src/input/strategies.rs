@@ -23,7 +23,8 @@ const MAX_STRATEGY: u64 = 512 << 20;
 pub fn load_strategies(path: &Path) -> Result<StrategySource, InputError> {
     let files = strategy_files(path)?;
     let paths = files.iter().map(|(path, _)| path.clone()).collect();
-    let set = StrategySet::new(files).map_err(|source| InputError::Strategy { path: path.to_owned(), source })?;
+    let set = StrategySet::new(files)
+        .map_err(|source| InputError::Strategy { path: path.to_owned(), source: source.into() })?;
     Ok(StrategySource { set, files: paths })
 }
 
@@ -57,7 +58,8 @@ pub fn strategy_files(path: &Path) -> Result<Vec<(PathBuf, StrategyFile)>, Input
     }
     let read = |path: PathBuf| {
         let bytes = read_small(&path, MAX_STRATEGY)?;
-        let file = read_strategy(&bytes).map_err(|source| InputError::Format { path: path.clone(), source })?;
+        let file =
+            read_strategy(&bytes).map_err(|source| InputError::Format { path: path.clone(), source: source.into() })?;
         Ok((path, file))
     };
     paths.into_iter().map(read).collect()

@@ -119,7 +119,7 @@ mod tests {
     fn columns_that_tile_are_proved_and_a_missing_or_doubled_one_is_named() {
         let (a, b) = (columns(0, 3, 1000, 8), columns(3, 5, 1000, 8));
         assert_eq!(prove(&[b.clone(), a.clone()], 8000), Ok(()));
-        assert_eq!(prove(&[a.clone()], 8000), Err(CoverFault::Gap(3)));
+        assert_eq!(prove(std::slice::from_ref(&a), 8000), Err(CoverFault::Gap(3)));
         assert_eq!(prove(&[a.clone(), columns(2, 6, 1000, 8)], 8000), Err(CoverFault::Overlap(2)));
         assert_eq!(prove(&[a, b], 7999), Err(CoverFault::Outside(7999)));
     }

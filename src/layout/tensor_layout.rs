@@ -99,7 +99,7 @@ impl TensorLayout {
     /// Which rows of its block (of `rows` rows) the optimizer shard leaves to a device: first row and number.
     pub fn shard_rows(&self, rows: u64, device: u64) -> Result<(u64, u64), LayoutError> {
         let parts = self.shard_parts()?;
-        if rows % parts != 0 {
+        if !rows.is_multiple_of(parts) {
             return Err(LayoutError::DoesNotDivide { axis: 0, dim: rows, parts });
         }
         let index = self.replica(device) % parts;
@@ -123,7 +123,7 @@ impl TensorLayout {
         match self.optimizer_shard {
             OptimizerShard::None => Ok(1),
             OptimizerShard::All => Ok(replicas),
-            OptimizerShard::Groups(size) if size > 0 && replicas % size == 0 => Ok(size),
+            OptimizerShard::Groups(size) if size > 0 && replicas.is_multiple_of(size) => Ok(size),
             OptimizerShard::Groups(size) => Err(LayoutError::OptimizerShard { size, replicas }),
         }
     }

@@ -52,7 +52,7 @@ pub const TRANSFORMER_TOP: [&str; 3] = [TOP[0].0, TOP[1].0, TOP[2].0];
 
 /// The parameters of a layer that every model has, or only those with biases in the attention have, unfused.
 pub fn layer_suffixes(bias: bool) -> impl Iterator<Item = &'static str> {
-    LAYER.iter().map(|(suffix, _)| *suffix).filter(move |s| bias || !s.ends_with(".bias"))
+    LAYER.iter().map(|(suffix, _)| *suffix).filter(move |s| bias || s.ends_with("weight"))
 }
 
 /// What an unfused parameter's name says, or `None` for a name that the llama family does not have.

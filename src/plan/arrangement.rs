@@ -49,17 +49,16 @@ impl Arrangement<'_> {
         match self {
             Self::Rules(1) => Some((TensorLayout::flat(1, ndim, None), None)),
             Self::Rules(ranks) => {
-                let split = match role(name) {
-                    Some(role) => match role.split {
+                let split = if let Some(role) = role(name) {
+                    match role.split {
                         Split::Whole => None,
                         Split::Rows => Some(0),
                         Split::Columns => Some(1),
                         Split::Vocabulary => (!vocabulary_whole).then_some(0),
-                    },
-                    None => {
-                        fused(name).filter(|f| f.name == name)?;
-                        Some(0)
                     }
+                } else {
+                    fused(name).filter(|f| f.name == name)?;
+                    Some(0)
                 };
                 if split.is_some_and(|axis| axis >= ndim) {
                     return None;

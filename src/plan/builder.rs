@@ -56,13 +56,12 @@ pub fn build(
     for target in targets {
         let tensors =
             target.entries.iter().map(|entry| builder.tensor(entry, options)).collect::<Result<Vec<_>, _>>()?;
-        match options.shard_bytes {
-            Some(limit) => outputs.extend(builder.whole_model(target.rank, tensors, limit)?),
-            None => {
-                let extension = options.format.extension();
-                let path = format!("rank_{0}/checkpoint_{0}.{extension}", target.rank);
-                outputs.push(builder.file(path, target.rank, tensors, options)?);
-            }
+        if let Some(limit) = options.shard_bytes {
+            outputs.extend(builder.whole_model(target.rank, tensors, limit)?);
+        } else {
+            let extension = options.format.extension();
+            let path = format!("rank_{0}/checkpoint_{0}.{extension}", target.rank);
+            outputs.push(builder.file(path, target.rank, tensors, options)?);
         }
     }
     Ok(Plan { sources: sources(files), tensors: builder.tensors, outputs })

@@ -310,7 +310,9 @@ impl Reader<'_> {
                 regions.extend(pieces.iter().map(|(part, piece)| (*part, piece.region.clone())));
                 // A tensor in several stages (a tied embedding) is taken from the lowest.
                 if position == 0 {
-                    pieces.into_iter().for_each(|(part, piece)| take(part, Holder { file, entry, piece }));
+                    for (part, piece) in pieces {
+                        take(part, Holder { file, entry, piece });
+                    }
                 }
             }
             self.check_present(one, in_stage, &present, &regions, &stored)?;

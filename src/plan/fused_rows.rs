@@ -40,7 +40,7 @@ pub(super) fn parts(
             return Err(format!("{query} rows of q plus equally many of k and v"));
         };
         vec![query, key, key]
-    } else if total % 2 == 0 {
+    } else if total.is_multiple_of(2) {
         vec![total / 2; 2]
     } else {
         return Err("twice the rows of gate".to_owned());

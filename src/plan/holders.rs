@@ -4,7 +4,7 @@ use crate::layout::{Piece, Region};
 
 /// A box of a logical tensor in a source file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub(super) struct Holder {
     /// Index of the source file.
     pub file: usize,
     /// Index of the entry in the file.

@@ -124,7 +124,7 @@ impl PlanReport {
         line(format!("  buffers: at most {}", units::bytes(self.peak_buffer_memory)));
         match (self.free, self.fits) {
             (Some(free), Some(true)) => {
-                line(format!("  free where the target is to be: {}: enough", units::bytes(free)))
+                line(format!("  free where the target is to be: {}: enough", units::bytes(free)));
             }
             (Some(free), _) => line(format!("  free where the target is to be: {}: NOT ENOUGH", units::bytes(free))),
             _ => {}

@@ -133,9 +133,9 @@ pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
         let report =
             plan_report(&planned.plan, &planned.target.display().to_string(), Some(free), request.config.memory);
         if request.args.run.json {
-            print_json(&report)
+            print_json(&report);
         } else {
-            print(&report.text())
+            print(&report.text());
         }
         return Ok(if report.fits == Some(false) { ExitStatus::Machine } else { ExitStatus::Done });
     }
@@ -152,9 +152,9 @@ pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
     }
     let summary = execute(&request, &planned, &input.mappings(), staging, &cancel)?;
     if request.args.run.json {
-        print_json(&summary)
+        print_json(&summary);
     } else {
-        print(&summary.text())
+        print(&summary.text());
     }
     Ok(ExitStatus::Done)
 }

@@ -13,6 +13,9 @@ use crate::models::FusionLayout;
 use crate::plan::{self, Catalog, Compared};
 use crate::report::{Progress, bytes};
 
+/// How many differences are listed.
+const SHOWN: usize = 20;
+
 /// What a comparison found.
 #[derive(Debug, Serialize)]
 struct Verdict {
@@ -109,13 +112,10 @@ fn report(args: &VerifyArgs, verdict: &Verdict) {
         print(&format!("the same model: {} parameters, {}\n", verdict.tensors, bytes(verdict.bytes)));
         return;
     }
-    const SHOWN: usize = 20;
-    let mut text = "different:\n".to_owned();
-    for difference in verdict.differences.iter().take(SHOWN) {
-        text += &format!("  {difference}\n");
-    }
+    let mut lines = vec!["different:".to_owned()];
+    lines.extend(verdict.differences.iter().take(SHOWN).map(|difference| format!("  {difference}")));
     if verdict.differences.len() > SHOWN {
-        text += &format!("  and {} more\n", verdict.differences.len() - SHOWN);
+        lines.push(format!("  and {} more", verdict.differences.len() - SHOWN));
     }
-    print(&text);
+    print(&format!("{}\n", lines.join("\n")));
 }

@@ -35,7 +35,7 @@ fn nearest_half(value: f64) -> u16 {
     }
     let above = if high == 0x7c00 { 65_536.0 } else { half_value(high) };
     let (down, up) = (magnitude - half_value(low), above - magnitude);
-    let bits = if down < up || (down == up && low & 1 == 0) { low } else { high };
+    let bits = if down < up || (down.total_cmp(&up).is_eq() && low & 1 == 0) { low } else { high };
     sign | bits
 }
 

@@ -140,39 +140,3 @@ fn a_record_beyond_four_gigabytes_has_exact_lengths() {
     assert_eq!(file.len(), 1 + 5 + 5 + 1 + 5 + tensor);
     assert_eq!(file.segments.len(), 2);
 }
-
-/// `cargo test -- --ignored`: a padded and split file for the check by hand with `ms.load_checkpoint`, in the directory
-/// that `CKPT_DUMP` names.
-#[test]
-#[ignore = "writes files for a check by hand with MindSpore"]
-fn dump_for_mindspore() {
-    let dir = std::path::PathBuf::from(std::env::var_os("CKPT_DUMP").expect("CKPT_DUMP names a directory"));
-    let mut tensors = vec![
-        tensor("split", Dtype::F32, &[100, 50], Some(100)),
-        tensor("scalar", Dtype::I32, &[], Some(8)),
-        tensor("half", Dtype::F16, &[7, 3], Some(4094)),
-        tensor("unpadded", Dtype::I64, &[4], None),
-        tensor("note", Dtype::Str, &[2], Some(12)),
-    ];
-    let mut at = layout(&tensors, CkptOptions { padding: true, slice_bytes: 4096 }).unwrap().len();
-    // One tensor for each padding size around the varint limits.
-    for size in (2..=260).chain([4095, 4096, 4097]) {
-        let name = format!("pad{size:04}");
-        let head = Parts::new(&tensor(&name, Dtype::U8, &[5], None)).unwrap().head(5).len() as u64;
-        tensors.push(tensor(&name, Dtype::U8, &[5], Some((at + size + head) % 4096)));
-        at += head + 5 + if size == 4096 { 0 } else { size };
-    }
-    let contents: Vec<Vec<u8>> = tensors
-        .iter()
-        .map(|t| match t.dtype {
-            Dtype::Str => b"h\0\0\0i\0\0\0".to_vec(),
-            Dtype::F32 => (0..5000u16).flat_map(|n| f32::from(n).to_le_bytes()).collect(),
-            Dtype::F16 => [0, 0x3c].repeat(21),
-            _ => (1..=t.shape.bytes(t.dtype)).map(|n| n.to_le_bytes()[0]).collect(),
-        })
-        .collect();
-    let mut bytes = render(&layout(&tensors, CkptOptions { padding: true, slice_bytes: 4096 }).unwrap(), &contents);
-    assert_eq!(bytes.len() as u64, at);
-    bytes.extend_from_slice(&trailer(crate::formats::mindspore::crc32(&bytes)));
-    std::fs::write(dir.join("padded.ckpt"), bytes).unwrap();
-}

@@ -228,16 +228,3 @@ fn what_is_written_is_read_back() {
     let unstated = [("e".to_owned(), layout(&[2, 4], &[&[0]], OptimizerShard::All, 0))];
     assert_eq!(param(&read_strategy(&write(&unstated, 0)).unwrap(), 0, "e").optimizer_shard_step, 4);
 }
-
-/// `cargo test -- --ignored`: a file for the check by hand with `node_strategy_pb2`, in the directory `CKPT_DUMP`.
-#[test]
-#[ignore = "writes a file for a check by hand with MindSpore"]
-fn dump_for_mindspore() {
-    let dir = std::path::PathBuf::from(std::env::var_os("CKPT_DUMP").expect("CKPT_DUMP names a directory"));
-    let params = [
-        ("w".to_owned(), layout(&[2, 4], &[&[0], &[]], OptimizerShard::All, 4)),
-        ("v".to_owned(), layout(&[2, 2, 2], &[&[], &[1, 0]], OptimizerShard::None, 0)),
-        ("n".to_owned(), layout(&[2, 2, 2], &[&[1, 0]], OptimizerShard::None, 0)),
-    ];
-    std::fs::write(dir.join("strategy.ckpt"), write(&params, 0)).unwrap();
-}
