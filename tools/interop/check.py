@@ -125,6 +125,14 @@ def whole(folder, heads, kv_heads):
     return out
 
 
+def cast(kind, bits, precision):
+    """to fp16, or exactly to fp32, by numpy"""
+    single = (bits.astype("<u4") << 16).view("<f4") if kind == "BFloat16" else bits.view("<f4" if kind == "Float32" else "<f2")
+    to, name = {"fp16": ("<f2", "Float16"), "fp32": ("<f4", "Float32")}[precision]
+    with np.errstate(over="ignore"):
+        return name, single.astype(to).view(BITS[name])
+
+
 def slice_of(model, rank, ranks, fused):
     out = {}
     for name, (kind, a) in model.items():
@@ -176,13 +184,13 @@ class Checks:
         self.passed += 1
         print(f"ok   {name}" + (f": {note}" if note else ""), flush=True)
 
-    def convert(self, src, yaml, ranks, *options):
+    def convert(self, src, yaml, ranks, precision, *options):
         """run the program once for these arguments; (destination, strategies)"""
-        key = (src, yaml, ranks, options)
+        key = (src, yaml, ranks, precision, options)
         if key not in self.made:
             base = os.path.join(self.work, f"run_{len(self.made)}")
             dst, strategies = os.path.join(base, "ckpt"), os.path.join(base, "strategy")
-            command = [self.program, "-f", "distributed_weight_transfer", "-p", "fp16", "-w", str(ranks), "-y", yaml,
+            command = [self.program, "-f", "distributed_weight_transfer", "-p", precision, "-w", str(ranks), "-y", yaml,
                        "-sc", src, "-dc", dst, "-is", strategies, *options]
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
             error = None
@@ -195,10 +203,13 @@ class Checks:
         return dst, strategies
 
     # the checks
-    def loads(self, case, ranks, fused, options=(), ext=".ckpt", **load_options):
-        dst, _ = self.convert(case.src, case.yaml(self.work, fused), ranks, *options)
+    def loads(self, case, ranks, fused, options=(), ext=".ckpt", precision=None, **load_options):
+        precision = precision or case.precision
+        dst, _ = self.convert(case.src, case.yaml(self.work, fused), ranks, precision, *options)
         model = whole(case.src, case.heads, case.kv_heads)
-        folder = os.path.join(dst, f"fp16_{ranks}p" + ("_qkv" if fused else ""))
+        if precision != case.precision:
+            model = {n: cast(kind, a, precision) for n, (kind, a) in model.items()}
+        folder = os.path.join(dst, f"{precision}_{ranks}p" + ("_qkv" if fused else ""))
         found = rank_dirs(folder)
         assert len(found) == ranks, f"{len(found)} rank folders"
         count = 0
@@ -216,7 +227,7 @@ class Checks:
 
     def crc_matters(self, case):
         """a changed byte in our file must be noticed, or the check above shows nothing"""
-        dst, _ = self.convert(case.src, case.yaml(self.work, False), 4, "--crc")
+        dst, _ = self.convert(case.src, case.yaml(self.work, False), 4, case.precision, "--crc")
         copy = os.path.join(self.work, "broken.ckpt")
         shutil.copyfile(os.path.join(dst, "fp16_4p", "rank_0", "checkpoint_0.ckpt"), copy)
         with open(copy, "r+b") as f:
@@ -231,14 +242,15 @@ class Checks:
         raise AssertionError("MindSpore took a file with a wrong byte")
 
     def strategy(self, case, ranks):
-        _, strategies = self.convert(case.src, case.yaml(self.work, False), ranks)
-        folder = os.path.join(strategies, f"fp16_{ranks}p", "strategy")
+        _, strategies = self.convert(case.src, case.yaml(self.work, False), ranks, case.precision)
+        folder = os.path.join(strategies, f"{case.precision}_{ranks}p", "strategy")
         names = sorted(os.listdir(folder))
         assert names == sorted(f"ckpt_strategy_rank_{r}.ckpt" for r in range(ranks)), names
         return os.path.join(folder, "ckpt_strategy_rank_0.ckpt")
 
     def four(self, case):
-        return os.path.join(self.convert(case.src, case.yaml(self.work, False), 4)[0], "fp16_4p")
+        dst, _ = self.convert(case.src, case.yaml(self.work, False), 4, case.precision)
+        return os.path.join(dst, f"{case.precision}_4p")
 
     def transform(self, case, ranks):
         """MindSpore reshards our 4 ranks with our strategies"""
@@ -251,9 +263,9 @@ class Checks:
 
     def transform_like_ours(self, case):
         theirs = self.transform(case, 2)
-        dst, _ = self.convert(self.four(case), case.yaml(self.work, False), 2)
+        dst, _ = self.convert(self.four(case), case.yaml(self.work, False), 2, case.precision)
         model = whole(case.src, case.heads, case.kv_heads)
-        for r, d in enumerate(rank_dirs(os.path.join(dst, "fp16_2p"))):
+        for r, d in enumerate(rank_dirs(os.path.join(dst, f"{case.precision}_2p"))):
             ours = read_ckpt(only_file(d, ".ckpt"))
             same(ours, theirs[r], f"rank {r}, ours against MindSpore's")
             same(ours, slice_of(model, r, 2, False), f"rank {r}, ours against the source")
@@ -272,7 +284,7 @@ class Checks:
 
     def unify(self, case):
         """in a process of its own: unified_safetensors sleeps while more than half of the memory is in use"""
-        dst, _ = self.convert(case.src, case.yaml(self.work, False), 4, "--format", "safetensors")
+        dst, _ = self.convert(case.src, case.yaml(self.work, False), 4, case.precision, "--format", "safetensors")
         out = os.path.join(self.work, f"unified_{case.name}")
         code = "import sys, mindspore as ms; ms.unified_safetensors(*sys.argv[1:], max_process_num=1)"
         command = [sys.executable, "-c", code, os.path.join(dst, "fp16_4p"), self.strategy(case, 4), out]
@@ -293,6 +305,8 @@ class Case:
     def __init__(self, name, src, yaml, heads, kv_heads=None):
         self.name, self.src, self.source_yaml = name, os.path.join(ROOT, src), os.path.join(ROOT, yaml)
         self.heads, self.kv_heads = heads, kv_heads or heads
+        # -p of a conversion that keeps the source's dtype
+        self.precision = name[:4] if name[:4] in ("fp32", "bf16") else "fp16"
 
     def yaml(self, work, fused):
         """the model's yaml with this fusion, and the kv heads when it does not say them"""
@@ -334,6 +348,10 @@ def run_all(c):
         def with_crc(case=plain[n]):
             return c.loads(case, 4, False, ("--crc",), crc_check=True)
         c.check(f"load {n} -> 4 with CRC", with_crc)
+    for n, precision in (("fp32_1p", "fp16"), ("bf16_1p", "fp16"), ("bf16_1p", "fp32"), ("fp16_1p", "fp32")):
+        def converted(case=plain[n], precision=precision):
+            return c.loads(case, 4, True, precision=precision)
+        c.check(f"load {n} -> 4 as {precision}", converted)
     c.check("CRC of a changed byte", c.crc_matters, fp16)
 
     for n, fused in (("fp16_1p", False), ("fp16_1p", True), ("fp32_1p", False), ("bf16_1p", False)):
