@@ -40,6 +40,7 @@ fn hint(error: &Error) -> Option<String> {
 fn engine_hint(error: &EngineError) -> Option<String> {
     let text = match error {
         EngineError::TargetExists(_) => "replace it with --overwrite, or choose another directory with -dc",
+        EngineError::TargetForeign(_) => "remove it yourself if nobody needs it, or choose another directory with -dc",
         EngineError::TargetBusy(_) => "wait for it, or choose another directory with -dc",
         EngineError::Uring(_) => "use --writer auto or --writer pwrite",
         EngineError::File(e) if e.source.kind() == std::io::ErrorKind::StorageFull => {

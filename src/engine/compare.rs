@@ -31,6 +31,9 @@ pub fn compare(
     observer: &dyn Observer,
     cancel: &CancelToken,
 ) -> Result<Vec<Difference>, EngineError> {
+    for mapping in mappings.iter().chain(others) {
+        mapping.read_through();
+    }
     let inputs = Inputs { plan, mappings };
     let mut all: Vec<(usize, usize)> = Vec::new();
     for (file, tensors) in places.iter().enumerate() {

@@ -43,6 +43,9 @@ pub fn run(
     cancel: &CancelToken,
 ) -> Result<RunSummary, EngineError> {
     observer.event(Event::Started { bytes: plan.totals().written });
+    for mapping in mappings {
+        mapping.read_through();
+    }
     let durable = config.durability == Durability::Synced;
     let files = create(plan, dir, durable)?;
     // One file system holds them all, so they all allow it or none does.
@@ -53,7 +56,7 @@ pub fn run(
         Shared { inputs: Inputs { plan, mappings }, spans: &spans, files: &files, config, observer, cancel, direct };
     let found = on_all_workers(&shared, tasks)?;
     observer.event(Event::Flushing);
-    let sums = Sums::new(found.sums);
+    let mut sums = Sums::new(found.sums);
     for (index, (file, output)) in files.into_iter().zip(&plan.outputs).enumerate() {
         let len = output.layout.len();
         if output.crc {
@@ -72,7 +75,7 @@ pub fn run(
     for (file, tensor, count) in found.overflowed {
         *overflowed.entry((file, tensor)).or_default() += count;
     }
-    let result = |file, tensor| TensorResult {
+    let mut result = |file, tensor| TensorResult {
         sum: sums.tensor(file, tensor),
         overflowed: overflowed.get(&(file, tensor)).copied().unwrap_or(0),
     };

@@ -94,6 +94,7 @@ fn load(rank: u32, path: &Path, promise: StableInputs) -> Result<LoadedFile, Inp
 /// Reads a file once and compares its CRC with its trailer.
 pub fn check_crc(file: &LoadedFile) -> Result<(), InputError> {
     let Some(trailer) = &file.crc else { return Ok(()) };
+    file.mapping.read_through();
     mindspore::verify_crc(&file.mapping, trailer)
         .map_err(|source| InputError::Format { path: file.mapping.path().to_owned(), source: source.into() })
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, IntoRawFd};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FallocateFlags, FlockOperation, OFlags, RenameFlags};
@@ -213,16 +213,23 @@ pub fn rename_exchange(a: &Path, b: &Path) -> Result<bool, FileError> {
 
 /// Locks a file (made if need be) for as long as the answer lives. `None`: another process holds it.
 pub fn lock(path: &Path) -> Result<Option<File>, FileError> {
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(FileError::of(FileOp::Open, path))?;
-    match rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(e) => Err(FileError::errno(FileOp::Lock, path)(e)),
+    loop {
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(FileError::of(FileOp::Open, path))?;
+        match rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(e) => return Err(FileError::errno(FileOp::Lock, path)(e)),
+        }
+        // Its last owner may have removed it between our opening and our locking it; then somebody else can lock a new one.
+        let ours = file.metadata().map_err(FileError::of(FileOp::Stat, path))?;
+        if std::fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
+            return Ok(Some(file));
+        }
     }
 }
 

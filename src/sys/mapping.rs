@@ -50,14 +50,23 @@ impl Mapping {
         // SAFETY: the mapping is read-only and shared. `Mmap::map` asks that the file is not modified or truncated while it
         // is mapped: `_promise` is a `StableInputs`, which exists only where the program has promised just that.
         let map = unsafe { MmapOptions::new().map(&file) }.map_err(error(FileOp::Map))?;
+        // Headers are scattered over the file: without this hint each of them would bring in megabytes around it.
         // Only a hint; a kernel without it reads all the same.
-        let _ = map.advise(Advice::Sequential);
+        let _ = map.advise(Advice::Random);
         Ok(Self { path: path.to_owned(), map: Some(map) })
     }
 
     /// Where the file lies.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Tells the kernel that the data are read from front to back from now on.
+    pub fn read_through(&self) {
+        if let Some(map) = &self.map {
+            // Only a hint, as above.
+            let _ = map.advise(Advice::Sequential);
+        }
     }
 
     /// Tells the kernel that these pages are not needed in this process any more. They stay in the page cache.
