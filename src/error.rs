@@ -32,6 +32,9 @@ pub enum Error {
         /// The source.
         source_path: std::path::PathBuf,
     },
+    /// What is there was not made by a conversion, so it is not replaced.
+    #[error("{} is there and is not the result of a conversion", .0.display())]
+    ForeignTarget(std::path::PathBuf),
     /// The disk is too small.
     #[error("{} needs {needed} bytes, {free} are free", .dir.display())]
     NoRoom {
@@ -88,10 +91,11 @@ impl Error {
             Self::Input(e) if !matches!(**e, InputError::File(_)) => ErrorKind::Input,
             Self::Engine(EngineError::Cancelled) => ErrorKind::Cancelled,
             Self::Engine(EngineError::WorkerPanicked) => ErrorKind::Internal,
-            Self::Engine(EngineError::TargetExists(_) | EngineError::TargetForeign(_) | EngineError::TargetBusy(_))
+            Self::Engine(EngineError::TargetExists(_) | EngineError::TargetBusy(_))
             | Self::Usage(_)
             | Self::TargetIsSource { .. }
             | Self::OtherStrategies(_)
+            | Self::ForeignTarget(_)
             | Self::Plan(_) => ErrorKind::Input,
             Self::Input(_) | Self::Engine(_) | Self::File(_) | Self::NoRoom { .. } => ErrorKind::Environment,
             Self::NotBuilt(_) => ErrorKind::Unsupported,

@@ -30,6 +30,9 @@ fn hint(error: &Error) -> Option<String> {
         Error::OtherStrategies(_) => {
             Some("choose another directory with -is, or replace them with --overwrite".to_owned())
         }
+        Error::ForeignTarget(_) => {
+            Some("remove it yourself if nobody needs it, or choose another directory with -dc or -is".to_owned())
+        }
         Error::NotBuilt(_) => {
             Some("built so far: distributed_weight_transfer (fp16, bf16, fp32), inspect, verify".to_owned())
         }
@@ -40,7 +43,6 @@ fn hint(error: &Error) -> Option<String> {
 fn engine_hint(error: &EngineError) -> Option<String> {
     let text = match error {
         EngineError::TargetExists(_) => "replace it with --overwrite, or choose another directory with -dc",
-        EngineError::TargetForeign(_) => "remove it yourself if nobody needs it, or choose another directory with -dc",
         EngineError::TargetBusy(_) => "wait for it, or choose another directory with -dc",
         EngineError::Uring(_) => "use --writer auto or --writer pwrite",
         EngineError::File(e) if e.source.kind() == std::io::ErrorKind::StorageFull => {

@@ -26,9 +26,6 @@ pub enum EngineError {
     /// The target is there already.
     #[error("{} exists already", .0.display())]
     TargetExists(std::path::PathBuf),
-    /// The target is there already and does not look like a conversion's.
-    #[error("{} is not the result of a conversion (no manifest.json in it)", .0.display())]
-    TargetForeign(std::path::PathBuf),
     /// Another conversion writes the same target.
     #[error("another conversion is writing {}", .0.display())]
     TargetBusy(std::path::PathBuf),

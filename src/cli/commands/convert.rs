@@ -139,6 +139,9 @@ pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
         }
         return Ok(if report.fits == Some(false) { ExitStatus::Machine } else { ExitStatus::Done });
     }
+    if request.args.overwrite {
+        target::replaceable(&planned.target, target::is_checkpoint_name)?;
+    }
     let staging = Staging::new(&planned.target, request.publish(), request.durability)?;
     if staging.removed_leftovers() {
         note("removed what an interrupted run had left");

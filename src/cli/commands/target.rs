@@ -31,6 +31,31 @@ pub(super) fn keep_apart(target: &Path, source: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Only what a conversion made (ours or the original's) may be replaced: a directory in which every name is one that a
+/// conversion gives.
+pub(super) fn replaceable(target: &Path, ours: impl Fn(&str) -> bool) -> Result<(), Error> {
+    let Ok(meta) = target.symlink_metadata() else { return Ok(()) };
+    let foreign = || Error::ForeignTarget(target.to_owned());
+    if !meta.is_dir() {
+        return Err(foreign());
+    }
+    let names = std::fs::read_dir(target).map_err(|_| foreign())?;
+    for name in names {
+        let name = name.map_err(|_| foreign())?.file_name();
+        if !ours(&name.to_string_lossy()) {
+            return Err(foreign());
+        }
+    }
+    Ok(())
+}
+
+/// Names that a conversion gives in a checkpoint directory.
+pub(super) fn is_checkpoint_name(name: &str) -> bool {
+    name.starts_with("rank_")
+        || ["manifest.json", "model.safetensors.index.json", "param_name_map.json"].contains(&name)
+        || (name.starts_with("model") && Path::new(name).extension().is_some_and(|e| e == "safetensors"))
+}
+
 /// Bytes free where a path is, or is to be.
 pub(super) fn free_bytes(path: &Path) -> Result<u64, Error> {
     let mut dir = resolve(path);
@@ -63,6 +88,7 @@ pub(super) fn stage_strategies(
             return Err(Error::OtherStrategies(dir.to_owned()));
         }
     }
+    replaceable(dir, |name| name.starts_with("ckpt_strategy_rank_"))?;
     let staging = Staging::new(dir, publish, durability)?;
     for rank in 0..ranks {
         staging.write(&name(rank), &bytes)?;
