@@ -1,0 +1,105 @@
+//! Planning alone: from parsed headers to a proved plan. No file is read.
+
+use std::hint::black_box;
+use std::path::PathBuf;
+
+use ckpt_convert::formats::{Entry, FormatKind};
+use ckpt_convert::models::{FusionLayout, ModelSpec, builtin, role};
+use ckpt_convert::plan::{
+    Arrangement, Catalog, CatalogOptions, PlanOptions, Precision, SourceFile, TargetOptions, build, prove, targets,
+};
+use ckpt_convert::source::{ByteRange, Extents};
+use ckpt_convert::tensor::{Dtype, Shape};
+use criterion::{Criterion, criterion_group, criterion_main};
+
+/// The headers of an unfused fp16 checkpoint of `ranks` ranks.
+fn headers(spec: &ModelSpec, ranks: u64) -> Vec<SourceFile<'static>> {
+    let mut names: Vec<String> = spec.required().collect();
+    names.sort();
+    let file = |rank: u64| {
+        let mut at = 0;
+        let mut entry = |name: &String| {
+            let full = spec.shape(name).expect("a required parameter has a shape");
+            let axis = match role(name).expect("a required parameter has a role").split {
+                ckpt_convert::models::Split::Whole => None,
+                ckpt_convert::models::Split::Columns => Some(1),
+                _ => Some(0),
+            };
+            let mut dims = full.dims().to_vec();
+            if let Some(axis) = axis {
+                dims[axis] /= ranks;
+            }
+            let shape = Shape::new(dims).expect("a part of a shape is a shape");
+            let len = shape.bytes(Dtype::F16);
+            let extents = Extents::contiguous(ByteRange::new(at, len).expect("small"));
+            at += len;
+            Entry { name: name.as_str().into(), dtype: Dtype::F16, shape, extents }
+        };
+        SourceFile {
+            path: PathBuf::from(format!("rank_{rank}/checkpoint_{rank}.ckpt")),
+            rank: u32::try_from(rank).expect("few ranks"),
+            bytes: &[],
+            entries: names.iter().map(&mut entry).collect(),
+        }
+    };
+    (0..ranks).map(file).collect()
+}
+
+fn plan(spec: &ModelSpec, files: &[SourceFile<'_>], ranks: u64) -> usize {
+    let options = CatalogOptions {
+        spec: Some(spec),
+        arrangement: Arrangement::Rules(files.len() as u64),
+        fusion: FusionLayout::RankConcat,
+        heads_matter: false,
+        ignore: &|_| false,
+    };
+    let catalog = Catalog::new(files, &options).expect("the headers are whole");
+    let options = TargetOptions {
+        spec: Some(spec),
+        arrangement: Arrangement::Rules(ranks),
+        fusion: FusionLayout::RankConcat,
+        fused: true,
+        vocabulary_whole: false,
+    };
+    let targets = targets(&catalog, files, &options).expect("the ranks divide the model");
+    let options = PlanOptions {
+        precision: Precision::Keep,
+        norms: Precision::Keep,
+        format: FormatKind::Ckpt,
+        crc: false,
+        padding: true,
+        shard_bytes: None,
+    };
+    let plan = build(files, &catalog, &targets, &options).expect("the headers can be written");
+    prove(&plan).expect("the plan covers its outputs");
+    plan.outputs.len()
+}
+
+fn benches(c: &mut Criterion) {
+    let seven = builtin("llama2_7b").expect("built in");
+    let files = headers(&seven, 16);
+    c.bench_function("plan llama2-7b 16 -> 8", |b| b.iter(|| black_box(plan(&seven, &files, 8))));
+
+    let seventy = builtin("llama2_70b").expect("built in");
+    let files = headers(&seventy, 8);
+    c.bench_function("plan llama2-70b 8 -> 4", |b| b.iter(|| black_box(plan(&seventy, &files, 4))));
+
+    // The dimensions of llama3.1-405B, with as many heads as there are ranks, so that all ranks hold a part of every tensor.
+    let huge = ModelSpec {
+        hidden: 16384,
+        layers: 126,
+        heads: 1024,
+        kv_heads: 1024,
+        head_dim: 16,
+        ffn: 53248,
+        vocab: 128_256 + 768,
+        ..seven
+    };
+    let files = headers(&huge, 1024);
+    let mut group = c.benchmark_group("large");
+    group.sample_size(10);
+    group.bench_function("plan 405B 1024 -> 512", |b| b.iter(|| black_box(plan(&huge, &files, 512))));
+}
+
+criterion_group!(all, benches);
+criterion_main!(all);
