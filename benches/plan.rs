@@ -13,7 +13,7 @@ use ckpt_convert::tensor::{Dtype, Shape};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 /// The headers of an unfused fp16 checkpoint of `ranks` ranks.
-fn headers(spec: &ModelSpec, ranks: u64) -> Vec<SourceFile<'static>> {
+fn headers(spec: &ModelSpec, ranks: u64) -> Vec<(PathBuf, u32, Vec<Entry>)> {
     let mut names: Vec<String> = spec.required().collect();
     names.sort();
     let file = |rank: u64| {
@@ -35,17 +35,21 @@ fn headers(spec: &ModelSpec, ranks: u64) -> Vec<SourceFile<'static>> {
             at += len;
             Entry { name: name.as_str().into(), dtype: Dtype::F16, shape, extents }
         };
-        SourceFile {
-            path: PathBuf::from(format!("rank_{rank}/checkpoint_{rank}.ckpt")),
-            rank: u32::try_from(rank).expect("few ranks"),
-            bytes: &[],
-            entries: names.iter().map(&mut entry).collect(),
-        }
+        (
+            PathBuf::from(format!("rank_{rank}/checkpoint_{rank}.ckpt")),
+            u32::try_from(rank).expect("few ranks"),
+            names.iter().map(&mut entry).collect(),
+        )
     };
     (0..ranks).map(file).collect()
 }
 
-fn plan(spec: &ModelSpec, files: &[SourceFile<'_>], ranks: u64) -> usize {
+fn plan(spec: &ModelSpec, headers: &[(PathBuf, u32, Vec<Entry>)], ranks: u64) -> usize {
+    let files: Vec<SourceFile<'_>> = headers
+        .iter()
+        .map(|(path, rank, entries)| SourceFile { path: path.clone(), rank: *rank, bytes: &[], entries, ahead: None })
+        .collect();
+    let files = files.as_slice();
     let options = CatalogOptions {
         spec: Some(spec),
         arrangement: Arrangement::Rules(files.len() as u64),
@@ -70,7 +74,7 @@ fn plan(spec: &ModelSpec, files: &[SourceFile<'_>], ranks: u64) -> usize {
         padding: true,
         shard_bytes: None,
     };
-    let plan = build(files, &catalog, &targets, &options).expect("the headers can be written");
+    let plan = build(files, &catalog, targets, &options).expect("the headers can be written");
     prove(&plan).expect("the plan covers its outputs");
     plan.outputs.len()
 }

@@ -24,13 +24,27 @@ pub enum Error {
     /// Options that do not fit together, or a value that is none.
     #[error("{0}")]
     Usage(String),
-    /// The target is where the source is.
-    #[error("the target {} and the source {} lie within each other", .target.display(), .source_path.display())]
-    TargetIsSource {
+    /// A target is where an input or another target is.
+    #[error("the target {} and {} lie within each other", .target.display(), .other.display())]
+    Overlap {
         /// The target.
         target: std::path::PathBuf,
-        /// The source.
-        source_path: std::path::PathBuf,
+        /// What is in its way, or it is in.
+        other: std::path::PathBuf,
+    },
+    /// Replicas of one parameter that are not the same.
+    #[error("ranks that should hold the same bytes do not: {}", crate::plan::list(.0))]
+    ReplicasDiffer(Vec<String>),
+    /// A directory that may not be written to.
+    #[error("{} is not writable", .0.display())]
+    NotWritable(std::path::PathBuf),
+    /// More memory than is allowed.
+    #[error("the conversion needs {needed} bytes of memory, --memory allows {allowed}")]
+    TooLittleMemory {
+        /// Bytes of buffers and of the plan.
+        needed: u64,
+        /// Bytes allowed.
+        allowed: u64,
     },
     /// What is there was not made by a conversion, so it is not replaced.
     #[error("{} is there and is not the result of a conversion", .0.display())]
@@ -93,11 +107,15 @@ impl Error {
             Self::Engine(EngineError::WorkerPanicked) => ErrorKind::Internal,
             Self::Engine(EngineError::TargetExists(_) | EngineError::TargetBusy(_))
             | Self::Usage(_)
-            | Self::TargetIsSource { .. }
+            | Self::Overlap { .. }
+            | Self::ReplicasDiffer(_)
+            | Self::TooLittleMemory { .. }
             | Self::OtherStrategies(_)
             | Self::ForeignTarget(_)
             | Self::Plan(_) => ErrorKind::Input,
-            Self::Input(_) | Self::Engine(_) | Self::File(_) | Self::NoRoom { .. } => ErrorKind::Environment,
+            Self::Input(_) | Self::Engine(_) | Self::File(_) | Self::NoRoom { .. } | Self::NotWritable(_) => {
+                ErrorKind::Environment
+            }
             Self::NotBuilt(_) => ErrorKind::Unsupported,
         }
     }

@@ -39,6 +39,12 @@ impl ByteRange {
     }
 }
 
+/// A file that can be told which bytes will be read soon.
+pub trait ReadAhead: Sync {
+    /// These bytes will be read from front to back. A hint: nothing happens where it is not understood.
+    fn will_read(&self, range: ByteRange);
+}
+
 /// Where a tensor's bytes lie in a file: one range as a rule, several where the file splits the parameter.
 /// In tensor order; empty ranges are left out.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]

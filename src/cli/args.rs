@@ -35,7 +35,13 @@ pub(super) fn expand(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
 
 /// Converts LLM checkpoints for MindSpore/Ascend inference: n ranks to m ranks, fused or not, in one streaming pass.
 #[derive(Debug, Parser)]
-#[command(name = "ckpt-convert", version, args_conflicts_with_subcommands = true, max_term_width = 110)]
+#[command(
+    name = "ckpt-convert",
+    version,
+    args_conflicts_with_subcommands = true,
+    args_override_self = true,
+    max_term_width = 110
+)]
 #[command(after_help = "Two-letter options: -sc -dc -is -ts -ss -ds -pp -tm -dp stand for the long names beside them.")]
 pub(super) struct Cli {
     /// A command; without one, -f says what to do.
@@ -192,6 +198,9 @@ pub(super) struct ConvertArgs {
     /// Leave out source parameters whose names match (with * and ?). May be given several times.
     #[arg(long, value_name = "PATTERN")]
     pub(super) ignore: Vec<String>,
+    /// Compare replicas of large parameters too, which reads them once more. Small ones are always compared.
+    #[arg(long = "check-replicas")]
+    pub(super) check_replicas: bool,
     /// Print the plan and stop.
     #[arg(long = "dry-run")]
     pub(super) dry_run: bool,

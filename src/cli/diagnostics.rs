@@ -25,7 +25,12 @@ fn hint(error: &Error) -> Option<String> {
         Error::Plan(plan) => plan_hint(plan),
         Error::Input(input) => input_hint(input),
         Error::Engine(engine) => engine_hint(engine),
-        Error::TargetIsSource { .. } => Some("choose another directory with -dc".to_owned()),
+        Error::Overlap { .. } => Some("choose directories apart from each other with -dc and -is".to_owned()),
+        Error::ReplicasDiffer(_) => {
+            Some("the rank directories are not of one checkpoint, or not of one step of it".to_owned())
+        }
+        Error::NotWritable(_) => Some("choose another directory with -dc or -is".to_owned()),
+        Error::TooLittleMemory { .. } => Some("give more with --memory, or use fewer --workers".to_owned()),
         Error::NoRoom { .. } => Some("free room, or choose another disk with -dc; nothing was written".to_owned()),
         Error::OtherStrategies(_) => {
             Some("choose another directory with -is, or replace them with --overwrite".to_owned())
@@ -43,7 +48,7 @@ fn hint(error: &Error) -> Option<String> {
 fn engine_hint(error: &EngineError) -> Option<String> {
     let text = match error {
         EngineError::TargetExists(_) => "replace it with --overwrite, or choose another directory with -dc",
-        EngineError::TargetBusy(_) => "wait for it, or choose another directory with -dc",
+        EngineError::TargetBusy(_) => "wait for it, or choose another directory with -dc or -is",
         EngineError::Uring(_) => "use --writer auto or --writer pwrite",
         EngineError::File(e) if e.source.kind() == std::io::ErrorKind::StorageFull => {
             "free room, or choose another disk with -dc; nothing was published"
@@ -63,7 +68,9 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         PlanError::Layout { source: LayoutError::WrongAxes { .. }, .. } => {
             "the strategy is of another model, or a JSON strategy of a nested layout, which loses the tensor's shape: use the .ckpt strategy"
         }
-        PlanError::WrongShape { .. } => "check that -y and the strategies are those of this checkpoint",
+        PlanError::WrongShape { .. } | PlanError::StrategyShape { .. } => {
+            "check that -y and the strategies are those of this checkpoint"
+        }
         PlanError::Unplaced { side: "source", .. } => {
             "give the source's strategy files with -ss, or leave the parameters out with --ignore PATTERN"
         }

@@ -25,6 +25,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
             return if e.use_stderr() { ExitStatus::Input } else { ExitStatus::Done };
         }
     };
+    // `cmp` and `diff` tell trouble from a difference in the same way.
+    let comparing = matches!(cli.command, Some(Command::Verify(_)));
     let outcome = match cli.command {
         None => commands::convert::run(cli.convert),
         Some(Command::NToM(args)) => commands::convert::n_to_m(*args),
@@ -33,6 +35,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
     };
     outcome.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "{}", diagnostics::render(&error));
-        error.kind().into()
+        match error.kind().into() {
+            ExitStatus::Input if comparing => ExitStatus::Machine,
+            status => status,
+        }
     })
 }

@@ -51,6 +51,11 @@ impl EngineConfig {
         1 << chunk.ilog2()
     }
 
+    /// The most bytes of buffers over all workers.
+    pub fn buffer_bytes(&self) -> u64 {
+        self.workers as u64 * self.buffers() as u64 * self.chunk()
+    }
+
     /// Buffers for each worker.
     pub(super) fn buffers(&self) -> usize {
         let share = self.memory / (self.workers.max(1) as u64 * self.chunk());

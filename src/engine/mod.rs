@@ -30,4 +30,4 @@ pub use digest::Crc64;
 pub use error::EngineError;
 pub use observer::{Event, Noop, Observer};
 pub use run::{RunSummary, TensorResult, run};
-pub use staged::{Publish, Staging};
+pub use staged::{Leftovers, Publish, Published, Staging};

@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam::queue::SegQueue;
 
 use super::digest::{Crc64, Sums};
 use super::fill::{Inputs, spans};
@@ -52,8 +55,16 @@ pub fn run(
     let direct = durable && !files.is_empty() && files.iter().all(|f| f.direct().is_some());
     let spans: Vec<_> = plan.outputs.iter().map(spans).collect();
     let tasks = tasks(plan, &spans, direct, config);
-    let shared =
-        Shared { inputs: Inputs { plan, mappings }, spans: &spans, files: &files, config, observer, cancel, direct };
+    let shared = Shared {
+        inputs: Inputs { plan, mappings },
+        spans: &spans,
+        files: &files,
+        config,
+        observer,
+        cancel,
+        failed: AtomicBool::new(false),
+        direct,
+    };
     let found = on_all_workers(&shared, tasks)?;
     observer.event(Event::Flushing);
     let mut sums = Sums::new(found.sums);
@@ -64,9 +75,8 @@ pub fn run(
             file.write_plain(&trailer, len - CRC_TRAILER)?;
         }
         // The workers are gone, and with them their clones.
-        if let Ok(file) = Arc::try_unwrap(file) {
-            file.finish(len, durable)?;
-        }
+        let file = Arc::try_unwrap(file).map_err(|_| EngineError::WorkerPanicked)?;
+        file.finish(len, durable)?;
         if cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
@@ -103,22 +113,19 @@ fn on_all_workers(shared: &Shared<'_>, tasks: Vec<Task>) -> Result<Found, Engine
     let workers = shared.config.workers.max(1);
     let queue_of = |task: &Task| if shared.direct { 0 } else { task.file % workers };
     let queues = if shared.direct { 1 } else { workers };
-    // The tasks are all known and small: a queue that holds them all needs no feeder.
-    let channels: Vec<_> = (0..queues).map(|_| crossbeam::channel::bounded(tasks.len().max(1))).collect();
+    // The tasks are all known, and small: no feeder is needed, and what is in flight is bounded by the workers' buffers.
+    let queues: Vec<SegQueue<Task>> = (0..queues).map(|_| SegQueue::new()).collect();
     for task in tasks {
-        // The receivers live in `channels` and the queues have room, so this cannot fail.
-        let _ = channels[queue_of(&task)].0.try_send(task);
+        queues[queue_of(&task)].push(task);
     }
-    let (receivers, senders): (Vec<_>, Vec<_>) = channels.into_iter().map(|(s, r)| (r, s)).unzip();
-    drop(senders);
     let outcomes: Vec<Result<Found, EngineError>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..workers)
             .map(|worker| {
-                let queue = receivers[worker % queues].clone();
+                let queue = &queues[worker % queues.len()];
                 scope.spawn(move || {
-                    let outcome = work(shared, &queue);
+                    let outcome = work(shared, queue);
                     if outcome.is_err() {
-                        shared.cancel.cancel();
+                        shared.failed.store(true, Ordering::Relaxed);
                     }
                     outcome
                 })
@@ -128,7 +135,7 @@ fn on_all_workers(shared: &Shared<'_>, tasks: Vec<Task>) -> Result<Found, Engine
             .into_iter()
             .map(|t| {
                 t.join().unwrap_or_else(|_| {
-                    shared.cancel.cancel();
+                    shared.failed.store(true, Ordering::Relaxed);
                     Err(EngineError::WorkerPanicked)
                 })
             })

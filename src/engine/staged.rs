@@ -1,6 +1,7 @@
 //! Publishing: a directory gets its final name in one step, when everything in it is finished.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::{Durability, EngineError};
@@ -15,7 +16,19 @@ pub enum Publish {
     Replace,
 }
 
-/// A directory under a temporary name beside its final one. Dropped before [`Self::publish`], it is removed.
+/// What an interrupted run had left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leftovers {
+    /// Nothing.
+    None,
+    /// Unfinished files, now removed.
+    Removed,
+    /// The old target under another name, now put back.
+    Restored,
+}
+
+/// A directory under a temporary name beside its final one. Dropped before [`Self::publish`], it is removed, as are the
+/// parents that were made for it.
 #[derive(Debug)]
 pub struct Staging {
     dir: PathBuf,
@@ -23,31 +36,74 @@ pub struct Staging {
     lock_path: PathBuf,
     /// Held as long as the directory is ours; the kernel lets it go when the process dies.
     lock: Option<File>,
+    /// Parents that were made.
+    made: Vec<PathBuf>,
     publish: Publish,
     durability: Durability,
-    /// Whether leftovers of an interrupted run were removed.
-    removed_leftovers: bool,
+    leftovers: Leftovers,
+}
+
+/// A directory that has its final name. What it replaced is kept until [`Self::keep`].
+#[derive(Debug)]
+pub struct Published {
+    staging: Staging,
+    replaced: Option<PathBuf>,
 }
 
 impl Staging {
-    /// Makes the directory, and its parents. Leftovers of a run that died are removed; those of one that lives are an error.
+    /// Makes the directory, and its parents. Leftovers of a run that died are removed or put back; those of one that lives
+    /// are an error.
     pub fn new(target: &Path, publish: Publish, durability: Durability) -> Result<Self, EngineError> {
+        let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let parent = parent(target);
         if publish == Publish::New && target.symlink_metadata().is_ok() {
             return Err(EngineError::TargetExists(target.to_owned()));
         }
-        let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let parent = parent(target);
-        sys::create_dir(parent)?;
+        let made = sys::create_dir(parent)?;
         let dir = parent.join(format!(".{name}.partial"));
         let lock_path = parent.join(format!(".{name}.lock"));
-        let Some(lock) = sys::lock(&lock_path)? else {
-            return Err(EngineError::TargetBusy(target.to_owned()));
+        let lock = match sys::lock(&lock_path) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Err(EngineError::TargetBusy(target.to_owned())),
+            Err(e) => {
+                sys::remove_empty_dirs(&made);
+                return Err(e.into());
+            }
         };
-        let removed_leftovers = dir.symlink_metadata().is_ok();
-        sys::remove_dir(&dir)?;
-        sys::create_dir(&dir)?;
         let target = target.to_owned();
-        Ok(Self { dir, target, lock_path, lock: Some(lock), publish, durability, removed_leftovers })
+        let mut staging =
+            Self { dir, target, lock_path, lock: Some(lock), made, publish, durability, leftovers: Leftovers::None };
+        staging.take_over()?;
+        Ok(staging)
+    }
+
+    /// Clears what a run that died has left, and makes the directory.
+    fn take_over(&mut self) -> Result<(), EngineError> {
+        if self.dir.symlink_metadata().is_ok() {
+            sys::remove_dir(&self.dir)?;
+            self.leftovers = Leftovers::Removed;
+        }
+        let old = self.old();
+        if old.symlink_metadata().is_ok() {
+            if self.target.symlink_metadata().is_ok() {
+                sys::remove_dir(&old)?;
+                self.leftovers = Leftovers::Removed;
+            } else {
+                // It died between the two renames of a file system that cannot swap.
+                sys::rename_new(&old, &self.target)?;
+                self.leftovers = Leftovers::Restored;
+                if self.publish == Publish::New {
+                    return Err(EngineError::TargetExists(self.target.clone()));
+                }
+            }
+        }
+        sys::create_dir(&self.dir)?;
+        Ok(())
+    }
+
+    /// Where the old target stands while the new one takes its name, on file systems that cannot swap.
+    fn old(&self) -> PathBuf {
+        self.dir.with_extension("old")
     }
 
     /// The temporary directory.
@@ -55,20 +111,27 @@ impl Staging {
         &self.dir
     }
 
-    /// Whether leftovers of an interrupted run were removed.
-    pub fn removed_leftovers(&self) -> bool {
-        self.removed_leftovers
+    /// What an interrupted run had left.
+    pub fn leftovers(&self) -> Leftovers {
+        self.leftovers
     }
 
     /// Writes a small file.
-    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), EngineError> {
+    pub fn write(
+        &self,
+        name: &str,
+        fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+    ) -> Result<(), EngineError> {
         let path = self.dir.join(name);
         sys::create_dir(parent(&path))?;
-        Ok(sys::write_small(&path, bytes, self.durability == Durability::Synced)?)
+        Ok(sys::write_small(&path, self.durability == Durability::Synced, fill)?)
     }
 
     /// Flushes the directories and gives the whole its final name.
-    pub fn publish(mut self) -> Result<(), EngineError> {
+    ///
+    /// # Errors
+    /// Where that fails the target is what it was.
+    pub fn publish(self) -> Result<Published, EngineError> {
         let durable = self.durability == Durability::Synced;
         if durable {
             sync_tree(&self.dir)?;
@@ -77,23 +140,27 @@ impl Staging {
         if there && self.publish == Publish::New {
             return Err(EngineError::TargetExists(self.target.clone()));
         }
-        if there && sys::rename_exchange(&self.dir, &self.target)? {
-            // The old content now has the temporary name.
-            sys::remove_dir(&self.dir)?;
-        } else if there {
-            let old = self.dir.with_extension("old");
-            sys::remove_dir(&old)?;
-            sys::rename_new(&self.target, &old)?;
+        let replaced = if !there {
             sys::rename_new(&self.dir, &self.target)?;
-            sys::remove_dir(&old)?;
+            None
+        } else if sys::rename_exchange(&self.dir, &self.target)? {
+            Some(self.dir.clone())
         } else {
-            sys::rename_new(&self.dir, &self.target)?;
+            let old = self.old();
+            sys::rename_new(&self.target, &old)?;
+            if let Err(e) = sys::rename_new(&self.dir, &self.target) {
+                // Back to what was. If that fails too, the next run puts it back.
+                let _ = sys::rename_new(&old, &self.target);
+                return Err(e.into());
+            }
+            Some(old)
+        };
+        let mut published = Published { staging: self, replaced };
+        if durable && let Err(e) = sys::sync_dir(parent(&published.staging.target)) {
+            published.restore();
+            return Err(e.into());
         }
-        if durable {
-            sys::sync_dir(parent(&self.target))?;
-        }
-        self.release();
-        Ok(())
+        Ok(published)
     }
 
     /// Removes the lock file, then lets the lock go.
@@ -106,12 +173,39 @@ impl Staging {
     }
 }
 
+impl Published {
+    /// Lets go of what was replaced. Answers where it still is, if it could not be removed.
+    pub fn keep(mut self) -> Option<PathBuf> {
+        self.staging.made.clear();
+        let replaced = self.replaced.take();
+        let stuck = replaced.filter(|old| sys::remove_dir(old).is_err());
+        self.staging.release();
+        stuck
+    }
+
+    /// Takes the publication back, as far as that can be done.
+    pub fn undo(mut self) {
+        self.restore();
+    }
+
+    fn restore(&mut self) {
+        // What fails here leaves both directories, under names that the next run knows.
+        let _ = match self.replaced.take() {
+            None => sys::rename_new(&self.staging.target, &self.staging.dir),
+            Some(old) if old == self.staging.dir => sys::rename_exchange(&old, &self.staging.target).map(|_| ()),
+            Some(old) => sys::rename_new(&self.staging.target, &self.staging.dir)
+                .and_then(|()| sys::rename_new(&old, &self.staging.target)),
+        };
+    }
+}
+
 impl Drop for Staging {
     fn drop(&mut self) {
         if self.lock.is_some() {
             // Nothing was published. What cannot be removed here is removed by the next run.
             let _ = sys::remove_dir(&self.dir);
             self.release();
+            sys::remove_empty_dirs(&self.made);
         }
     }
 }

@@ -1,8 +1,9 @@
 //! One thread: takes tasks, fills buffers, keeps writes in flight.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam::channel::Receiver;
+use crossbeam::queue::SegQueue;
 
 use super::digest::ChunkSum;
 use super::fill::{Inputs, Span, index, overlapping};
@@ -21,6 +22,8 @@ pub(super) struct Shared<'a> {
     pub config: &'a EngineConfig,
     pub observer: &'a dyn Observer,
     pub cancel: &'a CancelToken,
+    /// Set by a worker that failed, so that the others stop too.
+    pub failed: AtomicBool,
     /// Whether writes go past the page cache.
     pub direct: bool,
 }
@@ -34,17 +37,17 @@ pub(super) struct Found {
 }
 
 /// Does tasks until the queue is empty, somebody cancels, or something fails.
-pub(super) fn work(shared: &Shared<'_>, queue: &Receiver<Task>) -> Result<Found, EngineError> {
+pub(super) fn work(shared: &Shared<'_>, queue: &SegQueue<Task>) -> Result<Found, EngineError> {
     let config = shared.config;
     let mut sink = Sink::new(config, shared.observer)?;
     let mut pool = BufferPool::new(config.buffers(), index(config.chunk()));
     let mut found = Found::default();
     let mut next: Option<Task> = None;
     loop {
-        if shared.cancel.is_cancelled() {
+        if shared.cancel.is_cancelled() || shared.failed.load(Ordering::Relaxed) {
             return Err(EngineError::Cancelled);
         }
-        next = next.or_else(|| queue.try_recv().ok());
+        next = next.or_else(|| queue.pop());
         let mut submitted = false;
         if let Some(task) = next
             && !sink.is_full()

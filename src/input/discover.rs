@@ -16,6 +16,15 @@ pub struct CheckpointFiles {
     pub index: Option<(PathBuf, BTreeMap<String, String>)>,
 }
 
+/// Whether rank directories may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RankGaps {
+    /// Every rank must be there.
+    Refused,
+    /// Ranks may be missing where a strategy shows that others hold the same; that is checked later.
+    Allowed,
+}
+
 /// Index files, in the order in which they are looked for.
 const INDEXES: [&str; 2] = ["model.safetensors.index.json", "param_name_map.json"];
 /// What MindSpore's `unified_safetensors` puts beside the indexed files: parameters that belong to no strategy.
@@ -27,7 +36,7 @@ const MAX_INDEX: u64 = 256 << 20;
 ///
 /// # Errors
 /// Where anything is missing, in the way, or not the only one of its kind: nothing is picked by chance.
-pub fn discover(path: &Path) -> Result<CheckpointFiles, InputError> {
+pub fn discover(path: &Path, gaps: RankGaps) -> Result<CheckpointFiles, InputError> {
     let meta = std::fs::metadata(path).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => InputError::NotFound(path.to_owned()),
         _ => FileError { op: FileOp::Open, path: path.to_owned(), source }.into(),
@@ -54,7 +63,7 @@ pub fn discover(path: &Path) -> Result<CheckpointFiles, InputError> {
     // A directory named rank_4000000000 must not make a list as long.
     let missing: Vec<String> =
         (0..=last).filter(|r| !ranks.contains_key(r)).take(64).map(|r| format!("rank_{r}")).collect();
-    if !missing.is_empty() {
+    if gaps == RankGaps::Refused && !missing.is_empty() {
         return Err(InputError::MissingRanks { dir: path.to_owned(), missing, last });
     }
     let mut files = Vec::with_capacity(ranks.len());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{CheckpointFiles, InputError, discover};
+use super::{CheckpointFiles, InputError, RankGaps, discover};
 use crate::formats::mindspore::{self, CrcTrailer};
 use crate::formats::{Entry, FormatError, FormatFault, FormatKind, detect, safetensors};
 use crate::plan::SourceFile;
@@ -36,8 +36,8 @@ pub struct LoadedFile {
 
 impl Input {
     /// Finds, maps and parses a checkpoint.
-    pub fn open(path: &Path, promise: StableInputs) -> Result<Self, InputError> {
-        let CheckpointFiles { files: paths, index } = discover(path)?;
+    pub fn open(path: &Path, gaps: RankGaps, promise: StableInputs) -> Result<Self, InputError> {
+        let CheckpointFiles { files: paths, index } = discover(path, gaps)?;
         let mut files: Vec<LoadedFile> = Vec::with_capacity(paths.len());
         for (rank, path) in paths {
             let file = load(rank, &path, promise)?;
@@ -60,7 +60,13 @@ impl Input {
         let file = |f: &LoadedFile| f.mapping.path().to_owned();
         self.files
             .iter()
-            .map(|f| SourceFile { path: file(f), rank: f.rank, bytes: &f.mapping, entries: f.entries.clone() })
+            .map(|f| SourceFile {
+                path: file(f),
+                rank: f.rank,
+                bytes: &f.mapping,
+                entries: &f.entries,
+                ahead: Some(&*f.mapping),
+            })
             .collect()
     }
 

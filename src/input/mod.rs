@@ -8,7 +8,7 @@ mod load;
 mod model;
 mod strategies;
 
-pub use discover::{CheckpointFiles, discover};
+pub use discover::{CheckpointFiles, RankGaps, discover};
 pub use error::InputError;
 pub use load::{Input, LoadedFile, check_crc};
 pub use model::load_model;

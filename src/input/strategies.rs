@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::InputError;
 use crate::formats::mindspore::{StrategyFile, read_strategy};
 use crate::plan::StrategySet;
-use crate::sys::{FileError, FileOp, read_small};
+use crate::sys::{FileError, FileOp, open_regular, read_small};
 
 /// A strategy and the files that it was read from.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ pub fn is_strategy(path: &Path) -> Result<bool, InputError> {
         _ => FileError { op: FileOp::Open, path: path.to_owned(), source }.into(),
     };
     if !std::fs::metadata(path).map_err(error)?.is_dir() {
-        return begins_like_a_strategy(path).map_err(error);
+        return begins_like_a_strategy(path);
     }
     let mut candidates: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(path).map_err(error)? {
@@ -84,19 +84,21 @@ pub fn is_strategy(path: &Path) -> Result<bool, InputError> {
     }
     candidates.sort();
     match candidates.iter().find(|p| p.extension().is_some_and(|e| e == "ckpt")).or(candidates.first()) {
-        Some(first) => begins_like_a_strategy(first).map_err(error),
+        Some(first) => begins_like_a_strategy(first),
         None => Ok(path.join("strategy").is_dir() && !path.join("rank_0").is_dir()),
     }
 }
 
-fn begins_like_a_strategy(path: &Path) -> std::io::Result<bool> {
+fn begins_like_a_strategy(path: &Path) -> Result<bool, InputError> {
     use std::io::Read;
-    #[expect(clippy::disallowed_methods, reason = "the caller adds the path to the error")]
-    let file = std::fs::File::open(path)?;
+    let file = open_regular(path)?;
     let mut start = Vec::new();
     // MindSpore's JSON begins with its keys in order, the layouts first or second.
-    file.take(4096).read_to_end(&mut start)?;
+    let error = |source| FileError { op: FileOp::Read, path: path.to_owned(), source };
+    file.take(4096).read_to_end(&mut start).map_err(error)?;
     let json = start.starts_with(b"{") && start.windows(8).any(|w| w == b"parallel" || w == b"current_");
     // Field 1 of a strategy is a number, of a checkpoint a record.
-    Ok(start.first() == Some(&0x08) || json)
+    // The header length of a safetensors file may begin with that byte too; its JSON follows at the ninth.
+    let safetensors = start.get(8) == Some(&b'{');
+    Ok((start.first() == Some(&0x08) && !safetensors) || json)
 }

@@ -41,6 +41,9 @@ const LAYER: &[(&str, Split)] = &[
     ("feed_forward.w2.weight", Split::Columns),
 ];
 
+/// More layers than any model has. Names beyond are not taken for layers.
+const MAX_LAYERS: u32 = 100_000;
+
 const TOP: &[(&str, Split)] = &[
     ("model.tok_embeddings.embedding_weight", Split::Vocabulary),
     ("model.norm_out.weight", Split::Whole),
@@ -72,7 +75,7 @@ pub(super) fn layer_of(name: &str) -> Option<(u32, &str)> {
     if !canonical || !number.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    Some((number.parse().ok()?, suffix))
+    Some((number.parse().ok().filter(|&n| n < MAX_LAYERS)?, suffix))
 }
 
 #[cfg(test)]

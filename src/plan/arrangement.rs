@@ -1,7 +1,7 @@
 //! How a checkpoint's parameters lie over its ranks: by the family's rules, or by strategy files.
 
 use super::StrategySet;
-use crate::layout::TensorLayout;
+use crate::layout::{OptimizerShard, TensorLayout};
 use crate::models::{Split, fused, role};
 use crate::tensor::Shape;
 
@@ -38,7 +38,7 @@ impl Arrangement<'_> {
 
     /// The layout of a parameter in a stage, fused or not, or `None` where nothing is known of it.
     /// `vocabulary_whole`: whether the rules keep the embedding and `lm_head` whole. A strategy that knows only the fused
-    /// name, or only the parts, answers for the other too: both are cut over the same devices.
+    /// name, or only the parts (all of them, cut alike), answers for the other too: both are cut over the same devices.
     pub(super) fn layout(
         &self,
         stage: u64,
@@ -71,8 +71,15 @@ impl Arrangement<'_> {
                     return Some((found.layout.clone(), found.full_shape.clone()));
                 }
                 let related = fused(name)?;
-                let mut names = related.parts.iter().chain([&related.name]);
-                names.find_map(|other| layouts.get(other)).map(|found| (found.layout.clone(), None))
+                let known = if name == related.name {
+                    let parts: Vec<_> = related.parts.iter().map(|p| layouts.get(p)).collect::<Option<_>>()?;
+                    let first = *parts.first()?;
+                    parts.iter().all(|p| p.layout == first.layout).then_some(first)?
+                } else {
+                    layouts.get(&related.name)?
+                };
+                // An optimizer shard cuts the rows of the one or of the other: it cannot be borrowed.
+                (known.layout.optimizer_shard == OptimizerShard::None).then(|| (known.layout.clone(), None))
             }
         }
     }

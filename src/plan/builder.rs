@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::catalog::Catalog;
+use super::holders::Holder;
 use super::route::{OutputFile, OutputTensor, Plan, PlanSource, Route, SourceTensor, Transform};
 use super::target::{Content, Kind, TargetEntry, TargetRank};
 use super::{PlanError, SourceFile};
@@ -48,14 +49,14 @@ const ALIGNED_FROM: u64 = 64 << 10;
 pub fn build(
     files: &[SourceFile<'_>],
     catalog: &Catalog,
-    targets: &[TargetRank],
+    targets: Vec<TargetRank>,
     options: &PlanOptions,
 ) -> Result<Plan, PlanError> {
     let mut builder = Builder { files, catalog, index: HashMap::new(), tensors: Vec::new() };
     let mut outputs = Vec::new();
     for target in targets {
-        let tensors =
-            target.entries.iter().map(|entry| builder.tensor(entry, options)).collect::<Result<Vec<_>, _>>()?;
+        let entries = target.entries.into_iter();
+        let tensors = entries.map(|entry| builder.tensor(&entry, options)).collect::<Result<Vec<_>, _>>()?;
         if let Some(limit) = options.shard_bytes {
             outputs.extend(builder.whole_model(target.rank, tensors, limit)?);
         } else {
@@ -76,8 +77,11 @@ fn sources(files: &[SourceFile<'_>]) -> Vec<PlanSource> {
 pub enum Compared {
     /// All of them.
     All,
-    /// Those that a conversion of the checkpoint would not read, because another rank holds the same.
-    Replicas,
+    /// Those that a conversion of the checkpoint would not read, because another rank holds the same, up to this many bytes.
+    Replicas {
+        /// The largest that are compared, in bytes.
+        at_most: u64,
+    },
 }
 
 /// Routes from checkpoint A to the places where checkpoint B already holds the same tensors, so that the two can be
@@ -93,7 +97,10 @@ pub fn compare(
     let mut pieces: HashMap<(usize, usize), Vec<(usize, Piece)>> = HashMap::new();
     let mut replicas: HashSet<(usize, usize)> = HashSet::new();
     for tensor in b.tensors() {
-        replicas.extend(tensor.holders.replicas().iter().map(|h| (h.file, h.entry)));
+        if let Compared::Replicas { at_most } = which {
+            let small = |h: &&Holder| b_files[h.file].entries[h.entry].extents.len() <= at_most;
+            replicas.extend(tensor.holders.replicas().iter().filter(small).map(|h| (h.file, h.entry)));
+        }
         let Some(index) = a.get(&tensor.name) else { continue };
         for holder in tensor.holders.all() {
             pieces.entry((holder.file, holder.entry)).or_default().push((index, holder.piece.clone()));
@@ -156,8 +163,9 @@ impl Builder<'_> {
         let routes = match &entry.content {
             Content::Pieces(pieces) => self.routes(pieces, entry.dtype, transform),
             Content::Entry(file, index) => {
-                let moves = Move { src: 0, dst: 0, run: entry.shape.bytes(entry.dtype), dims: Box::new([]) };
-                vec![Route { source: self.source(*file, *index), transform: Transform::Copy, moves }]
+                let moves = Move { src: 0, dst: 0, run: entry.shape.elements(), dims: Box::new([]) };
+                let moves = if transform == Transform::Copy { moves.scaled(entry.dtype.size()) } else { moves };
+                vec![Route { source: self.source(*file, *index), transform, moves }]
             }
         };
         Ok(OutputTensor {

@@ -114,6 +114,12 @@ impl Catalog {
         &self.tensors
     }
 
+    /// How many replicas of parameters are larger than this many bytes.
+    pub fn replicas_above(&self, bytes: u64) -> usize {
+        let larger = |t: &LogicalTensor| if t.shape.bytes(t.dtype) > bytes { t.holders.replicas().len() } else { 0 };
+        self.tensors.iter().map(larger).sum()
+    }
+
     /// The index of a tensor among [`Self::tensors`].
     pub fn get(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
@@ -134,7 +140,9 @@ impl Catalog {
                     named.push(Named { name: found.name.clone(), holders: Vec::new() });
                     named.len() - 1
                 });
-                if let Some(&(other, _)) = named[at].holders.iter().find(|(f, _)| files[*f].rank == files[file].rank) {
+                // Files come in the order of ranks, so only the last holder can be of the same rank.
+                if let Some(&(other, _)) = named[at].holders.last().filter(|(f, _)| files[*f].rank == files[file].rank)
+                {
                     return Err(PlanError::HeldTwice {
                         rank: files[file].rank,
                         name: found.name.to_string(),
@@ -150,20 +158,13 @@ impl Catalog {
         Ok(named)
     }
 
-    fn add(
-        &mut self,
-        name: &str,
-        dtype: Dtype,
-        shape: Shape,
-        radices: Vec<u64>,
-        holders: Vec<Holder>,
-    ) -> Result<(), PlanError> {
+    fn add(&mut self, name: &str, dtype: Dtype, shape: Shape, radices: Vec<u64>, held: Held) -> Result<(), PlanError> {
         let name = TensorName::from(name);
         if self.by_name.insert(name.clone(), self.tensors.len()).is_some() {
             // A checkpoint that holds both `wq` and `w_qkv` of one layer.
             return Err(PlanError::Ambiguous(format!("`{name}` is there both by itself and in a fused parameter")));
         }
-        let holders = Holders::new(holders);
+        let holders = Holders::new(held.used, held.copies);
         self.tensors.push(LogicalTensor { name, dtype, shape, radices, holders, loose: false });
         Ok(())
     }
@@ -171,6 +172,21 @@ impl Catalog {
 
 fn index(named: &[Named]) -> HashMap<TensorName, usize> {
     named.iter().enumerate().map(|(i, n)| (n.name.clone(), i)).collect()
+}
+
+/// Who holds a tensor.
+#[derive(Default)]
+struct Held {
+    /// Those of the lowest stage, which are read.
+    used: Vec<Holder>,
+    /// Those of other stages, as of a tied embedding.
+    copies: Vec<Holder>,
+}
+
+impl Held {
+    fn push(&mut self, lowest_stage: bool, holder: Holder) {
+        if lowest_stage { self.used.push(holder) } else { self.copies.push(holder) }
+    }
 }
 
 /// The layout of one parameter in one stage that holds it.
@@ -204,15 +220,15 @@ impl Reader<'_> {
             return Err(self.wrong_rows(&one.name, rows.unwrap_or(1)));
         }
         let stored = |layout: &TensorLayout, device| pieces::plain(shape.dims(), &radices, layout, device);
-        let mut holders = Vec::new();
-        self.hold(one, stages, stored, |_, holder| holders.push(holder))?;
+        let mut held = Held::default();
+        self.hold(one, stages, stored, |_, lowest, holder| held.push(lowest, holder))?;
         if crate::models::role(&one.name).is_some_and(|r| r.split == crate::models::Split::Vocabulary)
             && self.options.arrangement.devices() > 1
         {
             let whole = stages.iter().all(|s| s.layout.parts(0) == 1);
             *catalog.vocabulary_whole.get_or_insert(whole) &= whole;
         }
-        catalog.add(&one.name, dtype, shape, radices, holders)
+        catalog.add(&one.name, dtype, shape, radices, held)
     }
 
     /// A parameter that no layout knows and that all ranks hold alike: each holds it whole.
@@ -224,8 +240,8 @@ impl Reader<'_> {
         let (file, entry) = one.holders[0];
         let first = &self.files[file].entries[entry];
         let radices = first.shape.dims().iter().take(1).copied().collect();
-        let holders = one.holders.iter().map(whole).collect();
-        catalog.add(&one.name, first.dtype, first.shape.clone(), radices, holders)?;
+        let held = Held { used: one.holders.iter().map(whole).collect(), copies: Vec::new() };
+        catalog.add(&one.name, first.dtype, first.shape.clone(), radices, held)?;
         if let Some(added) = catalog.tensors.last_mut() {
             added.loose = true;
         }
@@ -268,22 +284,22 @@ impl Reader<'_> {
             (FusionLayout::Grouped, None) => return Err(heads_unknown()),
         };
         let stored = |layout: &TensorLayout, device| pieces::fused(order, &parts, tail, layout, device);
-        let mut holders: Vec<Vec<Holder>> = vec![Vec::new(); parts.len()];
-        self.hold(one, stages, stored, |part, holder| holders[part].push(holder))?;
-        for ((name, part), holders) in info.parts.iter().zip(&parts).zip(holders) {
+        let mut held: Vec<Held> = parts.iter().map(|_| Held::default()).collect();
+        self.hold(one, stages, stored, |part, lowest, holder| held[part].push(lowest, holder))?;
+        for ((name, part), held) in info.parts.iter().zip(&parts).zip(held) {
             let shape = shape_of(part).map_err(|e| PlanError::Layout { name: name.clone(), source: e.into() })?;
-            catalog.add(name, dtype, shape, part.radices.clone(), holders)?;
+            catalog.add(name, dtype, shape, part.radices.clone(), held)?;
         }
         Ok(())
     }
 
-    /// Calls `take` with the part and holder of every piece of the lowest stage that holds the parameter.
+    /// Calls `take` with the part of every piece, whether its stage is the lowest that holds the parameter, and its holder.
     fn hold(
         &self,
         one: &Named,
         stages: &[InStage],
         stored: impl Fn(&TensorLayout, u64) -> Result<Stored, crate::layout::LayoutError>,
-        mut take: impl FnMut(usize, Holder),
+        mut take: impl FnMut(usize, bool, Holder),
     ) -> Result<(), PlanError> {
         let devices = self.options.arrangement.devices();
         let layout_error = |source| PlanError::Layout { name: one.name.to_string(), source };
@@ -309,10 +325,8 @@ impl Reader<'_> {
                 present.push(rank % devices);
                 regions.extend(pieces.iter().map(|(part, piece)| (*part, piece.region.clone())));
                 // A tensor in several stages (a tied embedding) is taken from the lowest.
-                if position == 0 {
-                    for (part, piece) in pieces {
-                        take(part, Holder { file, entry, piece });
-                    }
+                for (part, piece) in pieces {
+                    take(part, position == 0, Holder { file, entry, piece });
                 }
             }
             self.check_present(one, in_stage, &present, &regions, &stored)?;

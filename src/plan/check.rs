@@ -1,6 +1,7 @@
 //! The proof that a plan writes every byte of every output once and reads nothing that is not there.
 
-use super::{OutputTensor, Plan, PlanError};
+use super::{OutputTensor, Plan, PlanError, Transform};
+use crate::formats::Segment;
 use crate::layout::{CoverFault, Footprint, exact_cover};
 
 /// Proves the plan.
@@ -11,6 +12,16 @@ pub fn prove(plan: &Plan) -> Result<(), PlanError> {
     for file in &plan.outputs {
         let rank = file.rank.unwrap_or(0);
         let places = file.layout.extents(file.tensors.len());
+        let mut next = vec![0; file.tensors.len()];
+        for segment in &file.layout.segments {
+            if let Segment::Data { tensor, range } = segment {
+                if next[*tensor] != range.start() {
+                    let fault = CoverFault::Gap(next[*tensor].min(range.start()));
+                    return Err(PlanError::Cover { name: file.tensors[*tensor].name.to_string(), rank, fault });
+                }
+                next[*tensor] = range.end();
+            }
+        }
         for (tensor, place) in file.tensors.iter().zip(&places) {
             let bytes = tensor.shape.bytes(tensor.dtype);
             if place.len() != bytes {
@@ -30,7 +41,15 @@ fn prove_routes(plan: &Plan, tensor: &OutputTensor, rank: u32) -> Result<(), Pla
     let mut unit = 1;
     for route in &tensor.routes {
         let (from, to) = route.transform.unit();
-        // All routes of a tensor have one transform: its sources have one dtype.
+        let source = &plan.tensors[route.source];
+        let (read_as, written_as) = match route.transform {
+            Transform::Copy => (tensor.dtype, tensor.dtype),
+            Transform::Cast { from, to } => (from, to),
+        };
+        if source.dtype != read_as || tensor.dtype != written_as {
+            return Err(PlanError::Cast { name: name(), from: source.dtype.name(), to: tensor.dtype.name() });
+        }
+        // So all routes of a tensor have one unit: its sources have one dtype.
         unit = to;
         if route.moves.src_end() * from > plan.tensors[route.source].extents.len() {
             return Err(PlanError::OutOfBounds { name: name(), rank });

@@ -60,6 +60,16 @@ pub enum PlanError {
         /// Who says so.
         expected_by: String,
     },
+    /// The target's strategy states another full shape.
+    #[error("`{name}` has the full shape {tensor}, the target strategy is for {strategy}")]
+    StrategyShape {
+        /// The tensor.
+        name: String,
+        /// The shape that the strategy states.
+        strategy: Shape,
+        /// The tensor's.
+        tensor: Shape,
+    },
     /// A layout does not fit a tensor.
     #[error("`{name}`: {source}")]
     Layout {

@@ -23,8 +23,8 @@ pub(super) struct Holders {
 }
 
 impl Holders {
-    /// Keeps the first holder of each box.
-    pub(super) fn new(holders: Vec<Holder>) -> Self {
+    /// Keeps the first holder of each box. `copies` are never read: they repeat what the others hold, perhaps cut otherwise.
+    pub(super) fn new(holders: Vec<Holder>, copies: Vec<Holder>) -> Self {
         let ndim = holders.first().map_or(0, |h| h.piece.region.start().len());
         let starts = |axis: usize| {
             let mut starts: Vec<u64> = holders.iter().map(|h| h.piece.region.start()[axis]).collect();
@@ -41,7 +41,7 @@ impl Holders {
             };
             sorted.sort_by_cached_key(key);
         }
-        let mut replicas = Vec::new();
+        let mut replicas = copies;
         sorted.dedup_by(|later, first| {
             let same = later.piece.region == first.piece.region;
             if same {

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use crate::formats::Entry;
+use crate::source::ReadAhead;
 
 /// One file of a source checkpoint: whose it is, its bytes (a mapping, as a rule) and what its header lists.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SourceFile<'a> {
     /// Where it lies.
     pub path: PathBuf,
@@ -14,7 +15,20 @@ pub struct SourceFile<'a> {
     /// The whole file.
     pub bytes: &'a [u8],
     /// Its tensors, in file order.
-    pub entries: Vec<Entry>,
+    pub entries: &'a [Entry],
+    /// Who is told which bytes will be read soon, where that helps.
+    pub ahead: Option<&'a dyn ReadAhead>,
+}
+
+impl std::fmt::Debug for SourceFile<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("SourceFile");
+        shown
+            .field("path", &self.path)
+            .field("rank", &self.rank)
+            .field("entries", &self.entries)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The number of ranks of a checkpoint: one more than the highest.

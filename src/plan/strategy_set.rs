@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use super::PlanError;
 use crate::formats::mindspore::{ParamLayout, StrategyFile};
 
+/// More ranks than any checkpoint has; a strategy that asks for more is no honest one.
+const MAX_RANKS: u64 = 1 << 16;
+
 /// The layout of every parameter of a checkpoint: one table for each pipeline stage, all with equally many devices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StrategySet {
@@ -58,7 +61,12 @@ impl StrategySet {
                 return bad(format!("has {count} devices in stage {stage} but not in stage 0"));
             }
         }
-        Ok(Self { stages: stages.into_values().map(|(_, l)| l).collect(), devices: devices.unwrap_or(1) })
+        let devices = devices.unwrap_or(1);
+        let ranks = devices.saturating_mul(stages.len() as u64);
+        if ranks > MAX_RANKS {
+            return bad(format!("is for {ranks} ranks, more than {MAX_RANKS}"));
+        }
+        Ok(Self { stages: stages.into_values().map(|(_, l)| l).collect(), devices })
     }
 
     /// The layouts of each pipeline stage.

@@ -99,7 +99,12 @@ pub fn targets(
             let rows = first.shape.dims().first().copied().unwrap_or(1);
             let whole = options.vocabulary_whole || rows % devices != 0;
             let layout = options.arrangement.layout(stage, name, first.shape.ndim(), whole);
-            if let Some((layout, _)) = layout {
+            if let Some((layout, stated)) = layout {
+                let full = one.full_shape(catalog);
+                if let Some(stated) = stated.filter(|stated| full.as_ref() != Some(stated)) {
+                    let name = name.to_owned();
+                    return Err(PlanError::StrategyShape { name, strategy: stated, tensor: full.unwrap_or_default() });
+                }
                 placed.extend(one.tensors());
                 laid.push((one, layout));
             }
@@ -153,7 +158,7 @@ fn add_unplaced(
                 name: found.name.clone(),
                 dtype: found.dtype,
                 shape: found.shape.clone(),
-                kind: Kind::Other,
+                kind: kind_of(&found.name, found.dtype, &found.shape),
                 first_holder: rank.rank == 0,
                 content: Content::Entry(file, entry),
             });
@@ -216,6 +221,15 @@ impl Wanted {
         }
     }
 
+    /// Its full shape; a fused one has the rows of its parts.
+    fn full_shape(&self, catalog: &Catalog) -> Option<Shape> {
+        let mut dims = self.first(catalog).shape.dims().to_vec();
+        if let Self::Fused { parts, .. } = self {
+            *dims.first_mut()? = parts.iter().filter_map(|&p| catalog.tensors()[p].shape.dims().first()).sum();
+        }
+        Shape::new(dims).ok()
+    }
+
     fn tensors(&self) -> Vec<usize> {
         match self {
             Self::Plain(index) => vec![*index],
@@ -259,9 +273,11 @@ fn entry(
         Wanted::Plain(_) => pieces::plain(first.shape.dims(), &first.radices, layout, device).map_err(layout_error)?,
         Wanted::Fused { info, parts } => {
             let tensors: Vec<&LogicalTensor> = parts.iter().map(|&index| &catalog.tensors()[index]).collect();
-            if let Some(other) =
-                tensors.iter().find(|t| t.dtype != first.dtype || t.shape.dims()[1..] != first.shape.dims()[1..])
-            {
+            if first.shape.ndim() == 0 {
+                return Err(PlanError::Ambiguous(format!("`{}` is a scalar and cannot be fused", first.name)));
+            }
+            let tail = |t: &LogicalTensor| t.shape.dims().get(1..).map(<[u64]>::to_vec);
+            if let Some(other) = tensors.iter().find(|t| t.dtype != first.dtype || tail(t) != tail(first)) {
                 return Err(PlanError::Ambiguous(format!(
                     "`{}` ({}{}) and `{}` ({}{}) cannot be fused",
                     first.name, first.dtype, first.shape, other.name, other.dtype, other.shape
@@ -280,19 +296,22 @@ fn entry(
     };
     let tensors = one.tensors();
     let pieces: Vec<(usize, Piece)> = pieces.into_iter().map(|(part, piece)| (tensors[part], piece)).collect();
-    let known = role(&first.name);
-    let kind = match known {
-        _ if is_training_state(&first.name) || first.dtype == Dtype::Str => Kind::Other,
-        Some(role) if role.split == Split::Whole => Kind::Norm,
-        None if first.shape.elements() <= 1 => Kind::Other,
-        _ => Kind::Weight,
-    };
     Ok(TargetEntry {
         first_holder: seen.is_first(&name, layout, &pieces),
         dtype: first.dtype,
         shape: Shape::new(dims).map_err(|e| layout_error(e.into()))?,
-        kind,
+        kind: kind_of(&first.name, first.dtype, &first.shape),
         content: Content::Pieces(pieces),
         name,
     })
+}
+
+/// What a parameter is, by its unfused name.
+fn kind_of(name: &str, dtype: Dtype, shape: &Shape) -> Kind {
+    match role(name) {
+        _ if is_training_state(name) || dtype == Dtype::Str => Kind::Other,
+        Some(role) if role.split == Split::Whole => Kind::Norm,
+        None if shape.elements() <= 1 => Kind::Other,
+        _ => Kind::Weight,
+    }
 }

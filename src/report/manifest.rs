@@ -1,61 +1,104 @@
 //! `manifest.json`: what was written, from what, with what sums. Written last, so its presence means "complete".
+//!
+//! Streamed to the file: a checkpoint of many ranks has hundreds of thousands of tensors.
 
-use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::io::{self, Write};
 
-use crate::engine::RunSummary;
-use crate::plan::Plan;
+use serde::ser::SerializeSeq;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value, json};
+
+use crate::engine::{RunSummary, TensorResult};
+use crate::plan::{OutputFile, OutputTensor, Plan};
+use crate::source::Extents;
 
 /// Where a conversion's result comes from.
 #[derive(Clone, Debug, Default)]
 pub struct Provenance {
     /// The options that decided the result, by name.
-    pub options: Vec<(String, String)>,
+    pub options: Vec<(String, Value)>,
 }
 
-/// The manifest of a finished run.
-pub fn manifest(plan: &Plan, summary: &RunSummary, provenance: &Provenance) -> Vec<u8> {
-    let inputs: Vec<Value> = plan
-        .sources
-        .iter()
-        .map(|s| json!({"path": s.path.display().to_string(), "length": s.len, "rank": s.rank}))
-        .collect();
-    let files: Vec<Value> =
-        plan.outputs.iter().map(|f| json!({"path": f.path, "rank": f.rank, "length": f.layout.len()})).collect();
-    let mut tensors = Vec::new();
-    for (file, results) in plan.outputs.iter().zip(&summary.tensors) {
-        let places = file.layout.extents(file.tensors.len());
-        for ((tensor, result), place) in file.tensors.iter().zip(results).zip(places) {
-            let mut entry = json!({
-                "name": tensor.name.as_str(),
-                "dtype": tensor.dtype.name(),
-                "shape": tensor.shape.dims(),
-                "rank": file.rank,
-                "file": file.path,
-                "offset": place.parts().first().map_or(0, |(_, range)| range.start()),
-                "length": place.len(),
-                "hash": format!("crc64nvme:{}", result.sum),
-            });
-            if place.parts().len() > 1 {
-                // A parameter above 512 MiB lies in several records of a .ckpt.
-                entry["extents"] = place.parts().iter().map(|(_, r)| json!([r.start(), r.len()])).collect();
-            }
-            if result.overflowed > 0 {
-                entry["overflowed"] = json!(result.overflowed);
-            }
-            tensors.push(entry);
-        }
+/// Writes the manifest of a finished run.
+///
+/// # Errors
+/// What the writer says.
+pub fn manifest(plan: &Plan, summary: &RunSummary, provenance: &Provenance, to: &mut dyn Write) -> io::Result<()> {
+    let options: Map<String, Value> = provenance.options.iter().cloned().collect();
+    let manifest = Manifest {
+        version: 1,
+        tool: json!({"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")}),
+        options,
+        inputs: Each::new(
+            plan.sources.iter().map(|s| json!({"path": s.path.display().to_string(), "length": s.len, "rank": s.rank})),
+        ),
+        files: Each::new(
+            plan.outputs.iter().map(|f| json!({"path": f.path, "rank": f.rank, "length": f.layout.len()})),
+        ),
+        tensors: Each::new(plan.outputs.iter().zip(&summary.tensors).flat_map(|(file, results)| {
+            let places = file.layout.extents(file.tensors.len());
+            let tensors = file.tensors.iter().zip(results).zip(places);
+            tensors.map(move |((tensor, result), place)| tensor_entry(file, tensor, *result, &place))
+        })),
+    };
+    serde_json::to_writer_pretty(&mut *to, &manifest)?;
+    to.write_all(b"\n")
+}
+
+#[derive(Serialize)]
+#[serde(bound = "")]
+struct Manifest<I, F, T>
+where
+    Each<I>: Serialize,
+    Each<F>: Serialize,
+    Each<T>: Serialize,
+{
+    #[serde(rename = "manifest_version")]
+    version: u32,
+    tool: Value,
+    options: Map<String, Value>,
+    inputs: Each<I>,
+    files: Each<F>,
+    tensors: Each<T>,
+}
+
+/// A list that is made while it is written, once.
+struct Each<I>(RefCell<Option<I>>);
+
+impl<I> Each<I> {
+    fn new(items: I) -> Self {
+        Self(RefCell::new(Some(items)))
     }
-    let options: serde_json::Map<String, Value> =
-        provenance.options.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-    let manifest = json!({
-        "manifest_version": 1,
-        "tool": {"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")},
-        "options": options,
-        "inputs": inputs,
-        "files": files,
-        "tensors": tensors,
+}
+
+impl<I: Iterator<Item = Value>> Serialize for Each<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(None)?;
+        for item in self.0.take().into_iter().flatten() {
+            list.serialize_element(&item)?;
+        }
+        list.end()
+    }
+}
+
+fn tensor_entry(file: &OutputFile, tensor: &OutputTensor, result: TensorResult, place: &Extents) -> Value {
+    let mut entry = json!({
+        "name": tensor.name.as_str(),
+        "dtype": tensor.dtype.name(),
+        "shape": tensor.shape.dims(),
+        "rank": file.rank,
+        "file": file.path,
+        "offset": place.parts().first().map_or(0, |(_, range)| range.start()),
+        "length": place.len(),
+        "hash": format!("crc64nvme:{}", result.sum),
     });
-    let mut text = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
-    text.push(b'\n');
-    text
+    if place.parts().len() > 1 {
+        // A parameter above 512 MiB lies in several records of a .ckpt.
+        entry["extents"] = place.parts().iter().map(|(_, r)| json!([r.start(), r.len()])).collect();
+    }
+    if result.overflowed > 0 {
+        entry["overflowed"] = json!(result.overflowed);
+    }
+    entry
 }

@@ -34,12 +34,12 @@ pub struct PlanReport {
     pub converted: u64,
     /// Header and padding bytes.
     pub headers: u64,
-    /// The most memory for buffers, in bytes.
-    pub peak_buffer_memory: u64,
+    /// The most memory that is not page cache, in bytes: the buffers, and what the plan itself takes.
+    pub peak_memory: u64,
     /// Bytes free where the target is to be.
-    pub free: Option<u64>,
+    pub free: u64,
     /// Whether they suffice.
-    pub fits: Option<bool>,
+    pub fits: bool,
 }
 
 /// A file and its length.
@@ -55,8 +55,8 @@ pub struct FileReport {
     pub tensors: Option<usize>,
 }
 
-/// What is to be said of a plan. `free`: bytes free where the target is to be; `buffers`: the most memory for buffers.
-pub fn plan_report(plan: &Plan, target: &str, free: Option<u64>, buffers: u64) -> PlanReport {
+/// What is to be said of a plan. `free`: bytes free where the target is to be; `memory`: the most memory that it takes.
+pub fn plan_report(plan: &Plan, target: &str, free: u64, memory: u64) -> PlanReport {
     let PlanTotals { tensors, read, written, contiguous, gathered, converted, headers } = plan.totals();
     let ranks: std::collections::BTreeSet<u32> = plan.outputs.iter().filter_map(|o| o.rank).collect();
     PlanReport {
@@ -85,9 +85,9 @@ pub fn plan_report(plan: &Plan, target: &str, free: Option<u64>, buffers: u64) -
         gathered,
         converted,
         headers,
-        peak_buffer_memory: buffers,
+        peak_memory: memory,
         free,
-        fits: free.map(|free| free >= written),
+        fits: free >= written,
     }
 }
 
@@ -121,14 +121,9 @@ impl PlanReport {
             units::bytes(self.converted),
             units::bytes(self.headers),
         ));
-        line(format!("  buffers: at most {}", units::bytes(self.peak_buffer_memory)));
-        match (self.free, self.fits) {
-            (Some(free), Some(true)) => {
-                line(format!("  free where the target is to be: {}: enough", units::bytes(free)));
-            }
-            (Some(free), _) => line(format!("  free where the target is to be: {}: NOT ENOUGH", units::bytes(free))),
-            _ => {}
-        }
+        line(format!("  peak memory (without page cache): {}", units::bytes(self.peak_memory)));
+        let verdict = if self.fits { "enough" } else { "NOT ENOUGH" };
+        line(format!("  free where the target is to be: {}: {verdict}", units::bytes(self.free)));
         line("  every byte of every output is written exactly once (proved)".to_owned());
         text
     }

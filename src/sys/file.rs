@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, IntoRawFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -12,8 +12,10 @@ use rustix::fs::{CWD, FallocateFlags, FlockOperation, OFlags, RenameFlags};
 /// What was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileOp {
-    /// Open or create.
+    /// Open.
     Open,
+    /// Make a file or directory.
+    Create,
     /// Ask for length or kind.
     Stat,
     /// Map into memory.
@@ -40,6 +42,7 @@ impl fmt::Display for FileOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Open => "open",
+            Self::Create => "make",
             Self::Stat => "examine",
             Self::Map => "map",
             Self::Read => "read",
@@ -76,6 +79,16 @@ impl FileError {
     }
 }
 
+/// Opens a file for reading. Anything but a regular file is refused before it is opened: a pipe would wait for ever.
+pub fn open_regular(path: &Path) -> Result<File, FileError> {
+    let meta = std::fs::metadata(path).map_err(FileError::of(FileOp::Open, path))?;
+    if !meta.is_file() {
+        return Err(FileError::of(FileOp::Open, path)(io::Error::other("not a regular file")));
+    }
+    #[expect(clippy::disallowed_methods, reason = "this is where files are opened; the error names the path")]
+    File::open(path).map_err(FileError::of(FileOp::Open, path))
+}
+
 /// A file being written, by direct I/O where the file system allows it.
 #[derive(Debug)]
 pub struct OutFile {
@@ -88,7 +101,7 @@ impl OutFile {
     /// Creates a file that must not exist yet and reserves `len` bytes for it.
     pub fn create(path: &Path, len: u64, direct: bool) -> Result<Self, FileError> {
         let plain =
-            File::options().write(true).create_new(true).open(path).map_err(FileError::of(FileOp::Open, path))?;
+            File::options().write(true).create_new(true).open(path).map_err(FileError::of(FileOp::Create, path))?;
         match rustix::fs::fallocate(plain.as_fd(), FallocateFlags::empty(), 0, len.max(1)) {
             Ok(()) => {}
             // No such call on this file system: a sparse file of that length serves.
@@ -147,10 +160,15 @@ fn close(file: File, path: &Path) -> Result<(), FileError> {
 }
 
 /// Writes a small file that must not exist yet, flushed if `durable`.
-pub fn write_small(path: &Path, bytes: &[u8], durable: bool) -> Result<(), FileError> {
-    let mut file =
-        File::options().write(true).create_new(true).open(path).map_err(FileError::of(FileOp::Open, path))?;
-    file.write_all(bytes).map_err(FileError::of(FileOp::Write, path))?;
+pub fn write_small(
+    path: &Path,
+    durable: bool,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), FileError> {
+    let file = File::options().write(true).create_new(true).open(path).map_err(FileError::of(FileOp::Create, path))?;
+    let mut buffered = io::BufWriter::new(file);
+    fill(&mut buffered).map_err(FileError::of(FileOp::Write, path))?;
+    let file = buffered.into_inner().map_err(|e| FileError::of(FileOp::Write, path)(e.into_error()))?;
     if durable {
         file.sync_data().map_err(FileError::of(FileOp::Sync, path))?;
     }
@@ -159,17 +177,46 @@ pub fn write_small(path: &Path, bytes: &[u8], durable: bool) -> Result<(), FileE
 
 /// Reads a file of at most `limit` bytes.
 pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
-    let meta = std::fs::metadata(path).map_err(FileError::of(FileOp::Open, path))?;
-    if meta.len() > limit {
-        let source = io::Error::other(format!("{} bytes, more than the {limit} that such a file may have", meta.len()));
-        return Err(FileError { op: FileOp::Read, path: path.to_owned(), source });
+    let error = FileError::of(FileOp::Read, path);
+    let mut file = open_regular(path)?;
+    let len = file.metadata().map_err(error)?.len();
+    if len > limit {
+        return Err(error(io::Error::other(format!("{len} bytes, more than the {limit} that such a file may have"))));
     }
-    std::fs::read(path).map_err(FileError::of(FileOp::Read, path))
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(error)?;
+    Ok(bytes)
 }
 
-/// Makes a directory and its parents.
-pub fn create_dir(path: &Path) -> Result<(), FileError> {
-    std::fs::create_dir_all(path).map_err(FileError::of(FileOp::Open, path))
+/// Makes a directory and its parents. Answers those that were made, outermost first.
+pub fn create_dir(path: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let mut made: Vec<PathBuf> =
+        path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).map(Path::to_owned).collect();
+    made.reverse();
+    std::fs::create_dir_all(path).map_err(FileError::of(FileOp::Create, path))?;
+    Ok(made)
+}
+
+/// Removes directories that were made for nothing, innermost first. One that holds something by now stays.
+pub fn remove_empty_dirs(made: &[PathBuf]) {
+    for dir in made.iter().rev() {
+        if std::fs::remove_dir(dir).is_err() {
+            break;
+        }
+    }
+}
+
+/// Whether the process may make files in a directory.
+pub fn is_writable(dir: &Path) -> bool {
+    rustix::fs::access(dir, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+/// Lets the process have as many files open as it is allowed to at all: a rank file needs two descriptors.
+pub fn raise_open_files_limit() {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it is refused the old limit stays, and the first file beyond it is an error that names it.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
 }
 
 /// Removes a directory and all that is in it; one that is not there is no error.
@@ -221,7 +268,8 @@ pub fn lock(path: &Path) -> Result<Option<File>, FileError> {
             .open(path)
             .map_err(FileError::of(FileOp::Open, path))?;
         match rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
+            // A file system without locks (some network ones): conversions there must be kept apart by their users.
+            Ok(()) | Err(rustix::io::Errno::NOSYS | rustix::io::Errno::NOLCK | rustix::io::Errno::OPNOTSUPP) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             Err(e) => return Err(FileError::errno(FileOp::Lock, path)(e)),
         }

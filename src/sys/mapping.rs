@@ -1,12 +1,12 @@
 //! Files mapped for reading.
 
-use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
 
 use super::file::{FileError, FileOp};
+use crate::source::{ByteRange, ReadAhead};
 
 /// The promise that nobody changes or truncates the input files while the program runs.
 ///
@@ -31,21 +31,18 @@ pub struct Mapping {
     path: PathBuf,
     /// `None` for an empty file, which cannot be mapped.
     map: Option<Mmap>,
+    page: usize,
 }
 
 impl Mapping {
     /// Opens and maps a whole file.
     pub fn open(path: &Path, _promise: StableInputs) -> Result<Self, FileError> {
         let error = |op| move |source| FileError { op, path: path.to_owned(), source };
-        #[expect(clippy::disallowed_methods, reason = "this is where files are opened; the error names the path")]
-        let file = File::open(path).map_err(error(FileOp::Open))?;
+        let file = super::file::open_regular(path)?;
         let meta = file.metadata().map_err(error(FileOp::Stat))?;
-        if !meta.is_file() {
-            let source = std::io::Error::other("not a regular file");
-            return Err(FileError { op: FileOp::Open, path: path.to_owned(), source });
-        }
+        let page = rustix::param::page_size();
         if meta.len() == 0 {
-            return Ok(Self { path: path.to_owned(), map: None });
+            return Ok(Self { path: path.to_owned(), map: None, page });
         }
         // SAFETY: the mapping is read-only and shared. `Mmap::map` asks that the file is not modified or truncated while it
         // is mapped: `_promise` is a `StableInputs`, which exists only where the program has promised just that.
@@ -53,7 +50,7 @@ impl Mapping {
         // Headers are scattered over the file: without this hint each of them would bring in megabytes around it.
         // Only a hint; a kernel without it reads all the same.
         let _ = map.advise(Advice::Random);
-        Ok(Self { path: path.to_owned(), map: Some(map) })
+        Ok(Self { path: path.to_owned(), map: Some(map), page })
     }
 
     /// Where the file lies.
@@ -71,16 +68,28 @@ impl Mapping {
 
     /// Tells the kernel that these pages are not needed in this process any more. They stay in the page cache.
     pub fn release(&self, from: u64, len: u64) {
-        const PAGE: usize = 4096;
         let (Some(map), Ok(from), Ok(len)) = (&self.map, usize::try_from(from), usize::try_from(len)) else { return };
-        let start = from.next_multiple_of(PAGE);
-        let end = (from + len).min(map.len()) / PAGE * PAGE;
+        let start = from.next_multiple_of(self.page);
+        let end = (from + len).min(map.len()) / self.page * self.page;
         if start < end {
             // SAFETY: MADV_DONTNEED on a shared read-only file mapping discards no data: the next read of a page takes it from
             // the file again, which by `StableInputs` has not changed. The range lies inside the mapping.
             // A refusal costs only memory that the kernel can reclaim by itself.
             let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
         }
+    }
+}
+
+impl ReadAhead for Mapping {
+    fn will_read(&self, range: ByteRange) {
+        let (Some(map), Ok(from), Ok(len)) = (&self.map, usize::try_from(range.start()), usize::try_from(range.len()))
+        else {
+            return;
+        };
+        let start = from / self.page * self.page;
+        let len = (from + len).min(map.len()).saturating_sub(start);
+        // Only a hint, as above. Where the whole file is not wanted, the rest of it keeps its own.
+        let _ = map.advise_range(Advice::WillNeed, start, len);
     }
 }
 

@@ -139,7 +139,11 @@ impl Ring {
             return Err(io::Error::other("the submission queue is full"));
         }
         self.in_flight += 1;
-        retry(|| self.uring.submit()).map(|_| ())
+        match retry(|| self.uring.submit()) {
+            // Too much in flight for now: the entry stays queued, and `wait` submits it.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY)) => Ok(()),
+            other => other.map(|_| ()),
+        }
     }
 
     /// Waits for the next answer. `None` when nothing is in flight.

@@ -4,20 +4,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::json;
+
 use super::reading::{self, Read, Reading};
-use super::target;
+use super::target::{self, Strategies};
 use super::{note, print, print_json};
 use crate::Error;
 use crate::cli::args::{ConvertArgs, FormatArg, Function, FusionArg, NToMArgs, PrecisionArg};
 use crate::cli::{ExitStatus, config};
-use crate::engine::{self, CancelToken, Durability, EngineConfig, Publish, RunSummary, Staging};
+use crate::engine::{self, CancelToken, Durability, EngineConfig, EngineError, Leftovers, Publish, Published, Staging};
 use crate::formats::FormatKind;
-use crate::input::{Input, load_model};
-use crate::layout::TensorLayout;
+use crate::input::{Input, RankGaps, load_model};
 use crate::models::{FusionLayout, fused};
-use crate::plan::{self, Arrangement, Plan, PlanError, PlanOptions, Precision, TargetOptions, TargetRank};
+use crate::plan::{self, Arrangement, Compared, Plan, PlanError, PlanOptions, Precision, TargetOptions, TargetRank};
 use crate::report::{Progress, Provenance, Summary, manifest, plan_report};
-use crate::sys::Mapping;
+use crate::source::Extents;
+use crate::sys::{self, Mapping};
+
+/// Replicas of at most this many bytes are always compared: the norms of any model.
+const SMALL_REPLICA: u64 = 1 << 20;
 
 /// The simplified form, with the defaults that the original README names.
 pub(in crate::cli) fn n_to_m(args: NToMArgs) -> Result<ExitStatus, Error> {
@@ -46,6 +51,7 @@ pub(in crate::cli) fn n_to_m(args: NToMArgs) -> Result<ExitStatus, Error> {
         no_crc_check: false,
         no_padding: false,
         ignore: Vec::new(),
+        check_replicas: false,
         dry_run: args.dry_run,
         overwrite: args.overwrite,
         no_sync: false,
@@ -114,52 +120,84 @@ impl Request {
 struct Planned {
     plan: Plan,
     target: PathBuf,
-    strategy_dir: PathBuf,
-    strategies: Vec<(String, TensorLayout)>,
-    ranks: usize,
+    strategies: Option<Strategies>,
+    /// What is compared before anything is written: replicas against what is used in their stead.
+    replicas: (Plan, Vec<Vec<Extents>>),
     ignored: usize,
 }
 
 /// Plans, and unless it is a dry run, moves and publishes.
 pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
     let request = Request::new(args)?;
-    let cancel = config::cancel_on_signal()?;
-    let input = Input::open(&request.source, config::stable_inputs())?;
+    sys::raise_open_files_limit();
+    let gaps = if request.args.src_strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
+    let input = Input::open(&request.source, gaps, config::stable_inputs())?;
     let planned = plan(&request, &input)?;
-    target::keep_apart(&planned.target, &request.source)?;
-    let needed = planned.plan.totals().written;
+    let free = check_targets(&request, &planned)?;
+    let memory = request.config.buffer_bytes() + sys::anonymous_memory().unwrap_or(0);
+    let report = plan_report(&planned.plan, &planned.target.display().to_string(), free, memory);
     if request.args.dry_run {
-        let free = target::free_bytes(&planned.target)?;
-        let report =
-            plan_report(&planned.plan, &planned.target.display().to_string(), Some(free), request.config.memory);
         if request.args.run.json {
             print_json(&report);
         } else {
             print(&report.text());
         }
-        return Ok(if report.fits == Some(false) { ExitStatus::Machine } else { ExitStatus::Done });
+        return Ok(if report.fits { ExitStatus::Done } else { ExitStatus::Machine });
     }
-    if request.args.overwrite {
-        target::replaceable(&planned.target, target::is_checkpoint_name)?;
-    }
-    let staging = Staging::new(&planned.target, request.publish(), request.durability)?;
-    if staging.removed_leftovers() {
-        note("removed what an interrupted run had left");
-    }
-    let free = target::free_bytes(&planned.target)?;
+    let needed = planned.plan.totals().written + planned.strategies.as_ref().map_or(0, Strategies::len);
     if free < needed {
         return Err(Error::NoRoom { dir: request.args.dst_ckpt_path.clone(), needed, free });
     }
+    let allowed = request.args.run.memory.as_u64();
+    if memory > allowed {
+        return Err(Error::TooLittleMemory { needed: memory, allowed });
+    }
+    let mappings = input.mappings();
     if !request.args.no_crc_check {
         reading::check_crcs(&input, request.config.workers)?;
     }
-    let summary = execute(&request, &planned, &input.mappings(), staging, &cancel)?;
+    check_replicas(&request, &planned, &mappings)?;
+    // Until here nothing is written, and a signal may end the program as it likes.
+    let cancel = config::cancel_on_signal()?;
+    let staging = Staging::new(&planned.target, request.publish(), request.durability)?;
+    match staging.leftovers() {
+        Leftovers::None => {}
+        Leftovers::Removed => note("removed what an interrupted run had left"),
+        Leftovers::Restored => note("put back the old target, which an interrupted run had left under another name"),
+    }
+    let summary = execute(&request, &planned, &mappings, staging, &cancel)?;
     if request.args.run.json {
         print_json(&summary);
     } else {
         print(&summary.text());
     }
     Ok(ExitStatus::Done)
+}
+
+/// Whether both targets may be made. Answers the bytes that are free where the checkpoint is to be.
+fn check_targets(request: &Request, planned: &Planned) -> Result<u64, Error> {
+    let args = &request.args;
+    let mut targets = vec![planned.target.as_path()];
+    targets.extend(planned.strategies.as_ref().map(Strategies::dir));
+    let mut inputs = vec![request.source.as_path()];
+    inputs.extend([&args.src_strategy, &args.dst_strategy].into_iter().flatten().map(PathBuf::as_path));
+    target::keep_apart(&targets, &inputs)?;
+    if let Some(strategies) = &planned.strategies {
+        strategies.check(request.publish())?;
+    }
+    target::check(&planned.target, request.publish(), target::is_checkpoint_name)
+}
+
+/// Replicas must be what they are replicas of. Small ones are always compared, large ones on request.
+fn check_replicas(request: &Request, planned: &Planned, mappings: &[Arc<Mapping>]) -> Result<(), Error> {
+    let (plan, places) = &planned.replicas;
+    let none = CancelToken::default();
+    let found = engine::compare(plan, mappings, mappings, places, &request.config, &engine::Noop, &none)?;
+    let name = |d: &engine::Difference| {
+        let file = &plan.outputs[d.file];
+        format!("{} in {}", file.tensors[d.tensor].name, file.path)
+    };
+    if found.is_empty() { Ok(()) } else { Err(Error::ReplicasDiffer(found.iter().map(name).collect())) }
 }
 
 fn plan(request: &Request, input: &Input) -> Result<Planned, Error> {
@@ -203,17 +241,25 @@ fn plan(request: &Request, input: &Input) -> Result<Planned, Error> {
         vocabulary_whole: whole.unwrap_or(catalog.vocabulary_whole.unwrap_or(false)),
     };
     let targets = plan::targets(&catalog, &files, &options)?;
-    let plan_options = plan_options(request, input.format, targets.len())?;
-    let plan = plan::build(&files, &catalog, &targets, &plan_options)?;
-    plan::prove(&plan)?;
-    let name = format!("{}_{}p", config::precision_name(request.precision), targets.len());
+    let ranks = targets.len();
+    let plan_options = plan_options(request, input.format, ranks)?;
+    let layouts = plan::strategies(&catalog, &targets, &options);
+    let name = format!("{}_{ranks}p", config::precision_name(request.precision));
     let suffix = if is_fused(&targets) { "_qkv" } else { "" };
+    let plan = plan::build(&files, &catalog, targets, &plan_options)?;
+    plan::prove(&plan)?;
+    let at_most = if args.check_replicas { u64::MAX } else { SMALL_REPLICA };
+    let replicas = plan::compare(Compared::Replicas { at_most }, &files, &catalog, &files, &catalog);
+    plan::prove_covered(&replicas.0)?;
+    let larger = catalog.replicas_above(at_most);
+    if larger > 0 {
+        note(&format!("{larger} replicas of large parameters are taken to be equal; --check-replicas compares them"));
+    }
     Ok(Planned {
-        strategies: plan::strategies(&catalog, &targets, &options),
-        strategy_dir: args.infer_strategy_file.join(&name).join("strategy"),
+        strategies: Strategies::new(args.infer_strategy_file.join(&name).join("strategy"), ranks, &layouts),
         target: args.dst_ckpt_path.join(format!("{name}{suffix}")),
-        ranks: targets.len(),
         ignored: catalog.ignored.len(),
+        replicas,
         plan,
     })
 }
@@ -245,7 +291,7 @@ fn plan_options(request: &Request, source: FormatKind, ranks: usize) -> Result<P
     })
 }
 
-/// Moves the bytes and publishes: first the strategies, then the checkpoint with its manifest.
+/// Moves the bytes and publishes both: the strategies, then the checkpoint with its manifest. Neither without the other.
 fn execute(
     request: &Request,
     planned: &Planned,
@@ -253,25 +299,35 @@ fn execute(
     staging: Staging,
     cancel: &CancelToken,
 ) -> Result<Summary, Error> {
-    let strategies = if planned.strategies.is_empty() {
-        None
-    } else {
-        let (dir, layouts) = (&planned.strategy_dir, &planned.strategies);
-        target::stage_strategies(dir, planned.ranks, layouts, request.publish(), request.durability)?
+    let strategies = match &planned.strategies {
+        Some(strategies) => strategies.stage(request.publish(), request.durability)?,
+        None => None,
     };
     let progress = Progress::start(config::progress(&request.args.run), "converting");
     let begun = Instant::now();
-    let result = engine::run(&planned.plan, mappings, staging.dir(), &request.config, &progress, cancel);
+    let result = engine::run(&planned.plan, mappings, staging.dir(), &request.config, &progress, cancel)?;
+    staging.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance(request), to))?;
     let peak = progress.finish();
-    let result: RunSummary = result?;
-    staging.write("manifest.json", &manifest(&planned.plan, &result, &provenance(request)))?;
-    if let Some(strategies) = strategies {
-        strategies.publish()?;
+    if cancel.is_cancelled() {
+        return Err(EngineError::Cancelled.into());
     }
-    staging.publish()?;
+    let strategies = strategies.map(Staging::publish).transpose()?;
+    match staging.publish() {
+        Ok(checkpoint) => {
+            for stuck in [Some(checkpoint), strategies].into_iter().flatten().filter_map(Published::keep) {
+                note(&format!("{} was replaced but could not be removed", stuck.display()));
+            }
+        }
+        Err(e) => {
+            if let Some(strategies) = strategies {
+                strategies.undo();
+            }
+            return Err(e.into());
+        }
+    }
     let mut summary = Summary::new(&planned.plan, &result, begun.elapsed(), peak);
     summary.target = planned.target.display().to_string();
-    summary.strategies = (!planned.strategies.is_empty()).then(|| planned.strategy_dir.display().to_string());
+    summary.strategies = planned.strategies.as_ref().map(|s| s.dir().display().to_string());
     summary.ignored = planned.ignored;
     Ok(summary)
 }
@@ -279,24 +335,24 @@ fn execute(
 /// The options that decide what is in the target.
 fn provenance(request: &Request) -> Provenance {
     let args = &request.args;
-    let path = |path: &Path| path.display().to_string();
-    let mut options = vec![
-        ("function".to_owned(), "distributed_weight_transfer".to_owned()),
-        ("precision".to_owned(), config::precision_name(request.precision)),
-        ("source".to_owned(), path(&request.source)),
-        ("src_fusion".to_owned(), config::fusion(args.src_fusion).to_string()),
-        ("dst_fusion".to_owned(), config::fusion(args.dst_fusion).to_string()),
-    ];
+    let path = |path: &Path| json!(path.display().to_string());
     let given = [
-        ("world_size", args.world_size.map(|w| w.to_string())),
-        ("yaml_path", args.yaml_path.clone()),
+        ("function", Some(json!("distributed_weight_transfer"))),
+        ("precision", Some(json!(config::precision_name(request.precision)))),
+        ("source", Some(path(&request.source))),
+        ("src_fusion", Some(json!(config::fusion(args.src_fusion).name()))),
+        ("dst_fusion", Some(json!(config::fusion(args.dst_fusion).name()))),
+        ("world_size", args.world_size.map(|w| json!(w))),
+        ("yaml_path", args.yaml_path.as_ref().map(|y| json!(y))),
         ("src_strategy", args.src_strategy.as_deref().map(path)),
         ("dst_strategy", args.dst_strategy.as_deref().map(path)),
-        ("norm_dtype", args.norm_dtype.map(config::precision_name)),
-        ("qkv_concat", args.qkv_concat.map(|b| b.to_string())),
-        ("vocab_emb_dp", args.vocab_emb_dp.map(|b| b.to_string())),
-        ("ignore", (!args.ignore.is_empty()).then(|| args.ignore.join(" "))),
+        ("norm_dtype", args.norm_dtype.map(|p| json!(config::precision_name(p)))),
+        ("qkv_concat", args.qkv_concat.map(|b| json!(b))),
+        ("vocab_emb_dp", args.vocab_emb_dp.map(|b| json!(b))),
+        ("max_shard_size", args.max_shard_size.map(|size| json!(size.as_u64()))),
+        ("crc", args.crc.then_some(json!(true))),
+        ("no_padding", args.no_padding.then_some(json!(true))),
+        ("ignore", (!args.ignore.is_empty()).then(|| json!(args.ignore))),
     ];
-    options.extend(given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
-    Provenance { options }
+    Provenance { options: given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect() }
 }

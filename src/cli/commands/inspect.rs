@@ -8,7 +8,7 @@ use crate::Error;
 use crate::cli::args::InspectArgs;
 use crate::cli::{ExitStatus, config};
 use crate::formats::FormatKind;
-use crate::input::{Input, is_strategy, load_model, load_strategies};
+use crate::input::{Input, RankGaps, is_strategy, load_model, load_strategies};
 use crate::layout::OptimizerShard;
 use crate::models::{FusionLayout, fused};
 use crate::report::{CheckpointListing, ParamListing, RankListing, StrategyListing, TensorListing};
@@ -28,7 +28,7 @@ pub(in crate::cli) fn run(args: &InspectArgs) -> Result<ExitStatus, Error> {
 fn checkpoint(args: &InspectArgs) -> Result<CheckpointListing, Error> {
     let spec = args.yaml_path.as_deref().map(load_model).transpose()?;
     let strategy = reading::strategy(args.src_strategy.as_deref())?;
-    let input = Input::open(&args.path, config::stable_inputs())?;
+    let input = Input::open(&args.path, RankGaps::Allowed, config::stable_inputs())?;
     let files = input.source_files();
     let how = Reading {
         spec: spec.as_ref(),
@@ -65,7 +65,7 @@ fn checkpoint(args: &InspectArgs) -> Result<CheckpointListing, Error> {
     let mut seen = HashSet::new();
     let mut tensors = Vec::new();
     for file in &files {
-        for entry in &file.entries {
+        for entry in file.entries {
             if seen.insert(entry.name.clone()) {
                 tensors.push(TensorListing {
                     name: entry.name.to_string(),

@@ -1,39 +1,72 @@
-//! Where the target goes, and whether it may.
+//! Where the targets go, and whether they may.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
-use crate::engine::{Durability, Publish, Staging};
+use crate::engine::{Durability, EngineError, Publish, Staging};
 use crate::formats::mindspore::write_strategy;
 use crate::layout::TensorLayout;
 use crate::sys;
 
-/// The nearest directory above a path that exists, with links resolved, and the path below it.
-fn resolve(path: &Path) -> PathBuf {
-    let mut below = Vec::new();
-    let mut above = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+/// A path with links resolved, as far as it exists, and the rest behind it.
+fn resolve(path: &Path) -> Result<PathBuf, Error> {
+    let absolute = std::path::absolute(path).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))?;
+    let mut below: Vec<&OsStr> = Vec::new();
+    let mut above = absolute.as_path();
     loop {
         if let Ok(real) = above.canonicalize() {
-            return below.iter().rev().fold(real, |path, name| path.join(name));
+            return Ok(below.iter().rev().fold(real, |path, name| path.join(name)));
         }
-        let Some(name) = above.file_name().map(ToOwned::to_owned) else { return path.to_owned() };
+        // Where `..` leads behind a directory that does not exist cannot be known before it is made.
+        let (Some(name), Some(parent)) = (above.file_name(), above.parent()) else {
+            return Err(Error::Usage(format!("{}: `..` behind a directory that does not exist", path.display())));
+        };
         below.push(name);
-        above.pop();
+        above = parent;
     }
 }
 
-/// The target must not replace the source, nor stand where it would be taken for a part of it.
-pub(super) fn keep_apart(target: &Path, source: &Path) -> Result<(), Error> {
-    let (target_at, source_at) = (resolve(target), resolve(source));
-    if target_at.starts_with(&source_at) || source_at.starts_with(&target_at) {
-        return Err(Error::TargetIsSource { target: target.to_owned(), source_path: source.to_owned() });
+/// A target must not replace an input, nor stand where it would be taken for a part of one, nor hold another target.
+pub(super) fn keep_apart(targets: &[&Path], inputs: &[&Path]) -> Result<(), Error> {
+    for (index, target) in targets.iter().enumerate() {
+        let target_at = resolve(target)?;
+        for other in inputs.iter().chain(&targets[..index]) {
+            let other_at = resolve(other)?;
+            if target_at.starts_with(&other_at) || other_at.starts_with(&target_at) {
+                return Err(Error::Overlap { target: target.to_path_buf(), other: other.to_path_buf() });
+            }
+        }
     }
     Ok(())
 }
 
+/// The directory in which a path is made first; it must be writable.
+fn ground(path: &Path) -> Result<PathBuf, Error> {
+    let mut dir = resolve(path)?;
+    dir.pop();
+    while dir.symlink_metadata().is_err() && dir.pop() {}
+    if !dir.is_dir() {
+        return Err(Error::Usage(format!("{} cannot be made: {} is not a directory", path.display(), dir.display())));
+    }
+    if sys::is_writable(&dir) { Ok(dir) } else { Err(Error::NotWritable(dir)) }
+}
+
+/// Whether a target may be made: free or replaceable, in a writable place. Answers the bytes that are free there.
+pub(super) fn check(target: &Path, publish: Publish, ours: impl Fn(&str) -> bool) -> Result<u64, Error> {
+    match publish {
+        Publish::Replace => replaceable(target, ours)?,
+        Publish::New if target.symlink_metadata().is_ok() => {
+            return Err(EngineError::TargetExists(target.to_owned()).into());
+        }
+        Publish::New => {}
+    }
+    Ok(sys::available_bytes(&ground(target)?)?)
+}
+
 /// Only what a conversion made (ours or the original's) may be replaced: a directory in which every name is one that a
 /// conversion gives.
-pub(super) fn replaceable(target: &Path, ours: impl Fn(&str) -> bool) -> Result<(), Error> {
+fn replaceable(target: &Path, ours: impl Fn(&str) -> bool) -> Result<(), Error> {
     let Ok(meta) = target.symlink_metadata() else { return Ok(()) };
     let foreign = || Error::ForeignTarget(target.to_owned());
     if !meta.is_dir() {
@@ -56,42 +89,59 @@ pub(super) fn is_checkpoint_name(name: &str) -> bool {
         || (name.starts_with("model") && Path::new(name).extension().is_some_and(|e| e == "safetensors"))
 }
 
-/// Bytes free where a path is, or is to be.
-pub(super) fn free_bytes(path: &Path) -> Result<u64, Error> {
-    let mut dir = resolve(path);
-    while !dir.is_dir() && dir.pop() {}
-    Ok(sys::available_bytes(&dir)?)
+/// Strategy files that a conversion writes.
+pub(super) struct Strategies {
+    dir: PathBuf,
+    ranks: usize,
+    bytes: Vec<u8>,
 }
 
-/// Strategy files, ready to be published. `None` where the same files are there already.
-pub(super) fn stage_strategies(
-    dir: &Path,
-    ranks: usize,
-    layouts: &[(String, TensorLayout)],
-    publish: Publish,
-    durability: Durability,
-) -> Result<Option<Staging>, Error> {
-    let bytes = write_strategy(layouts, 0);
-    let name = |rank: usize| format!("ckpt_strategy_rank_{rank}.ckpt");
-    if dir.symlink_metadata().is_ok() {
-        let count = std::fs::read_dir(dir).map_or(0, Iterator::count);
-        let same = count == ranks
-            && (0..ranks).all(|rank| {
-                let path = dir.join(name(rank));
-                path.metadata().is_ok_and(|m| m.len() == bytes.len() as u64)
-                    && std::fs::read(&path).is_ok_and(|b| b == bytes)
-            });
-        if same {
+impl Strategies {
+    /// One file for each rank, all alike, in `dir`. `None` where there is nothing to write.
+    pub(super) fn new(dir: PathBuf, ranks: usize, layouts: &[(String, TensorLayout)]) -> Option<Self> {
+        (!layouts.is_empty()).then(|| Self { dir, ranks, bytes: write_strategy(layouts, 0) })
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        (self.bytes.len() * self.ranks) as u64
+    }
+
+    fn name(rank: usize) -> String {
+        format!("ckpt_strategy_rank_{rank}.ckpt")
+    }
+
+    /// Whether just these files are there already.
+    fn are_there(&self) -> bool {
+        let count = std::fs::read_dir(&self.dir).map_or(0, Iterator::count);
+        let len = self.bytes.len() as u64;
+        let same = |rank| sys::read_small(&self.dir.join(Self::name(rank)), len).is_ok_and(|there| there == self.bytes);
+        count == self.ranks && (0..self.ranks).all(same)
+    }
+
+    /// Whether they may be written; those that are there already need not be.
+    pub(super) fn check(&self, publish: Publish) -> Result<(), Error> {
+        if self.are_there() {
+            return Ok(());
+        }
+        if publish == Publish::New && self.dir.symlink_metadata().is_ok() {
+            return Err(Error::OtherStrategies(self.dir.clone()));
+        }
+        check(&self.dir, publish, |name| name.starts_with("ckpt_strategy_rank_")).map(|_| ())
+    }
+
+    /// The files under a temporary name. `None` where they are there already.
+    pub(super) fn stage(&self, publish: Publish, durability: Durability) -> Result<Option<Staging>, Error> {
+        if self.are_there() {
             return Ok(None);
         }
-        if publish == Publish::New {
-            return Err(Error::OtherStrategies(dir.to_owned()));
+        let staging = Staging::new(&self.dir, publish, durability)?;
+        for rank in 0..self.ranks {
+            staging.write(&Self::name(rank), |to| to.write_all(&self.bytes))?;
         }
+        Ok(Some(staging))
     }
-    replaceable(dir, |name| name.starts_with("ckpt_strategy_rank_"))?;
-    let staging = Staging::new(dir, publish, durability)?;
-    for rank in 0..ranks {
-        staging.write(&name(rank), &bytes)?;
-    }
-    Ok(Some(staging))
 }

@@ -7,8 +7,8 @@ use super::{note, print, print_json};
 use crate::Error;
 use crate::cli::args::VerifyArgs;
 use crate::cli::{ExitStatus, config};
-use crate::engine::{self, Durability};
-use crate::input::{Input, load_model};
+use crate::engine::{self, CancelToken, Durability};
+use crate::input::{Input, RankGaps, load_model};
 use crate::models::FusionLayout;
 use crate::plan::{self, Catalog, Compared};
 use crate::report::{Progress, bytes};
@@ -28,11 +28,14 @@ struct Verdict {
 /// Compares headers first, then all bytes.
 pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
     let engine_config = config::engine(&args.run, Durability::Cached)?;
-    let cancel = config::cancel_on_signal()?;
+    // Nothing is written, so a signal may end the program as it likes.
+    let cancel = CancelToken::default();
     let spec = args.yaml_path.as_deref().map(load_model).transpose()?;
     let ignore = config::Patterns::new(&args.ignore)?;
     let promise = config::stable_inputs();
-    let (a, b) = (Input::open(&args.a, promise)?, Input::open(&args.b, promise)?);
+    let gaps = |strategy: &Option<_>| if strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
+    let a = Input::open(&args.a, gaps(&args.src_strategy), promise)?;
+    let b = Input::open(&args.b, gaps(&args.dst_strategy), promise)?;
     let (a_files, b_files) = (a.source_files(), b.source_files());
     let (a_fusion, b_fusion) = (config::fusion(args.src_fusion), config::fusion(args.dst_fusion));
     let grouped = |fusion| fusion == FusionLayout::Grouped;
@@ -60,7 +63,11 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
         let (a_maps, b_maps) = (a.mappings(), b.mappings());
         let sides = [
             (Compared::All, (&a_files, &a_catalog, &a_maps), (&b_files, &b_catalog, &b_maps)),
-            (Compared::Replicas, (&b_files, &b_catalog, &b_maps), (&a_files, &a_catalog, &a_maps)),
+            (
+                Compared::Replicas { at_most: u64::MAX },
+                (&b_files, &b_catalog, &b_maps),
+                (&a_files, &a_catalog, &a_maps),
+            ),
         ];
         for (which, (files, catalog, maps), (other_files, other_catalog, other_maps)) in sides {
             let (plan, places) = plan::compare(which, files, catalog, other_files, other_catalog);

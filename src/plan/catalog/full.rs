@@ -1,11 +1,16 @@
 //! The layout and full shape of a parameter, from what the ranks hold.
 
+use std::collections::HashSet;
+
 use super::{InStage, Named, Reader};
 use crate::layout::{LayoutError, Region, TensorLayout};
 use crate::models::{ModelSpec, Split, role};
 use crate::plan::pieces::Stored;
 use crate::plan::{Arrangement, PlanError, agreement};
 use crate::tensor::{Dtype, Shape};
+
+/// How many missing ranks are looked for before it is said that there are more.
+const MISSING_SHOWN: usize = 32;
 
 impl Reader<'_> {
     /// The stages that hold a parameter and its layout in each; empty where no layout knows it.
@@ -25,6 +30,15 @@ impl Reader<'_> {
             }
         }
         stages.sort_by_key(|s| s.stage);
+        // A copy in a stage whose strategy does not know it cannot be compared with the others, nor left out unseen.
+        let placed = |&&(file, _): &&(usize, usize)| {
+            stages.iter().any(|s| s.stage == u64::from(self.files[file].rank) / devices)
+        };
+        if let Some(&(file, _)) = one.holders.iter().find(|h| !placed(h)).filter(|_| !stages.is_empty()) {
+            let name =
+                format!("{} of rank {}, whose stage's strategy does not know it", one.name, self.files[file].rank);
+            return Err(PlanError::Unplaced { side: "source", names: vec![name] });
+        }
         Ok(stages)
     }
 
@@ -37,9 +51,7 @@ impl Reader<'_> {
         let (file, entry) = one.holders[0];
         let found = &self.files[file].entries[entry];
         let rows = found.shape.dims().first().copied().unwrap_or(0);
-        let Some(spec) = self.options.spec else {
-            return Ok(agreement::agree(self.files, &one.holders));
-        };
+        let Some(spec) = self.options.spec else { return self.vocabulary_by_content(one) };
         if rows == spec.vocab {
             return Ok(true);
         }
@@ -53,6 +65,23 @@ impl Reader<'_> {
             expected: spec.shape(&one.name).unwrap_or_default(),
             expected_by: format!("the model configuration (whole, or cut over {ranks} ranks)"),
         })
+    }
+
+    /// Equal blocks on all ranks are one vocabulary held whole, blocks that all differ are cut from one. Anything else, and
+    /// blocks of one value, tell nothing.
+    fn vocabulary_by_content(&self, one: &Named) -> Result<bool, PlanError> {
+        let (file, entry) = one.holders[0];
+        let flat = agreement::is_constant(&self.files[file], entry);
+        if agreement::agree(self.files, &one.holders) && !flat {
+            return Ok(true);
+        }
+        if agreement::all_differ(self.files, &one.holders) {
+            return Ok(false);
+        }
+        Err(PlanError::Ambiguous(format!(
+            "whether the ranks hold `{}` whole or cut cannot be told from its content: name the model with -y",
+            one.name
+        )))
     }
 
     /// The full shape and dtype, on which all ranks of all stages must agree.
@@ -124,13 +153,19 @@ impl Reader<'_> {
         if present.len() as u64 == devices {
             return Ok(());
         }
+        let present: HashSet<u64> = present.iter().copied().collect();
+        let regions: HashSet<&(usize, Region)> = regions.iter().collect();
         let mut missing = Vec::new();
         for device in (0..devices).filter(|d| !present.contains(d)) {
+            if missing.len() == MISSING_SHOWN {
+                missing.push("…".to_owned());
+                break;
+            }
             let wanted = stored(&in_stage.layout, device)
                 .map_err(|source| PlanError::Layout { name: one.name.to_string(), source })?;
             // By the rules every rank holds every parameter; only a strategy tells which ranks are replicas.
             let replica = matches!(self.options.arrangement, Arrangement::Strategy(_))
-                && wanted.pieces.into_iter().all(|(part, piece)| regions.contains(&(part, piece.region)));
+                && wanted.pieces.into_iter().all(|(part, piece)| regions.contains(&&(part, piece.region)));
             if !replica {
                 missing.push((in_stage.stage * devices + device).to_string());
             }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Catalog, CatalogOptions};
-use crate::models::{is_training_state, role};
+use crate::models::{TRANSFORMER_TOP, is_training_state, role};
 use crate::plan::{Arrangement, PlanError};
 
 impl Catalog {
@@ -41,8 +41,8 @@ impl Catalog {
             }
         }
         let all: BTreeSet<&str> = layers.values().flatten().copied().collect();
-        let last = layers.keys().max().copied();
-        for layer in 0..last.map_or(0, |n| n + 1) {
+        // Names of layers beyond any model's are not known as such, so this is short.
+        for layer in layers.keys().max().map_or(0..0, |&last| 0..last + 1) {
             let have = layers.get(&layer);
             if let Some(suffix) = all.iter().find(|suffix| have.is_none_or(|have| !have.contains(*suffix))) {
                 return Err(PlanError::UnevenLayers { layer, suffix: (*suffix).to_owned() });
@@ -51,9 +51,19 @@ impl Catalog {
         Ok(())
     }
 
-    /// Without a named model, q rows other than the model's width may mean that the last ranks are missing.
+    /// Without a named model, q rows other than the model's width may mean that ranks are missing. In any case embedding and
+    /// `lm_head` are of one vocabulary.
     fn check_width(&self, options: &CatalogOptions<'_>) -> Result<(), PlanError> {
-        let Arrangement::Rules(ranks @ 2..) = options.arrangement else { return Ok(()) };
+        let rows = |name: &str| {
+            let tensor = &self.tensors[self.get(name)?];
+            Some((&tensor.name, *tensor.shape.dims().first()?))
+        };
+        if let (Some((embedding, a)), Some((head, b))) = (rows(TRANSFORMER_TOP[0]), rows(TRANSFORMER_TOP[2]))
+            && a != b
+        {
+            return Err(PlanError::Ambiguous(format!("`{embedding}` has {a} rows but `{head}` has {b}")));
+        }
+        let Arrangement::Rules(ranks) = options.arrangement else { return Ok(()) };
         if options.spec.is_some() {
             return Ok(());
         }
@@ -63,7 +73,7 @@ impl Catalog {
             && rows != width
         {
             return Err(PlanError::Ambiguous(format!(
-                "`{}` has {rows} rows over {ranks} ranks but {width} columns: is a rank missing? If not, name the model with -y",
+                "`{}` has {rows} rows over {ranks} rank(s) but {width} columns: is a rank missing? If not, name the model with -y",
                 tensor.name
             )));
         }

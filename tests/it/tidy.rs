@@ -1,0 +1,201 @@
+//! The house plan, checked: who may use whom, where unsafe code is, how long files are and what they are called.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+const MOST_LINES: usize = 600;
+const BANNED_NAMES: [&str; 6] = ["util", "utils", "common", "helpers", "types", "misc"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every `.rs` file below a folder with its text; the path as from the root.
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    collect(&root().join(folder), &mut found);
+    found.sort();
+    found
+}
+
+fn collect(dir: &Path, found: &mut Vec<(PathBuf, String)>) {
+    for entry in std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display())) {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            let name = path.file_name().unwrap_or_default();
+            // Other programs' output.
+            if name != "target" && name != "corpus" && name != "artifacts" {
+                collect(&path, found);
+            }
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let text = std::fs::read_to_string(&path).expect("UTF-8");
+            found.push((path.strip_prefix(root()).expect("below the root").to_owned(), text));
+        }
+    }
+}
+
+fn all_sources() -> Vec<(PathBuf, String)> {
+    let all: Vec<_> = ["src", "tests", "tools", "fuzz"].into_iter().flat_map(sources).collect();
+    assert!(all.len() > 80, "the sources are found");
+    all
+}
+
+/// The table in the documentation of `src/lib.rs`: module to level.
+fn levels() -> BTreeMap<String, usize> {
+    let lib = std::fs::read_to_string(root().join("src/lib.rs")).expect("src/lib.rs");
+    let mut levels = BTreeMap::new();
+    for line in lib.lines().filter_map(|line| line.strip_prefix("//! | ")) {
+        let mut cells = line.split('|').map(str::trim);
+        let (Some(Ok(level)), Some(modules)) = (cells.next().map(str::parse::<usize>), cells.next()) else { continue };
+        for module in modules.split(['[', ']', '`', ',', ' ']).filter(|word| !word.is_empty()) {
+            levels.insert(module.to_owned(), level);
+        }
+    }
+    levels
+}
+
+/// The module of a file in `src`: its first component.
+fn module(path: &Path) -> String {
+    let below = path.strip_prefix("src").expect("a file in src");
+    let first = below.iter().next().expect("a name").to_string_lossy();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The lines of code: without comments, which may name whom they like.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().map(|(number, line)| (number + 1, line.split("//").next().unwrap_or("")))
+}
+
+/// What follows `crate::` in the code of a file: one name, or those in braces.
+fn used(text: &str) -> Vec<String> {
+    let code: String = code(text).flat_map(|(_, line)| [line, "\n"]).collect();
+    let mut used = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        if at > 0 && code.as_bytes()[at - 1].is_ascii_alphanumeric() {
+            continue;
+        }
+        let rest = &code[at + "crate::".len()..];
+        let identifier = |text: &str| -> String {
+            text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+        };
+        let Some(braces) = rest.strip_prefix('{') else {
+            used.push(identifier(rest));
+            continue;
+        };
+        // Names at the first level of the braces.
+        let (mut depth, mut begins) = (1, true);
+        for (at, c) in braces.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' => begins = depth == 1,
+                _ if c.is_whitespace() => {}
+                _ if begins => {
+                    used.push(identifier(&braces[at..]));
+                    begins = false;
+                }
+                _ => {}
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+    }
+    used
+}
+
+#[test]
+fn a_module_uses_lower_layers_only() {
+    let levels = levels();
+    let top = levels.values().max().expect("a table") + 1;
+    let mut modules = 0;
+    for (path, text) in sources("src") {
+        let module = module(&path);
+        if matches!(module.as_str(), "lib" | "main" | "error") {
+            continue;
+        }
+        modules += 1;
+        let level = *levels.get(&module).unwrap_or_else(|| panic!("{module} is in no layer of src/lib.rs"));
+        for name in used(&text) {
+            if name == module || (module == "cli" && matches!(name.as_str(), "Error" | "ErrorKind")) {
+                continue;
+            }
+            let other = *levels.get(&name).unwrap_or(&top);
+            let path = path.display();
+            assert!(other < level, "{path}: {module} (layer {level}) uses {name} (layer {other})");
+        }
+    }
+    assert!(modules > 80, "{modules}");
+}
+
+#[test]
+fn the_check_of_layers_sees_every_way_to_write_a_use() {
+    let text = "use crate::a::B;\nuse crate::{c, d::{E, F}, G};\n// crate::h\nlet x = crate::i::j();\nuse xcrate::k;\n";
+    assert_eq!(used(text), ["a", "c", "d", "G", "i"]);
+    assert_eq!(levels().get("tensor"), Some(&0));
+    assert_eq!(levels().get("cli"), Some(&6));
+    assert_eq!(levels().len(), 11, "{:?}", levels());
+}
+
+#[test]
+fn unsafe_code_is_where_it_is_expected() {
+    let keyword = concat!("un", "safe");
+    let mut in_config = 0;
+    for (path, text) in all_sources() {
+        if path.starts_with("src/sys") {
+            continue;
+        }
+        for (number, line) in code(&text) {
+            let words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            let count = words.filter(|word| *word == keyword).count();
+            if path == Path::new("src/cli/config.rs") {
+                in_config += count;
+            } else {
+                assert_eq!(count, 0, "{}:{number}: {line}", path.display());
+            }
+        }
+    }
+    assert_eq!(in_config, 1, "the promise that inputs stay unchanged, and nothing else");
+}
+
+#[test]
+fn no_file_is_too_long() {
+    for (path, text) in all_sources() {
+        let lines = text.lines().count();
+        assert!(lines <= MOST_LINES, "{} has {lines} lines", path.display());
+    }
+}
+
+#[test]
+fn every_file_begins_with_what_it_is() {
+    for (path, text) in all_sources() {
+        // A fuzz target begins with the attribute that takes its main away.
+        let start = text.trim_start_matches("#![no_main]").trim_start();
+        assert!(start.starts_with("//! "), "{} does not begin with //!", path.display());
+    }
+}
+
+#[test]
+fn no_file_has_a_name_that_says_nothing() {
+    for (path, _) in all_sources() {
+        for part in &path {
+            let name = part.to_string_lossy();
+            let stem = name.trim_end_matches(".rs");
+            assert!(!BANNED_NAMES.contains(&stem), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_folder_of_fixtures_tells_where_they_come_from() {
+    let mut folders = 0;
+    for entry in std::fs::read_dir(root().join("tests/data")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            folders += 1;
+            let readme = std::fs::read_to_string(path.join("README.md")).unwrap_or_default();
+            assert!(readme.len() > 100, "{} has no README", path.display());
+        }
+    }
+    assert!(folders >= 4);
+}
