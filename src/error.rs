@@ -38,6 +38,14 @@ pub enum Error {
     /// A directory that may not be written to.
     #[error("{} is not writable", .0.display())]
     NotWritable(std::path::PathBuf),
+    /// A target that cannot be made.
+    #[error("{} cannot be made: {} is not a directory", .target.display(), .ground.display())]
+    CannotMake {
+        /// The target.
+        target: std::path::PathBuf,
+        /// What is in the place of a directory above it.
+        ground: std::path::PathBuf,
+    },
     /// More memory than is allowed.
     #[error("the conversion needs {needed} bytes of memory, --memory allows {allowed}")]
     TooLittleMemory {
@@ -113,7 +121,7 @@ impl Error {
             | Self::OtherStrategies(_)
             | Self::ForeignTarget(_)
             | Self::Plan(_) => ErrorKind::Input,
-            Self::Input(_) | Self::Engine(_) | Self::File(_) | Self::NoRoom { .. } | Self::NotWritable(_) => {
+            Self::Input(_) | Self::Engine(_) | Self::File(_) | Self::NoRoom { .. } | Self::NotWritable(_) | Self::CannotMake { .. } => {
                 ErrorKind::Environment
             }
             Self::NotBuilt(_) => ErrorKind::Unsupported,

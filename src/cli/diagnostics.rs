@@ -29,7 +29,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::ReplicasDiffer(_) => {
             Some("the rank directories are not of one checkpoint, or not of one step of it".to_owned())
         }
-        Error::NotWritable(_) => Some("choose another directory with -dc or -is".to_owned()),
+        Error::NotWritable(_) | Error::CannotMake { .. } => Some("choose another directory with -dc or -is".to_owned()),
         Error::TooLittleMemory { .. } => Some("give more with --memory, or use fewer --workers".to_owned()),
         Error::NoRoom { .. } => Some("free room, or choose another disk with -dc; nothing was written".to_owned()),
         Error::OtherStrategies(_) => {

@@ -85,8 +85,11 @@ pub fn targets(
     options: &TargetOptions<'_>,
 ) -> Result<Vec<TargetRank>, PlanError> {
     let devices = options.arrangement.devices();
-    if let (Arrangement::Rules(ranks), Some(spec)) = (options.arrangement, options.spec) {
-        spec.check_ranks(ranks)?;
+    if let Arrangement::Rules(ranks) = options.arrangement {
+        match options.spec {
+            Some(spec) => spec.check_ranks(ranks)?,
+            None => catalog.check_complete()?,
+        }
     }
     let mut ranks = Vec::new();
     let mut placed: HashSet<usize> = HashSet::new();

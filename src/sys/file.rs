@@ -193,8 +193,15 @@ pub fn create_dir(path: &Path) -> Result<Vec<PathBuf>, FileError> {
     let mut made: Vec<PathBuf> =
         path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).map(Path::to_owned).collect();
     made.reverse();
-    std::fs::create_dir_all(path).map_err(FileError::of(FileOp::Create, path))?;
-    Ok(made)
+    match std::fs::create_dir_all(path) {
+        Ok(()) => Ok(made),
+        Err(e) => {
+            // Some of them may have been made.
+            made.retain(|dir| dir.is_dir());
+            remove_empty_dirs(&made);
+            Err(FileError::of(FileOp::Create, path)(e))
+        }
+    }
 }
 
 /// Removes directories that were made for nothing, innermost first. One that holds something by now stays.

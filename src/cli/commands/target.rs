@@ -47,7 +47,7 @@ fn ground(path: &Path) -> Result<PathBuf, Error> {
     dir.pop();
     while dir.symlink_metadata().is_err() && dir.pop() {}
     if !dir.is_dir() {
-        return Err(Error::Usage(format!("{} cannot be made: {} is not a directory", path.display(), dir.display())));
+        return Err(Error::CannotMake { target: path.to_owned(), ground: dir });
     }
     if sys::is_writable(&dir) { Ok(dir) } else { Err(Error::NotWritable(dir)) }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Catalog, CatalogOptions};
-use crate::models::{TRANSFORMER_TOP, is_training_state, role};
+use crate::models::{TRANSFORMER_TOP, is_training_state, layer_suffixes, role};
 use crate::plan::{Arrangement, PlanError};
 
 impl Catalog {
@@ -29,6 +29,17 @@ impl Catalog {
         }
         self.check_layers()?;
         self.check_width(options)
+    }
+
+    /// Without a named model: a checkpoint with decoder layers has all that every model of the family has.
+    pub(in crate::plan) fn check_complete(&self) -> Result<(), PlanError> {
+        let layers = self.tensors.iter().filter_map(|t| role(&t.name)?.layer).max();
+        let Some(last) = layers else { return Ok(()) };
+        let bias = self.tensors.iter().any(|t| role(&t.name).is_some_and(|r| r.suffix.ends_with("bias")));
+        let of_layer = |n| layer_suffixes(bias).map(move |suffix| format!("model.layers.{n}.{suffix}"));
+        let top = TRANSFORMER_TOP[..2].iter().map(|name| (*name).to_owned());
+        let lacks: Vec<String> = (0..=last).flat_map(of_layer).chain(top).filter(|n| self.get(n).is_none()).collect();
+        if lacks.is_empty() { Ok(()) } else { Err(PlanError::Lacks(lacks)) }
     }
 
     fn check_layers(&self) -> Result<(), PlanError> {
