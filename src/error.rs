@@ -121,9 +121,12 @@ impl Error {
             | Self::OtherStrategies(_)
             | Self::ForeignTarget(_)
             | Self::Plan(_) => ErrorKind::Input,
-            Self::Input(_) | Self::Engine(_) | Self::File(_) | Self::NoRoom { .. } | Self::NotWritable(_) | Self::CannotMake { .. } => {
-                ErrorKind::Environment
-            }
+            Self::Input(_)
+            | Self::Engine(_)
+            | Self::File(_)
+            | Self::NoRoom { .. }
+            | Self::NotWritable(_)
+            | Self::CannotMake { .. } => ErrorKind::Environment,
             Self::NotBuilt(_) => ErrorKind::Unsupported,
         }
     }

@@ -458,7 +458,6 @@ fn options_that_are_missing_or_wrong() {
         ("-f distributed_weight_transfer -p fp16 -w -1 -sc src", "-1"),
         ("-f distributed_weight_transfer -p fp16 -w four -sc src", "four"),
         ("-f distributed_weight_transfer -p fp16 -w 99999999999 -sc src", "99999999999"),
-        ("-f distributed_weight_transfer -p fp16 -w 2 -w 4 -sc src", "-w"),
         ("-f distributed_weight_transfer -p fp12 -w 2 -sc src", "fp12"),
         ("-f nothing -p fp16 -w 2 -sc src", "nothing"),
         ("-f distributed_weight_transfer -p fp16 -w 2 -sc src --no-such-option", "--no-such-option"),
@@ -550,7 +549,8 @@ fn an_index_that_does_not_fit_its_files() {
 #[test]
 fn comparing_what_cannot_be_compared() {
     let env = env();
-    refused_line(&env, "verify src nowhere", 1, &["nowhere does not exist"]);
+    // Trouble is told from a difference, as `cmp` does.
+    refused_line(&env, "verify src nowhere", 2, &["nowhere does not exist"]);
     refused_line(&env, "inspect nowhere", 1, &["nowhere does not exist"]);
     env.write("text.ckpt", "this is text");
     refused_line(&env, "inspect text.ckpt", 1, &["text.ckpt"]);
@@ -577,4 +577,13 @@ fn models_that_differ_in_names_or_dtypes() {
     let after: Vec<_> = env.tree().into_keys().collect();
     assert!(after.iter().all(|path| before.contains_key(path)));
     let _: Run = env.line("verify src src").ok();
+}
+
+/// As with the original scripts, whose wrappers append options.
+#[test]
+fn of_a_repeated_option_the_last_counts() {
+    let env = env();
+    let run = env.line("-f distributed_weight_transfer -p fp16 -w 3 -w 2 -sc nowhere -sc src -dc out -is st");
+    assert_eq!(run.status, Some(0), "{run:#?}");
+    assert!(env.path("out/fp16_2p/rank_1/checkpoint_1.ckpt").is_file());
 }
