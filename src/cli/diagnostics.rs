@@ -6,11 +6,12 @@ use crate::input::InputError;
 use crate::layout::LayoutError;
 use crate::models::{SpecError, builtin_names};
 use crate::plan::PlanError;
+use crate::report::plain;
 use crate::{Error, ErrorKind};
 
 /// The error and its causes in one line, and what the user can do in the next.
 pub(super) fn render(error: &Error) -> String {
-    let mut lines = vec![format!("error: {error}")];
+    let mut lines = vec![format!("error: {}", plain(&error.to_string()))];
     lines.extend(hint(error).map(|hint| format!("hint: {hint}")));
     match error.kind() {
         ErrorKind::Cancelled => lines.push("nothing was published; the unfinished files are removed".to_owned()),

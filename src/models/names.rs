@@ -42,7 +42,7 @@ const LAYER: &[(&str, Split)] = &[
 ];
 
 /// More layers than any model has. Names beyond are not taken for layers.
-const MAX_LAYERS: u32 = 100_000;
+pub(super) const MAX_LAYERS: u32 = 10_000;
 
 const TOP: &[(&str, Split)] = &[
     ("model.tok_embeddings.embedding_weight", Split::Vocabulary),

@@ -4,6 +4,7 @@
 
 use serde_norway::Value;
 
+use super::names::MAX_LAYERS;
 use super::{ModelSpec, SpecError};
 
 /// The largest configuration that is read. The real files have about 8 KiB.
@@ -44,7 +45,10 @@ pub fn from_yaml(text: &str) -> Result<ModelSpec, SpecError> {
     }
     Ok(ModelSpec {
         hidden,
-        layers: u32::try_from(layers).map_err(|_| bad("num_layers", layers.to_string(), "a number of layers"))?,
+        layers: u32::try_from(layers)
+            .ok()
+            .filter(|&layers| layers <= MAX_LAYERS)
+            .ok_or_else(|| bad("num_layers", layers.to_string(), "a number of layers that a model can have"))?,
         heads,
         kv_heads,
         head_dim: hidden / heads,

@@ -31,7 +31,7 @@ pub use error::{PlanError, list};
 pub use fused_rows::infer_spec;
 pub use route::{OutputFile, OutputTensor, Plan, PlanSource, PlanTotals, Route, SourceTensor, Transform};
 pub use source::{SourceFile, rank_count};
-pub use strategy_set::StrategySet;
+pub use strategy_set::{MAX_RANKS, StrategySet};
 pub use target::{TargetEntry, TargetOptions, TargetRank, targets};
 pub use written::strategies;
 

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use super::PlanError;
 use crate::formats::mindspore::{ParamLayout, StrategyFile};
 
-/// More ranks than any checkpoint has; a strategy that asks for more is no honest one.
-const MAX_RANKS: u64 = 1 << 16;
+/// More ranks than any checkpoint has; who asks for more is mistaken, or not honest.
+pub const MAX_RANKS: u64 = 1 << 16;
 
 /// The layout of every parameter of a checkpoint: one table for each pipeline stage, all with equally many devices.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -62,7 +62,7 @@ impl CheckpointListing {
     pub fn text(&self) -> String {
         let mut text = format!(
             "{}: {}, {} file(s), {}, {}\n",
-            self.path,
+            units::plain(&self.path),
             self.format,
             self.ranks.len(),
             units::bytes(self.bytes),
@@ -70,7 +70,7 @@ impl CheckpointListing {
         );
         // Writing to a string cannot fail.
         let mut line = |s: String| {
-            let _ = writeln!(text, "{s}");
+            let _ = writeln!(text, "{}", units::plain(&s));
         };
         for rank in &self.ranks {
             let crc = if rank.crc { ", CRC" } else { "" };
@@ -137,7 +137,7 @@ impl StrategyListing {
     pub fn text(&self) -> String {
         let mut text = format!(
             "{}: strategy of {} stage(s) of {} device(s), {} parameters, from {} file(s)\n",
-            self.path,
+            units::plain(&self.path),
             self.stages,
             self.devices,
             self.params.len(),
@@ -159,7 +159,7 @@ impl StrategyListing {
                 text,
                 "  stage {} {:<width$}  device matrix {:?}, tensor map [{}], optimizer shard {}",
                 param.stage,
-                param.name,
+                units::plain(&param.name),
                 param.device_matrix,
                 map.join(", "),
                 param.optimizer_shard

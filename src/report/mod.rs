@@ -12,4 +12,4 @@ pub use manifest::{Provenance, manifest};
 pub use plan_text::{PlanReport, plan_report};
 pub use progress::{Progress, ProgressMode};
 pub use summary::{Overflow, Summary, overflows};
-pub use units::{bytes, duration, rate};
+pub use units::{bytes, duration, plain, rate};

@@ -97,7 +97,7 @@ impl PlanReport {
         let mut text = String::new();
         // Writing to a string cannot fail.
         let mut line = |s: String| {
-            let _ = writeln!(text, "{s}");
+            let _ = writeln!(text, "{}", units::plain(&s));
         };
         line(format!("plan: {} ranks -> {} ranks, into {}", self.source_ranks, self.target_ranks, self.target));
         line(format!("  sources ({} files):", self.sources.len()));

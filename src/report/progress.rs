@@ -68,6 +68,7 @@ impl Progress {
             bar.finish_and_clear();
         }
         if let Some(ticker) = self.ticker.take() {
+            ticker.thread().unpark();
             // It only counts; a panic there is no reason to fail.
             let _ = ticker.join();
         }
@@ -137,7 +138,8 @@ fn tick(counters: &Counters, lines: bool, what: &str) {
                 units::duration(Duration::from_millis(eta)),
             ));
         }
-        std::thread::sleep(TICK);
+        // Woken at the end, so that a short run need not wait for it.
+        std::thread::park_timeout(TICK);
     }
 }
 

@@ -91,7 +91,7 @@ impl Summary {
         let time = Duration::from_secs_f64(self.seconds);
         let mut text = format!(
             "wrote {}: {} files, {} tensors, {} in {} ({})\n",
-            self.target,
+            units::plain(&self.target),
             self.files,
             self.tensors,
             units::bytes(self.bytes_written),
@@ -100,7 +100,7 @@ impl Summary {
         );
         // Writing to a string cannot fail.
         let mut line = |s: String| {
-            let _ = writeln!(text, "  {s}");
+            let _ = writeln!(text, "  {}", units::plain(&s));
         };
         if let Some(strategies) = &self.strategies {
             line(format!("strategies: {strategies}"));

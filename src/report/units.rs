@@ -1,6 +1,12 @@
-//! Numbers as people read them. Decimal units, as disks and `dd` use them.
+//! Numbers and names as people read them. Decimal units, as disks and `dd` use them.
 
 use std::time::Duration;
+
+/// A name from a file as it may be shown on a terminal: a hostile one must neither command the terminal nor look like a
+/// line of ours.
+pub fn plain(name: &str) -> String {
+    name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
 
 /// `13.48 GB`.
 pub fn bytes(count: u64) -> String {

@@ -4,6 +4,7 @@ mod convert;
 mod errors;
 mod faults;
 mod formats;
+mod hostile;
 mod inspect;
 mod oracle;
 mod reference;

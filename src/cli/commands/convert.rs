@@ -16,7 +16,9 @@ use crate::engine::{self, CancelToken, Durability, EngineConfig, EngineError, Le
 use crate::formats::FormatKind;
 use crate::input::{Input, RankGaps, load_model};
 use crate::models::{FusionLayout, fused};
-use crate::plan::{self, Arrangement, Compared, Plan, PlanError, PlanOptions, Precision, TargetOptions, TargetRank};
+use crate::plan::{
+    self, Arrangement, Compared, MAX_RANKS, Plan, PlanError, PlanOptions, Precision, TargetOptions, TargetRank,
+};
 use crate::report::{Progress, Provenance, Summary, manifest, plan_report};
 use crate::source::Extents;
 use crate::sys::{self, Mapping};
@@ -94,6 +96,9 @@ impl Request {
         }
         if args.world_size == Some(0) {
             return Err(Error::Usage("-w 0: a checkpoint has at least one rank".to_owned()));
+        }
+        if let Some(ranks) = args.world_size.filter(|&ranks| u64::from(ranks) > MAX_RANKS) {
+            return Err(Error::Usage(format!("-w {ranks}: at most {MAX_RANKS} ranks")));
         }
         let Some(source) = args.src_ckpt_path.clone() else {
             return Err(Error::Usage("missing -sc (src_ckpt_path); see --help".to_owned()));

@@ -15,7 +15,7 @@ fn print(text: &str) {
 
 /// Prints a note on standard error.
 fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "note: {text}");
+    let _ = writeln!(std::io::stderr(), "note: {}", crate::report::plain(text));
 }
 
 /// A value as JSON on standard output.

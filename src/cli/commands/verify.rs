@@ -11,7 +11,7 @@ use crate::engine::{self, CancelToken, Durability};
 use crate::input::{Input, RankGaps, load_model};
 use crate::models::FusionLayout;
 use crate::plan::{self, Catalog, Compared};
-use crate::report::{Progress, bytes};
+use crate::report::{Progress, bytes, plain};
 
 /// How many differences are listed.
 const SHOWN: usize = 20;
@@ -120,7 +120,7 @@ fn report(args: &VerifyArgs, verdict: &Verdict) {
         return;
     }
     let mut lines = vec!["different:".to_owned()];
-    lines.extend(verdict.differences.iter().take(SHOWN).map(|difference| format!("  {difference}")));
+    lines.extend(verdict.differences.iter().take(SHOWN).map(|difference| format!("  {}", plain(difference))));
     if verdict.differences.len() > SHOWN {
         lines.push(format!("  and {} more", verdict.differences.len() - SHOWN));
     }
