@@ -17,8 +17,10 @@ pub(super) enum Sink {
 
 impl Sink {
     /// The sink that the configuration and the kernel allow. Must be called on the worker's own thread.
-    pub(super) fn new(config: &EngineConfig, observer: &dyn Observer) -> Result<Self, EngineError> {
-        if config.writer == WriterKind::Pwrite {
+    pub(super) fn new(config: &EngineConfig, direct: bool, observer: &dyn Observer) -> Result<Self, EngineError> {
+        // Through the page cache a write is a copy by the processor: io_uring would only hand it to another thread.
+        let by_hand = config.writer == WriterKind::Pwrite || (config.writer == WriterKind::Auto && !direct);
+        if by_hand {
             return Ok(Self::Pwrite(VecDeque::new()));
         }
         let depth = u32::try_from(EngineConfig::DEPTH).unwrap_or(8);

@@ -39,7 +39,7 @@ pub(super) struct Found {
 /// Does tasks until the queue is empty, somebody cancels, or something fails.
 pub(super) fn work(shared: &Shared<'_>, queue: &SegQueue<Task>) -> Result<Found, EngineError> {
     let config = shared.config;
-    let mut sink = Sink::new(config, shared.observer)?;
+    let mut sink = Sink::new(config, shared.direct, shared.observer)?;
     let mut pool = BufferPool::new(config.buffers(), index(config.chunk()));
     let mut found = Found::default();
     let mut next: Option<Task> = None;

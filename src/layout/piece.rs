@@ -1,6 +1,9 @@
 //! Where a box of a full tensor lies in a stored tensor, and what two such pieces share.
 
+use smallvec::SmallVec;
+
 use super::Region;
+use super::region::Axes;
 
 /// A box of a full tensor and its place in a stored tensor. Unit: elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,8 +12,7 @@ pub struct Piece {
     pub region: Region,
     /// Where the box's first element stands in the stored tensor.
     pub offset: u64,
-    /// How far apart, in the stored tensor, neighbours along each axis of the box stand.
-    pub strides: Vec<u64>,
+    strides: Axes,
 }
 
 /// One level of a strided copy. Unit: elements (or bytes, once scaled).
@@ -38,9 +40,24 @@ pub struct Move {
 }
 
 impl Piece {
+    /// A box stored with these strides from an offset on.
+    ///
+    /// # Panics
+    /// Where the numbers of axes differ.
+    pub fn new(region: Region, offset: u64, strides: impl IntoIterator<Item = u64>) -> Self {
+        let strides: Axes = strides.into_iter().collect();
+        assert_eq!(strides.len(), region.len().len(), "a piece has one stride an axis");
+        Self { region, offset, strides }
+    }
+
+    /// How far apart, in the stored tensor, neighbours along each axis of the box stand.
+    pub fn strides(&self) -> &[u64] {
+        &self.strides
+    }
+
     /// A box stored by itself in row-major order.
     pub fn dense(region: Region) -> Self {
-        let mut strides = vec![1; region.len().len()];
+        let mut strides: Axes = region.len().iter().map(|_| 1).collect();
         for axis in (1..strides.len()).rev() {
             strides[axis - 1] = strides[axis] * region.len()[axis];
         }
@@ -54,7 +71,7 @@ impl Piece {
             let steps = shared.start().iter().zip(piece.region.start()).zip(&piece.strides);
             piece.offset + steps.map(|((&at, &from), &stride)| (at - from) * stride).sum::<u64>()
         };
-        let mut dims: Vec<Dim> = Vec::with_capacity(shared.len().len());
+        let mut dims: SmallVec<[Dim; 4]> = SmallVec::new();
         for (axis, &count) in shared.len().iter().enumerate() {
             let dim = Dim { count, src_stride: self.strides[axis], dst_stride: target.strides[axis] };
             if count == 1 {
@@ -77,7 +94,7 @@ impl Piece {
             }
             _ => 1,
         };
-        Some(Move { src: place(self), dst: place(target), run, dims: dims.into_boxed_slice() })
+        Some(Move { src: place(self), dst: place(target), run, dims: dims.into_vec().into_boxed_slice() })
     }
 }
 

@@ -1,10 +1,15 @@
 //! Hyper-rectangles of a tensor.
 
+use smallvec::SmallVec;
+
+/// One number for each axis, kept in place for tensors of up to four axes: a plan for a thousand ranks has millions.
+pub(super) type Axes = SmallVec<[u64; 4]>;
+
 /// A box of a tensor: for each axis the first index and the number of indices.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Region {
-    start: Vec<u64>,
-    len: Vec<u64>,
+    start: Axes,
+    len: Axes,
 }
 
 impl Region {
@@ -12,14 +17,15 @@ impl Region {
     ///
     /// # Panics
     /// Where `start` and `len` have different numbers of axes.
-    pub fn new(start: Vec<u64>, len: Vec<u64>) -> Self {
+    pub fn new(start: impl IntoIterator<Item = u64>, len: impl IntoIterator<Item = u64>) -> Self {
+        let (start, len): (Axes, Axes) = (start.into_iter().collect(), len.into_iter().collect());
         assert_eq!(start.len(), len.len(), "a region has one start and one length an axis");
         Self { start, len }
     }
 
     /// The whole of a tensor with these dimensions.
     pub fn whole(dims: &[u64]) -> Self {
-        Self { start: vec![0; dims.len()], len: dims.to_vec() }
+        Self { start: dims.iter().map(|_| 0).collect(), len: Axes::from_slice(dims) }
     }
 
     /// The first index of each axis.
@@ -44,8 +50,8 @@ impl Region {
 
     /// What two boxes share, or `None` where they share nothing.
     pub fn intersect(&self, other: &Self) -> Option<Self> {
-        let mut start = Vec::with_capacity(self.start.len());
-        let mut len = Vec::with_capacity(self.len.len());
+        let mut start = Axes::with_capacity(self.start.len());
+        let mut len = Axes::with_capacity(self.len.len());
         for axis in 0..self.start.len() {
             let from = self.start[axis].max(*other.start.get(axis)?);
             let to = (self.start[axis] + self.len[axis]).min(other.start[axis] + other.len[axis]);

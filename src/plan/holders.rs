@@ -18,6 +18,8 @@ pub(super) struct Holder {
 pub(super) struct Holders {
     sorted: Vec<Holder>,
     replicas: Vec<Holder>,
+    /// Where each of `sorted` begins along the axis.
+    starts: Vec<u64>,
     axis: usize,
     longest: u64,
 }
@@ -50,7 +52,8 @@ impl Holders {
             same
         });
         let longest = sorted.iter().filter_map(|h| h.piece.region.len().get(axis)).copied().max().unwrap_or(0);
-        Self { sorted, replicas, axis, longest }
+        let starts = sorted.iter().filter_map(|h| h.piece.region.start().get(axis)).copied().collect();
+        Self { sorted, replicas, starts, axis, longest }
     }
 
     /// The holders that can share something with a box.
@@ -58,9 +61,8 @@ impl Holders {
         let (Some(&start), Some(&len)) = (region.start().get(self.axis), region.len().get(self.axis)) else {
             return &self.sorted;
         };
-        let at = |h: &Holder| h.piece.region.start()[self.axis];
-        let from = self.sorted.partition_point(|h| at(h) + self.longest <= start);
-        let to = self.sorted.partition_point(|h| at(h) < start + len);
+        let from = self.starts.partition_point(|at| at + self.longest <= start);
+        let to = self.starts.partition_point(|&at| at < start + len);
         &self.sorted[from..to.max(from)]
     }
 

@@ -64,7 +64,8 @@ fn grouped(grouping: &Grouping, tail: &[u64], layout: &TensorLayout, device: u64
     let region = layout.region(&full, device)?;
     let (start, count) = (region.start()[0], region.len()[0]);
     let width: u64 = region.len()[1..].iter().product();
-    let tail_strides = Piece::dense(region.clone()).strides;
+    let dense = Piece::dense(region.clone());
+    let tail_strides = dense.strides();
     let mut pieces = Vec::new();
     for found in boxes_of_rows(start, count, &[grouping.groups, slots, grouping.height]) {
         let (slot_start, slot_end) = (found.start[1], found.start[1] + found.len[1]);
@@ -75,21 +76,13 @@ fn grouped(grouping: &Grouping, tail: &[u64], layout: &TensorLayout, device: u64
                 let axes_start = [found.start[0], from - first_slot, found.start[2]];
                 let axes_len = [found.len[0], to - from, found.len[2]];
                 let row = found.first_row + (from - slot_start) * grouping.height;
-                pieces.push((
-                    index,
-                    Piece {
-                        region: Region::new(
-                            axes_start.iter().chain(&region.start()[1..]).copied().collect(),
-                            axes_len.iter().chain(&region.len()[1..]).copied().collect(),
-                        ),
-                        offset: (row - start) * width,
-                        strides: [slots * grouping.height * width, grouping.height * width, width]
-                            .iter()
-                            .chain(&tail_strides[1..])
-                            .copied()
-                            .collect(),
-                    },
-                ));
+                let part_region = Region::new(
+                    axes_start.iter().chain(&region.start()[1..]).copied(),
+                    axes_len.iter().chain(&region.len()[1..]).copied(),
+                );
+                let heads = [slots * grouping.height * width, grouping.height * width, width];
+                let strides = heads.iter().chain(&tail_strides[1..]).copied();
+                pieces.push((index, Piece::new(part_region, (row - start) * width, strides)));
             }
             first_slot += part_slots;
         }
@@ -106,14 +99,11 @@ fn rows<'a>(block: &'a Region, row: u64, count: u64, radices: &[u64], offset: u6
     for axis in (1..radices.len()).rev() {
         strides[axis - 1] = strides[axis] * radices[axis];
     }
-    strides.extend_from_slice(&Piece::dense(Region::whole(tail_len)).strides);
-    boxes_of_rows(row, count, radices).into_iter().map(move |found| Piece {
-        region: Region::new(
-            found.start.iter().chain(tail_start).copied().collect(),
-            found.len.iter().chain(tail_len).copied().collect(),
-        ),
-        offset: offset + (found.first_row - row) * width,
-        strides: strides.clone(),
+    strides.extend_from_slice(Piece::dense(Region::whole(tail_len)).strides());
+    boxes_of_rows(row, count, radices).into_iter().map(move |found| {
+        let region =
+            Region::new(found.start.iter().chain(tail_start).copied(), found.len.iter().chain(tail_len).copied());
+        Piece::new(region, offset + (found.first_row - row) * width, strides.iter().copied())
     })
 }
 
