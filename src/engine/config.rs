@@ -36,8 +36,10 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
-    /// The largest buffer: large enough for the disk, small enough for the caches.
-    pub(super) const CHUNK: u64 = 1 << 20;
+    /// The largest buffer, as large as the disk likes its reads and writes.
+    const LARGEST_CHUNK: u64 = 4 << 20;
+    /// The largest chunk that is put together before it is written: it should stay in the caches.
+    pub(super) const BUILT_CHUNK: u64 = 1 << 20;
     /// The smallest buffer that still makes sense.
     const SMALLEST_CHUNK: u64 = 64 << 10;
     /// Writes in flight for each worker. Sixteen MiB in flight is what counts (measured).
@@ -47,7 +49,7 @@ impl EngineConfig {
     pub(super) fn chunk(&self) -> u64 {
         let share = self.memory / (self.workers.max(1) as u64 * 2);
         // A power of two, so that chunks keep to whole blocks.
-        let chunk = share.clamp(Self::SMALLEST_CHUNK, Self::CHUNK);
+        let chunk = share.clamp(Self::SMALLEST_CHUNK, Self::LARGEST_CHUNK);
         1 << chunk.ilog2()
     }
 

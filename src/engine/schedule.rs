@@ -17,7 +17,7 @@ pub(super) struct Task {
     /// Where the bytes come from.
     pub from: From,
     /// The first source byte, by which tasks are ordered: sources are read once, from front to back.
-    key: (usize, u64),
+    pub key: (usize, u64),
 }
 
 /// Where the bytes of a task come from.
@@ -65,7 +65,7 @@ fn cut_file(
     let len = file.layout.len();
     let block = if direct { FileLayout::BLOCK } else { 1 };
     let mapped_chunk = if direct { DIRECT_CHUNK } else { CACHED_CHUNK };
-    let built_chunk = if direct { chunk } else { chunk.min(CACHED_CHUNK) };
+    let built_chunk = chunk.min(if direct { EngineConfig::BUILT_CHUNK } else { CACHED_CHUNK });
     let mut at = 0;
     let build = |from: u64, to: u64, tasks: &mut Vec<Task>| {
         let mut from = from;

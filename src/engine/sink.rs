@@ -1,11 +1,11 @@
-//! Writes in flight: through io_uring, or one after the other through pwrite.
+//! Reads and writes in flight: through `io_uring`, or one after the other.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::{EngineConfig, EngineError, Event, Observer, WriterKind};
-use crate::sys::{Completion, Ring, WriteOp};
+use crate::sys::{Completion, IoOp, Ring};
 
 /// Where a worker's writes go. Both ways take and give back the same values.
 #[derive(Debug)]
@@ -41,11 +41,18 @@ impl Sink {
         }
     }
 
-    pub(super) fn submit(&mut self, op: WriteOp) -> io::Result<()> {
+    pub(super) fn submit(&mut self, op: IoOp) -> io::Result<()> {
         match self {
             Self::Ring(ring) => ring.submit(op),
             Self::Pwrite(done) => {
-                let result = op.descriptor().write_at(op.bytes(), op.at);
+                let mut op = op;
+                let result = match &mut op {
+                    IoOp::Write(op) => op.descriptor().write_at(op.bytes(), op.at),
+                    IoOp::Read(op) => match op.source.direct() {
+                        Some(file) => file.read_at(&mut op.into[..op.len], op.at),
+                        None => Err(io::ErrorKind::Unsupported.into()),
+                    },
+                };
                 done.push_back(Completion { op, result });
                 Ok(())
             }

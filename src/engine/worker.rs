@@ -1,5 +1,6 @@
 //! One thread: takes tasks, fills buffers, keeps writes in flight.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +13,7 @@ use super::schedule::{From, Task};
 use super::sink::Sink;
 use super::{CancelToken, EngineConfig, EngineError, Event, Observer};
 use crate::formats::{FileLayout, Segment};
-use crate::sys::{Completion, FileError, FileOp, IoBuf, OutFile, WriteOp};
+use crate::sys::{Completion, FileError, FileOp, IoBuf, IoOp, OutFile, ReadOp, WriteOp};
 
 /// What all workers share.
 pub(super) struct Shared<'a> {
@@ -39,65 +40,185 @@ pub(super) struct Found {
 /// Does tasks until the queue is empty, somebody cancels, or something fails.
 pub(super) fn work(shared: &Shared<'_>, queue: &SegQueue<Task>) -> Result<Found, EngineError> {
     let config = shared.config;
-    let mut sink = Sink::new(config, shared.direct, shared.observer)?;
-    let mut pool = BufferPool::new(config.buffers(), index(config.chunk()));
-    let mut found = Found::default();
-    let mut next: Option<Task> = None;
+    let mut worker = Worker {
+        shared,
+        sink: Sink::new(config, shared.direct, shared.observer)?,
+        pool: BufferPool::new(config.buffers(), index(config.chunk())),
+        found: Found::default(),
+        pieces: VecDeque::new(),
+        reading: HashMap::new(),
+        reads: 0,
+    };
     loop {
         if shared.cancel.is_cancelled() || shared.failed.load(Ordering::Relaxed) {
             return Err(EngineError::Cancelled);
         }
-        next = next.or_else(|| queue.pop());
         let mut submitted = false;
-        if let Some(task) = next
-            && !sink.is_full()
-            && let Some(op) = prepare(shared, &mut pool, &task, &mut found)?
-        {
-            let path = op.file.path().to_owned();
-            sink.submit(op).map_err(|source| FileError { op: FileOp::Write, path, source })?;
-            next = None;
-            submitted = true;
+        if !worker.sink.is_full() {
+            if worker.pieces.is_empty()
+                && let Some(task) = queue.pop()
+            {
+                worker.take(task);
+            }
+            if let Some(op) = worker.prepare()? {
+                worker.submit(op)?;
+                submitted = true;
+            }
         }
-        if submitted && !sink.is_full() {
+        if submitted && !worker.sink.is_full() {
             continue;
         }
-        match sink.wait().map_err(EngineError::Uring)? {
-            Some(completion) => complete(shared, &mut pool, &mut sink, completion)?,
-            None if next.is_none() => return Ok(found),
+        match worker.sink.wait().map_err(EngineError::Uring)? {
+            Some(Completion { op: IoOp::Write(op), result }) => worker.written(op, result)?,
+            Some(Completion { op: IoOp::Read(op), result }) => worker.read(op, &result)?,
+            None if worker.pieces.is_empty() && queue.is_empty() => return Ok(worker.found),
             None => {}
         }
     }
 }
 
-/// The write of a task, or `None` when no buffer is free. Sums are taken on the way.
-fn prepare(
-    shared: &Shared<'_>,
-    pool: &mut BufferPool,
-    task: &Task,
-    found: &mut Found,
-) -> Result<Option<WriteOp>, EngineError> {
-    let file = Arc::clone(&shared.files[task.file]);
-    let plan = shared.inputs.plan;
-    let (data, range) = match task.from {
-        From::Mapped { source, at } => {
-            note_sums(shared, task, shared.inputs.mapped(source, at, task.len), found);
-            let data = IoBuf::Mapped(Arc::clone(&shared.inputs.mappings[source]));
-            (data, index(at)..index(at + task.len))
+struct Worker<'a> {
+    shared: &'a Shared<'a>,
+    sink: Sink,
+    pool: BufferPool,
+    found: Found,
+    /// What is to be done next: a task, or the pieces of one.
+    pieces: VecDeque<Step>,
+    /// What is being read, by the number of the read.
+    reading: HashMap<u64, Task>,
+    reads: u64,
+}
+
+/// A task, or a part of one, and how its bytes are had.
+#[derive(Clone, Copy)]
+enum Step {
+    /// From the mapping, or put together in a buffer.
+    Ready(Task),
+    /// Read past the page cache first. Two copies by the disk's own engine are cheaper than one page fault after the other.
+    Cold { task: Task, source: usize, at: u64 },
+}
+
+impl Worker<'_> {
+    /// Looks where the bytes of a task are, and cuts it if they must be read to buffers first.
+    fn take(&mut self, task: Task) {
+        let From::Mapped { source, at } = task.from else { return self.pieces.push_back(Step::Ready(task)) };
+        let mapping = &self.shared.inputs.mappings[source];
+        let aligned = at.is_multiple_of(FileLayout::BLOCK) && task.len.is_multiple_of(FileLayout::BLOCK);
+        let cold = self.shared.direct && aligned && !mapping.is_resident(at, task.len) && mapping.direct().is_some();
+        if !cold {
+            return self.pieces.push_back(Step::Ready(task));
         }
-        From::Built => {
-            let Some(mut buf) = pool.take()? else { return Ok(None) };
-            let len = index(task.len);
-            let spans = &shared.spans[task.file];
-            let overflowed = shared.inputs.fill_file(&plan.outputs[task.file], spans, task.at, &mut buf[..len]);
-            found.overflowed.extend(overflowed.into_iter().map(|(tensor, count)| (task.file, tensor, count)));
-            note_sums(shared, task, &buf[..len], found);
-            // The file's last block is written whole and cut off again when the file is finished.
-            let padded = if shared.direct { len.next_multiple_of(index(FileLayout::BLOCK)) } else { len };
-            buf[len..padded].fill(0);
-            (IoBuf::Owned(buf), 0..padded)
+        let chunk = self.shared.config.chunk();
+        let mut done = 0;
+        while done < task.len {
+            let len = chunk.min(task.len - done);
+            let from = From::Mapped { source, at: at + done };
+            let part = Task { at: task.at + done, len, from, ..task };
+            self.pieces.push_back(Step::Cold { task: part, source, at: at + done });
+            done += len;
         }
-    };
-    Ok(Some(WriteOp { file, direct: shared.direct, data, range, at: task.at }))
+    }
+
+    /// The next operation, or `None` when there is nothing to do or no buffer is free.
+    fn prepare(&mut self) -> Result<Option<IoOp>, EngineError> {
+        let Some(&piece) = self.pieces.front() else { return Ok(None) };
+        let op = match piece {
+            Step::Cold { task, source, at } => {
+                let Some(into) = self.pool.take()? else { return Ok(None) };
+                let source = Arc::clone(&self.shared.inputs.mappings[source]);
+                self.reads += 1;
+                self.reading.insert(self.reads, task);
+                IoOp::Read(ReadOp { source, into, len: index(task.len), at, tag: self.reads })
+            }
+            Step::Ready(task) => match self.write_of(&task)? {
+                Some(op) => IoOp::Write(op),
+                None => return Ok(None),
+            },
+        };
+        self.pieces.pop_front();
+        Ok(Some(op))
+    }
+
+    /// The write of a task, or `None` when no buffer is free. Sums are taken on the way.
+    fn write_of(&mut self, task: &Task) -> Result<Option<WriteOp>, EngineError> {
+        let shared = self.shared;
+        let (data, range) = match task.from {
+            From::Mapped { source, at } => {
+                note_sums(shared, task, shared.inputs.mapped(source, at, task.len), &mut self.found);
+                let data = IoBuf::Mapped(Arc::clone(&shared.inputs.mappings[source]));
+                (data, index(at)..index(at + task.len))
+            }
+            From::Built => {
+                let Some(mut buf) = self.pool.take()? else { return Ok(None) };
+                let len = index(task.len);
+                let output = &shared.inputs.plan.outputs[task.file];
+                let spans = &shared.spans[task.file];
+                let overflowed = shared.inputs.fill_file(output, spans, task.at, &mut buf[..len]);
+                let of_file = overflowed.into_iter().map(|(tensor, count)| (task.file, tensor, count));
+                self.found.overflowed.extend(of_file);
+                note_sums(shared, task, &buf[..len], &mut self.found);
+                // The file's last block is written whole and cut off again when the file is finished.
+                let padded = if shared.direct { len.next_multiple_of(index(FileLayout::BLOCK)) } else { len };
+                buf[len..padded].fill(0);
+                (IoBuf::Owned(buf), 0..padded)
+            }
+        };
+        let file = Arc::clone(&shared.files[task.file]);
+        Ok(Some(WriteOp { file, direct: shared.direct, data, range, at: task.at }))
+    }
+
+    fn submit(&mut self, op: IoOp) -> Result<(), EngineError> {
+        let (path, what) = match &op {
+            IoOp::Write(op) => (op.file.path().to_owned(), FileOp::Write),
+            IoOp::Read(op) => (op.source.path().to_owned(), FileOp::Read),
+        };
+        self.sink.submit(op).map_err(|source| FileError { op: what, path, source }.into())
+    }
+
+    /// A buffer was read: on it goes to the target. What the kernel did not read (it may refuse an alignment, or stop short) is
+    /// taken from the mapping.
+    fn read(&mut self, op: ReadOp, result: &std::io::Result<usize>) -> Result<(), EngineError> {
+        let ReadOp { source, mut into, len, at, tag } = op;
+        let task = self.reading.remove(&tag).ok_or(EngineError::WorkerPanicked)?;
+        let done = result.as_ref().map_or(0, |read| *read).min(len);
+        let rest = index(at) + done..index(at) + len;
+        into[done..len].copy_from_slice(&source[rest]);
+        note_sums(self.shared, &task, &into[..len], &mut self.found);
+        let file = Arc::clone(&self.shared.files[task.file]);
+        let data = IoBuf::Owned(into);
+        self.submit(IoOp::Write(WriteOp { file, direct: self.shared.direct, data, range: 0..len, at: task.at }))
+    }
+
+    /// Looks at an answer: goes on with a short write, gives the buffer back.
+    fn written(&mut self, mut op: WriteOp, result: std::io::Result<usize>) -> Result<(), EngineError> {
+        let observer = self.shared.observer;
+        let failed = |source| FileError { op: FileOp::Write, path: op.file.path().to_owned(), source };
+        let left = op.range.len();
+        match result {
+            Ok(0) => return Err(failed(std::io::ErrorKind::WriteZero.into()).into()),
+            Ok(written) if written < left => {
+                observer.event(Event::Written { bytes: written as u64 });
+                op.range.start += written;
+                op.at += written as u64;
+                // A rest that is not aligned any more goes through the page cache.
+                op.direct &= written.is_multiple_of(index(FileLayout::BLOCK));
+                return self.submit(IoOp::Write(op));
+            }
+            Ok(_) => {}
+            // The kernel refuses this alignment past the page cache.
+            Err(e) if op.direct && e.raw_os_error() == Some(libc::EINVAL) => op.file.write_plain(op.bytes(), op.at)?,
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::Interrupted | std::io::ErrorKind::WouldBlock) => {
+                return self.submit(IoOp::Write(op));
+            }
+            Err(e) => return Err(failed(e).into()),
+        }
+        observer.event(Event::Written { bytes: left as u64 });
+        match op.data {
+            IoBuf::Owned(buf) => self.pool.give_back(buf),
+            IoBuf::Mapped(mapping) => mapping.release(op.range.start as u64, left as u64),
+        }
+        Ok(())
+    }
 }
 
 /// Sums of the parts of a chunk, tensor by tensor, and of the file where it carries a CRC.
@@ -114,42 +235,4 @@ fn note_sums(shared: &Shared<'_>, task: &Task, bytes: &[u8], found: &mut Found) 
         let len = covered.saturating_sub(task.at).min(task.len);
         found.sums.push(ChunkSum::of_file(task.file, task.at, &bytes[..index(len)]));
     }
-}
-
-/// Looks at an answer: goes on with a short write, gives the buffer back.
-fn complete(
-    shared: &Shared<'_>,
-    pool: &mut BufferPool,
-    sink: &mut Sink,
-    completion: Completion,
-) -> Result<(), EngineError> {
-    let Completion { mut op, result } = completion;
-    let failed = |source| FileError { op: FileOp::Write, path: op.file.path().to_owned(), source };
-    let left = op.range.len();
-    match result {
-        Ok(0) => return Err(failed(std::io::ErrorKind::WriteZero.into()).into()),
-        Ok(written) if written < left => {
-            shared.observer.event(Event::Written { bytes: written as u64 });
-            op.range.start += written;
-            op.at += written as u64;
-            // A rest that is not aligned any more goes through the page cache.
-            op.direct &= written.is_multiple_of(index(FileLayout::BLOCK));
-            let path = op.file.path().to_owned();
-            return sink.submit(op).map_err(|source| FileError { op: FileOp::Write, path, source }.into());
-        }
-        Ok(_) => {}
-        // The kernel refuses this alignment past the page cache.
-        Err(e) if op.direct && e.raw_os_error() == Some(libc::EINVAL) => op.file.write_plain(op.bytes(), op.at)?,
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::Interrupted | std::io::ErrorKind::WouldBlock) => {
-            let path = op.file.path().to_owned();
-            return sink.submit(op).map_err(|source| FileError { op: FileOp::Write, path, source }.into());
-        }
-        Err(e) => return Err(failed(e).into()),
-    }
-    shared.observer.event(Event::Written { bytes: left as u64 });
-    match op.data {
-        IoBuf::Owned(buf) => pool.give_back(buf),
-        IoBuf::Mapped(mapping) => mapping.release(op.range.start as u64, left as u64),
-    }
-    Ok(())
 }

@@ -89,6 +89,15 @@ pub fn open_regular(path: &Path) -> Result<File, FileError> {
     File::open(path).map_err(FileError::of(FileOp::Open, path))
 }
 
+/// Opens a file for reading past the page cache.
+pub(super) fn open_direct(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(direct_flag()).open(path)
+}
+
+fn direct_flag() -> i32 {
+    i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0)
+}
+
 /// A file being written, by direct I/O where the file system allows it.
 #[derive(Debug)]
 pub struct OutFile {
@@ -111,8 +120,8 @@ impl OutFile {
             Err(e) => return Err(FileError::errno(FileOp::Reserve, path)(e)),
         }
         // Refused by some file systems; then everything goes through the page cache.
-        let flags = i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0);
-        let direct = if direct { File::options().write(true).custom_flags(flags).open(path).ok() } else { None };
+        let options = || File::options().write(true).custom_flags(direct_flag()).open(path);
+        let direct = if direct { options().ok() } else { None };
         Ok(Self { path: path.to_owned(), plain, direct })
     }
 

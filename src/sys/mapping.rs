@@ -1,7 +1,9 @@
 //! Files mapped for reading.
 
+use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
 
@@ -32,6 +34,8 @@ pub struct Mapping {
     /// `None` for an empty file, which cannot be mapped.
     map: Option<Mmap>,
     page: usize,
+    /// Opened when first asked for: the same file, read past the page cache. `None` inside: refused.
+    direct: OnceLock<Option<File>>,
 }
 
 impl Mapping {
@@ -42,7 +46,7 @@ impl Mapping {
         let meta = file.metadata().map_err(error(FileOp::Stat))?;
         let page = rustix::param::page_size();
         if meta.len() == 0 {
-            return Ok(Self { path: path.to_owned(), map: None, page });
+            return Ok(Self { path: path.to_owned(), map: None, page, direct: OnceLock::new() });
         }
         // SAFETY: the mapping is read-only and shared. `Mmap::map` asks that the file is not modified or truncated while it
         // is mapped: `_promise` is a `StableInputs`, which exists only where the program has promised just that.
@@ -50,12 +54,36 @@ impl Mapping {
         // Headers are scattered over the file: without this hint each of them would bring in megabytes around it.
         // Only a hint; a kernel without it reads all the same.
         let _ = map.advise(Advice::Random);
-        Ok(Self { path: path.to_owned(), map: Some(map), page })
+        Ok(Self { path: path.to_owned(), map: Some(map), page, direct: OnceLock::new() })
     }
 
     /// Where the file lies.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The same file for reading past the page cache, where the file system allows it.
+    pub fn direct(&self) -> Option<&File> {
+        self.direct.get_or_init(|| super::file::open_direct(&self.path).ok()).as_ref()
+    }
+
+    /// Whether at least half of a range is in the page cache, so that the mapping gives it without a read. Where the kernel
+    /// does not tell, it is taken to be.
+    pub fn is_resident(&self, from: u64, len: u64) -> bool {
+        let (Some(map), Ok(from), Ok(len)) = (&self.map, usize::try_from(from), usize::try_from(len)) else {
+            return true;
+        };
+        let start = from / self.page * self.page;
+        let end = from.saturating_add(len).min(map.len());
+        if start >= end {
+            return true;
+        }
+        let mut pages = vec![0u8; (end - start).div_ceil(self.page)];
+        // SAFETY: `start` is a multiple of the page size inside the mapping, which lives as long as `map` is borrowed, and
+        // `end` is not behind its end. `pages` has one byte for each page of that range, as mincore(2) asks; it writes there
+        // and nowhere else, and reads no data of the mapping.
+        let answer = unsafe { libc::mincore(map[start..].as_ptr().cast_mut().cast(), end - start, pages.as_mut_ptr()) };
+        answer != 0 || pages.iter().filter(|page| *page & 1 != 0).count() * 2 >= pages.len()
     }
 
     /// Tells the kernel that the data are read from front to back from now on.

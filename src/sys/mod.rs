@@ -18,4 +18,4 @@ pub use file::{
 };
 pub use machine::{anonymous_memory, available_memory};
 pub use mapping::{Mapping, StableInputs};
-pub use ring::{Completion, IoBuf, Ring, WriteOp};
+pub use ring::{Completion, IoBuf, IoOp, ReadOp, Ring, WriteOp};

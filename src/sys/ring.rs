@@ -1,4 +1,4 @@
-//! Writes through io_uring. An operation owns its buffer and its file until the kernel has answered.
+//! Reads and writes through `io_uring`. An operation owns its buffer and its file until the kernel has answered.
 
 use std::fs::File;
 use std::io;
@@ -10,8 +10,8 @@ use io_uring::{IoUring, opcode, types};
 
 use super::{AlignedBuf, Mapping, OutFile};
 
-/// The largest length of one write: below the kernel's own maximum (2 GiB - 4 KiB), so that it fits 32 bits.
-const MAX_WRITE: usize = 1 << 30;
+/// The largest length of one operation: below the kernel's own maximum (2 GiB - 4 KiB), so that it fits 32 bits.
+const MAX_LEN: usize = 1 << 30;
 
 /// Bytes that the kernel may read for as long as the value lives.
 #[derive(Debug)]
@@ -62,12 +62,36 @@ impl WriteOp {
     }
 }
 
-/// A write that the kernel has answered.
+/// One read past the page cache.
+#[derive(Debug)]
+pub struct ReadOp {
+    /// From where.
+    pub source: Arc<Mapping>,
+    /// Where to.
+    pub into: AlignedBuf,
+    /// How many bytes.
+    pub len: usize,
+    /// At which offset in the file.
+    pub at: u64,
+    /// The caller's number for it.
+    pub tag: u64,
+}
+
+/// An operation, before and after the kernel has done it.
+#[derive(Debug)]
+pub enum IoOp {
+    /// A write.
+    Write(WriteOp),
+    /// A read.
+    Read(ReadOp),
+}
+
+/// An operation that the kernel has answered.
 #[derive(Debug)]
 pub struct Completion {
-    /// The write, given back.
-    pub op: WriteOp,
-    /// The bytes written, which may be fewer than asked for.
+    /// The operation, given back.
+    pub op: IoOp,
+    /// The bytes moved, which may be fewer than asked for.
     pub result: io::Result<usize>,
 }
 
@@ -75,7 +99,7 @@ pub struct Completion {
 pub struct Ring {
     uring: IoUring,
     /// Operations in flight, by the number that the kernel gives back.
-    slots: Vec<Option<WriteOp>>,
+    slots: Vec<Option<IoOp>>,
     in_flight: usize,
 }
 
@@ -114,26 +138,38 @@ impl Ring {
         self.in_flight == self.slots.len()
     }
 
-    /// Hands a write to the kernel.
+    /// Hands an operation to the kernel.
     ///
     /// # Errors
     /// Where the ring fails; the caller then gives up. What may be in flight is still waited for on drop.
     ///
     /// # Panics
-    /// Where the ring is full, or the range lies outside the buffer.
-    pub fn submit(&mut self, op: WriteOp) -> io::Result<()> {
+    /// Where the ring is full, or a range lies outside its buffer.
+    pub fn submit(&mut self, op: IoOp) -> io::Result<()> {
         let slot = self.slots.iter().position(Option::is_none).expect("the caller waits while the ring is full");
-        let bytes = op.bytes();
-        let len = u32::try_from(bytes.len().min(MAX_WRITE)).map_err(io::Error::other)?;
-        let entry = opcode::Write::new(types::Fd(op.descriptor().as_raw_fd()), bytes.as_ptr(), len)
-            .offset(op.at)
-            .build()
-            .user_data(slot as u64);
-        self.slots[slot] = Some(op);
-        // SAFETY: the entry's buffer and descriptor must stay valid until its completion. Both belong to the `WriteOp` that was
-        // just moved into `slots`: a mapping behind an `Arc`, or an `AlignedBuf` whose memory does not move with the value, and
-        // an `Arc<OutFile>`. A slot is emptied only by `wait`, after the kernel's answer; `drop` waits for all answers and
-        // leaks the slots where it cannot.
+        let kept = self.slots[slot].insert(op);
+        let entry = match kept {
+            IoOp::Write(op) => {
+                let bytes = op.bytes();
+                let len = u32::try_from(bytes.len().min(MAX_LEN)).map_err(io::Error::other)?;
+                opcode::Write::new(types::Fd(op.descriptor().as_raw_fd()), bytes.as_ptr(), len).offset(op.at).build()
+            }
+            IoOp::Read(op) => {
+                let Some(file) = op.source.direct() else {
+                    self.slots[slot] = None;
+                    return Err(io::ErrorKind::Unsupported.into());
+                };
+                let bytes = &mut op.into[..op.len.min(MAX_LEN)];
+                let len = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+                opcode::Read::new(types::Fd(file.as_raw_fd()), bytes.as_mut_ptr(), len).offset(op.at).build()
+            }
+        }
+        .user_data(slot as u64);
+        // SAFETY: the entry's buffer and descriptor must stay valid until its completion, and a buffer that is read into must not
+        // be looked at before. All belong to the `IoOp` that was just moved into `slots`: a mapping behind an `Arc` (with its
+        // descriptor), or an `AlignedBuf` whose memory does not move with the value, and an `Arc<OutFile>`. Nobody else can reach
+        // them there. A slot is emptied only by `wait`, after the kernel's answer; `drop` waits for all answers and leaks the
+        // slots where it cannot.
         if unsafe { self.uring.submission().push(&entry) }.is_err() {
             self.slots[slot] = None;
             return Err(io::Error::other("the submission queue is full"));

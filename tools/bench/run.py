@@ -8,7 +8,7 @@ order, the conversion and the copy of the same bytes:
 
 - ours: target/release/ckpt-convert, flushed to the disk unless the row says otherwise;
 - cp: `cp -r` of the source (and `sync` where the row is durable): the floor;
-- disk: dd with O_DIRECT from /dev/zero, as many bytes as we write: what the disk itself takes;
+- disk: fio (or dd where there is none) with O_DIRECT, as many bytes as we write: what the disk itself takes;
 - MindSpore's transform_checkpoints, with --mindspore PYTHON (a python that has mindspore 2.10.0), on rows that say so.
 
 Before each timed run memory is touched once, so that nobody pays for memory that the host has taken back, and the source is
@@ -184,14 +184,20 @@ class Bench:
         copy = f'cp -r "{source}" "{out}.cp"' + (" && sync" if row.durable else "")
         tools = {"ours": ours, "cp": ["sh", "-c", copy]}
         if row.durable:
-            count = max(1, size // (16 << 20))
-            tools["disk"] = ["dd", "if=/dev/zero", f"of={out}.cp", "bs=16M", f"count={count}", "oflag=direct"]
+            tools["disk"] = self.disk(out + ".cp", max(1, size >> 20))
         if row.mindspore and self.args.mindspore:
             code = ("import sys, mindspore as ms; a = sys.argv[1:]; "
                     "ms.transform_checkpoints(a[0], a[1], 'checkpoint_', a[2] or None, a[3] or None)")
             strategies = [self.strategy(row, r) for r in (row.source[0], row.target[0])]
             tools["mindspore"] = [self.args.mindspore, "-c", code, source, out, *strategies]
         return tools, size
+
+    def disk(self, path, mib):
+        """what the disk takes: fio with eight 4 MiB writes in flight into reserved room, or dd where there is no fio"""
+        if shutil.which("fio"):
+            return ["fio", "--name=disk", f"--filename={path}", "--rw=write", "--bs=4M", f"--size={mib}M", "--direct=1",
+                    "--ioengine=io_uring", "--iodepth=8", "--fallocate=posix", "--output=/dev/null"]
+        return ["dd", "if=/dev/zero", f"of={path}", "bs=16M", f"count={max(1, mib // 16)}", "oflag=direct"]
 
     def strategy(self, row, ranks):
         """a strategy of our own making for this many ranks; none for one"""
