@@ -415,3 +415,29 @@ fn paths_with_spaces_and_other_letters() {
     std::os::unix::fs::symlink(env.path(source).join("rank_0"), env.path("links/rank_0")).unwrap();
     env.run(&["verify", "links", "a target/=x/fp16_2p"]).ok();
 }
+
+/// A source that is not in the page cache is read past it; one that is, is written from its mapping. The bytes are the same.
+#[test]
+fn a_cold_source_gives_the_same_bytes_as_a_warm_one() {
+    let env = TestEnv::new();
+    // Runs of several hundred KiB, so that whole blocks go straight through.
+    let model = Llama { kv_heads: 8, rep: 2, head_dim: 16, ffn: 1024, vocab: 2048, layers: 1, ..Llama::small() };
+    model.write(&env.path("src"), ONE, "ckpt");
+    env.write("model.yaml", model.yaml(false, false));
+    let source = env.path("src/rank_0/checkpoint_0.ckpt");
+    env.line("-f distributed_weight_transfer -y model.yaml -sc src -dc warm -is st -p fp16 -w 2").ok();
+    for writer in ["auto", "uring", "pwrite"] {
+        // `dd` of nothing with nocache drops the file's pages, once they are on the disk.
+        let name = format!("of={}", source.display());
+        let mut drop = Command::new("dd");
+        drop.args(["if=/dev/null", &name, "oflag=nocache", "conv=notrunc,fdatasync", "count=0"]);
+        assert!(drop.stderr(std::process::Stdio::null()).status().expect("dd runs").success());
+        let line = "-f distributed_weight_transfer -y model.yaml -sc src -is st -p fp16 -w 2 --overwrite";
+        env.line(&format!("{line} -dc cold --writer {writer}")).ok();
+        for rank in 0..2 {
+            let file = format!("fp16_2p/rank_{rank}/checkpoint_{rank}.ckpt");
+            let (warm, cold) = (env.path("warm").join(&file), env.path("cold").join(&file));
+            assert!(std::fs::read(warm).expect("read") == std::fs::read(cold).expect("read"), "{writer}, {file}");
+        }
+    }
+}
