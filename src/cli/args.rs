@@ -207,6 +207,9 @@ pub(super) struct ConvertArgs {
     /// Replace an existing target.
     #[arg(long)]
     pub(super) overwrite: bool,
+    /// Read source data that are not in the page cache past it. Faster on some machines, slower on others.
+    #[arg(long = "direct-reads")]
+    pub(super) direct_reads: bool,
     /// Do not flush to the disk before publishing.
     #[arg(long = "no-sync")]
     pub(super) no_sync: bool,

@@ -44,6 +44,7 @@ pub(super) fn engine(run: &RunArgs, durability: Durability) -> Result<EngineConf
             WriterArg::Uring => WriterKind::Uring,
             WriterArg::Pwrite => WriterKind::Pwrite,
         },
+        direct_reads: false,
         durability,
     })
 }

@@ -31,6 +31,8 @@ pub struct EngineConfig {
     pub memory: u64,
     /// How chunks reach the disk.
     pub writer: WriterKind,
+    /// Whether source ranges that are not in the page cache are read past it. Not always a gain: it depends on the machine.
+    pub direct_reads: bool,
     /// Whether the output is flushed.
     pub durability: Durability,
 }

@@ -104,7 +104,11 @@ impl Worker<'_> {
         let From::Mapped { source, at } = task.from else { return self.pieces.push_back(Step::Ready(task)) };
         let mapping = &self.shared.inputs.mappings[source];
         let aligned = at.is_multiple_of(FileLayout::BLOCK) && task.len.is_multiple_of(FileLayout::BLOCK);
-        let cold = self.shared.direct && aligned && !mapping.is_resident(at, task.len) && mapping.direct().is_some();
+        let cold = self.shared.config.direct_reads
+            && self.shared.direct
+            && aligned
+            && !mapping.is_resident(at, task.len)
+            && mapping.direct().is_some();
         if !cold {
             return self.pieces.push_back(Step::Ready(task));
         }

@@ -432,7 +432,8 @@ fn a_cold_source_gives_the_same_bytes_as_a_warm_one() {
         let mut drop = Command::new("dd");
         drop.args(["if=/dev/null", &name, "oflag=nocache", "conv=notrunc,fdatasync", "count=0"]);
         assert!(drop.stderr(std::process::Stdio::null()).status().expect("dd runs").success());
-        let line = "-f distributed_weight_transfer -y model.yaml -sc src -is st -p fp16 -w 2 --overwrite";
+        let line =
+            "-f distributed_weight_transfer -y model.yaml -sc src -is st -p fp16 -w 2 --overwrite --direct-reads";
         env.line(&format!("{line} -dc cold --writer {writer}")).ok();
         for rank in 0..2 {
             let file = format!("fp16_2p/rank_{rank}/checkpoint_{rank}.ckpt");

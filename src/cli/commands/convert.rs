@@ -54,6 +54,7 @@ pub(in crate::cli) fn n_to_m(args: NToMArgs) -> Result<ExitStatus, Error> {
         no_padding: false,
         ignore: Vec::new(),
         check_replicas: false,
+        direct_reads: false,
         dry_run: args.dry_run,
         overwrite: args.overwrite,
         no_sync: false,
@@ -108,7 +109,7 @@ impl Request {
         Ok(Self {
             weights,
             norms: args.norm_dtype.map_or(Ok(weights), config::precision)?,
-            config: config::engine(&args.run, durability)?,
+            config: EngineConfig { direct_reads: args.direct_reads, ..config::engine(&args.run, durability)? },
             source,
             precision,
             durability,
