@@ -265,7 +265,8 @@ pub(super) struct NToMArgs {
     /// [-dc] Directory below which the target is made. Default: ../ckpt/llama2_7b/qkv/<w>_llama-2-7b.
     #[arg(long = "dst_ckpt_path", aliases = ["dst_ckpt_path_a", "dst-ckpt-path"], value_name = "DIR")]
     pub(super) dst_ckpt_path: Option<PathBuf>,
-    /// [-is] Directory below which the strategies are made. Default: ../strategy/llama2_7b/qkv/<w>_llama-2-7b.
+    /// [-is] Directory below which the strategies are made. Default: ../strategy/llama2_7b/qkv/<w>_llama-2-7b; with -dc, the
+    /// same path below it.
     #[arg(long = "infer_strategy_file", alias = "infer-strategy-file", value_name = "DIR")]
     pub(super) infer_strategy_file: Option<PathBuf>,
     /// mindformers yaml of the target, or a built-in model.

@@ -58,7 +58,7 @@ pub fn build(
         let entries = target.entries.into_iter();
         let tensors = entries.map(|entry| builder.tensor(&entry, options)).collect::<Result<Vec<_>, _>>()?;
         if let Some(limit) = options.shard_bytes {
-            outputs.extend(builder.whole_model(target.rank, tensors, limit)?);
+            outputs.extend(builder.whole_model(target.rank, tensors, limit, options)?);
         } else {
             let extension = options.format.extension();
             let path = format!("rank_{0}/checkpoint_{0}.{extension}", target.rank);
@@ -262,15 +262,14 @@ impl Builder<'_> {
     }
 
     /// A whole-model directory: numbered files, and an index under the names that Hugging Face and MindSpore look for.
-    fn whole_model(&self, rank: u32, tensors: Vec<OutputTensor>, limit: u64) -> Result<Vec<OutputFile>, PlanError> {
-        let options = PlanOptions {
-            precision: Precision::Keep,
-            norms: Precision::Keep,
-            format: FormatKind::Safetensors,
-            crc: false,
-            padding: false,
-            shard_bytes: None,
-        };
+    fn whole_model(
+        &self,
+        rank: u32,
+        tensors: Vec<OutputTensor>,
+        limit: u64,
+        options: &PlanOptions,
+    ) -> Result<Vec<OutputFile>, PlanError> {
+        let options = PlanOptions { format: FormatKind::Safetensors, ..*options };
         let mut shards: Vec<Vec<OutputTensor>> = vec![Vec::new()];
         let (mut filled, mut total) = (0, 0);
         for tensor in tensors {

@@ -7,11 +7,6 @@ fn proc_field(path: &str, field: &str) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// Memory that programs can have without swapping, in bytes. `None` where the system does not tell.
-pub fn available_memory() -> Option<u64> {
-    proc_field("/proc/meminfo", "MemAvailable")
-}
-
 /// Anonymous memory of this process now, in bytes: what it allocated, without the mapped files.
 pub fn anonymous_memory() -> Option<u64> {
     proc_field("/proc/self/status", "RssAnon")

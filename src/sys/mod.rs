@@ -16,6 +16,6 @@ pub use file::{
     FileError, FileOp, OutFile, available_bytes, create_dir, is_writable, lock, open_regular, raise_open_files_limit,
     read_small, remove_dir, remove_empty_dirs, rename_exchange, rename_new, sync_dir, write_small,
 };
-pub use machine::{anonymous_memory, available_memory};
+pub use machine::anonymous_memory;
 pub use mapping::{Mapping, StableInputs};
 pub use ring::{Completion, IoBuf, IoOp, ReadOp, Ring, WriteOp};
