@@ -12,7 +12,9 @@ use super::{note, print, print_json};
 use crate::Error;
 use crate::cli::args::{ConvertArgs, FormatArg, Function, FusionArg, NToMArgs, PrecisionArg};
 use crate::cli::{ExitStatus, config};
-use crate::engine::{self, CancelToken, Durability, EngineConfig, EngineError, Leftovers, Publish, Published, Staging};
+use crate::engine::{
+    self, CancelToken, Durability, EngineConfig, EngineError, Leftovers, Publish, Published, Staging, Wishes,
+};
 use crate::formats::FormatKind;
 use crate::input::{Input, RankGaps, load_model};
 use crate::models::{FusionLayout, fused};
@@ -54,7 +56,6 @@ pub(in crate::cli) fn n_to_m(args: NToMArgs) -> Result<ExitStatus, Error> {
         no_padding: false,
         ignore: Vec::new(),
         check_replicas: false,
-        direct_reads: false,
         dry_run: args.dry_run,
         overwrite: args.overwrite,
         no_sync: false,
@@ -75,7 +76,7 @@ struct Request {
     weights: Precision,
     norms: Precision,
     durability: Durability,
-    config: EngineConfig,
+    wishes: Wishes,
 }
 
 impl Request {
@@ -109,7 +110,7 @@ impl Request {
         Ok(Self {
             weights,
             norms: args.norm_dtype.map_or(Ok(weights), config::precision)?,
-            config: EngineConfig { direct_reads: args.direct_reads, ..config::engine(&args.run, durability)? },
+            wishes: config::wishes(&args.run, durability)?,
             source,
             precision,
             durability,
@@ -140,8 +141,12 @@ pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
     let input = Input::open(&request.source, gaps, config::stable_inputs())?;
     let planned = plan(&request, &input)?;
     let free = check_targets(&request, &planned)?;
-    let memory = request.config.buffer_bytes() + sys::anonymous_memory().unwrap_or(0);
-    let report = plan_report(&planned.plan, &planned.target.display().to_string(), free, memory);
+    let mappings = input.mappings();
+    let chosen = config::settle(&request.wishes, &mappings, Some(&planned.target));
+    let engine = chosen.config;
+    let memory = engine.buffer_bytes() + sys::anonymous_memory().unwrap_or(0);
+    let mut report = plan_report(&planned.plan, &planned.target.display().to_string(), free, memory);
+    report.settings = chosen.settings;
     if request.args.dry_run {
         if request.args.run.json {
             print_json(&report);
@@ -154,15 +159,13 @@ pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
     if free < needed {
         return Err(Error::NoRoom { dir: request.args.dst_ckpt_path.clone(), needed, free });
     }
-    let allowed = request.args.run.memory.as_u64();
-    if memory > allowed {
-        return Err(Error::TooLittleMemory { needed: memory, allowed });
+    if memory > chosen.memory {
+        return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
     }
-    let mappings = input.mappings();
     if !request.args.no_crc_check {
-        reading::check_crcs(&input, request.config.workers)?;
+        reading::check_crcs(&input, engine.workers)?;
     }
-    check_replicas(&request, &planned, &mappings)?;
+    check_replicas(&engine, &planned, &mappings)?;
     // Until here nothing is written, and a signal may end the program as it likes.
     let cancel = config::cancel_on_signal()?;
     let staging = Staging::new(&planned.target, request.publish(), request.durability)?;
@@ -171,7 +174,7 @@ pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
         Leftovers::Removed => note("removed what an interrupted run had left"),
         Leftovers::Restored => note("put back the old target, which an interrupted run had left under another name"),
     }
-    let summary = execute(&request, &planned, &mappings, staging, &cancel)?;
+    let summary = execute(&request, &engine, &planned, &mappings, staging, &cancel)?;
     if request.args.run.json {
         print_json(&summary);
     } else {
@@ -195,10 +198,10 @@ fn check_targets(request: &Request, planned: &Planned) -> Result<u64, Error> {
 }
 
 /// Replicas must be what they are replicas of. Small ones are always compared, large ones on request.
-fn check_replicas(request: &Request, planned: &Planned, mappings: &[Arc<Mapping>]) -> Result<(), Error> {
+fn check_replicas(engine: &EngineConfig, planned: &Planned, mappings: &[Arc<Mapping>]) -> Result<(), Error> {
     let (plan, places) = &planned.replicas;
     let none = CancelToken::default();
-    let found = engine::compare(plan, mappings, mappings, places, &request.config, &engine::Noop, &none)?;
+    let found = engine::compare(plan, mappings, mappings, places, engine, &engine::Noop, &none)?;
     let name = |d: &engine::Difference| {
         let file = &plan.outputs[d.file];
         format!("{} in {}", file.tensors[d.tensor].name, file.path)
@@ -300,6 +303,7 @@ fn plan_options(request: &Request, source: FormatKind, ranks: usize) -> Result<P
 /// Moves the bytes and publishes both: the strategies, then the checkpoint with its manifest. Neither without the other.
 fn execute(
     request: &Request,
+    engine: &EngineConfig,
     planned: &Planned,
     mappings: &[Arc<Mapping>],
     staging: Staging,
@@ -311,7 +315,7 @@ fn execute(
     };
     let progress = Progress::start(config::progress(&request.args.run), "converting");
     let begun = Instant::now();
-    let result = engine::run(&planned.plan, mappings, staging.dir(), &request.config, &progress, cancel)?;
+    let result = engine::run(&planned.plan, mappings, staging.dir(), engine, &progress, cancel)?;
     staging.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance(request), to))?;
     let peak = progress.finish();
     if cancel.is_cancelled() {
