@@ -1,5 +1,4 @@
 //! Options of everything that moves or compares data: how the work is done. What is not given is chosen from what can be seen.
-#![expect(clippy::doc_markdown, reason = "these comments are the text of --help, where backticks would show")]
 
 use std::str::FromStr;
 

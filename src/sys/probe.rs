@@ -11,8 +11,8 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 
-/// The kind of a file system, by the magic number that statfs(2) gives (`linux/magic.h`; those of Lustre, GPFS, `BeeGFS`, ZFS and
-/// bcachefs by their own sources).
+/// The kind of a file system, by the magic number that statfs(2) gives (`linux/magic.h`; those of Lustre, GPFS, `BeeGFS`,
+/// `OrangeFS` and `PanFS` by what coreutils' `stat -f` knows them by).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FileSystem {
     /// ext2, ext3, ext4: one number for all.
@@ -105,7 +105,7 @@ pub struct Place {
 impl Place {
     /// Looks at a file that is there.
     pub fn of_file(path: &Path) -> Self {
-        Self::look(path, || align(rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::DIOALIGN)))
+        Self::look(path, || align(&rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::DIOALIGN).ok()?))
     }
 
     /// Looks at a directory in which files are to be made, or the nearest one above it that is there. What direct I/O asks for
@@ -115,7 +115,7 @@ impl Place {
         Self::look(there, || {
             let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
             let file = File::from(rustix::fs::open(there, flags, Mode::RUSR | Mode::WUSR).ok()?);
-            align(rustix::fs::statx(file.as_fd(), c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN))
+            align(&rustix::fs::statx(file.as_fd(), c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok()?)
         })
     }
 
@@ -132,8 +132,7 @@ impl Place {
     }
 }
 
-fn align(answer: rustix::io::Result<rustix::fs::Statx>) -> Option<DirectAlign> {
-    let answer = answer.ok()?;
+fn align(answer: &rustix::fs::Statx) -> Option<DirectAlign> {
     let told = StatxFlags::from_bits_retain(answer.stx_mask).contains(StatxFlags::DIOALIGN);
     // Zeros say that there is no direct I/O, or (btrfs) that nobody thought of telling.
     let known = told && answer.stx_dio_offset_align != 0;
