@@ -10,6 +10,7 @@
 
 mod cancel;
 mod cast;
+mod choose;
 mod compare;
 mod config;
 mod digest;
@@ -19,11 +20,13 @@ mod observer;
 mod pool;
 mod run;
 mod schedule;
+mod share;
 mod sink;
 mod staged;
 mod worker;
 
 pub use cancel::CancelToken;
+pub use choose::{Chosen, Facts, Reflink, Setting, Wishes, Writes, choose};
 pub use compare::{Difference, compare};
 pub use config::{Durability, EngineConfig, WriterKind};
 pub use digest::Crc64;

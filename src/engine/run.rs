@@ -10,6 +10,7 @@ use crossbeam::queue::SegQueue;
 use super::digest::{Crc64, Sums};
 use super::fill::{Inputs, spans};
 use super::schedule::{Task, tasks};
+use super::share::Clones;
 use super::worker::{Found, Shared, work};
 use super::{CancelToken, Durability, EngineConfig, EngineError, Event, Observer};
 use crate::plan::{CRC_TRAILER, Plan};
@@ -22,6 +23,8 @@ pub struct RunSummary {
     pub tensors: Vec<Vec<TensorResult>>,
     /// Whether writes went past the page cache.
     pub direct: bool,
+    /// Bytes that source and target share on the disk, so that they were read for their sums but not written.
+    pub shared: u64,
 }
 
 /// What is known of a written tensor.
@@ -50,11 +53,13 @@ pub fn run(
         mapping.read_through();
     }
     let durable = config.durability == Durability::Synced;
-    let files = create(plan, dir, durable)?;
+    let files = create(plan, dir, config.direct)?;
     // One file system holds them all, so they all allow it or none does.
-    let direct = durable && !files.is_empty() && files.iter().all(|f| f.direct().is_some());
+    let direct = config.direct && !files.is_empty() && files.iter().all(|f| f.direct().is_some());
     let spans: Vec<_> = plan.outputs.iter().map(spans).collect();
     let tasks = tasks(plan, &spans, direct, config);
+    let clones = if config.reflink { Clones::make(&tasks, &files, mappings, cancel) } else { Clones::default() };
+    let shared_bytes = clones.bytes();
     let shared = Shared {
         inputs: Inputs { plan, mappings },
         spans: &spans,
@@ -64,6 +69,7 @@ pub fn run(
         cancel,
         failed: AtomicBool::new(false),
         direct,
+        clones,
     };
     let found = on_all_workers(&shared, tasks)?;
     observer.event(Event::Flushing);
@@ -91,7 +97,7 @@ pub fn run(
     };
     let tensors = plan.outputs.iter().enumerate();
     let tensors = tensors.map(|(file, output)| (0..output.tensors.len()).map(|t| result(file, t)).collect()).collect();
-    Ok(RunSummary { tensors, direct })
+    Ok(RunSummary { tensors, direct, shared: shared_bytes })
 }
 
 /// Makes all files and reserves their room, so that a disk that is too small is found before anything is written.

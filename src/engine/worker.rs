@@ -10,6 +10,7 @@ use super::digest::ChunkSum;
 use super::fill::{Inputs, Span, index, overlapping};
 use super::pool::BufferPool;
 use super::schedule::{From, Task};
+use super::share::Clones;
 use super::sink::Sink;
 use super::{CancelToken, EngineConfig, EngineError, Event, Observer};
 use crate::formats::{FileLayout, Segment};
@@ -27,6 +28,8 @@ pub(super) struct Shared<'a> {
     pub failed: AtomicBool,
     /// Whether writes go past the page cache.
     pub direct: bool,
+    /// What is in place already, and only summed.
+    pub clones: Clones,
 }
 
 /// What a worker found out.
@@ -94,7 +97,7 @@ struct Worker<'a> {
 enum Step {
     /// From the mapping, or put together in a buffer.
     Ready(Task),
-    /// Read past the page cache first. Two copies by the disk's own engine are cheaper than one page fault after the other.
+    /// Read to a buffer first. Two copies by the disk's own engine are cheaper than one page fault after the other.
     Cold { task: Task, source: usize, at: u64 },
 }
 
@@ -103,13 +106,7 @@ impl Worker<'_> {
     fn take(&mut self, task: Task) {
         let From::Mapped { source, at } = task.from else { return self.pieces.push_back(Step::Ready(task)) };
         let mapping = &self.shared.inputs.mappings[source];
-        let aligned = at.is_multiple_of(FileLayout::BLOCK) && task.len.is_multiple_of(FileLayout::BLOCK);
-        let cold = self.shared.config.direct_reads
-            && self.shared.direct
-            && aligned
-            && !mapping.is_resident(at, task.len)
-            && mapping.direct().is_some();
-        if !cold {
+        if !mapping.is_read(at, task.len, FileLayout::BLOCK) {
             return self.pieces.push_back(Step::Ready(task));
         }
         let chunk = self.shared.config.chunk();
@@ -125,6 +122,7 @@ impl Worker<'_> {
 
     /// The next operation, or `None` when there is nothing to do or no buffer is free.
     fn prepare(&mut self) -> Result<Option<IoOp>, EngineError> {
+        self.sum_shared();
         let Some(&piece) = self.pieces.front() else { return Ok(None) };
         let op = match piece {
             Step::Cold { task, source, at } => {
@@ -141,6 +139,19 @@ impl Worker<'_> {
         };
         self.pieces.pop_front();
         Ok(Some(op))
+    }
+
+    /// Sums what is in place already and comes from the mapping; there is nothing to write.
+    fn sum_shared(&mut self) {
+        while let Some(&Step::Ready(task)) = self.pieces.front()
+            && let From::Mapped { source, at } = task.from
+            && self.shared.clones.hold(&task)
+        {
+            note_sums(self.shared, &task, self.shared.inputs.mapped(source, at, task.len), &mut self.found);
+            self.shared.inputs.mappings[source].release(at, task.len);
+            self.shared.observer.event(Event::Written { bytes: task.len });
+            self.pieces.pop_front();
+        }
     }
 
     /// The write of a task, or `None` when no buffer is free. Sums are taken on the way.
@@ -188,6 +199,11 @@ impl Worker<'_> {
         let rest = index(at) + done..index(at) + len;
         into[done..len].copy_from_slice(&source[rest]);
         note_sums(self.shared, &task, &into[..len], &mut self.found);
+        if self.shared.clones.hold(&task) {
+            self.shared.observer.event(Event::Written { bytes: task.len });
+            self.pool.give_back(into);
+            return Ok(());
+        }
         let file = Arc::clone(&self.shared.files[task.file]);
         let data = IoBuf::Owned(into);
         self.submit(IoOp::Write(WriteOp { file, direct: self.shared.direct, data, range: 0..len, at: task.at }))
@@ -219,7 +235,11 @@ impl Worker<'_> {
         observer.event(Event::Written { bytes: left as u64 });
         match op.data {
             IoBuf::Owned(buf) => self.pool.give_back(buf),
-            IoBuf::Mapped(mapping) => mapping.release(op.range.start as u64, left as u64),
+            IoBuf::Mapped(mapping) => {
+                // All of the task, also where it was written in steps: pages let go in small pieces cost more than the copy.
+                let from = op.range.end.saturating_sub(index(self.shared.config.largest_chunk));
+                mapping.release(from as u64, (op.range.end - from) as u64);
+            }
         }
         Ok(())
     }

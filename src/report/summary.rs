@@ -58,6 +58,8 @@ pub struct Summary {
     pub peak_anonymous_memory: u64,
     /// Whether writes went past the page cache.
     pub direct: bool,
+    /// Bytes that the target shares with the source on the disk.
+    pub bytes_shared: u64,
     /// Source parameters that were left out on request.
     pub ignored: usize,
     /// Values that became infinite, tensor by tensor.
@@ -81,6 +83,7 @@ impl Summary {
             seconds: time.as_secs_f64(),
             peak_anonymous_memory: peak,
             direct: run.direct,
+            bytes_shared: run.shared,
             ignored: 0,
             overflowed: overflows(plan, run),
         }
@@ -107,6 +110,9 @@ impl Summary {
         }
         if self.converted_tensors > 0 {
             line(format!("{} tensors were converted to another dtype", self.converted_tensors));
+        }
+        if self.bytes_shared > 0 {
+            line(format!("{} share their blocks with the source", units::bytes(self.bytes_shared)));
         }
         if self.ignored > 0 {
             line(format!("{} parameters were left out as asked", self.ignored));

@@ -27,6 +27,20 @@ impl StableInputs {
     }
 }
 
+/// How the bytes of a mapped file are had when much of it is moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Reader {
+    /// From the mapping, which the kernel fills page by page.
+    #[default]
+    Mapped,
+    /// From the mapping where it is in the page cache, read past the cache where it is not.
+    Auto,
+    /// Read past the page cache.
+    Direct,
+    /// Read through the page cache, in large pieces.
+    Sequential,
+}
+
 /// A file mapped for reading. Derefs to its bytes.
 #[derive(Debug)]
 pub struct Mapping {
@@ -34,8 +48,12 @@ pub struct Mapping {
     /// `None` for an empty file, which cannot be mapped.
     map: Option<Mmap>,
     page: usize,
+    /// Set once, before data are moved.
+    reader: OnceLock<Reader>,
     /// Opened when first asked for: the same file, read past the page cache. `None` inside: refused.
     direct: OnceLock<Option<File>>,
+    /// The same file, read through it.
+    plain: OnceLock<Option<File>>,
 }
 
 impl Mapping {
@@ -44,9 +62,16 @@ impl Mapping {
         let error = |op| move |source| FileError { op, path: path.to_owned(), source };
         let file = super::file::open_regular(path)?;
         let meta = file.metadata().map_err(error(FileOp::Stat))?;
-        let page = rustix::param::page_size();
+        let made = |map| Self {
+            path: path.to_owned(),
+            map,
+            page: rustix::param::page_size(),
+            reader: OnceLock::new(),
+            direct: OnceLock::new(),
+            plain: OnceLock::new(),
+        };
         if meta.len() == 0 {
-            return Ok(Self { path: path.to_owned(), map: None, page, direct: OnceLock::new() });
+            return Ok(made(None));
         }
         // SAFETY: the mapping is read-only and shared. `Mmap::map` asks that the file is not modified or truncated while it
         // is mapped: `_promise` is a `StableInputs`, which exists only where the program has promised just that.
@@ -54,7 +79,7 @@ impl Mapping {
         // Headers are scattered over the file: without this hint each of them would bring in megabytes around it.
         // Only a hint; a kernel without it reads all the same.
         let _ = map.advise(Advice::Random);
-        Ok(Self { path: path.to_owned(), map: Some(map), page, direct: OnceLock::new() })
+        Ok(made(Some(map)))
     }
 
     /// Where the file lies.
@@ -62,9 +87,45 @@ impl Mapping {
         &self.path
     }
 
-    /// The same file for reading past the page cache, where the file system allows it.
-    pub fn direct(&self) -> Option<&File> {
-        self.direct.get_or_init(|| super::file::open_direct(&self.path).ok()).as_ref()
+    /// Says how the file is to be read. The first word counts; without one it is read from the mapping.
+    pub fn set_reader(&self, reader: Reader) {
+        // A second word is a second run over the same file: nothing to complain of.
+        let _ = self.reader.set(reader);
+    }
+
+    /// How the file is read.
+    pub fn reader(&self) -> Reader {
+        self.reader.get().copied().unwrap_or_default()
+    }
+
+    /// The descriptor to read with, where the file is to be read to buffers at all: past the page cache or through it, as
+    /// [`Self::set_reader`] said. `None`: its bytes are taken from the mapping.
+    pub fn descriptor(&self) -> Option<&File> {
+        match self.reader() {
+            Reader::Mapped => None,
+            Reader::Auto | Reader::Direct => {
+                self.direct.get_or_init(|| super::file::open_direct(&self.path).ok()).as_ref()
+            }
+            Reader::Sequential => self.plain(),
+        }
+    }
+
+    /// The same file for reading through the page cache.
+    pub(super) fn plain(&self) -> Option<&File> {
+        self.plain.get_or_init(|| super::file::open_regular(&self.path).ok()).as_ref()
+    }
+
+    /// Whether a range is to be read to a buffer with [`Self::descriptor`], or taken from the mapping. Past the page cache only
+    /// whole blocks can be read.
+    pub fn is_read(&self, from: u64, len: u64, block: u64) -> bool {
+        let whole = from.is_multiple_of(block) && len.is_multiple_of(block);
+        let wanted = match self.reader() {
+            Reader::Mapped => false,
+            Reader::Auto => whole && !self.is_resident(from, len),
+            Reader::Direct => whole,
+            Reader::Sequential => true,
+        };
+        wanted && self.descriptor().is_some()
     }
 
     /// Whether at least half of a range is in the page cache, so that the mapping gives it without a read. Where the kernel

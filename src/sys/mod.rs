@@ -9,13 +9,17 @@ mod aligned;
 mod file;
 mod machine;
 mod mapping;
+mod probe;
 mod ring;
+mod share;
 
 pub use aligned::AlignedBuf;
 pub use file::{
     FileError, FileOp, OutFile, available_bytes, create_dir, is_writable, lock, open_regular, raise_open_files_limit,
     read_small, remove_dir, remove_empty_dirs, rename_exchange, rename_new, sync_dir, write_small,
 };
-pub use machine::anonymous_memory;
-pub use mapping::{Mapping, StableInputs};
+pub use machine::{anonymous_memory, available_memory, uring};
+pub use mapping::{Mapping, Reader, StableInputs};
+pub use probe::{DirectAlign, FileSystem, Place};
 pub use ring::{Completion, IoBuf, IoOp, ReadOp, Ring, WriteOp};
+pub use share::clone_range;

@@ -426,19 +426,20 @@ fn a_cold_source_gives_the_same_bytes_as_a_warm_one() {
     env.write("model.yaml", model.yaml(false, false));
     let source = env.path("src/rank_0/checkpoint_0.ckpt");
     env.line("-f distributed_weight_transfer -y model.yaml -sc src -dc warm -is st -p fp16 -w 2").ok();
-    for writer in ["auto", "uring", "pwrite"] {
+    let ways =
+        ["", "--reader direct", "--reader sequential", "--reader mapped", "--no-sync", "--reader sequential --no-sync"];
+    for (writer, way) in ["auto", "uring", "pwrite"].into_iter().flat_map(|writer| ways.map(|way| (writer, way))) {
         // `dd` of nothing with nocache drops the file's pages, once they are on the disk.
         let name = format!("of={}", source.display());
         let mut drop = Command::new("dd");
         drop.args(["if=/dev/null", &name, "oflag=nocache", "conv=notrunc,fdatasync", "count=0"]);
         assert!(drop.stderr(std::process::Stdio::null()).status().expect("dd runs").success());
-        let line =
-            "-f distributed_weight_transfer -y model.yaml -sc src -is st -p fp16 -w 2 --overwrite --direct-reads";
-        env.line(&format!("{line} -dc cold --writer {writer}")).ok();
+        let line = "-f distributed_weight_transfer -y model.yaml -sc src -is st -p fp16 -w 2 --overwrite";
+        env.line(format!("{line} -dc cold --writer {writer} {way}").trim_end()).ok();
         for rank in 0..2 {
             let file = format!("fp16_2p/rank_{rank}/checkpoint_{rank}.ckpt");
             let (warm, cold) = (env.path("warm").join(&file), env.path("cold").join(&file));
-            assert!(std::fs::read(warm).expect("read") == std::fs::read(cold).expect("read"), "{writer}, {file}");
+            assert!(std::fs::read(warm).expect("read") == std::fs::read(cold).expect("read"), "{writer} {way}, {file}");
         }
     }
 }

@@ -10,13 +10,14 @@ use super::{Planned, Request};
 use crate::Error;
 use crate::cli::commands::note;
 use crate::cli::config;
-use crate::engine::{self, CancelToken, EngineError, Published, Staging};
+use crate::engine::{self, CancelToken, EngineConfig, EngineError, Published, Staging};
 use crate::report::{Progress, Provenance, Summary, manifest};
 use crate::sys::Mapping;
 
 /// Moves the bytes and publishes both: the strategies, then the checkpoint with its manifest. Neither without the other.
 pub(super) fn execute(
     request: &Request,
+    engine_config: &EngineConfig,
     planned: &Planned,
     mappings: &[Arc<Mapping>],
     staging: Staging,
@@ -28,7 +29,7 @@ pub(super) fn execute(
     };
     let progress = Progress::start(config::progress(&request.args.run), "converting");
     let begun = Instant::now();
-    let result = engine::run(&planned.plan, mappings, staging.dir(), &request.config, &progress, cancel)?;
+    let result = engine::run(&planned.plan, mappings, staging.dir(), engine_config, &progress, cancel)?;
     staging.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance(request), to))?;
     let peak = progress.finish();
     if cancel.is_cancelled() {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::Error;
 use crate::cli::args::{ConvertArgs, Function, PrecisionArg};
 use crate::cli::config;
-use crate::engine::{Durability, EngineConfig, Publish};
+use crate::engine::{Durability, Publish, Wishes};
 use crate::plan::{MAX_RANKS, Precision};
 
 /// What was typed, as far as it must be there.
@@ -16,7 +16,7 @@ pub(super) struct Request {
     pub weights: Precision,
     pub norms: Precision,
     pub durability: Durability,
-    pub config: EngineConfig,
+    pub wishes: Wishes,
 }
 
 impl Request {
@@ -50,7 +50,7 @@ impl Request {
         Ok(Self {
             weights,
             norms: args.norm_dtype.map_or(Ok(weights), config::precision)?,
-            config: EngineConfig { direct_reads: args.direct_reads, ..config::engine(&args.run, durability)? },
+            wishes: config::wishes(&args.run, durability)?,
             source,
             precision,
             durability,
