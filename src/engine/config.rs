@@ -47,22 +47,45 @@ impl EngineConfig {
     /// Writes in flight for each worker. Sixteen MiB in flight is what counts (measured).
     pub(super) const DEPTH: usize = 8;
 
-    /// The size of a buffer.
+    /// The most bytes of windows that are read ahead of gathers.
+    const MOST_WINDOWS: u64 = 128 << 20;
+
+    /// The size of a worker's buffer.
     pub(super) fn chunk(&self) -> u64 {
-        let share = self.memory / (self.workers.max(1) as u64 * 2);
+        let share = self.worker_bytes() / (self.workers.max(1) as u64 * 2);
         // A power of two, so that chunks keep to whole blocks.
         let chunk = share.clamp(Self::SMALLEST_CHUNK, Self::LARGEST_CHUNK);
         1 << chunk.ilog2()
     }
 
-    /// The most bytes of buffers over all workers.
+    /// The most bytes of buffers over all workers, and of windows read ahead for them.
     pub fn buffer_bytes(&self) -> u64 {
-        self.workers as u64 * self.buffers() as u64 * self.chunk()
+        self.workers as u64 * self.buffers() as u64 * self.chunk() + self.window_budget()
     }
 
     /// Buffers for each worker.
     pub(super) fn buffers(&self) -> usize {
-        let share = self.memory / (self.workers.max(1) as u64 * self.chunk());
+        let share = self.worker_bytes() / (self.workers.max(1) as u64 * self.chunk());
         usize::try_from(share).unwrap_or(Self::DEPTH).clamp(1, Self::DEPTH)
+    }
+
+    /// What the workers' own buffers have.
+    fn worker_bytes(&self) -> u64 {
+        self.memory - self.window_budget()
+    }
+
+    /// The most bytes of windows, all together.
+    pub(super) fn window_budget(&self) -> u64 {
+        // Writes through the page cache read through it too.
+        let used = self.direct_reads && self.durability == Durability::Synced;
+        if used { (self.memory / 2).min(Self::MOST_WINDOWS) } else { 0 }
+    }
+
+    /// The size of a window when a gather reads from as many as `sources` files at once: so that there is room for the
+    /// windows of some gathers. A power of two.
+    pub(super) fn window(&self, sources: usize) -> u64 {
+        let share = self.window_budget() / (sources.max(1) as u64 * 4);
+        let window = share.clamp(Self::SMALLEST_CHUNK, Self::LARGEST_CHUNK);
+        1 << window.ilog2()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::ops::Deref;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -25,6 +26,12 @@ impl StableInputs {
     pub unsafe fn assume() -> Self {
         Self(())
     }
+
+    /// The promise of a test, whose files lie in a directory of its own.
+    #[cfg(test)]
+    pub(crate) fn in_test() -> Self {
+        Self(())
+    }
 }
 
 /// A file mapped for reading. Derefs to its bytes.
@@ -34,6 +41,8 @@ pub struct Mapping {
     /// `None` for an empty file, which cannot be mapped.
     map: Option<Mmap>,
     page: usize,
+    /// Device and inode: its name may come to mean another file.
+    identity: (u64, u64),
     /// Opened when first asked for: the same file, read past the page cache. `None` inside: refused.
     direct: OnceLock<Option<File>>,
 }
@@ -45,8 +54,9 @@ impl Mapping {
         let file = super::file::open_regular(path)?;
         let meta = file.metadata().map_err(error(FileOp::Stat))?;
         let page = rustix::param::page_size();
+        let identity = (meta.dev(), meta.ino());
         if meta.len() == 0 {
-            return Ok(Self { path: path.to_owned(), map: None, page, direct: OnceLock::new() });
+            return Ok(Self { path: path.to_owned(), map: None, page, identity, direct: OnceLock::new() });
         }
         // SAFETY: the mapping is read-only and shared. `Mmap::map` asks that the file is not modified or truncated while it
         // is mapped: `_promise` is a `StableInputs`, which exists only where the program has promised just that.
@@ -54,7 +64,7 @@ impl Mapping {
         // Headers are scattered over the file: without this hint each of them would bring in megabytes around it.
         // Only a hint; a kernel without it reads all the same.
         let _ = map.advise(Advice::Random);
-        Ok(Self { path: path.to_owned(), map: Some(map), page, direct: OnceLock::new() })
+        Ok(Self { path: path.to_owned(), map: Some(map), page, identity, direct: OnceLock::new() })
     }
 
     /// Where the file lies.
@@ -64,7 +74,12 @@ impl Mapping {
 
     /// The same file for reading past the page cache, where the file system allows it.
     pub fn direct(&self) -> Option<&File> {
-        self.direct.get_or_init(|| super::file::open_direct(&self.path).ok()).as_ref()
+        let open = || {
+            let file = super::file::open_direct(&self.path).ok()?;
+            let same = file.metadata().is_ok_and(|meta| (meta.dev(), meta.ino()) == self.identity);
+            same.then_some(file)
+        };
+        self.direct.get_or_init(open).as_ref()
     }
 
     /// Whether at least half of a range is in the page cache, so that the mapping gives it without a read. Where the kernel
