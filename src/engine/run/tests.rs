@@ -39,7 +39,9 @@ impl Merge {
         for file in 0..files {
             // No length and no place is a multiple of a block.
             let skip = 100 + file * 7;
-            let data: Vec<u8> = (0..ROWS * row).map(|i| ((i * 31 + file * 17) >> (i % 7)).to_le_bytes()[0]).collect();
+            let words = (0..ROWS * row / 8 + 1).map(|i| (i * 4 + file).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let mut data: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+            data.truncate(index(ROWS * row));
             let cut = if split && file == 0 { data.len() / 3 | 1 } else { data.len() };
             let gap = if cut < data.len() { 5000 } else { 0 };
             let (head, tail) = data.split_at(cut);
@@ -91,12 +93,17 @@ impl Merge {
         }
         plan.outputs.push(output);
         let mut merge = Self { dir, paths, plan, mappings: Vec::new(), expected };
-        merge.open();
+        merge.map();
         merge
     }
 
     /// Maps the files anew and drops them from the page cache. Whether that was done, and they can be read past it.
     fn open(&mut self) -> bool {
+        self.map();
+        self.mappings.iter().all(|m| m.direct().is_some() && !m.is_resident(0, m.len() as u64))
+    }
+
+    fn map(&mut self) {
         self.mappings.clear();
         for path in &self.paths {
             let file = File::options().read(true).write(true).open(path).unwrap();
@@ -104,7 +111,6 @@ impl Merge {
             rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
             self.mappings.push(Arc::new(Mapping::open(path, StableInputs::in_test()).unwrap()));
         }
-        self.mappings.iter().all(|m| m.direct().is_some() && !m.is_resident(0, m.len() as u64))
     }
 
     fn run(
@@ -128,10 +134,10 @@ const WRITERS: [WriterKind; 2] = [WriterKind::Auto, WriterKind::Pwrite];
 
 #[test]
 fn what_is_read_ahead_is_what_the_mapping_has() {
-    let sources = [Merge::new(3, 1301, false), Merge::new(1, 2600, true)];
+    let sources = [Merge::new(3, 1101, false), Merge::new(1, 2500, true)];
     for mut merge in sources {
         // Half of 32 and 64 MiB and of 1 GiB, as the program has it; windows of a quarter of a MiB to four.
-        for (memory, workers) in [(16 << 20, 1), (16 << 20, 3), (32 << 20, 2), (512 << 20, 3)] {
+        for (memory, workers) in [(16 << 20, 1), (32 << 20, 2), (512 << 20, 3)] {
             for writer in WRITERS {
                 let cold = merge.open();
                 let config = config(workers, memory, writer);
@@ -207,7 +213,7 @@ fn the_budget_is_part_of_the_memory() {
 
 #[test]
 fn a_source_under_another_name_now_comes_from_the_mapping() {
-    let mut merge = Merge::new(2, 1301, false);
+    let mut merge = Merge::new(2, 601, false);
     for (at, path) in merge.paths.iter().enumerate() {
         // The mapping is kept, the name leads elsewhere: to other bytes, or to what cannot be read past the page cache.
         std::fs::rename(path, path.with_extension("old")).unwrap();
@@ -233,21 +239,19 @@ impl<F: Fn() + Sync> Observer for After<F> {
 
 #[test]
 fn whatever_ends_a_run_ends_all_of_it() {
-    for writes in [1, 3, 6] {
-        for workers in 1..=3 {
-            for writer in WRITERS {
-                // So little room that the reader waits for it.
-                let config = config(workers, 2 << 20, writer);
-                let mut merge = Merge::new(3, 1301, false);
-                merge.open();
-                let cancel = CancelToken::default();
-                let outcome = merge.run(&config, &After(writes.into(), || cancel.cancel()), &cancel);
-                assert!(matches!(outcome, Err(EngineError::Cancelled)), "{outcome:?}");
-                merge.open();
-                let panics = After(writes.into(), || std::panic::resume_unwind(Box::new("a fault of the test")));
-                let outcome = merge.run(&config, &panics, &CancelToken::default());
-                assert!(matches!(outcome, Err(EngineError::WorkerPanicked)), "{outcome:?}");
-            }
+    let mut merge = Merge::new(3, 601, false);
+    for (writes, workers) in [(1, 1), (3, 2), (5, 3)] {
+        for writer in WRITERS {
+            // So little room that the reader waits for it.
+            let config = config(workers, 512 << 10, writer);
+            merge.map();
+            let cancel = CancelToken::default();
+            let outcome = merge.run(&config, &After(writes.into(), || cancel.cancel()), &cancel);
+            assert!(matches!(outcome, Err(EngineError::Cancelled)), "{outcome:?}");
+            merge.map();
+            let panics = After(writes.into(), || std::panic::resume_unwind(Box::new("a fault of the test")));
+            let outcome = merge.run(&config, &panics, &CancelToken::default());
+            assert!(matches!(outcome, Err(EngineError::WorkerPanicked)), "{outcome:?}");
         }
     }
 }
