@@ -27,7 +27,7 @@ pub enum Durability {
 pub struct EngineConfig {
     /// Threads that fill and write.
     pub workers: usize,
-    /// The most bytes of buffers over all workers.
+    /// The most bytes of buffers over all workers, and of what is read ahead for them.
     pub memory: u64,
     /// How chunks reach the disk.
     pub writer: WriterKind,

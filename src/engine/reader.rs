@@ -34,15 +34,13 @@ struct Need {
     bytes: u64,
 }
 
-/// What all tasks that are known ahead need of a window.
-#[derive(Clone, Copy, Debug)]
-struct Total {
-    from: u64,
-    to: u64,
-    bytes: u64,
-    tasks: usize,
-    /// Whether it is to be read, once that was looked into.
-    read: Option<bool>,
+/// What tasks that are known ahead, and not registered yet, need of a window.
+#[derive(Debug, Default)]
+struct Future {
+    /// Task by task, in their order.
+    needs: VecDeque<Need>,
+    /// It was looked into, and is not to be read.
+    left_out: bool,
 }
 
 /// Registers all tasks, in order, until all are or the run stops. Answers the bytes that were read.
@@ -53,7 +51,7 @@ pub(super) fn read_ahead(shared: &Shared<'_>, tasks: &[Task], windows: &Windows)
         sink: Sink::new(shared.config, true, shared.observer)?,
         known: VecDeque::new(),
         pairs: 0,
-        totals: HashMap::new(),
+        futures: HashMap::new(),
         reading: HashMap::new(),
         reads: 0,
         refused: HashSet::new(),
@@ -83,7 +81,7 @@ struct Reader<'a> {
     known: VecDeque<(usize, Vec<Need>)>,
     /// What `known` holds, with one for each task.
     pairs: usize,
-    totals: HashMap<WindowId, Total>,
+    futures: HashMap<WindowId, Future>,
     /// What is being read, by the number of the read, and how much of it is wanted.
     reading: HashMap<u64, (WindowId, ByteRange)>,
     reads: u64,
@@ -98,17 +96,7 @@ impl Reader<'_> {
         let needs = needs_of(self.shared, task, self.windows.bytes());
         self.pairs += needs.len() + 1;
         for need in &needs {
-            let total = self.totals.entry(need.id).or_insert(Total {
-                from: need.from,
-                to: need.to,
-                bytes: 0,
-                tasks: 0,
-                read: None,
-            });
-            total.from = total.from.min(need.from);
-            total.to = total.to.max(need.to);
-            total.bytes += need.bytes;
-            total.tasks += 1;
+            self.futures.entry(need.id).or_default().needs.push_back(*need);
         }
         self.known.push_back((number, needs));
     }
@@ -131,29 +119,36 @@ impl Reader<'_> {
         self.windows.register(number, wanted.iter().map(|need| need.id).collect());
         self.pairs -= needs.len() + 1;
         for need in needs {
-            let Some(total) = self.totals.get_mut(&need.id) else { continue };
-            total.tasks -= 1;
-            if total.tasks == 0 {
-                self.totals.remove(&need.id);
+            let Some(future) = self.futures.get_mut(&need.id) else { continue };
+            // Tasks are registered in the order in which they were looked at: the first need is this task's.
+            future.needs.pop_front();
+            if future.needs.is_empty() {
+                self.futures.remove(&need.id);
             }
         }
         Ok(true)
     }
 
+    /// Whether a window is held or worth to be read.
     fn is_to_be_read(&mut self, id: WindowId) -> bool {
-        let Some(total) = self.totals.get_mut(&id) else { return false };
+        let Some(future) = self.futures.get_mut(&id) else { return false };
+        if future.left_out || self.refused.contains(&id.0) {
+            return false;
+        }
+        if self.windows.holds(id) {
+            return true;
+        }
+        let Some(all) = future.all() else { return false };
+        let len = all.to - all.from;
         let mapping = &self.shared.inputs.mappings[id.0];
-        let len = total.to - total.from;
-        let worth = || len <= SMALL || total.bytes >= len / SPARSE;
-        !self.refused.contains(&id.0)
-            && *total
-                .read
-                .get_or_insert_with(|| worth() && !mapping.is_resident(total.from, len) && mapping.direct().is_some())
+        let worth = len <= SMALL || all.bytes >= len / SPARSE;
+        future.left_out = !worth || mapping.is_resident(all.from, len) || mapping.direct().is_none();
+        !future.left_out
     }
 
     /// Starts to read what is needed of a window, as soon as there is room. `false`: the run stops.
     fn load(&mut self, id: WindowId) -> Result<bool, EngineError> {
-        let Some(&total) = self.totals.get(&id) else { return Ok(true) };
+        let Some(total) = self.futures.get(&id).and_then(Future::all) else { return Ok(true) };
         // Direct I/O wants whole blocks. Windows consist of whole ones, so that this stays in the window.
         let from = total.from / FileLayout::BLOCK * FileLayout::BLOCK;
         let needed = range(from, total.to);
@@ -164,7 +159,7 @@ impl Reader<'_> {
             if self.shared.is_over() {
                 return Ok(false);
             }
-            if let Some(buf) = self.windows.begin(id, needed, |id| self.totals.contains_key(&id))? {
+            if let Some(buf) = self.windows.begin(id, needed, |id| self.futures.contains_key(&id))? {
                 break buf;
             }
             // Nobody can let go of what is still being read.
@@ -222,6 +217,16 @@ fn needs_of(shared: &Shared<'_>, task: &Task, bytes: u64) -> Vec<Need> {
         same
     });
     needs
+}
+
+impl Future {
+    /// Everything together.
+    fn all(&self) -> Option<Need> {
+        self.needs.iter().copied().reduce(|mut all, need| {
+            all.add(&need);
+            all
+        })
+    }
 }
 
 impl Need {

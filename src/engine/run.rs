@@ -126,7 +126,7 @@ fn windows(plan: &Plan, tasks: &[Task], direct: bool, config: &EngineConfig) -> 
         files.len()
     });
     let bytes = config.window(sources.max().unwrap_or(0));
-    let capacity = usize::try_from(config.window_budget() / bytes).unwrap_or(usize::MAX);
+    let capacity = usize::try_from(config.window_budget() / bytes).unwrap_or(0);
     Some(Windows::new(capacity, bytes))
 }
 

@@ -133,7 +133,9 @@ mod tests {
 
     fn tensor(file: usize, parts: &[(u64, u64)]) -> SourceTensor {
         let mut extents = Extents::default();
-        parts.iter().for_each(|&(from, to)| extents.push(ByteRange::new(from, to - from).unwrap()));
+        for &(from, to) in parts {
+            extents.push(ByteRange::new(from, to - from).unwrap());
+        }
         SourceTensor { file, name: "weight".into(), dtype: Dtype::F16, extents }
     }
 

@@ -183,6 +183,11 @@ impl Windows {
 
 /// The reader's side.
 impl Windows {
+    /// Whether a window is held, read or not yet.
+    pub(super) fn holds(&self, id: WindowId) -> bool {
+        self.lock().held.contains_key(&id)
+    }
+
     /// Counts one more use of a window. `false` when it is not held, or holds another part than the one that is needed
     /// while nobody uses it: then it is to be read.
     pub(super) fn claim(&self, id: WindowId, needed: ByteRange) -> bool {

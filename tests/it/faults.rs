@@ -434,7 +434,17 @@ fn a_cold_source_gives_the_same_bytes_as_a_warm_one() {
         assert!(drop.stderr(std::process::Stdio::null()).status().expect("dd runs").success());
         let line =
             "-f distributed_weight_transfer -y model.yaml -sc src -is st -p fp16 -w 2 --overwrite --direct-reads";
-        env.line(&format!("{line} -dc cold --writer {writer}")).ok();
+        let ways = env.line(&format!("{line} -dc cold --json --writer {writer}")).ok().json()["ways"].clone();
+        let bytes = |way: &str| ways[way].as_u64().expect("a number of bytes");
+        let lens = [0, 1].map(|rank| {
+            std::fs::metadata(env.path(&format!("cold/fp16_2p/rank_{rank}/checkpoint_{rank}.ckpt")))
+                .expect("a file")
+                .len()
+        });
+        assert_eq!(
+            ["mapped", "past_cache", "gathered", "converted"].map(bytes).iter().sum::<u64>(),
+            lens.iter().sum::<u64>()
+        );
         for rank in 0..2 {
             let file = format!("fp16_2p/rank_{rank}/checkpoint_{rank}.ckpt");
             let (warm, cold) = (env.path("warm").join(&file), env.path("cold").join(&file));

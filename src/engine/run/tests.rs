@@ -39,10 +39,10 @@ impl Merge {
         for file in 0..files {
             // No length and no place is a multiple of a block.
             let skip = 100 + file * 7;
-            let words = (0..ROWS * row / 8 + 1).map(|i| (i * 4 + file).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let words = (0..=ROWS * row / 8).map(|i| (i * 4 + file).wrapping_mul(0x9e37_79b9_7f4a_7c15));
             let mut data: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
             data.truncate(index(ROWS * row));
-            let cut = if split && file == 0 { data.len() / 3 | 1 } else { data.len() };
+            let cut = if split && file == 0 { (data.len() / 3) | 1 } else { data.len() };
             let gap = if cut < data.len() { 5000 } else { 0 };
             let (head, tail) = data.split_at(cut);
             let bytes = [&vec![1; index(skip)], head, &vec![2; gap], tail, &[3; 11][..]].concat();
@@ -216,7 +216,7 @@ fn a_source_under_another_name_now_comes_from_the_mapping() {
     let mut merge = Merge::new(2, 601, false);
     for (at, path) in merge.paths.iter().enumerate() {
         // The mapping is kept, the name leads elsewhere: to other bytes, or to what cannot be read past the page cache.
-        std::fs::rename(path, path.with_extension("old")).unwrap();
+        sys::rename_new(path, &path.with_extension("old")).unwrap();
         if at == 0 {
             std::fs::write(path, vec![9; merge.mappings[at].len()]).unwrap();
         }
