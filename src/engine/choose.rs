@@ -176,6 +176,7 @@ pub fn choose(facts: &Facts, wishes: &Wishes) -> Chosen {
         depth,
         writer: wishes.writer,
         direct,
+        read_ahead: readers.iter().any(|(reader, _)| *reader != Reader::Mapped),
         reflink,
         durability: wishes.durability,
     };

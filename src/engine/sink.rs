@@ -41,6 +41,14 @@ impl Sink {
         }
     }
 
+    /// Whether nothing is in flight.
+    pub(super) fn is_idle(&self) -> bool {
+        match self {
+            Self::Ring(ring) => ring.in_flight() == 0,
+            Self::Pwrite(done) => done.is_empty(),
+        }
+    }
+
     pub(super) fn submit(&mut self, op: IoOp) -> io::Result<()> {
         match self {
             Self::Ring(ring) => ring.submit(op),

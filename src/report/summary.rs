@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::units;
-use crate::engine::RunSummary;
+use crate::engine::{RunSummary, Ways};
 use crate::plan::{Plan, PlanTotals, Transform};
 
 /// Values of one tensor that became infinite.
@@ -60,6 +60,8 @@ pub struct Summary {
     pub direct: bool,
     /// Bytes that the target shares with the source on the disk.
     pub bytes_shared: u64,
+    /// Which way the bytes went.
+    pub ways: Ways,
     /// Source parameters that were left out on request.
     pub ignored: usize,
     /// Values that became infinite, tensor by tensor.
@@ -84,6 +86,7 @@ impl Summary {
             peak_anonymous_memory: peak,
             direct: run.direct,
             bytes_shared: run.shared,
+            ways: run.ways,
             ignored: 0,
             overflowed: overflows(plan, run),
         }
@@ -117,6 +120,7 @@ impl Summary {
         if self.ignored > 0 {
             line(format!("{} parameters were left out as asked", self.ignored));
         }
+        line(ways(&self.ways));
         line(format!("peak anonymous memory {}", units::bytes(self.peak_anonymous_memory)));
         for overflow in &self.overflowed {
             line(format!(
@@ -126,4 +130,20 @@ impl Summary {
         }
         text
     }
+}
+
+/// Which way the bytes went, in one line.
+fn ways(ways: &Ways) -> String {
+    let mut parts = Vec::new();
+    let mut part = |bytes: u64, what: &str| {
+        if bytes > 0 {
+            parts.push(format!("{} {what}", units::bytes(bytes)));
+        }
+    };
+    part(ways.mapped, "straight from the source");
+    part(ways.past_cache, "read past the page cache");
+    part(ways.gathered, "gathered");
+    part(ways.converted, "converted");
+    part(ways.read_ahead, "of the source read ahead");
+    parts.join(", ")
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::ops::Deref;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -23,6 +24,12 @@ impl StableInputs {
     /// No other process may modify or truncate a mapped file while its mapping lives. Where one does, reads see other bytes,
     /// and a read behind the new end kills the process with SIGBUS.
     pub unsafe fn assume() -> Self {
+        Self(())
+    }
+
+    /// The promise of a test, whose files lie in a directory of its own.
+    #[cfg(test)]
+    pub(crate) fn in_test() -> Self {
         Self(())
     }
 }
@@ -50,6 +57,8 @@ pub struct Mapping {
     page: usize,
     /// Set once, before data are moved.
     reader: OnceLock<Reader>,
+    /// Device and inode: its name may come to mean another file.
+    identity: (u64, u64),
     /// Opened when first asked for: the same file, read past the page cache. `None` inside: refused.
     direct: OnceLock<Option<File>>,
     /// The same file, read through it.
@@ -66,6 +75,7 @@ impl Mapping {
             path: path.to_owned(),
             map,
             page: rustix::param::page_size(),
+            identity: (meta.dev(), meta.ino()),
             reader: OnceLock::new(),
             direct: OnceLock::new(),
             plain: OnceLock::new(),
@@ -104,7 +114,7 @@ impl Mapping {
         match self.reader() {
             Reader::Mapped => None,
             Reader::Auto | Reader::Direct => {
-                self.direct.get_or_init(|| super::file::open_direct(&self.path).ok()).as_ref()
+                self.direct.get_or_init(|| self.again(super::file::open_direct(&self.path).ok())).as_ref()
             }
             Reader::Sequential => self.plain(),
         }
@@ -112,7 +122,12 @@ impl Mapping {
 
     /// The same file for reading through the page cache.
     pub(super) fn plain(&self) -> Option<&File> {
-        self.plain.get_or_init(|| super::file::open_regular(&self.path).ok()).as_ref()
+        self.plain.get_or_init(|| self.again(super::file::open_regular(&self.path).ok())).as_ref()
+    }
+
+    /// A file that was opened by the same name, if it is the same.
+    fn again(&self, file: Option<File>) -> Option<File> {
+        file.filter(|file| file.metadata().is_ok_and(|meta| (meta.dev(), meta.ino()) == self.identity))
     }
 
     /// Whether a range is to be read to a buffer with [`Self::descriptor`], or taken from the mapping. Past the page cache only

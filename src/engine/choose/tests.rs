@@ -84,6 +84,7 @@ fn a_wish_beats_what_is_seen_and_is_the_reason() {
         depth: 5,
         writer: WriterKind::Pwrite,
         direct: false,
+        read_ahead: true,
         reflink: false,
         durability: Durability::Synced,
     };
