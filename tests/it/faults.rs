@@ -91,8 +91,10 @@ fn junk_of_an_earlier_run_is_not_published() {
 
 #[test]
 fn a_signal_ends_the_run_and_leaves_nothing() {
-    for which in ["-INT", "-TERM"] {
-        let (env, line) = slow();
+    for (which, more) in [("-INT", ""), ("-TERM", ""), ("-INT", "--direct-reads --workers 2 --memory 32MiB")] {
+        let (env, mut line) = slow();
+        drop_from_cache(&env.path("src/rank_0/checkpoint_0.ckpt"));
+        line.extend(more.split_whitespace().map(str::to_owned));
         let child = begun(&env, &line);
         signal(&child, which);
         let run = Run::from_output(child.wait_with_output().unwrap());
@@ -118,9 +120,10 @@ fn two_runs_at_once_do_not_share_a_target() {
 /// A file larger than the limit cannot be written, as on a full disk: by either writer.
 #[test]
 fn a_write_that_fails_is_reported_and_leaves_nothing() {
-    for writer in ["pwrite", "auto"] {
+    for writer in ["pwrite", "auto", "auto --direct-reads"] {
         let (env, line) = slow();
         let before = env.tree();
+        drop_from_cache(&env.path("src/rank_0/checkpoint_0.ckpt"));
         // Shells count in blocks of 512 or 1024 bytes; 2000 of either is less than a rank file.
         let script =
             format!("trap '' XFSZ; ulimit -f 2000; exec \"$0\" {} --writer {writer}", line[..line.len() - 2].join(" "));
@@ -416,6 +419,14 @@ fn paths_with_spaces_and_other_letters() {
     env.run(&["verify", "links", "a target/=x/fp16_2p"]).ok();
 }
 
+/// `dd` of nothing with nocache drops the file's pages, once they are on the disk.
+fn drop_from_cache(path: &Path) {
+    let name = format!("of={}", path.display());
+    let mut drop = Command::new("dd");
+    drop.args(["if=/dev/null", &name, "oflag=nocache", "conv=notrunc,fdatasync", "count=0"]);
+    assert!(drop.stderr(Stdio::null()).status().expect("dd runs").success());
+}
+
 /// A source that is not in the page cache is read past it; one that is, is written from its mapping. The bytes are the same.
 #[test]
 fn a_cold_source_gives_the_same_bytes_as_a_warm_one() {
@@ -427,11 +438,7 @@ fn a_cold_source_gives_the_same_bytes_as_a_warm_one() {
     let source = env.path("src/rank_0/checkpoint_0.ckpt");
     env.line("-f distributed_weight_transfer -y model.yaml -sc src -dc warm -is st -p fp16 -w 2").ok();
     for writer in ["auto", "uring", "pwrite"] {
-        // `dd` of nothing with nocache drops the file's pages, once they are on the disk.
-        let name = format!("of={}", source.display());
-        let mut drop = Command::new("dd");
-        drop.args(["if=/dev/null", &name, "oflag=nocache", "conv=notrunc,fdatasync", "count=0"]);
-        assert!(drop.stderr(std::process::Stdio::null()).status().expect("dd runs").success());
+        drop_from_cache(&source);
         let line =
             "-f distributed_weight_transfer -y model.yaml -sc src -is st -p fp16 -w 2 --overwrite --direct-reads";
         let ways = env.line(&format!("{line} -dc cold --json --writer {writer}")).ok().json()["ways"].clone();
