@@ -121,7 +121,7 @@ fn a_small_machine_gets_a_small_part_of_its_memory() {
         assert!(chosen.config.buffer_bytes() <= taken / 2);
     }
     let little = choose(&facts(EXT, EXT), &Wishes { memory: Some(64 << 20), ..Wishes::default() });
-    assert!(why(&little, "chunk").contains("buffers of 1.0 MiB"), "{}", why(&little, "chunk"));
+    assert!(why(&little, "chunk").contains("buffers of 512.0 KiB"), "{}", why(&little, "chunk"));
 }
 
 #[test]
