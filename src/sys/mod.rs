@@ -1,15 +1,16 @@
-//! What the operating system gives: mapped files, page-aligned buffers, io_uring, durable files.
+//! What the machine gives: mapped files, page-aligned buffers, io_uring, durable files, wide vectors.
 //!
 //! Invariant: the only unsafe code of the crate is here (and one promise in `cli::config`). Everything outside sees safe
 //! types: a [`Mapping`] derefs to bytes, a [`Ring`] owns what the kernel reads until the kernel is done with it.
 
-#![expect(unsafe_code, reason = "the one place that talks to the kernel; each block says why it is sound")]
+#![expect(unsafe_code, reason = "the one place that talks to the machine; each block says why it is sound")]
 
 mod aligned;
 mod file;
 mod machine;
 mod mapping;
 mod ring;
+mod vector;
 
 pub use aligned::AlignedBuf;
 pub use file::{
@@ -19,3 +20,4 @@ pub use file::{
 pub use machine::anonymous_memory;
 pub use mapping::{Mapping, StableInputs};
 pub use ring::{Completion, IoBuf, IoOp, ReadOp, Ring, WriteOp};
+pub use vector::{Kernel, Vectors};
