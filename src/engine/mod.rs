@@ -15,6 +15,7 @@ mod config;
 mod digest;
 mod error;
 mod fill;
+pub mod kernels;
 mod observer;
 mod pool;
 mod run;

@@ -1,11 +1,13 @@
 //! Files mapped for reading.
 
 use std::fs::File;
+use std::io::Write;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use super::file::{FileError, FileOp};
 use crate::source::{ByteRange, ReadAhead};
@@ -55,6 +57,23 @@ impl Mapping {
         // Only a hint; a kernel without it reads all the same.
         let _ = map.advise(Advice::Random);
         Ok(Self { path: path.to_owned(), map: Some(map), page, direct: OnceLock::new() })
+    }
+
+    /// Maps a copy of some bytes in a file without a name, for running plans on what is in memory already.
+    pub fn in_memory(bytes: &[u8]) -> std::io::Result<Self> {
+        let file = memfd_create(c"in-memory", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let mut file = File::from(file);
+        file.write_all(bytes)?;
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)?;
+        let map = if bytes.is_empty() {
+            None
+        } else {
+            // SAFETY: the mapping is read-only and shared. `Mmap::map` asks that the file is not modified or truncated while it
+            // is mapped: its seals make the kernel refuse both, and cannot be taken off.
+            Some(unsafe { MmapOptions::new().map(&file) }?)
+        };
+        let page = rustix::param::page_size();
+        Ok(Self { path: PathBuf::from("in-memory"), map, page, direct: OnceLock::from(None) })
     }
 
     /// Where the file lies.
@@ -125,5 +144,21 @@ impl Deref for Mapping {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         self.map.as_deref().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_in_memory_stay_when_they_are_let_go() {
+        let bytes: Vec<u8> = (0..20_000u32).flat_map(u32::to_le_bytes).collect();
+        let mapping = Mapping::in_memory(&bytes).unwrap();
+        assert!(mapping[..] == bytes);
+        mapping.release(0, bytes.len() as u64);
+        assert!(mapping[..] == bytes);
+        assert!(mapping.direct().is_none());
+        assert!(Mapping::in_memory(&[]).unwrap().is_empty());
     }
 }
