@@ -169,7 +169,8 @@ fn cast_run(
     let (width_in, width_out) = (dtype.size(), to.size());
     let end = from + buf.len() as u64;
     let mut overflowed = 0;
-    let mut scratch = [0u8; cast::BLOCK * 8];
+    // Cleared only where it is used: clearing it for each run of a kilobyte or two would cost as much as converting that.
+    let mut scratch = None;
     let mut done = 0;
     while done < count {
         let at = (dst + done) * width_out;
@@ -180,8 +181,9 @@ fn cast_run(
         let input: &[u8] = if let Some(bytes) = source.piece(src_at, bytes_in) {
             bytes
         } else {
-            source.read(src_at, &mut scratch[..bytes_in]);
-            &scratch[..bytes_in]
+            let scratch = &mut scratch.get_or_insert([0u8; cast::BLOCK * 8])[..bytes_in];
+            source.read(src_at, scratch);
+            scratch
         };
         if whole > 0 {
             let target = index(at - from);

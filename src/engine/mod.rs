@@ -18,6 +18,7 @@ mod config;
 mod digest;
 mod error;
 mod fill;
+pub mod kernels;
 mod observer;
 mod pool;
 mod reader;

@@ -1,12 +1,14 @@
 //! Files mapped for reading.
 
 use std::fs::File;
+use std::io::Write;
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use super::file::{FileError, FileOp};
 use crate::source::{ByteRange, ReadAhead};
@@ -71,15 +73,7 @@ impl Mapping {
         let error = |op| move |source| FileError { op, path: path.to_owned(), source };
         let file = super::file::open_regular(path)?;
         let meta = file.metadata().map_err(error(FileOp::Stat))?;
-        let made = |map| Self {
-            path: path.to_owned(),
-            map,
-            page: rustix::param::page_size(),
-            identity: (meta.dev(), meta.ino()),
-            reader: OnceLock::new(),
-            direct: OnceLock::new(),
-            plain: OnceLock::new(),
-        };
+        let made = |map| Self::made(path.to_owned(), (meta.dev(), meta.ino()), map);
         if meta.len() == 0 {
             return Ok(made(None));
         }
@@ -90,6 +84,36 @@ impl Mapping {
         // Only a hint; a kernel without it reads all the same.
         let _ = map.advise(Advice::Random);
         Ok(made(Some(map)))
+    }
+
+    /// Maps a copy of some bytes in a file without a name, for running plans on what is in memory already.
+    pub fn in_memory(bytes: &[u8]) -> std::io::Result<Self> {
+        let file = memfd_create(c"in-memory", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let mut file = File::from(file);
+        file.write_all(bytes)?;
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)?;
+        let map = if bytes.is_empty() {
+            None
+        } else {
+            // SAFETY: the mapping is read-only and shared. `Mmap::map` asks that the file is not modified or truncated while it
+            // is mapped: its seals make the kernel refuse both, and cannot be taken off.
+            Some(unsafe { MmapOptions::new().map(&file) }?)
+        };
+        let meta = file.metadata()?;
+        // Nothing has that name, so it is read from the mapping only.
+        Ok(Self::made(PathBuf::from("in-memory"), (meta.dev(), meta.ino()), map))
+    }
+
+    fn made(path: PathBuf, identity: (u64, u64), map: Option<Mmap>) -> Self {
+        Self {
+            path,
+            map,
+            page: rustix::param::page_size(),
+            reader: OnceLock::new(),
+            identity,
+            direct: OnceLock::new(),
+            plain: OnceLock::new(),
+        }
     }
 
     /// Where the file lies.
@@ -201,5 +225,22 @@ impl Deref for Mapping {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         self.map.as_deref().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_in_memory_stay_when_they_are_let_go() {
+        let bytes: Vec<u8> = (0..20_000u32).flat_map(u32::to_le_bytes).collect();
+        let mapping = Mapping::in_memory(&bytes).unwrap();
+        assert!(mapping[..] == bytes);
+        mapping.release(0, bytes.len() as u64);
+        assert!(mapping[..] == bytes);
+        mapping.set_reader(Reader::Direct);
+        assert!(mapping.descriptor().is_none());
+        assert!(Mapping::in_memory(&[]).unwrap().is_empty());
     }
 }

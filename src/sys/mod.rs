@@ -1,9 +1,9 @@
-//! What the operating system gives: mapped files, page-aligned buffers, io_uring, durable files.
+//! What the machine gives: mapped files, page-aligned buffers, io_uring, durable files, wide vectors.
 //!
 //! Invariant: the only unsafe code of the crate is here (and one promise in `cli::config`). Everything outside sees safe
 //! types: a [`Mapping`] derefs to bytes, a [`Ring`] owns what the kernel reads until the kernel is done with it.
 
-#![expect(unsafe_code, reason = "the one place that talks to the kernel; each block says why it is sound")]
+#![expect(unsafe_code, reason = "the one place that talks to the machine; each block says why it is sound")]
 
 mod aligned;
 mod file;
@@ -12,6 +12,7 @@ mod mapping;
 mod probe;
 mod ring;
 mod share;
+mod vector;
 
 pub use aligned::AlignedBuf;
 pub use file::{
@@ -23,3 +24,4 @@ pub use mapping::{Mapping, Reader, StableInputs};
 pub use probe::{DirectAlign, FileSystem, Place};
 pub use ring::{Completion, IoBuf, IoOp, ReadOp, Ring, WriteOp};
 pub use share::clone_range;
+pub use vector::{Kernel, Vectors};
