@@ -111,6 +111,15 @@ pub(super) enum FormatArg {
     Safetensors,
 }
 
+/// How .ckpt files are laid out. Both are the same parameters to MindSpore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum CkptRecordsArg {
+    /// With padding that lets data go straight from source to target.
+    Aligned,
+    /// Byte for byte as MindSpore writes them.
+    Canonical,
+}
+
 /// The order of rows in fused parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum FusionArg {
@@ -183,9 +192,9 @@ pub(super) struct ConvertArgs {
     /// Do not check the CRC trailers of the source, which costs one more read of it.
     #[arg(long = "no-crc-check")]
     pub(super) no_crc_check: bool,
-    /// Write canonical .ckpt files, without the padding that lets data go straight from source to target.
-    #[arg(long = "no-padding")]
-    pub(super) no_padding: bool,
+    /// How .ckpt files are laid out.
+    #[arg(long = "ckpt-records", value_enum, default_value = "aligned")]
+    pub(super) ckpt_records: CkptRecordsArg,
     /// Leave out source parameters whose names match (with * and ?). May be given several times.
     #[arg(long, value_name = "PATTERN")]
     pub(super) ignore: Vec<String>,

@@ -74,7 +74,7 @@ pub fn run(
         failed: AtomicBool::new(false),
         direct,
         clones,
-        windows: windows(plan, &tasks, config),
+        windows: windows(plan, mappings, &tasks, config),
         gathered: AtomicU64::new(0),
     };
     let found = on_all_threads(&shared, &tasks)?;
@@ -120,8 +120,12 @@ fn create(plan: &Plan, dir: &Path, direct: bool) -> Result<Vec<Arc<OutFile>>, En
 }
 
 /// The windows to read ahead, where sources are to be read and something is put together at all.
-fn windows(plan: &Plan, tasks: &[Task], config: &EngineConfig) -> Option<Windows> {
-    if !config.read_ahead || !tasks.iter().any(|task| task.from == From::Built) {
+fn windows(plan: &Plan, mappings: &[Arc<Mapping>], tasks: &[Task], config: &EngineConfig) -> Option<Windows> {
+    // The thread that reads ahead costs something, though it finds nothing to read.
+    if !config.read_ahead
+        || mappings.iter().all(|m| m.is_at_hand())
+        || !tasks.iter().any(|task| task.from == From::Built)
+    {
         return None;
     }
     // How many files one tensor is put together from, at most.

@@ -50,6 +50,9 @@ pub enum Reader {
     Sequential,
 }
 
+/// How much of a file is looked at in one go to see what is in the page cache.
+const LOOK: u64 = 1 << 30;
+
 /// A file mapped for reading. Derefs to its bytes.
 #[derive(Debug)]
 pub struct Mapping {
@@ -167,23 +170,47 @@ impl Mapping {
         wanted && self.descriptor().is_some()
     }
 
+    /// Whether nearly all of the file comes from the mapping anyway, because [`Self::set_reader`] said so or because it is in
+    /// the page cache, so that reading ahead would find next to nothing to do.
+    pub fn is_at_hand(&self) -> bool {
+        match self.reader() {
+            Reader::Mapped => true,
+            Reader::Auto => {
+                let len = self.len() as u64;
+                let allowed = self.len() / self.page / 32;
+                let mut missing = 0;
+                // In pieces, for the kernel's answer takes a byte for each page.
+                (0..len.div_ceil(LOOK)).all(|piece| {
+                    let (there, all) = self.resident_pages(piece * LOOK, LOOK).unwrap_or_default();
+                    missing += all - there;
+                    missing <= allowed
+                })
+            }
+            Reader::Direct | Reader::Sequential => false,
+        }
+    }
+
     /// Whether at least half of a range is in the page cache, so that the mapping gives it without a read. Where the kernel
     /// does not tell, it is taken to be.
     pub fn is_resident(&self, from: u64, len: u64) -> bool {
-        let (Some(map), Ok(from), Ok(len)) = (&self.map, usize::try_from(from), usize::try_from(len)) else {
-            return true;
-        };
+        self.resident_pages(from, len).is_none_or(|(there, all)| there * 2 >= all)
+    }
+
+    /// How many pages of a range are in the page cache, and how many it has. `None` where that is not known.
+    fn resident_pages(&self, from: u64, len: u64) -> Option<(usize, usize)> {
+        let map = self.map.as_ref()?;
+        let (from, len) = (usize::try_from(from).ok()?, usize::try_from(len).ok()?);
         let start = from / self.page * self.page;
         let end = from.saturating_add(len).min(map.len());
         if start >= end {
-            return true;
+            return None;
         }
         let mut pages = vec![0u8; (end - start).div_ceil(self.page)];
         // SAFETY: `start` is a multiple of the page size inside the mapping, which lives as long as `map` is borrowed, and
         // `end` is not behind its end. `pages` has one byte for each page of that range, as mincore(2) asks; it writes there
         // and nowhere else, and reads no data of the mapping.
         let answer = unsafe { libc::mincore(map[start..].as_ptr().cast_mut().cast(), end - start, pages.as_mut_ptr()) };
-        answer != 0 || pages.iter().filter(|page| *page & 1 != 0).count() * 2 >= pages.len()
+        (answer == 0).then(|| (pages.iter().filter(|page| *page & 1 != 0).count(), pages.len()))
     }
 
     /// Tells the kernel that the data are read from front to back from now on.

@@ -265,7 +265,7 @@ fn the_way_of_writing_changes_no_tensor_and_no_byte() {
         "--writer auto --workers 3",
         "--writer auto --memory 32MiB --workers 1",
         "--writer uring --workers 2",
-        "--no-padding",
+        "--ckpt-records canonical",
     ]
     .into_iter()
     .enumerate()
@@ -283,7 +283,7 @@ fn the_way_of_writing_changes_no_tensor_and_no_byte() {
             .collect();
         let (first_tensors, first_files) = first.get_or_insert_with(|| (tensors.clone(), files.clone()));
         assert_eq!(&tensors, first_tensors, "{more}");
-        if more == "--no-padding" {
+        if more == "--ckpt-records canonical" {
             let size = |files: &BTreeMap<String, Vec<u8>>| files.values().map(Vec::len).sum::<usize>();
             assert!(size(&files) < size(first_files), "no padding");
         } else {
@@ -343,7 +343,7 @@ fn the_manifest_is_true() {
     let env = env();
     env.line(&format!("{LINE} -p fp16 -w 4")).ok();
     check_manifest(&env, &env.path("out/fp16_4p"));
-    env.line(&format!("{LINE} -p fp32 -w 2 --no-padding --crc")).ok();
+    env.line(&format!("{LINE} -p fp32 -w 2 --ckpt-records canonical --crc")).ok();
     check_manifest(&env, &env.path("out/fp32_2p"));
     env.line(&format!("{LINE} -p bf16 -w 1 --format safetensors --max-shard-size 5KB")).ok();
     check_manifest(&env, &env.path("out/bf16_1p"));

@@ -12,7 +12,7 @@ use super::reading;
 use super::target::{self, Strategies};
 use super::{note, print, print_json};
 use crate::Error;
-use crate::cli::args::{ConvertArgs, Function, FusionArg, NToMArgs};
+use crate::cli::args::{CkptRecordsArg, ConvertArgs, Function, FusionArg, NToMArgs};
 use crate::cli::{ExitStatus, config};
 use crate::engine::{self, CancelToken, EngineConfig, Leftovers, Staging};
 use crate::input::{Input, RankGaps};
@@ -47,7 +47,7 @@ pub(in crate::cli) fn n_to_m(args: NToMArgs) -> Result<ExitStatus, Error> {
         max_shard_size: None,
         crc: false,
         no_crc_check: false,
-        no_padding: false,
+        ckpt_records: CkptRecordsArg::Aligned,
         ignore: Vec::new(),
         check_replicas: false,
         dry_run: args.dry_run,

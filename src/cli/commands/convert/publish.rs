@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{Planned, Request};
 use crate::Error;
+use crate::cli::args::CkptRecordsArg;
 use crate::cli::commands::note;
 use crate::cli::config;
 use crate::engine::{self, CancelToken, EngineConfig, EngineError, Published, Staging};
@@ -75,7 +76,7 @@ fn provenance(request: &Request) -> Provenance {
         ("vocab_emb_dp", args.vocab_emb_dp.map(|b| json!(b))),
         ("max_shard_size", args.max_shard_size.map(|size| json!(size.as_u64()))),
         ("crc", args.crc.then_some(json!(true))),
-        ("no_padding", args.no_padding.then_some(json!(true))),
+        ("ckpt_records", (args.ckpt_records == CkptRecordsArg::Canonical).then_some(json!("canonical"))),
         ("ignore", (!args.ignore.is_empty()).then(|| json!(args.ignore))),
     ];
     Provenance { options: given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect() }

@@ -2,7 +2,7 @@
 
 use super::{Planned, Request, is_fused};
 use crate::Error;
-use crate::cli::args::FormatArg;
+use crate::cli::args::{CkptRecordsArg, FormatArg};
 use crate::cli::commands::note;
 use crate::cli::commands::reading::{self, Read, Reading};
 use crate::cli::commands::target::Strategies;
@@ -99,7 +99,7 @@ pub(super) fn plan_options(request: &Request, source: FormatKind, ranks: usize) 
         norms: request.norms,
         format,
         crc: args.crc,
-        padding: !args.no_padding,
+        padding: args.ckpt_records == CkptRecordsArg::Aligned,
         shard_bytes: args.max_shard_size.map(|size| size.as_u64()),
     })
 }
