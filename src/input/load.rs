@@ -93,6 +93,10 @@ fn load(rank: u32, path: &Path, promise: StableInputs) -> Result<LoadedFile, Inp
             (file.entries, file.crc)
         }
         FormatKind::Safetensors => (safetensors::read(&mapping).map_err(error)?.entries, None),
+        FormatKind::PyTorch => {
+            let what = "a PyTorch checkpoint (or another zip archive or pickle): reading it is not built yet";
+            return Err(error(FormatError::new(0, FormatFault::NotThisFormat(what))));
+        }
     };
     Ok(LoadedFile { rank, mapping: Arc::new(mapping), entries, format, crc })
 }

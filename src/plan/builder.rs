@@ -8,7 +8,7 @@ use super::route::{OutputFile, OutputTensor, Plan, PlanSource, Route, SourceTens
 use super::target::{Content, Kind, TargetEntry, TargetRank};
 use super::{PlanError, SourceFile};
 use crate::formats::mindspore::{self, CkptOptions};
-use crate::formats::{FileLayout, FormatKind, TensorToWrite, safetensors};
+use crate::formats::{FileLayout, FormatKind, TensorToWrite, pytorch, safetensors};
 use crate::layout::{Move, Piece};
 use crate::source::Extents;
 use crate::tensor::Dtype;
@@ -256,6 +256,7 @@ impl Builder<'_> {
                 })
             }
             FormatKind::Safetensors => safetensors::layout(&list, &[("format".to_owned(), "ms".to_owned())]),
+            FormatKind::PyTorch => pytorch::layout(&list).map(|written| written.file),
         };
         let layout = layout.map_err(|source| PlanError::Header { rank, source })?;
         Ok(OutputFile { path, rank: Some(rank), format: Some(options.format), layout, tensors, crc })
