@@ -14,11 +14,12 @@ pub(super) fn read(file: &[u8]) -> Result<PytorchFile, FormatError> {
     let Some((name, _)) = archive.first().and_then(|name| name.split_once('/')) else {
         return Err(wrong("this zip archive is no PyTorch checkpoint: its first entry is in no folder"));
     };
-    let inside = |path: &str| archive.get(&format!("{name}/{path}"));
     if SCRIPT.iter().any(|path| archive.names().any(|n| below(n, name).is_some_and(|n| n.starts_with(path)))) {
         let what = "this is a TorchScript archive (torch.jit.save), not a checkpoint: save its `state_dict()` instead";
         return Err(wrong(what));
     }
+    let archive = archive.stored()?;
+    let inside = |path: &str| archive.get(&format!("{name}/{path}"));
     let Some(data) = inside("data.pkl") else {
         return Err(wrong("this zip archive is no PyTorch checkpoint: it has no `data.pkl`"));
     };

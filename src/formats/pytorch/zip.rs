@@ -37,6 +37,8 @@ pub(super) fn looks_like(file: &[u8]) -> bool {
 #[derive(Debug)]
 pub(super) struct Archive<'a> {
     first: Option<&'a str>,
+    /// The fault of the first entry that is compressed.
+    compressed: Option<FormatError>,
     entries: HashMap<&'a str, ByteRange>,
 }
 
@@ -72,7 +74,18 @@ impl<'a> Archive<'a> {
             }
         }
         let first = entries.first().map(|entry| entry.name);
-        Ok(Self { first, entries: by_name })
+        let compressed = entries.iter().find(|entry| entry.method != 0);
+        let compressed = compressed.map(|entry| entry.fault("is compressed; torch.save stores entries as they are"));
+        Ok(Self { first, compressed, entries: by_name })
+    }
+
+    /// Refuses the archive where an entry is compressed: its bytes are of no use in place. Until then names may be
+    /// looked at, to say what it is instead.
+    pub(super) fn stored(self) -> Result<Self, FormatError> {
+        match self.compressed {
+            Some(fault) => Err(fault),
+            None => Ok(self),
+        }
     }
 
     /// The name of the entry that stands first in the directory.
@@ -197,7 +210,11 @@ struct Entry<'a> {
     /// Where its record in the directory stands.
     at: u64,
     flags: u16,
-    size: u64,
+    /// 0: stored.
+    method: u16,
+    /// Its bytes in the file, and once they are unpacked.
+    packed: u64,
+    unpacked: u64,
     /// Where its local header stands.
     header: u64,
 }
@@ -229,14 +246,11 @@ impl<'a> Entry<'a> {
         let (Some(unpacked), Some(packed), Some(header)) = (unpacked, packed, header) else {
             return Err(fault(at, name, "lacks its zip64 sizes"));
         };
-        let entry = Self { name, at, flags: record.u16(8), size: packed, header };
+        let entry = Self { name, at, flags: record.u16(8), method: record.u16(10), packed, unpacked, header };
         if entry.flags & ENCRYPTED != 0 {
             return Err(entry.fault("is encrypted"));
         }
-        if record.u16(10) != 0 {
-            return Err(entry.fault("is compressed; torch.save stores entries as they are"));
-        }
-        if packed != unpacked {
+        if entry.method == 0 && packed != unpacked {
             return Err(entry.fault("has two sizes, though it is not compressed"));
         }
         if !matches!(record.u16(34), 0 | 0xffff) {
@@ -259,19 +273,19 @@ impl<'a> Entry<'a> {
         let whole = Record::at(file, self.header, len, "zip entry").map_err(|_| outside())?;
         let same_name = whole.0.get(LOCAL_LEN..LOCAL_LEN + name) == Some(self.name.as_bytes());
         let flags = record.u16(6);
-        let same = (flags ^ self.flags) & (ENCRYPTED | SIZES_FOLLOW) == 0 && record.u16(8) == 0;
+        let same = (flags ^ self.flags) & (ENCRYPTED | SIZES_FOLLOW) == 0 && record.u16(8) == self.method;
         if !whole.0.starts_with(LOCAL) || !same_name || !same {
             return Err(lies());
         }
         let mut long = Long::find(whole.0.get(LOCAL_LEN + name..).unwrap_or_default());
-        for short in [record.u32(22), record.u32(18)] {
+        for (short, size) in [(record.u32(22), self.unpacked), (record.u32(18), self.packed)] {
             let unknown = flags & SIZES_FOLLOW != 0 && matches!(short, 0 | SENTINEL);
-            if !unknown && long.value(short) != Some(self.size) {
+            if !unknown && long.value(short) != Some(size) {
                 return Err(lies());
             }
         }
         let start = self.header.checked_add(len as u64);
-        let range = start.and_then(|start| ByteRange::new(start, self.size)).ok_or_else(outside)?;
+        let range = start.and_then(|start| ByteRange::new(start, self.packed)).ok_or_else(outside)?;
         if range.end() > directory { Err(outside()) } else { Ok(range) }
     }
 }
