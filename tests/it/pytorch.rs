@@ -83,7 +83,7 @@ fn every_tensor_is_found_as_pytorch_loads_it() {
             let what = format!("{name}: {}", view.name);
             assert_eq!((dtype_name(view.dtype), view.shape.dims()), (dtype.as_str(), &shape[..]), "{what}");
             let digest = Sha256::digest(gathered(view, &bytes));
-            let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            let hex: String = digest.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
             assert_eq!(&hex, sha, "{what}");
         }
     }
@@ -191,7 +191,7 @@ fn rendered(layout: &FileLayout) -> Vec<u8> {
     for segment in &layout.segments {
         match segment {
             Segment::Literal(bytes) => file.extend(bytes),
-            Segment::Data { range, .. } => file.resize(file.len() + usize::try_from(range.len()).unwrap(), 1),
+            Segment::Data { range, .. } => file.resize(file.len() + usize::try_from(range.len()).expect("small"), 1),
         }
     }
     file

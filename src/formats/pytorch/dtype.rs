@@ -70,6 +70,7 @@ pub(super) fn from_storage(name: &str) -> Option<Element> {
 }
 
 /// How a pickle names a dtype: below `torch`, the class of its storage, or the dtype itself where it has none.
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Spelling {
     Storage(&'static str),
     Dtype(&'static str),
@@ -91,7 +92,7 @@ mod tests {
             assert_eq!(from_dtype(name), Some(element));
             match (element, storage) {
                 (Element::Known(dtype), "") => {
-                    assert!(matches!(spelling(dtype), Some(Spelling::Dtype(n)) if n == name))
+                    assert!(matches!(spelling(dtype), Some(Spelling::Dtype(n)) if n == name));
                 }
                 (Element::Known(dtype), _) => {
                     assert!(matches!(spelling(dtype), Some(Spelling::Storage(n)) if n == storage));

@@ -97,11 +97,9 @@ fn places<'a>(file: &[u8], pickle: &Pickle<'a>, keys: &Pickle<'a>) -> Result<Has
 /// The number of elements at an offset, and how many bytes follow it.
 fn numel(file: &[u8], at: u64) -> Result<(u64, u64), FormatError> {
     let rest = usize::try_from(at).ok().and_then(|at| file.get(at..)).unwrap_or_default();
-    match rest.split_first_chunk::<8>() {
-        Some((count, rest)) => Ok((u64::from_le_bytes(*count), rest.len() as u64)),
-        None => {
-            let what = FormatFault::Truncated { field: "count of a storage", need: 8, have: rest.len() as u64 };
-            Err(FormatError::new(at, what))
-        }
-    }
+    let Some((count, behind)) = rest.split_first_chunk::<8>() else {
+        let what = FormatFault::Truncated { field: "count of a storage", need: 8, have: rest.len() as u64 };
+        return Err(FormatError::new(at, what));
+    };
+    Ok((u64::from_le_bytes(*count), behind.len() as u64))
 }

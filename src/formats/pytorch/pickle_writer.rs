@@ -1,6 +1,6 @@
 //! Writes the pickle of a state dict: protocol 2, as `torch.save` does, of nothing but what `weights_only` allows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::dtype::{Spelling, spelling};
 use crate::formats::{FormatError, FormatFault, TensorToWrite, limits};
@@ -10,11 +10,11 @@ use crate::formats::{FormatError, FormatFault, TensorToWrite, limits};
 /// Errors (at offset 0): a name twice or too long; a dtype that PyTorch does not have.
 pub(super) fn state_dict(tensors: &[TensorToWrite]) -> Result<Vec<u8>, FormatError> {
     let mut pickle = Writer { bytes: b"\x80\x02}(".to_vec(), memo: HashMap::new() };
-    let mut names = HashMap::with_capacity(tensors.len());
+    let mut names = HashSet::with_capacity(tensors.len());
     for (key, tensor) in tensors.iter().enumerate() {
         let name = tensor.name.as_str();
         let fault = |what| FormatError::new(0, what);
-        if names.insert(name, ()).is_some() {
+        if !names.insert(name) {
             return Err(fault(FormatFault::Duplicate(name.into())));
         }
         if name.len() as u64 > limits::MAX_NAME_BYTES {
@@ -107,7 +107,9 @@ impl Writer {
 
     fn ints(&mut self, list: &[u64]) {
         self.bytes.push(b'(');
-        list.iter().for_each(|&n| self.int(n));
+        for &n in list {
+            self.int(n);
+        }
         self.bytes.push(b't');
     }
 }

@@ -42,8 +42,8 @@ impl<'a> Machine<'a> {
                 self.tensor(arguments, Some(element), arguments[7])
             }
             Global::FirstArgument => self.same_tensor(first),
-            Global::FromCpuTensor => self.from_cpu_tensor(first, arguments[1]),
-            Global::FromType => self.from_type(arguments),
+            Global::FromCpuTensor => self.device_tensor(first, arguments[1]),
+            Global::FromType => self.subclass(arguments),
             Global::TensorClass => match first.map(|id| self.get(id)) {
                 Some(value) if value.is_tensor() => self.same_tensor(first),
                 _ => self.make(Value::Refused("tensor in the form of PyTorch 0.1")),
@@ -86,7 +86,7 @@ impl<'a> Machine<'a> {
         id.filter(|&id| self.get(id).is_tensor()).ok_or_else(|| self.malformed("pickle: a parameter of no tensor"))
     }
 
-    fn from_cpu_tensor(&mut self, tensor: Option<Id>, dtype: Option<Id>) -> Result<Id, FormatError> {
+    fn device_tensor(&mut self, tensor: Option<Id>, dtype: Option<Id>) -> Result<Id, FormatError> {
         let id = self.same_tensor(tensor)?;
         match (self.get(id), dtype.map(|id| self.get(id))) {
             (Value::Tensor(tensor), Some(&Value::Global(Global::Dtype(to)))) if tensor.element == to => Ok(id),
@@ -97,7 +97,7 @@ impl<'a> Machine<'a> {
 
     /// `_rebuild_from_type_v2(function, type, arguments, state)`: a parameter or tensor with Python attributes. One
     /// level is all that PyTorch writes.
-    fn from_type(&mut self, arguments: &[Option<Id>; 8]) -> Result<Id, FormatError> {
+    fn subclass(&mut self, arguments: &[Option<Id>; 8]) -> Result<Id, FormatError> {
         let [Some(function), Some(class), Some(inner), ..] = *arguments else {
             return Err(self.malformed("pickle: a tensor subclass without arguments"));
         };

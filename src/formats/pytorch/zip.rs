@@ -116,13 +116,10 @@ impl<'a> Record<'a> {
     /// `len` bytes at an offset, or the fault that the file ends before.
     fn at(file: &'a [u8], at: u64, len: usize, field: &'static str) -> Result<Self, FormatError> {
         let rest = usize::try_from(at).ok().and_then(|at| file.get(at..)).unwrap_or_default();
-        match rest.get(..len) {
-            Some(record) => Ok(Self(record)),
-            None => {
-                let (need, have) = (len as u64, rest.len() as u64);
-                Err(FormatError::new(at, FormatFault::Truncated { field, need, have }))
-            }
-        }
+        rest.get(..len).map(Self).ok_or_else(|| {
+            let (need, have) = (len as u64, rest.len() as u64);
+            FormatError::new(at, FormatFault::Truncated { field, need, have })
+        })
     }
 
     fn number(self, at: usize, len: usize) -> u64 {

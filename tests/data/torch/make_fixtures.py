@@ -8,11 +8,9 @@
 import argparse
 import collections
 import hashlib
-import io
 import json
 import os
 import pickle
-import struct
 import zipfile
 
 import numpy as np
@@ -85,13 +83,18 @@ def training():
             "args": argparse.Namespace(lr=1e-4, big=1 << 100, path="run"), "loss": np.float64(0.5)}
 
 
+def dated(name):
+    """an entry of 1980, like all of PyTorch's"""
+    return zipfile.ZipInfo(name)
+
+
 def archive(name, source, change, method=zipfile.ZIP_STORED):
     """A copy of an archive: `change` answers the new name and content of an entry, or None to leave it out."""
     with zipfile.ZipFile(path(source)) as old, zipfile.ZipFile(path(name), "w", method) as new:
         for info in old.infolist():
             entry = change(info.filename, old.read(info))
             if entry:
-                new.writestr(*entry)
+                new.writestr(dated(entry[0]), entry[1], method)
 
 
 class Evil:
@@ -117,8 +120,8 @@ def hostile():
     with zipfile.ZipFile(path("hostile/twice.bin"), "w") as z:
         with zipfile.ZipFile(path(good)) as old:
             for info in old.infolist():
-                z.writestr(info.filename, old.read(info))
-            z.writestr("linear/data/0", b"\0" * 48)
+                z.writestr(dated(info.filename), old.read(info))
+            z.writestr(dated("linear/data/0"), b"\0" * 48)
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path("hostile/script.pt"))
     torch.save({"a": torch.eye(3).to_sparse()}, path("hostile/sparse.bin"))
     torch.save({"a": torch.quantize_per_tensor(torch.ones(4), 0.1, 0, torch.qint8)}, path("hostile/quantised.bin"))
@@ -139,8 +142,17 @@ def hostile():
     os.remove(path("hostile/plain.bin"))
 
 
+def pickles():
+    """the pickles of some archives by themselves: seeds for fuzzing"""
+    for name in ("views.bin", "dtypes.bin", "attributes.bin", "training.pt", "linear_protocol4.bin"):
+        stem = name.split(".", maxsplit=1)[0]
+        with zipfile.ZipFile(path(name)) as z, open(path(f"pickles/{stem}.pkl"), "wb") as f:
+            f.write(z.read(f"{stem}/data.pkl"))
+
+
 def main():
-    os.makedirs(path("hostile"), exist_ok=True)
+    for folder in ("hostile", "pickles"):
+        os.makedirs(path(folder), exist_ok=True)
     torch.manual_seed(0)
     linear = collections.OrderedDict(weight=torch.arange(12.0).view(3, 4), bias=torch.arange(3.0))
     save("linear.bin", linear)
@@ -157,6 +169,7 @@ def main():
     save("state_dict.pt", {"state_dict": linear, "model": linear}, wrappers=("state_dict",))
     save("module.bin", torch.nn.Sequential(torch.nn.BatchNorm1d(2)).state_dict())
     hostile()
+    pickles()
     with open(path("expected.json"), "w") as f:
         json.dump(EXPECTED, f, indent=1, sort_keys=True)
 
