@@ -68,7 +68,7 @@ impl<'a> Machine<'a> {
             }
             Op::Tuple => {
                 let items = self.items()?;
-                self.push(Value::Tuple(items.into()))
+                self.push_tuple(items)
             }
             Op::TupleOf(count) => self.tuple(count),
             Op::Dict => {
@@ -211,6 +211,12 @@ impl<'a> Machine<'a> {
         let from = self.stack.len().checked_sub(count).filter(|&from| from >= floor);
         let from = from.ok_or_else(|| self.underflow())?;
         let items = self.stack.split_off(from);
+        self.push_tuple(items)
+    }
+
+    /// Its list is an allocation of its own, which counts as a value.
+    fn push_tuple(&mut self, items: Vec<Id>) -> Result<(), FormatError> {
+        self.charge(1)?;
         self.push(Value::Tuple(items.into()))
     }
 

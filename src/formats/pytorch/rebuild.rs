@@ -128,14 +128,10 @@ impl<'a> Machine<'a> {
         if self.is_lazy(metadata)? {
             return self.make(Value::Refused("tensor with a pending negation or conjugation"));
         }
-        let tensor = Tensor {
-            at: self.at,
-            storage,
-            element,
-            offset: self.natural(offset)?,
-            dims: self.naturals(size)?,
-            strides: self.naturals(stride)?,
-        };
+        let (offset, dims, strides) = (self.natural(offset)?, self.naturals(size)?, self.naturals(stride)?);
+        // A tensor is larger than other values, and the same arguments can be handed over again and again.
+        self.charge(4 + dims.len() + strides.len())?;
+        let tensor = Tensor { at: self.at, storage, element, offset, dims, strides };
         self.make(Value::Tensor(Box::new(tensor)))
     }
 

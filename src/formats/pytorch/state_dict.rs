@@ -39,6 +39,11 @@ pub(super) fn read(
             return Err(fault(FormatFault::SeveralStateDicts(paths.join(", ").replace("``", "the checkpoint itself"))));
         }
     };
+    let (asked, limit) = (dict(pickle, candidate.dict).len(), limits::MAX_ENTRIES);
+    if asked > limit {
+        let (field, asked, limit) = ("entries of the state dict", asked as u64, limit as u64);
+        return Err(fault(FormatFault::LimitExceeded { field, asked, limit }));
+    }
     let mut file = PytorchFile { wrappers: candidate.path.clone(), ..PytorchFile::default() };
     let mut names = HashSet::new();
     let mut census = Census::new(pickle);
