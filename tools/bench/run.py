@@ -8,8 +8,10 @@ order, the conversion and the copy of the same bytes:
 
 - ours: target/release/ckpt-convert, flushed to the disk unless the row says otherwise;
 - cp: `cp -r` of the source (and `sync` where the row is durable): the floor;
-- disk: fio (or dd where there is none) with O_DIRECT, as many bytes as we write: what the disk itself takes;
-- MindSpore's transform_checkpoints, with --mindspore PYTHON (a python that has mindspore 2.10.0), on rows that say so.
+- disk: fio (or dd where there is none) with O_DIRECT, as many bytes as we write, and on cold rows as many read at the same
+  time: what the disk itself takes;
+- MindSpore's transform_checkpoints, ckpt_to_safetensors and unified_safetensors, with --mindspore PYTHON (a python that has
+  mindspore 2.10.0), on rows that say so.
 
 Before each timed run memory is touched once, so that nobody pays for memory that the host has taken back, and the source is
 read ("warm") or dropped from the page cache ("cold", needs root). Prints medians, minima, ratios to cp, CPU seconds, peak
@@ -38,8 +40,9 @@ class Row:
     """One kind of work. `source` and `target` are (ranks, fused)."""
 
     def __init__(self, name, source, target, precision="fp16", dtype="fp16", cold=False, durable=True, more=(),
-                 mindspore=False, goal=None, limit=None):
+                 mindspore=None, goal=None, limit=None, stored="ckpt"):
         self.name, self.source, self.target, self.precision, self.dtype = name, source, target, precision, dtype
+        self.stored = stored
         self.cold, self.durable, self.more, self.mindspore, self.goal = cold, durable, list(more), mindspore, goal
         self.limit = limit
 
@@ -59,9 +62,13 @@ ROWS = [
     Row("fp32 -> fp16, 1 -> 4, warm, durable", (1, F), (4, F), dtype="fp32", goal=0.55),
     Row("1 -> 4 by pwrite, warm, durable", (1, F), (4, F), more=["--writer", "pwrite"], goal=0.55),
     Row("1 -> 4 in 1.5 GiB of memory, cold, durable", (1, F), (4, F), cold=True, limit=1536 << 20, goal=0.60),
-    Row("1 -> 4 unfused, against MindSpore", (1, U), (4, U), durable=False, mindspore=True),
-    Row("4 -> 8 unfused, against MindSpore", (4, U), (8, U), durable=False, mindspore=True),
-    Row("4 -> 1 unfused, against MindSpore", (4, U), (1, U), durable=False, mindspore=True),
+    Row("1 -> 4 unfused, against MindSpore", (1, U), (4, U), durable=False, mindspore="transform_checkpoints"),
+    Row("4 -> 8 unfused, against MindSpore", (4, U), (8, U), durable=False, mindspore="transform_checkpoints"),
+    Row("4 -> 1 unfused, against MindSpore", (4, U), (1, U), durable=False, mindspore="transform_checkpoints"),
+    Row("4 -> 4 .ckpt to safetensors, against MindSpore", (4, U), (4, U), durable=False, mindspore="ckpt_to_safetensors",
+        more=["--format", "safetensors"]),
+    Row("4 -> 1 safetensors in one, against MindSpore", (4, U), (1, U), durable=False, mindspore="unified_safetensors",
+        stored="safetensors", more=["--max-shard-size", "3GB"]),
 ]
 
 
@@ -90,13 +97,14 @@ class Bench:
 
     def source(self, row):
         ranks, fused = row.source
-        name = f"{row.dtype}_{ranks}p{'_qkv' if fused else ''}_{self.args.layers}l"
+        kind = "" if row.stored == "ckpt" else f"_{row.stored}"
+        name = f"{row.dtype}_{ranks}p{'_qkv' if fused else ''}_{self.args.layers}l{kind}"
         path = os.path.join(self.work, name)
         if not os.path.isdir(path):
             part = path + ".part"
             shutil.rmtree(part, ignore_errors=True)
             command = [self.generator, "--model", "llama2_7b", "--layers", str(self.args.layers), "--ranks", str(ranks),
-                       "--dtype", row.dtype, "--seed", "1", "--out", part] + (["--fused"] if fused else [])
+                       "--dtype", row.dtype, "--format", row.stored, "--seed", "1", "--out", part] + (["--fused"] if fused else [])
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             os.rename(part, path)
         return path
@@ -168,7 +176,8 @@ class Bench:
             # Its own clock: starting it and filling its buffers are no work of the disk's.
             with open(out_file, encoding="utf-8") as f:
                 text = f.read()
-            seconds = json.loads(text[text.index("{"):])["jobs"][0]["write"]["runtime"] / 1000
+            jobs = json.loads(text[text.index("{"):])["jobs"]
+            seconds = max(max(job["write"]["runtime"], job["read"]["runtime"]) for job in jobs) / 1000
         if tool == "ours":
             with open(out_file, encoding="utf-8") as f:
                 peak_anonymous = json.load(f)["peak_anonymous_memory"]
@@ -189,19 +198,31 @@ class Bench:
         copy = f'cp -r "{source}" "{out}.cp"' + (" && sync" if row.durable else "")
         tools = {"ours": ours, "cp": ["sh", "-c", copy]}
         if row.durable:
-            tools["disk"] = self.disk(out + ".cp", max(1, size >> 20))
+            # A conversion writes fewer bytes than it reads where it narrows them.
+            written = size // 2 if row.dtype == "fp32" else size
+            tools["disk"] = self.disk(out + ".cp", max(1, written >> 20), source if row.cold else None)
         if row.mindspore and self.args.mindspore:
-            code = ("import sys, mindspore as ms; a = sys.argv[1:]; "
-                    "ms.transform_checkpoints(a[0], a[1], 'checkpoint_', a[2] or None, a[3] or None)")
+            code = "import sys, mindspore as ms; a = sys.argv[1:]; " + {
+                "transform_checkpoints":
+                    "ms.transform_checkpoints(a[0], a[1], 'checkpoint_', a[2] or None, a[3] or None)",
+                "ckpt_to_safetensors": "ms.ckpt_to_safetensors(a[0], a[1])",
+                "unified_safetensors": "ms.unified_safetensors(a[0], a[2], a[1])",
+            }[row.mindspore]
             strategies = [self.strategy(row, r) for r in (row.source[0], row.target[0])]
             tools["mindspore"] = [self.args.mindspore, "-c", code, source, out, *strategies]
         return tools, size
 
-    def disk(self, path, mib):
-        """what the disk takes: fio with eight 4 MiB writes in flight into reserved room, or dd where there is no fio"""
+    def disk(self, path, mib, source):
+        """what the disk takes: fio with eight 4 MiB writes in flight into reserved room, and as many reads of the source at
+        the same time where it is cold; or dd where there is no fio"""
         if shutil.which("fio"):
-            return ["fio", "--name=disk", f"--filename={path}", "--rw=write", "--bs=4M", f"--size={mib}M", "--direct=1",
-                    "--ioengine=io_uring", "--iodepth=8", "--fallocate=posix", "--output-format=json"]
+            common = ["fio", "--bs=4M", "--direct=1", "--ioengine=io_uring", "--iodepth=8", "--output-format=json"]
+            write = ["--name=write", f"--filename={path}", "--rw=write", f"--size={mib}M", "--fallocate=posix"]
+            files = [os.path.join(d, f) for d, _, fs in os.walk(source) for f in fs] if source else []
+            # Whole blocks of each file: past the page cache the rest cannot be read by itself.
+            read = [part for number, file in enumerate(files) for part in
+                    (f"--name=read{number}", f"--filename={file}", "--rw=read", f"--size={os.path.getsize(file) >> 20}M")]
+            return common + write + read
         return ["dd", "if=/dev/zero", f"of={path}", "bs=16M", f"count={max(1, mib // 16)}", "oflag=direct"]
 
     def strategy(self, row, ranks):
@@ -243,7 +264,8 @@ class Bench:
     # ------------------------------------------------------------ report
     def table(self):
         lines = ["| work | ours s (min) | cp s (min) | ours / cp (of minima) | goal | share of disk | "
-                 "CPU user + sys s | anonymous | MindSpore |", "|---|---|---|---|---|---|---|---|---|"]
+                 "CPU user + sys s | anonymous, RSS with mapped pages | disk read, written | MindSpore |",
+                 "|---|---|---|---|---|---|---|---|---|---|"]
         for row in ROWS:
             mine = [s for s in self.samples if s["row"] == row.name]
             of = {t: [s["seconds"] for s in mine if s["tool"] == t] for t in ("ours", "cp", "disk", "mindspore")}
@@ -253,6 +275,9 @@ class Bench:
             user = statistics.median(s["user"] for s in mine if s["tool"] == "ours")
             system = statistics.median(s["system"] for s in mine if s["tool"] == "ours")
             anonymous = max(s["anonymous"] for s in mine if s["tool"] == "ours")
+            resident = max(s["max_rss"] for s in mine if s["tool"] == "ours")
+            moved = [statistics.median(s[way] for s in mine if s["tool"] == "ours") / 1e9
+                     for way in ("disk_read", "disk_written")]
             share = f"{statistics.median(of['disk']) / ours:.2f}" if of["disk"] else ""
             peer = ""
             if of["mindspore"]:
@@ -262,7 +287,8 @@ class Bench:
             goal = f"<= {row.goal:.2f}" if row.goal else ""
             lines.append(f"| {row.name} | {ours:.2f} ({min(of['ours']):.2f}) | {cp:.2f} ({min(of['cp']):.2f}) | "
                          f"{ours / cp:.2f} ({min(of['ours']) / min(of['cp']):.2f}) | {goal} | {share} | "
-                         f"{user:.2f} + {system:.2f} | {anonymous / 1e6:.0f} MB | {peer} |")
+                         f"{user:.2f} + {system:.2f} | {anonymous / 1e6:.0f}, {resident / 1e6:.0f} MB | "
+                         f"{moved[0]:.2f}, {moved[1]:.2f} GB | {peer} |")
         return "\n".join(lines)
 
     def machine(self):

@@ -1,0 +1,81 @@
+//! Moving the bytes, and publishing what was made.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::{Planned, Request};
+use crate::Error;
+use crate::cli::commands::note;
+use crate::cli::config;
+use crate::engine::{self, CancelToken, EngineError, Published, Staging};
+use crate::report::{Progress, Provenance, Summary, manifest};
+use crate::sys::Mapping;
+
+/// Moves the bytes and publishes both: the strategies, then the checkpoint with its manifest. Neither without the other.
+pub(super) fn execute(
+    request: &Request,
+    planned: &Planned,
+    mappings: &[Arc<Mapping>],
+    staging: Staging,
+    cancel: &CancelToken,
+) -> Result<Summary, Error> {
+    let strategies = match &planned.strategies {
+        Some(strategies) => strategies.stage(request.publish(), request.durability)?,
+        None => None,
+    };
+    let progress = Progress::start(config::progress(&request.args.run), "converting");
+    let begun = Instant::now();
+    let result = engine::run(&planned.plan, mappings, staging.dir(), &request.config, &progress, cancel)?;
+    staging.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance(request), to))?;
+    let peak = progress.finish();
+    if cancel.is_cancelled() {
+        return Err(EngineError::Cancelled.into());
+    }
+    let strategies = strategies.map(Staging::publish).transpose()?;
+    match staging.publish() {
+        Ok(checkpoint) => {
+            for stuck in [Some(checkpoint), strategies].into_iter().flatten().filter_map(Published::keep) {
+                note(&format!("{} was replaced but could not be removed", stuck.display()));
+            }
+        }
+        Err(e) => {
+            if let Some(strategies) = strategies {
+                strategies.undo();
+            }
+            return Err(e.into());
+        }
+    }
+    let mut summary = Summary::new(&planned.plan, &result, begun.elapsed(), peak);
+    summary.target = planned.target.display().to_string();
+    summary.strategies = planned.strategies.as_ref().map(|s| s.dir().display().to_string());
+    summary.ignored = planned.ignored;
+    Ok(summary)
+}
+
+/// The options that decide what is in the target.
+fn provenance(request: &Request) -> Provenance {
+    let args = &request.args;
+    let path = |path: &Path| json!(path.display().to_string());
+    let given = [
+        ("function", Some(json!("distributed_weight_transfer"))),
+        ("precision", Some(json!(config::precision_name(request.precision)))),
+        ("source", Some(path(&request.source))),
+        ("src_fusion", Some(json!(config::fusion(args.src_fusion).name()))),
+        ("dst_fusion", Some(json!(config::fusion(args.dst_fusion).name()))),
+        ("world_size", args.world_size.map(|w| json!(w))),
+        ("yaml_path", args.yaml_path.as_ref().map(|y| json!(y))),
+        ("src_strategy", args.src_strategy.as_deref().map(path)),
+        ("dst_strategy", args.dst_strategy.as_deref().map(path)),
+        ("norm_dtype", args.norm_dtype.map(|p| json!(config::precision_name(p)))),
+        ("qkv_concat", args.qkv_concat.map(|b| json!(b))),
+        ("vocab_emb_dp", args.vocab_emb_dp.map(|b| json!(b))),
+        ("max_shard_size", args.max_shard_size.map(|size| json!(size.as_u64()))),
+        ("crc", args.crc.then_some(json!(true))),
+        ("no_padding", args.no_padding.then_some(json!(true))),
+        ("ignore", (!args.ignore.is_empty()).then(|| json!(args.ignore))),
+    ];
+    Provenance { options: given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect() }
+}

@@ -1,0 +1,64 @@
+//! What was typed for a conversion, as far as it must be there.
+
+use std::path::PathBuf;
+
+use crate::Error;
+use crate::cli::args::{ConvertArgs, Function, PrecisionArg};
+use crate::cli::config;
+use crate::engine::{Durability, EngineConfig, Publish};
+use crate::plan::{MAX_RANKS, Precision};
+
+/// What was typed, as far as it must be there.
+pub(super) struct Request {
+    pub args: ConvertArgs,
+    pub source: PathBuf,
+    pub precision: PrecisionArg,
+    pub weights: Precision,
+    pub norms: Precision,
+    pub durability: Durability,
+    pub config: EngineConfig,
+}
+
+impl Request {
+    pub(super) fn new(args: ConvertArgs) -> Result<Self, Error> {
+        let (Some(function), Some(precision)) = (args.function, args.precision) else {
+            return Err(Error::Usage("missing -f (function) or -p (precision); see --help".to_owned()));
+        };
+        let not_built = match function {
+            Function::DistributedWeightTransfer => None,
+            Function::TrainToInfer => Some("-f train_to_infer"),
+            Function::QuantWeight => Some("-f quant_weight"),
+            Function::PtToMs => Some("-f pt_to_ms"),
+        };
+        if let Some(name) = not_built {
+            return Err(Error::NotBuilt(name.to_owned()));
+        }
+        if args.world_size.is_none() && args.dst_strategy.is_none() {
+            return Err(Error::Usage("missing -w (world_size); see --help".to_owned()));
+        }
+        if args.world_size == Some(0) {
+            return Err(Error::Usage("-w 0: a checkpoint has at least one rank".to_owned()));
+        }
+        if let Some(ranks) = args.world_size.filter(|&ranks| u64::from(ranks) > MAX_RANKS) {
+            return Err(Error::Usage(format!("-w {ranks}: at most {MAX_RANKS} ranks")));
+        }
+        let Some(source) = args.src_ckpt_path.clone() else {
+            return Err(Error::Usage("missing -sc (src_ckpt_path); see --help".to_owned()));
+        };
+        let durability = if args.no_sync { Durability::Cached } else { Durability::Synced };
+        let weights = config::precision(precision)?;
+        Ok(Self {
+            weights,
+            norms: args.norm_dtype.map_or(Ok(weights), config::precision)?,
+            config: EngineConfig { direct_reads: args.direct_reads, ..config::engine(&args.run, durability)? },
+            source,
+            precision,
+            durability,
+            args,
+        })
+    }
+
+    pub(super) fn publish(&self) -> Publish {
+        if self.args.overwrite { Publish::Replace } else { Publish::New }
+    }
+}
