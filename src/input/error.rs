@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::ForeignFault;
 use crate::formats::FormatError;
 use crate::models::SpecError;
 use crate::plan::{PlanError, list};
@@ -66,6 +67,14 @@ pub enum InputError {
         index: PathBuf,
         /// How they disagree.
         why: String,
+    },
+    /// The files of a checkpoint of PyTorch's that are not one whole model.
+    #[error("{}: {fault}", .path.display())]
+    Foreign {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong.
+        fault: ForeignFault,
     },
     /// A model configuration that is not usable.
     #[error("{name}: {source}")]
