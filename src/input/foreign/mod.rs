@@ -275,7 +275,7 @@ impl<'a> Listing<'a> {
 
     /// Nothing that is known, and what there is instead.
     fn nothing(&self) -> InputError {
-        let model = |e| TORCH.contains(&e) || OTHERS.contains(&e) || matches!(e, "ckpt" | "safetensors");
+        let model = |e: &str| TORCH.contains(&e) || OTHERS.contains(&e) || matches!(e, "ckpt" | "safetensors");
         let found = self.files.iter().filter(|f| extension(Path::new(f)).is_some_and(model));
         self.fault(ForeignFault::Nothing { found: found.cloned().collect() })
     }

@@ -92,9 +92,6 @@ fn what_the_network_has_no_place_for_is_refused_by_name() {
         let error = with(field).unwrap_err().to_string();
         let name = field.split('"').nth(1).unwrap();
         assert!(error.contains(name) && error.contains(why), "{error}");
-        // A type that is not known either is less of a reason.
-        let text = format!("{{{field},\"model_type\":\"deepseek_v3\"}}");
-        assert!(from_config_json(text.as_bytes()).is_err());
     }
     let internlm = LLAMA.replace("\"llama\"", "\"internlm2\"");
     let error = from_config_json(format!("{{\"bias\":true,{internlm}}}").as_bytes()).unwrap_err().to_string();
@@ -134,8 +131,9 @@ fn missing_and_wrong_numbers_are_named() {
 
 #[test]
 fn hostile_files_are_errors() {
-    let deep = format!("{{\"a\":{}", "[".repeat(100_000));
-    let deep_objects = format!("{{\"a\":{}", "{\"a\":".repeat(100_000));
+    let nested =
+        |open: &str, close: &str| format!("{{{LLAMA},\"a\":{}1{}}}", open.repeat(100_000), close.repeat(100_000));
+    let (deep, deep_objects) = (nested("[", "]"), nested("{\"a\":", "}"));
     let large = format!("{{{LLAMA},\"a\":\"{}\"}}", "x".repeat(5 << 20));
     let twice = format!("{{{LLAMA},\"vocab_size\":97}}");
     let too_large = LLAMA.replace(":64", ":4294967295").replace(":96", ":4294967295").replace(":4,", ":1,");

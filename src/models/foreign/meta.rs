@@ -78,7 +78,7 @@ impl MetaParams {
         }
         let vocab = self.vocab.or(vocab_rows).ok_or(SpecError::Missing("vocab_size"))?;
         let ffn = ffn_rows.or(self.ffn).ok_or(SpecError::Missing("multiple_of"))?;
-        let spec = ModelSpec { vocab, ffn, ..self.rest.clone() };
+        let spec = ModelSpec { ffn, vocab, ..self.rest.clone() };
         check_sizes(&spec)?;
         Ok(spec)
     }

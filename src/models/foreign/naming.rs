@@ -105,17 +105,17 @@ impl Naming {
     }
 
     /// The family.
-    pub const fn family(&self) -> Family {
+    pub const fn family(self) -> Family {
         self.family
     }
 
     /// Whether the names begin with `model.`.
-    pub const fn prefix(&self) -> Prefix {
+    pub const fn prefix(self) -> Prefix {
         self.prefix
     }
 
     /// What a foreign name is.
-    pub fn place(&self, foreign: &str) -> Place {
+    pub fn place(self, foreign: &str) -> Place {
         if is_buffer(foreign) {
             return Place::Dropped;
         }
@@ -127,7 +127,7 @@ impl Naming {
 
     /// The foreign parameter that is one of our unfused parameters, or holds it: [`Self::place`] of the answer tells
     /// which. `None`: the family has none for it.
-    pub fn foreign_name(&self, ours: &str) -> Option<String> {
+    pub fn foreign_name(self, ours: &str) -> Option<String> {
         let (table, prefix) = (self.table(), self.prefix_text());
         match ours {
             EMBEDDING => return Some(format!("{prefix}{}", table.embedding)),
@@ -141,7 +141,7 @@ impl Naming {
 
     /// The foreign parameters of a whole model, each once, layer by layer. `None`: a parameter of the model has no
     /// place in the family (biases of q, k and v anywhere but in Qwen 2).
-    pub fn foreign_names(&self, spec: &ModelSpec) -> Option<Vec<String>> {
+    pub fn foreign_names(self, spec: &ModelSpec) -> Option<Vec<String>> {
         let mut names: Vec<String> = Vec::new();
         for ours in spec.required() {
             let name = self.foreign_name(&ours)?;
@@ -154,7 +154,7 @@ impl Naming {
     }
 
     /// The full shape of a foreign parameter, or `None` for one that the model does not have.
-    pub fn foreign_shape(&self, spec: &ModelSpec, foreign: &str) -> Option<Shape> {
+    pub fn foreign_shape(self, spec: &ModelSpec, foreign: &str) -> Option<Shape> {
         let place = self.place(foreign);
         let shapes: Vec<Shape> = place.names().iter().map(|name| spec.shape(name)).collect::<Option<_>>()?;
         let rows = shapes.iter().try_fold(0u64, |sum, shape| sum.checked_add(*shape.dims().first()?))?;
@@ -162,7 +162,7 @@ impl Naming {
     }
 
     /// [`Self::place`] for what stands below the prefix.
-    fn below_prefix(&self, foreign: &str) -> Place {
+    fn below_prefix(self, foreign: &str) -> Place {
         let table = self.table();
         let plain = |name: String| Place::Parameter { name, transform: Reorder::Plain };
         let Some(rest) = foreign.strip_prefix(self.prefix_text()) else { return Place::Unknown };
@@ -185,11 +185,11 @@ impl Naming {
         }
     }
 
-    fn table(&self) -> &'static Table {
+    fn table(self) -> &'static Table {
         table(self.family)
     }
 
-    fn prefix_text(&self) -> &'static str {
+    fn prefix_text(self) -> &'static str {
         match self.prefix {
             Prefix::Model => self.table().prefix,
             Prefix::Bare => "",

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::super::super::layer_suffixes;
 use super::super::from_config_json;
 use super::*;
 
@@ -32,7 +33,7 @@ fn spec(family: Family) -> ModelSpec {
 }
 
 /// Places every name, compares its shape with the model's, and goes back. Answers our names.
-fn place_all(naming: &Naming, spec: &ModelSpec, shapes: &BTreeMap<String, Vec<u64>>) -> BTreeSet<String> {
+fn place_all(naming: Naming, spec: &ModelSpec, shapes: &BTreeMap<String, Vec<u64>>) -> BTreeSet<String> {
     let mut ours = BTreeSet::new();
     for (name, dims) in shapes {
         let place = naming.place(name);
@@ -56,7 +57,7 @@ fn every_name_of_real_models_has_its_place_its_shape_and_its_way_back() {
         let shapes: BTreeMap<String, Vec<u64>> =
             model["shapes"].as_object().unwrap().iter().map(|(name, dims)| (name.clone(), numbers(dims))).collect();
         let naming = Naming::of(family, shapes.keys().map(String::as_str)).unwrap();
-        let ours = place_all(&naming, &spec, &shapes);
+        let ours = place_all(naming, &spec, &shapes);
         let mut wanted: BTreeSet<String> = spec.required().collect();
         match case {
             "llama_base" => {
@@ -73,9 +74,11 @@ fn every_name_of_real_models_has_its_place_its_shape_and_its_way_back() {
     }
 }
 
+type Names = &'static [(&'static str, [u64; 2])];
+
 /// Names and shapes from the models' documentation and published code, not from running them.
 fn documented(family: Family) -> BTreeMap<String, Vec<u64>> {
-    let (top, layer): (&[(&str, [u64; 2])], &[(&str, [u64; 2])]) = match family {
+    let (top, layer): (Names, Names) = match family {
         Family::Baichuan2 => (
             &[("model.embed_tokens.weight", [97, 48]), ("lm_head.weight", [97, 48]), ("model.norm.weight", [48, 0])],
             &[
@@ -131,10 +134,54 @@ fn every_documented_name_of_the_other_families_too() {
         let (spec, shapes) = (spec(family), documented(family));
         let names = || shapes.keys().map(String::as_str);
         let naming = Naming::of(family, names()).unwrap();
-        assert_eq!(place_all(&naming, &spec, &shapes), spec.required().collect(), "{family:?}");
+        assert_eq!(place_all(naming, &spec, &shapes), spec.required().collect(), "{family:?}");
         assert_eq!(recognise(names()), Some(Origin::Foreign(family)));
         let written: BTreeSet<String> = naming.foreign_names(&spec).unwrap().into_iter().collect();
         assert_eq!(written, shapes.keys().cloned().collect(), "{family:?}");
+    }
+}
+
+/// Shapes do not tell gate from up, nor the two norms apart: the table of mindformers' `convert_weight.py`.
+#[test]
+fn each_name_is_the_one_that_mindformers_makes_of_it() {
+    let llama = [
+        ("model.embed_tokens.weight", "model.tok_embeddings.embedding_weight"),
+        ("model.layers.7.self_attn.q_proj.weight", "model.layers.7.attention.wq.weight"),
+        ("model.layers.7.self_attn.k_proj.weight", "model.layers.7.attention.wk.weight"),
+        ("model.layers.7.self_attn.v_proj.weight", "model.layers.7.attention.wv.weight"),
+        ("model.layers.7.self_attn.o_proj.weight", "model.layers.7.attention.wo.weight"),
+        ("model.layers.7.mlp.gate_proj.weight", "model.layers.7.feed_forward.w1.weight"),
+        ("model.layers.7.mlp.down_proj.weight", "model.layers.7.feed_forward.w2.weight"),
+        ("model.layers.7.mlp.up_proj.weight", "model.layers.7.feed_forward.w3.weight"),
+        ("model.layers.7.input_layernorm.weight", "model.layers.7.attention_norm.weight"),
+        ("model.layers.7.post_attention_layernorm.weight", "model.layers.7.ffn_norm.weight"),
+        ("model.norm.weight", "model.norm_out.weight"),
+        ("lm_head.weight", "lm_head.weight"),
+    ];
+    for (foreign, ours) in llama {
+        for family in [Family::Llama, Family::Qwen2] {
+            assert_eq!(Naming::new(family).place(foreign).names(), [ours], "{family:?}");
+        }
+        let joined = foreign.contains(".q_proj.") || foreign.contains(".k_proj.") || foreign.contains(".v_proj.");
+        assert_eq!(Naming::new(Family::Baichuan2).place(foreign).names().is_empty(), joined, "{foreign}");
+    }
+    for part in ["q", "k", "v"] {
+        let place = Naming::new(Family::Qwen2).place(&format!("model.layers.7.self_attn.{part}_proj.bias"));
+        assert_eq!(place.names(), [format!("model.layers.7.attention.w{part}.bias")]);
+    }
+    // Meta's names of a layer's parameters are ours, and so are InternLM 2's.
+    for (family, prefix) in [(Family::Meta, ""), (Family::InternLm2, "model.")] {
+        for suffix in layer_suffixes(false) {
+            let place = Naming::new(family).place(&format!("{prefix}layers.7.{suffix}"));
+            let joined = family == Family::InternLm2 && JOINED_PARTS.contains(&suffix);
+            let ours = format!("model.layers.7.{suffix}");
+            assert_eq!(place.names(), if joined { &[][..] } else { std::slice::from_ref(&ours) }, "{family:?}");
+        }
+        let named = [("norm", NORM), ("tok_embeddings", EMBEDDING)];
+        for (name, ours) in named.map(|(name, ours)| (format!("{prefix}{name}.weight"), ours)) {
+            assert_eq!(Naming::new(family).place(&name).names(), [ours], "{family:?}");
+        }
+        assert_eq!(Naming::new(family).place("output.weight").names(), [HEAD]);
     }
 }
 
