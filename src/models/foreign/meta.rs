@@ -1,6 +1,7 @@
 //! Meta's releases: `params.json`, and how `consolidated.<nn>.pth` cut the parameters.
 
 use super::super::{ModelSpec, SpecError};
+use super::Reorder;
 use super::config::{check_heads, check_sizes, head_dim, layers};
 use super::fields::{Fields, bad};
 use super::tables::is_buffer;
@@ -39,10 +40,6 @@ impl MetaParams {
         let dim = fields.required("dim")?;
         let heads = fields.required("n_heads")?;
         let head_dim = head_dim(&fields, "n_heads", dim, heads)?;
-        if !head_dim.is_multiple_of(2) {
-            let why = "the rows of a head make no two halves, as rotary embeddings want";
-            return Err(SpecError::NoPlace { field: "n_heads", why });
-        }
         let vocab = match fields.present("vocab_size") {
             Some(value) if value.as_i64() == Some(-1) => None,
             _ => fields.number("vocab_size")?,
@@ -61,6 +58,7 @@ impl MetaParams {
             vocabulary_whole: false,
         };
         check_heads("n_kv_heads", &rest)?;
+        Reorder::MetaQuery.rows(&rest)?;
         Ok(Self { dim, vocab, ffn: ffn_rows(&fields, dim)?, rest })
     }
 

@@ -62,7 +62,7 @@ fn wrong_and_foreign_params_are_refused_by_name() {
     for (field, name) in [
         (r#""dim":-1"#, "dim"),
         (r#""dim":66"#, "n_heads"),
-        (r#""dim":12"#, "n_heads"),
+        (r#""dim":12"#, "head_dim"),
         (r#""dim":64,"n_kv_heads":3"#, "n_kv_heads"),
         (r#""dim":64,"multiple_of":0"#, "multiple_of"),
         (r#""dim":64,"multiple_of":32,"ffn_dim_multiplier":1e9"#, "ffn_dim_multiplier"),

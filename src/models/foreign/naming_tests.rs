@@ -264,7 +264,7 @@ fn metas_rows_are_those_that_the_real_permutation_gives() {
     for case in fixture()["rope"].as_array().unwrap() {
         (spec.heads, spec.kv_heads) = (case["heads"].as_u64().unwrap(), 77);
         spec.head_dim = case["head_dim"].as_u64().unwrap();
-        let rows = Reorder::MetaQuery.rows(&spec).unwrap();
+        let rows = Reorder::MetaQuery.rows(&spec).unwrap().unwrap();
         let expected = numbers(&case["rows"]);
         let count = expected.len() as u64;
         assert_eq!(rows.axes.iter().product::<u64>(), count);
@@ -272,9 +272,11 @@ fn metas_rows_are_those_that_the_real_permutation_gives() {
         assert_eq!(rows.foreign_row(count), None);
         // k has its own heads.
         (spec.heads, spec.kv_heads) = (77, spec.heads);
-        assert_eq!(Reorder::MetaKey.rows(&spec), Some(rows));
+        assert_eq!(Reorder::MetaKey.rows(&spec), Ok(Some(rows)));
     }
-    assert_eq!(Reorder::Plain.rows(&spec), None);
+    spec.head_dim = 7;
+    assert!(Reorder::MetaKey.rows(&spec).is_err());
+    assert_eq!(Reorder::Plain.rows(&spec), Ok(None));
 }
 
 #[test]

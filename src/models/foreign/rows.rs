@@ -1,6 +1,6 @@
 //! In which order the rows of foreign parameters stand, as axes and strides: nothing has to be moved by the row.
 
-use super::super::{Grouping, ModelSpec};
+use super::super::{Grouping, ModelSpec, SpecError};
 
 /// How q, k and v stand in one parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,14 +53,21 @@ impl RopeRows {
 }
 
 impl Reorder {
-    /// The axes for a model, or `None` where the rows stand as here. Needs an even head dimension, as [`super::MetaParams`]
-    /// makes sure of: our row `h*d + c*d/2 + j` is Meta's row `h*d + 2*j + c`.
-    pub fn rows(self, spec: &ModelSpec) -> Option<RopeRows> {
+    /// The axes for a model, or `None` where the rows stand as here: our row `h*d + c*d/2 + j` is Meta's row
+    /// `h*d + 2*j + c`.
+    ///
+    /// # Errors
+    /// Heads with an odd number of rows have no halves.
+    pub fn rows(self, spec: &ModelSpec) -> Result<Option<RopeRows>, SpecError> {
         let heads = match self {
-            Self::Plain => return None,
+            Self::Plain => return Ok(None),
             Self::MetaQuery => spec.heads,
             Self::MetaKey => spec.kv_heads,
         };
-        Some(RopeRows { axes: [heads, 2, spec.head_dim / 2], strides: [spec.head_dim, 1, 2] })
+        if !spec.head_dim.is_multiple_of(2) {
+            let why = "the rows of a head make no two halves, as rotary embeddings want";
+            return Err(SpecError::NoPlace { field: "head_dim", why });
+        }
+        Ok(Some(RopeRows { axes: [heads, 2, spec.head_dim / 2], strides: [spec.head_dim, 1, 2] }))
     }
 }
