@@ -73,7 +73,7 @@ fn plan(spec: &ModelSpec, headers: &[(PathBuf, u32, Vec<Entry>)], ranks: u64) ->
         format: FormatKind::Ckpt,
         crc: false,
         padding: true,
-        shard_bytes: None,
+        whole: None,
     };
     let plan = build(files, &catalog, targets, &options).expect("the headers can be written");
     prove(&plan).expect("the plan covers its outputs");

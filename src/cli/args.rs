@@ -75,8 +75,10 @@ pub(super) enum Function {
     TrainToInfer,
     /// fp16 to int8 (not built yet).
     QuantWeight,
-    /// Hugging Face, PyTorch or Meta to MindSpore (not built yet).
+    /// Hugging Face, PyTorch or Meta to MindSpore.
     PtToMs,
+    /// MindSpore to Hugging Face.
+    MsToPt,
 }
 
 /// A precision.
@@ -109,6 +111,8 @@ pub(super) enum FormatArg {
     Ckpt,
     /// Hugging Face's safetensors.
     Safetensors,
+    /// PyTorch's pickled .bin (ms_to_pt).
+    Bin,
 }
 
 /// How .ckpt files are laid out. Both are the same parameters to MindSpore.
@@ -183,9 +187,13 @@ pub(super) struct ConvertArgs {
     /// Format of the target. Default: as the source.
     #[arg(long, value_enum)]
     pub(super) format: Option<FormatArg>,
-    /// With -w 1 and safetensors: write a whole-model directory with an index, in files of at most this size.
+    /// Most bytes of tensors in a file of a whole-model directory: ms_to_pt (default 5GB), or -w 1 with safetensors, which
+    /// then writes such a directory with an index.
     #[arg(long = "max-shard-size", value_name = "SIZE")]
     pub(super) max_shard_size: Option<ByteSize>,
+    /// Directory with the config.json and tokenizer of the model, where the source has none (ms_to_pt).
+    #[arg(long = "hf-config", value_name = "DIR")]
+    pub(super) hf_config: Option<PathBuf>,
     /// Write MindSpore's CRC trailer.
     #[arg(long)]
     pub(super) crc: bool,

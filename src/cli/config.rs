@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::Error;
-use crate::cli::args::{FusionArg, PrecisionArg};
+use crate::cli::args::{Function, FusionArg, PrecisionArg};
 use crate::cli::run_args::{ReaderArg, ReflinkArg, RunArgs, WriterArg, WritesArg};
 use crate::engine::{CancelToken, Chosen, Durability, Facts, Reflink, Wishes, WriterKind, Writes, choose};
 use crate::models::FusionLayout;
@@ -114,6 +114,11 @@ pub(super) fn precision(arg: PrecisionArg) -> Result<Precision, Error> {
 
 /// The precision as it stands in the target's name.
 pub(super) fn precision_name(arg: PrecisionArg) -> String {
+    clap::ValueEnum::to_possible_value(&arg).map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// The function as it is typed.
+pub(super) fn function_name(arg: Function) -> String {
     clap::ValueEnum::to_possible_value(&arg).map_or_else(String::new, |value| value.get_name().to_owned())
 }
 

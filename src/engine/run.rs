@@ -86,6 +86,9 @@ pub fn run(
             let trailer = crate::plan::crc_trailer(sums.file(index));
             file.write_plain(&trailer, len - CRC_TRAILER)?;
         }
+        for place in &output.tensor_crcs {
+            file.write_plain(&sums.carried(index, place.tensor).to_le_bytes(), place.at)?;
+        }
         // The workers are gone, and with them their clones.
         let file = Arc::try_unwrap(file).map_err(|_| EngineError::WorkerPanicked)?;
         file.finish(len, durable)?;

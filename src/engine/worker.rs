@@ -317,7 +317,11 @@ fn note_sums(shared: &Shared<'_>, task: &Task, bytes: &[u8], found: &mut Found) 
         let Segment::Data { tensor, range } = span.segment else { continue };
         let (from, to) = (task.at.max(span.at), (task.at + task.len).min(span.at + span.segment.len()));
         let part = &bytes[index(from - task.at)..index(to - task.at)];
-        found.sums.push(ChunkSum::of_tensor(task.file, *tensor, range.start() + (from - span.at), part));
+        let at = range.start() + (from - span.at);
+        found.sums.push(ChunkSum::of_tensor(task.file, *tensor, at, part));
+        if !shared.inputs.plan.outputs[task.file].tensor_crcs.is_empty() {
+            found.sums.push(ChunkSum::carried(task.file, *tensor, at, part));
+        }
     }
     let file = &shared.inputs.plan.outputs[task.file];
     if file.crc {

@@ -4,12 +4,19 @@
 
 mod discover;
 mod error;
+mod foreign;
+mod foreign_load;
 mod load;
 mod model;
 mod strategies;
 
 pub use discover::{CheckpointFiles, RankGaps, discover};
 pub use error::InputError;
+pub use foreign::{
+    ForeignFault, ForeignFiles, ForeignIndex, ForeignKind, Provenance, check_index, companions, discover_foreign,
+    is_companion, provenance,
+};
+pub use foreign_load::ForeignInput;
 pub use load::{Input, LoadedFile, check_crc};
 pub use model::load_model;
 pub use strategies::{StrategySource, is_strategy, load_strategies, strategy_files};

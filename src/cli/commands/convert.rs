@@ -1,5 +1,6 @@
 //! Conversions: `-f` and `n-to-m`. Plans, and unless it is a dry run, moves and publishes.
 
+mod foreign;
 mod publish;
 mod request;
 mod transfer;
@@ -8,14 +9,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::request::Request;
-use super::reading;
+use super::reading::{self, Opened};
 use super::target::{self, Strategies};
 use super::{note, print, print_json};
 use crate::Error;
 use crate::cli::args::{CkptRecordsArg, ConvertArgs, Function, FusionArg, NToMArgs};
 use crate::cli::{ExitStatus, config};
 use crate::engine::{self, CancelToken, EngineConfig, Leftovers, Staging};
-use crate::input::{Input, RankGaps};
+use crate::input::{ForeignInput, Input, RankGaps};
 use crate::models::fused;
 use crate::plan::{Plan, TargetRank};
 use crate::report::plan_report;
@@ -45,6 +46,7 @@ pub(in crate::cli) fn n_to_m(args: NToMArgs) -> Result<ExitStatus, Error> {
         norm_dtype: None,
         format: None,
         max_shard_size: None,
+        hf_config: None,
         crc: false,
         no_crc_check: false,
         ckpt_records: CkptRecordsArg::Aligned,
@@ -81,8 +83,16 @@ pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
     let request = Request::new(args)?;
     sys::raise_open_files_limit();
     let gaps = if request.args.src_strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
-    let input = Input::open(&request.source, gaps, config::stable_inputs())?;
-    let planned = transfer::plan(&request, &input)?;
+    let opened = match request.function {
+        Function::PtToMs => Opened::Foreign(Box::new(ForeignInput::open(&request.source, config::stable_inputs())?)),
+        _ => Opened::Ours(Input::open(&request.source, gaps, config::stable_inputs())?),
+    };
+    let input = opened.input();
+    let planned = match &opened {
+        Opened::Foreign(source) => foreign::pt_to_ms(&request, source)?,
+        Opened::Ours(input) if request.function == Function::MsToPt => foreign::ms_to_pt(&request, input)?,
+        Opened::Ours(input) => transfer::plan(&request, input)?,
+    };
     let free = check_targets(&request, &planned)?;
     let mappings = input.mappings();
     let chosen = config::settle(&request.wishes, &mappings, Some(&planned.target));
@@ -106,7 +116,7 @@ pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
         return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
     }
     if !request.args.no_crc_check {
-        reading::check_crcs(&input, engine.workers)?;
+        reading::check_crcs(input, engine.workers)?;
     }
     check_replicas(&engine, &planned, &mappings)?;
     // Until here nothing is written, and a signal may end the program as it likes.

@@ -62,7 +62,7 @@ fn provenance(request: &Request) -> Provenance {
     let args = &request.args;
     let path = |path: &Path| json!(path.display().to_string());
     let given = [
-        ("function", Some(json!("distributed_weight_transfer"))),
+        ("function", Some(json!(config::function_name(request.function)))),
         ("precision", Some(json!(config::precision_name(request.precision)))),
         ("source", Some(path(&request.source))),
         ("src_fusion", Some(json!(config::fusion(args.src_fusion).name()))),

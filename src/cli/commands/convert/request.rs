@@ -11,6 +11,7 @@ use crate::plan::{MAX_RANKS, Precision};
 /// What was typed, as far as it must be there.
 pub(super) struct Request {
     pub args: ConvertArgs,
+    pub function: Function,
     pub source: PathBuf,
     pub precision: PrecisionArg,
     pub weights: Precision,
@@ -25,15 +26,17 @@ impl Request {
             return Err(Error::Usage("missing -f (function) or -p (precision); see --help".to_owned()));
         };
         let not_built = match function {
-            Function::DistributedWeightTransfer => None,
+            Function::DistributedWeightTransfer | Function::PtToMs | Function::MsToPt => None,
             Function::TrainToInfer => Some("-f train_to_infer"),
             Function::QuantWeight => Some("-f quant_weight"),
-            Function::PtToMs => Some("-f pt_to_ms"),
         };
         if let Some(name) = not_built {
             return Err(Error::NotBuilt(name.to_owned()));
         }
-        if args.world_size.is_none() && args.dst_strategy.is_none() {
+        if function == Function::MsToPt && args.world_size.is_some_and(|ranks| ranks != 1) {
+            return Err(Error::Usage("-f ms_to_pt writes one whole model: leave -w out".to_owned()));
+        }
+        if function != Function::MsToPt && args.world_size.is_none() && args.dst_strategy.is_none() {
             return Err(Error::Usage("missing -w (world_size); see --help".to_owned()));
         }
         if args.world_size == Some(0) {
@@ -54,6 +57,7 @@ impl Request {
             source,
             precision,
             durability,
+            function,
             args,
         })
     }
