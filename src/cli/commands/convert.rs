@@ -16,7 +16,8 @@ use crate::Error;
 use crate::cli::args::{CkptRecordsArg, ConvertArgs, Function, FusionArg, NToMArgs};
 use crate::cli::{ExitStatus, config};
 use crate::engine::{self, CancelToken, EngineConfig, Leftovers, Staging};
-use crate::input::{ForeignInput, Input, RankGaps};
+use crate::input::{ForeignInput, Input, InputError, Provenance, RankGaps, provenance};
+use crate::models::foreign::{Origin, recognise};
 use crate::models::fused;
 use crate::plan::{Plan, TargetRank};
 use crate::report::plan_report;
@@ -83,10 +84,7 @@ pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
     let request = Request::new(args)?;
     sys::raise_open_files_limit();
     let gaps = if request.args.src_strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
-    let opened = match request.function {
-        Function::PtToMs => Opened::Foreign(Box::new(ForeignInput::open(&request.source, config::stable_inputs())?)),
-        _ => Opened::Ours(Input::open(&request.source, gaps, config::stable_inputs())?),
-    };
+    let opened = open(&request, gaps)?;
     let input = opened.input();
     let planned = match &opened {
         Opened::Foreign(source) => foreign::pt_to_ms(&request, source)?,
@@ -134,6 +132,27 @@ pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
         print(&summary.text());
     }
     Ok(ExitStatus::Done)
+}
+
+/// Opens the source that the function wants; another's is named as what it is.
+fn open(request: &Request, gaps: RankGaps) -> Result<Opened, Error> {
+    let (path, promise) = (request.source.as_path(), config::stable_inputs());
+    let whose = provenance(path)?;
+    if request.function == Function::PtToMs {
+        if whose == Provenance::MindSpore {
+            return Err(InputError::IsMindSpore(path.to_owned()).into());
+        }
+        return Ok(Opened::Foreign(Box::new(ForeignInput::open(path, promise)?)));
+    }
+    if whose == Provenance::Foreign {
+        return Err(InputError::IsForeign(path.to_owned()).into());
+    }
+    let input = Input::open(path, gaps, promise)?;
+    let names = input.files.iter().flat_map(|f| &f.entries).map(|e| &*e.name);
+    if whose == Provenance::ByNames && matches!(recognise(names), Some(Origin::Foreign(_))) {
+        return Err(InputError::IsForeign(path.to_owned()).into());
+    }
+    Ok(Opened::Ours(input))
 }
 
 /// Whether both targets may be made. Answers the bytes that are free where the checkpoint is to be.
