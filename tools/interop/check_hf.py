@@ -100,7 +100,12 @@ def smollm2(program, work):
     files = glob.glob(os.path.join(place, "**/*.gguf"), recursive=True)
     folder, name = os.path.split(files[0])
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=name)
+        read = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=name)
+        # A plain model of the same weights: one that remembers its GGUF cannot be saved.
+        config = transformers.AutoConfig.for_model(**{k: v for k, v in read.config.to_dict().items()
+                                                      if k != "quantization_config"})
+        model = transformers.AutoModelForCausalLM.from_config(config)
+        model.load_state_dict(read.state_dict())
     except (ImportError, ValueError) as error:
         # It wants accelerate, which Debian's torch cannot import. This is what it does, but for newer ways of cutting words.
         print(f"      {type(error).__name__}: {error}; reading the tensors by hand")
