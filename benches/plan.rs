@@ -1,13 +1,15 @@
-//! Planning alone: from parsed headers to a proved plan. No file is read.
+//! Planning alone: from parsed headers to a proved plan, and who of many hosts takes what of it. No file is read.
 
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ckpt_convert::cluster;
 use ckpt_convert::formats::{Entry, FormatKind};
 use ckpt_convert::models::{FusionLayout, ModelSpec, builtin, role};
 use ckpt_convert::plan::{
-    Arrangement, Catalog, CatalogOptions, PlanOptions, Precision, SourceFile, TargetOptions, build, prove, targets,
+    Arrangement, Catalog, CatalogOptions, Plan, PlanOptions, Precision, SourceFile, TargetOptions, build, prove,
+    targets,
 };
 use ckpt_convert::source::{ByteRange, Extents};
 use ckpt_convert::tensor::{Dtype, Shape};
@@ -45,7 +47,7 @@ fn headers(spec: &ModelSpec, ranks: u64) -> Vec<(PathBuf, u32, Vec<Entry>)> {
     (0..ranks).map(file).collect()
 }
 
-fn plan(spec: &ModelSpec, headers: &[(PathBuf, u32, Vec<Entry>)], ranks: u64) -> usize {
+fn plan(spec: &ModelSpec, headers: &[(PathBuf, u32, Vec<Entry>)], ranks: u64) -> Plan {
     let files: Vec<SourceFile<'_>> = headers
         .iter()
         .map(|(path, rank, entries)| SourceFile { path: path.clone(), rank: *rank, bytes: &[], entries, ahead: None })
@@ -77,7 +79,21 @@ fn plan(spec: &ModelSpec, headers: &[(PathBuf, u32, Vec<Entry>)], ranks: u64) ->
     };
     let plan = build(files, &catalog, targets, &options).expect("the headers can be written");
     prove(&plan).expect("the plan covers its outputs");
-    plan.outputs.len()
+    plan
+}
+
+/// Bytes of the largest share over the mean.
+fn imbalance(shares: &[Vec<cluster::Unit>]) -> f64 {
+    let bytes = |share: &Vec<cluster::Unit>| share.iter().map(|unit| unit.range.len()).sum::<u64>();
+    let (most, all) = (shares.iter().map(bytes).max().unwrap_or(0), shares.iter().map(bytes).sum::<u64>());
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+    let ratio = most as f64 * shares.len() as f64 / all as f64;
+    ratio
+}
+
+#[expect(clippy::print_stderr, reason = "figures beside those of criterion")]
+fn say(text: &str) {
+    eprintln!("{text}");
 }
 
 fn benches(c: &mut Criterion) {
@@ -107,6 +123,18 @@ fn benches(c: &mut Criterion) {
     };
     let files = headers(&huge, 1024);
     group.bench_function("405B 1,024 -> 512", |b| b.iter(|| black_box(plan(&huge, &files, 512))));
+    // The same on 64 hosts: each makes the whole plan, its fingerprint, and everybody's share.
+    let before = ckpt_convert::sys::anonymous_memory().unwrap_or(0);
+    let plan = plan(&huge, &files, 512);
+    let memory = ckpt_convert::sys::anonymous_memory().unwrap_or(0).saturating_sub(before);
+    let sources: Vec<&[u8]> = files.iter().map(|_| &[][..]).collect();
+    group.bench_function("405B 1,024 -> 512, fingerprint", |b| b.iter(|| black_box(cluster::plan_id(&plan, &sources))));
+    group.bench_function("405B 1,024 -> 512, shares of 64 hosts", |b| b.iter(|| black_box(cluster::shares(&plan, 64))));
+    for hosts in [64, 60, 1000] {
+        let shares = cluster::shares(&plan, hosts);
+        say(&format!("405B 1024 -> 512 on {hosts} hosts: largest share over the mean {:.4}", imbalance(&shares)));
+    }
+    say(&format!("405B 1024 -> 512: the plan takes {} MiB", memory >> 20));
     group.finish();
 }
 

@@ -1,5 +1,6 @@
 //! The facade's error: every layer's own, and what kind of trouble it is.
 
+use crate::cluster::ClusterError;
 use crate::engine::EngineError;
 use crate::input::InputError;
 use crate::plan::PlanError;
@@ -18,6 +19,9 @@ pub enum Error {
     /// The run failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Several hosts do not come together.
+    #[error(transparent)]
+    Cluster(Box<ClusterError>),
     /// The system refused something.
     #[error(transparent)]
     File(#[from] FileError),
@@ -81,6 +85,17 @@ impl From<InputError> for Error {
     }
 }
 
+impl From<ClusterError> for Error {
+    fn from(error: ClusterError) -> Self {
+        match error {
+            // What one host could have run into alone is said as it would be there.
+            ClusterError::Engine(e) => e.into(),
+            ClusterError::File(e) => e.into(),
+            other => Self::Cluster(Box::new(other)),
+        }
+    }
+}
+
 impl From<PlanError> for Error {
     fn from(error: PlanError) -> Self {
         Self::Plan(Box::new(error))
@@ -111,6 +126,7 @@ impl Error {
                 ErrorKind::Internal
             }
             Self::Input(e) if !matches!(**e, InputError::File(_)) => ErrorKind::Input,
+            Self::Cluster(e) if e.is_input() => ErrorKind::Input,
             Self::Engine(EngineError::Cancelled) => ErrorKind::Cancelled,
             Self::Engine(EngineError::WorkerPanicked) => ErrorKind::Internal,
             Self::Engine(EngineError::TargetExists(_) | EngineError::TargetBusy(_))
@@ -122,6 +138,7 @@ impl Error {
             | Self::ForeignTarget(_)
             | Self::Plan(_) => ErrorKind::Input,
             Self::Input(_)
+            | Self::Cluster(_)
             | Self::Engine(_)
             | Self::File(_)
             | Self::NoRoom { .. }

@@ -14,14 +14,16 @@
 //! | 2 | [`formats`], [`models`] | bytes to metadata and back; what the names mean |
 //! | 3 | [`plan`] | which bytes go where, as a value that is proved |
 //! | 4 | [`input`], [`engine`] | files found, mapped and parsed; a plan run |
-//! | 5 | [`report`] | what people and machines read |
-//! | 6 | [`cli`] | the program |
+//! | 5 | [`cluster`] | one plan carried out by several machines |
+//! | 6 | [`report`] | what people and machines read |
+//! | 7 | [`cli`] | the program |
 //!
 //! **Invariants.** A module uses modules of lower layers only (a test enforces it). Parsers do no I/O and trust no length.
 //! The plan decides everything and writes nothing; the engine knows no format, model or rank. Every output byte is written
 //! exactly once, proved before the first. Nothing has its final name before all of it is complete.
 
 pub mod cli;
+pub mod cluster;
 pub mod engine;
 mod error;
 pub mod formats;

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod cluster;
+
 use super::run_args::RunArgs;
+pub(super) use cluster::{ClusterArgs, MergeArgs};
 
 /// Two-letter options of the original scripts, which clap does not know, and what they stand for.
 const TWO_LETTERS: [(&str, &str); 9] = [
@@ -63,6 +66,8 @@ pub(super) enum Command {
     Inspect(InspectArgs),
     /// Compare two checkpoints bit for bit, whatever their rank counts, fusion and formats.
     Verify(Box<VerifyArgs>),
+    /// Join the manifests that --local-output left on several machines, and prove that together they are whole.
+    MergeManifest(MergeArgs),
 }
 
 /// What to do.
@@ -236,6 +241,9 @@ pub(super) struct ConvertArgs {
     /// How the work is done.
     #[command(flatten)]
     pub(super) run: RunArgs,
+    /// Who does which part of it.
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
 }
 
 /// Options of `n-to-m`.
@@ -269,6 +277,9 @@ pub(super) struct NToMArgs {
     /// How the work is done.
     #[command(flatten)]
     pub(super) run: RunArgs,
+    /// Who does which part of it.
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
 }
 
 /// Options of `inspect`.

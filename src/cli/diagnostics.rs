@@ -1,5 +1,6 @@
 //! From errors to text with the way out.
 
+use crate::cluster::ClusterError;
 use crate::engine::EngineError;
 use crate::formats::FormatFault;
 use crate::input::InputError;
@@ -26,6 +27,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::Plan(plan) => plan_hint(plan),
         Error::Input(input) => input_hint(input),
         Error::Engine(engine) => engine_hint(engine),
+        Error::Cluster(cluster) => cluster_hint(cluster).map(str::to_owned),
         Error::Overlap { .. } => Some("choose directories apart from each other with -dc and -is".to_owned()),
         Error::ReplicasDiffer(_) => {
             Some("the rank directories are not of one checkpoint, or not of one step of it".to_owned())
@@ -59,6 +61,35 @@ fn engine_hint(error: &EngineError) -> Option<String> {
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+fn cluster_hint(error: &ClusterError) -> Option<&'static str> {
+    Some(match error {
+        ClusterError::NotInTable { .. } | ClusterError::TwiceInTable(_) => {
+            "correct the table's server_id or host_ip, or say which host this is with --node-rank"
+        }
+        ClusterError::Disagree { .. } => {
+            "leave one of them out (--nodes 1: this machine alone), or unset the variables of the wrong one"
+        }
+        ClusterError::Cards { .. } => {
+            "give the table of the machines that will use the ranks, or -w as many as it has cards"
+        }
+        ClusterError::OtherPlan { .. } => {
+            "all hosts need the same options, the same sources (copies with their times kept) and the same rank table; or \
+             wait for the other one"
+        }
+        ClusterError::NodeBusy { .. } => "give each host its own --node-rank, or wait until the other has ended",
+        ClusterError::Superseded(_) => "the other one goes on; nothing is lost",
+        ClusterError::PeerFailed { .. } | ClusterError::PeerDied { .. } | ClusterError::PeerAbsent { .. } => {
+            "what this host has finished is kept: start the same command there again, and here too if this was not \
+             waiting; the last one publishes"
+        }
+        ClusterError::BadRecord { .. } | ClusterError::Incomplete(_) => {
+            "nothing was published; start the same command on all hosts again"
+        }
+        ClusterError::Merge(_) => "give all parts of one conversion, as --local-output made them",
+        _ => return None,
+    })
 }
 
 fn plan_hint(error: &PlanError) -> Option<String> {

@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod config;
 mod diagnostics;
+mod environment;
 mod exit;
 mod run_args;
 
@@ -29,8 +30,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
     // `cmp` and `diff` tell trouble from a difference in the same way.
     let comparing = matches!(cli.command, Some(Command::Verify(_)));
     let outcome = match cli.command {
-        None => commands::convert::run(cli.convert),
-        Some(Command::NToM(args)) => commands::convert::n_to_m(*args),
+        None => commands::convert::run(cli.convert, &environment::read()),
+        Some(Command::NToM(args)) => commands::convert::n_to_m(*args, &environment::read()),
+        Some(Command::MergeManifest(args)) => commands::merge_manifest::run(&args),
         Some(Command::Inspect(args)) => commands::inspect::run(&args),
         Some(Command::Verify(args)) => commands::verify::run(&args),
     };

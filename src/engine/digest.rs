@@ -13,9 +13,18 @@ use crc_fast::checksum;
 pub struct Crc64(pub u64);
 
 impl Crc64 {
-    /// The sum of some bytes.
+    /// The sum of no bytes.
+    pub const EMPTY: Self = Self(0);
+
+    /// The sum of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(checksum(Crc64Nvme, bytes))
+    }
+
+    /// The sum of what this is the sum of, followed by `len` bytes whose sum is `next`.
+    #[must_use]
+    pub fn followed_by(self, next: Self, len: u64) -> Self {
+        Self(crc_fast::checksum_combine(Crc64Nvme, self.0, next.0, len))
     }
 }
 
@@ -191,5 +200,9 @@ mod tests {
         assert_eq!(nine.tensor(1, 0).0, 0xae8b_1486_0a79_9888);
         let mut nine = Sums::new(vec![ChunkSum::of_file(1, 4, b"56789"), ChunkSum::of_file(1, 0, b"1234")]);
         assert_eq!(nine.file(1), 0xcbf4_3926);
+        assert_eq!(
+            Crc64::EMPTY.followed_by(Crc64::of(b"1234"), 4).followed_by(Crc64::of(b"56789"), 5),
+            Crc64::of(b"123456789")
+        );
     }
 }

@@ -39,6 +39,6 @@ pub use config::{Durability, EngineConfig, WriterKind};
 pub use digest::Crc64;
 pub use error::EngineError;
 pub use observer::{Event, Noop, Observer};
-pub use run::{RunSummary, TensorResult, run};
-pub use staged::{Leftovers, Publish, Published, Staging};
+pub use run::{RunSummary, TensorResult, run, run_parts};
+pub use staged::{Leftovers, Publish, Published, Staging, clear_leftovers, sync_tree};
 pub use ways::Ways;

@@ -16,7 +16,7 @@ use super::windows::Windows;
 use super::worker::{Found, Shared, work};
 use super::{CancelToken, Durability, EngineConfig, EngineError, Event, Observer, Ways};
 use crate::plan::{CRC_TRAILER, Plan};
-use crate::sys::{self, Mapping, OutFile};
+use crate::sys::{self, FilePart, Mapping, OutFile};
 
 /// What a run did.
 #[derive(Clone, Debug, Default)]
@@ -52,12 +52,30 @@ pub fn run(
     observer: &dyn Observer,
     cancel: &CancelToken,
 ) -> Result<RunSummary, EngineError> {
-    observer.event(Event::Started { bytes: plan.totals().written });
+    run_parts(plan, &[], mappings, dir, config, observer, cancel)
+}
+
+/// As [`run`], where the plan's outputs may be parts of files that other processes write the rest of. `parts`: for each output
+/// whether it is one, and which; empty: none is. A part begins at a whole block and its file may be there already; no file that
+/// is written in parts has a CRC trailer.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_parts(
+    plan: &Plan,
+    parts: &[Option<FilePart>],
+    mappings: &[Arc<Mapping>],
+    dir: &Path,
+    config: &EngineConfig,
+    observer: &dyn Observer,
+    cancel: &CancelToken,
+) -> Result<RunSummary, EngineError> {
+    observer.event(Event::Started { bytes: plan.outputs.iter().map(|file| file.layout.len()).sum() });
     for mapping in mappings {
         mapping.read_through();
     }
     let durable = config.durability == Durability::Synced;
-    let files = create(plan, dir, config.direct)?;
+    let files = create(plan, parts, dir, config.direct)?;
     // One file system holds them all, so they all allow it or none does.
     let direct = config.direct && !files.is_empty() && files.iter().all(|f| f.direct().is_some());
     let spans: Vec<_> = plan.outputs.iter().map(spans).collect();
@@ -110,14 +128,18 @@ pub fn run(
 }
 
 /// Makes all files and reserves their room, so that a disk that is too small is found before anything is written.
-fn create(plan: &Plan, dir: &Path, direct: bool) -> Result<Vec<Arc<OutFile>>, EngineError> {
+fn create(plan: &Plan, parts: &[Option<FilePart>], dir: &Path, direct: bool) -> Result<Vec<Arc<OutFile>>, EngineError> {
     let mut files = Vec::with_capacity(plan.outputs.len());
-    for output in &plan.outputs {
+    for (index, output) in plan.outputs.iter().enumerate() {
         let path = dir.join(&output.path);
         if let Some(parent) = path.parent() {
             sys::create_dir(parent)?;
         }
-        files.push(Arc::new(OutFile::create(&path, output.layout.len(), direct)?));
+        let file = match parts.get(index).copied().flatten() {
+            Some(part) => OutFile::open_part(&path, part, direct)?,
+            None => OutFile::create(&path, output.layout.len(), direct)?,
+        };
+        files.push(Arc::new(file));
     }
     Ok(files)
 }

@@ -43,7 +43,7 @@ impl Clones {
                 continue;
             }
             let (source, file) = (&mappings[run.source], &files[run.file]);
-            match sys::clone_range(source, run.source_at, file, run.at, run.len) {
+            match sys::clone_range(source, run.source_at, file, file.base() + run.at, run.len) {
                 Ok(()) => by_file[run.file].push((run.at, run.at + run.len)),
                 Err(_) => refused[run.source] = true,
             }

@@ -50,6 +50,22 @@ pub struct Published {
     replaced: Option<PathBuf>,
 }
 
+/// Clears what a run that died after publishing a target may have left beside it: its lock, and what it had replaced.
+pub fn clear_leftovers(target: &Path) {
+    let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let dir = parent(target).join(format!(".{name}.partial"));
+    let lock_path = parent(target).join(format!(".{name}.lock"));
+    // What cannot be removed here is removed by the next run.
+    if lock_path.exists()
+        && let Ok(Some(lock)) = sys::lock(&lock_path)
+    {
+        let _ = sys::remove_dir(&dir);
+        let _ = sys::remove_dir(&dir.with_extension("old"));
+        let _ = std::fs::remove_file(&lock_path);
+        drop(lock);
+    }
+}
+
 impl Staging {
     /// Makes the directory, and its parents. Leftovers of a run that died are removed or put back; those of one that lives
     /// are an error.
@@ -217,7 +233,8 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-fn sync_tree(dir: &Path) -> Result<(), EngineError> {
+/// Flushes a directory and all directories in it, so that the names in them last.
+pub fn sync_tree(dir: &Path) -> Result<(), EngineError> {
     let error = |source| sys::FileError { op: sys::FileOp::Sync, path: dir.to_owned(), source };
     for entry in std::fs::read_dir(dir).map_err(error)? {
         let entry = entry.map_err(error)?;

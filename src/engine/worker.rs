@@ -218,8 +218,9 @@ impl<'a> Worker<'a> {
         note_sums(shared, task, shared.inputs.mapped(source, at, task.len), &mut self.found);
         self.found.ways.mapped += task.len;
         let file = Arc::clone(&shared.files[task.file]);
+        let base = file.base();
         let data = IoBuf::Mapped(Arc::clone(&shared.inputs.mappings[source]));
-        WriteOp { file, direct: shared.direct, data, range: index(at)..index(at + task.len), at: task.at }
+        WriteOp { file, direct: shared.direct, data, range: index(at)..index(at + task.len), at: base + task.at }
     }
 
     /// Puts a task together. Sums are taken on the way.
@@ -244,7 +245,8 @@ impl<'a> Worker<'a> {
         let padded = if shared.direct { len.next_multiple_of(index(FileLayout::BLOCK)) } else { len };
         buf[len..padded].fill(0);
         let file = Arc::clone(&shared.files[task.file]);
-        WriteOp { file, direct: shared.direct, data: IoBuf::Owned(buf), range: 0..padded, at: task.at }
+        let at = file.base() + task.at;
+        WriteOp { file, direct: shared.direct, data: IoBuf::Owned(buf), range: 0..padded, at }
     }
 
     fn submit(&mut self, op: IoOp) -> Result<(), EngineError> {
@@ -272,7 +274,8 @@ impl<'a> Worker<'a> {
         self.found.ways += Ways { past_cache: done as u64, gathered: (len - done) as u64, ..Ways::default() };
         let file = Arc::clone(&self.shared.files[task.file]);
         let data = IoBuf::Owned(into);
-        self.submit(IoOp::Write(WriteOp { file, direct: self.shared.direct, data, range: 0..len, at: task.at }))
+        let at = file.base() + task.at;
+        self.submit(IoOp::Write(WriteOp { file, direct: self.shared.direct, data, range: 0..len, at }))
     }
 
     /// Looks at an answer: goes on with a short write, gives the buffer back.

@@ -9,6 +9,7 @@ use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use crate::cluster::PartManifest;
 use crate::engine::{RunSummary, TensorResult};
 use crate::plan::{OutputFile, OutputTensor, Plan};
 use crate::source::Extents;
@@ -18,6 +19,30 @@ use crate::source::Extents;
 pub struct Provenance {
     /// The options that decided the result, by name.
     pub options: Vec<(String, Value)>,
+    /// The fingerprint of the plan.
+    pub plan: String,
+    /// Which part of a whole it is, where it is one.
+    pub part: Option<PartOf>,
+}
+
+/// A part of a conversion whose other parts are published elsewhere.
+#[derive(Clone, Debug)]
+pub struct PartOf {
+    /// Which part, as `0 of 2`.
+    part: String,
+    /// The files of the whole, as its manifest lists them.
+    whole: Vec<Value>,
+}
+
+impl PartOf {
+    /// A part of what this plan writes.
+    pub fn new(part: String, whole: &Plan) -> Self {
+        Self { part, whole: whole.outputs.iter().map(file_entry).collect() }
+    }
+}
+
+fn file_entry(file: &OutputFile) -> Value {
+    json!({"path": file.path, "rank": file.rank, "length": file.layout.len()})
 }
 
 /// Writes the manifest of a finished run.
@@ -29,18 +54,39 @@ pub fn manifest(plan: &Plan, summary: &RunSummary, provenance: &Provenance, to: 
     let manifest = Manifest {
         version: 1,
         tool: json!({"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")}),
+        plan: &provenance.plan,
+        part: provenance.part.as_ref().map(|p| p.part.as_str()),
         options,
         inputs: Each::new(
             plan.sources.iter().map(|s| json!({"path": s.path.display().to_string(), "length": s.len, "rank": s.rank})),
         ),
-        files: Each::new(
-            plan.outputs.iter().map(|f| json!({"path": f.path, "rank": f.rank, "length": f.layout.len()})),
-        ),
+        files: Each::new(plan.outputs.iter().map(file_entry)),
         tensors: Each::new(plan.outputs.iter().zip(&summary.tensors).flat_map(|(file, results)| {
             let places = file.layout.extents(file.tensors.len());
             let tensors = file.tensors.iter().zip(results).zip(places);
             tensors.map(move |((tensor, result), place)| tensor_entry(file, tensor, *result, &place))
         })),
+        whole: provenance.part.as_ref().map(|p| p.whole.as_slice()),
+    };
+    serde_json::to_writer_pretty(&mut *to, &manifest)?;
+    to.write_all(b"\n")
+}
+
+/// Writes the manifest of a whole whose parts' manifests were joined: what one host would have written.
+///
+/// # Errors
+/// What the writer says.
+pub fn write_merged(merged: PartManifest, to: &mut dyn Write) -> io::Result<()> {
+    let manifest = Manifest {
+        version: 1,
+        tool: merged.tool,
+        plan: &merged.plan,
+        part: None,
+        options: merged.options,
+        inputs: Each::new(merged.inputs.into_iter()),
+        files: Each::new(merged.files.into_iter()),
+        tensors: Each::new(merged.tensors.into_iter()),
+        whole: None,
     };
     serde_json::to_writer_pretty(&mut *to, &manifest)?;
     to.write_all(b"\n")
@@ -48,7 +94,7 @@ pub fn manifest(plan: &Plan, summary: &RunSummary, provenance: &Provenance, to: 
 
 #[derive(Serialize)]
 #[serde(bound = "")]
-struct Manifest<I, F, T>
+struct Manifest<'a, I, F, T>
 where
     Each<I>: Serialize,
     Each<F>: Serialize,
@@ -57,10 +103,15 @@ where
     #[serde(rename = "manifest_version")]
     version: u32,
     tool: Value,
+    plan: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<&'a str>,
     options: Map<String, Value>,
     inputs: Each<I>,
     files: Each<F>,
     tensors: Each<T>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    whole: Option<&'a [Value]>,
 }
 
 /// A list that is made while it is written, once.

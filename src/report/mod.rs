@@ -8,7 +8,7 @@ mod summary;
 mod units;
 
 pub use listing::{CheckpointListing, ParamListing, RankListing, StrategyListing, TensorListing};
-pub use manifest::{Provenance, manifest};
+pub use manifest::{PartOf, Provenance, manifest, write_merged};
 pub use plan_text::{PlanReport, plan_report};
 pub use progress::{Progress, ProgressMode};
 pub use summary::{Overflow, Summary, overflows};

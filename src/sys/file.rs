@@ -104,13 +104,38 @@ pub struct OutFile {
     path: PathBuf,
     plain: File,
     direct: Option<File>,
+    /// Where in the file the part begins that is written, and the length of the whole. `None`: all of it is written.
+    part: Option<FilePart>,
+}
+
+/// A part of a file that several processes write together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilePart {
+    /// Where the part begins.
+    pub at: u64,
+    /// The length of the whole file.
+    pub of: u64,
 }
 
 impl OutFile {
     /// Creates a file that must not exist yet and reserves `len` bytes for it.
     pub fn create(path: &Path, len: u64, direct: bool) -> Result<Self, FileError> {
-        let plain =
-            File::options().write(true).create_new(true).open(path).map_err(FileError::of(FileOp::Create, path))?;
+        Self::make(path, len, direct, None)
+    }
+
+    /// Opens a part of a file, which is made with its whole length where it is not there yet. Nobody's bytes are lost by it.
+    pub fn open_part(path: &Path, part: FilePart, direct: bool) -> Result<Self, FileError> {
+        Self::make(path, part.of, direct, Some(part))
+    }
+
+    fn make(path: &Path, len: u64, direct: bool, part: Option<FilePart>) -> Result<Self, FileError> {
+        let mut options = File::options();
+        if part.is_some() {
+            options.create(true).truncate(false)
+        } else {
+            options.create_new(true)
+        };
+        let plain = options.write(true).open(path).map_err(FileError::of(FileOp::Create, path))?;
         match rustix::fs::fallocate(plain.as_fd(), FallocateFlags::empty(), 0, len.max(1)) {
             Ok(()) => {}
             // No such call on this file system: a sparse file of that length serves.
@@ -122,7 +147,12 @@ impl OutFile {
         // Refused by some file systems; then everything goes through the page cache.
         let options = || File::options().write(true).custom_flags(direct_flag()).open(path);
         let direct = if direct { options().ok() } else { None };
-        Ok(Self { path: path.to_owned(), plain, direct })
+        Ok(Self { path: path.to_owned(), plain, direct, part })
+    }
+
+    /// Where in the file the part begins that is written; 0 where that is the whole.
+    pub fn base(&self) -> u64 {
+        self.part.map_or(0, |part| part.at)
     }
 
     /// Where the file lies.
@@ -148,6 +178,7 @@ impl OutFile {
     /// Cuts the file to its length, flushes it if `durable`, and closes it, looking at every answer: on network file systems
     /// a failed close is lost data.
     pub fn finish(self, len: u64, durable: bool) -> Result<(), FileError> {
+        let len = self.part.map_or(len, |part| part.of);
         self.plain.set_len(len).map_err(FileError::of(FileOp::Write, &self.path))?;
         if durable {
             self.plain.sync_data().map_err(FileError::of(FileOp::Sync, &self.path))?;

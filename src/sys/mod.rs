@@ -9,19 +9,26 @@ mod aligned;
 mod file;
 mod machine;
 mod mapping;
+mod marker;
+mod network;
 mod probe;
+mod process;
 mod ring;
 mod share;
 mod vector;
 
 pub use aligned::AlignedBuf;
 pub use file::{
-    FileError, FileOp, OutFile, available_bytes, create_dir, is_writable, lock, open_regular, raise_open_files_limit,
-    read_small, remove_dir, remove_empty_dirs, rename_exchange, rename_new, sync_dir, write_small,
+    FileError, FileOp, FilePart, OutFile, available_bytes, create_dir, is_writable, lock, open_regular,
+    raise_open_files_limit, read_small, remove_dir, remove_empty_dirs, rename_exchange, rename_new, sync_dir,
+    write_small,
 };
 pub use machine::{anonymous_memory, available_memory, uring};
 pub use mapping::{Mapping, Reader, StableInputs};
+pub use marker::{create_exclusive, move_over, replace_small};
+pub use network::{addresses, host_name};
 pub use probe::{DirectAlign, FileSystem, Place};
+pub use process::ProcessId;
 pub use ring::{Completion, IoBuf, IoOp, ReadOp, Ring, WriteOp};
 pub use share::clone_range;
 pub use vector::{Kernel, Vectors};

@@ -1,5 +1,6 @@
 //! Integration tests, one binary.
 
+mod cluster;
 mod convert;
 mod errors;
 mod faults;

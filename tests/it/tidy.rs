@@ -133,8 +133,8 @@ fn the_check_of_layers_sees_every_way_to_write_a_use() {
     let text = "use crate::a::B;\nuse crate::{c, d::{E, F}, G};\n// crate::h\nlet x = crate::i::j();\nuse xcrate::k;\n";
     assert_eq!(used(text), ["a", "c", "d", "G", "i"]);
     assert_eq!(levels().get("tensor"), Some(&0));
-    assert_eq!(levels().get("cli"), Some(&6));
-    assert_eq!(levels().len(), 11, "{:?}", levels());
+    assert_eq!(levels().get("cli"), Some(&7));
+    assert_eq!(levels().len(), 12, "{:?}", levels());
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! Conversions: `-f` and `n-to-m`. Plans, and unless it is a dry run, moves and publishes.
 
 mod foreign;
+mod hosts;
 mod publish;
 mod request;
+mod shared;
 mod transfer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use self::hosts::Hosts;
 use self::request::Request;
 use super::reading::{self, Opened};
 use super::target::{self, Strategies};
@@ -15,6 +18,7 @@ use super::{note, print, print_json};
 use crate::Error;
 use crate::cli::args::{CkptRecordsArg, ConvertArgs, Function, FusionArg, NToMArgs};
 use crate::cli::{ExitStatus, config};
+use crate::cluster::{Environment, Role};
 use crate::engine::{self, CancelToken, EngineConfig, Leftovers, Staging};
 use crate::input::{ForeignInput, Input, InputError, Provenance, RankGaps, provenance};
 use crate::models::foreign::{Origin, recognise};
@@ -25,9 +29,9 @@ use crate::source::Extents;
 use crate::sys::{self, Mapping};
 
 /// The simplified form, with the defaults that the original README names.
-pub(in crate::cli) fn n_to_m(args: NToMArgs) -> Result<ExitStatus, Error> {
+pub(in crate::cli) fn n_to_m(args: NToMArgs, env: &Environment) -> Result<ExitStatus, Error> {
     let place = |kind: &str| PathBuf::from(format!("../{kind}/llama2_7b/qkv/{}_llama-2-7b", args.world_size));
-    run(ConvertArgs {
+    let args = ConvertArgs {
         function: Some(Function::DistributedWeightTransfer),
         precision: Some(args.precision),
         world_size: Some(args.world_size),
@@ -62,7 +66,9 @@ pub(in crate::cli) fn n_to_m(args: NToMArgs) -> Result<ExitStatus, Error> {
         dataset_name: None,
         dataset_path: None,
         run: args.run,
-    })
+        cluster: args.cluster,
+    };
+    run(args, env)
 }
 
 /// A plan and what belongs to it.
@@ -80,7 +86,16 @@ fn is_fused(targets: &[TargetRank]) -> bool {
 }
 
 /// Plans, and unless it is a dry run, moves and publishes.
-pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
+pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitStatus, Error> {
+    let hosts = Hosts::find(&args.cluster, env)?;
+    match &hosts.role {
+        Role::Idle(why) => {
+            note(&format!("nothing to do: {why}"));
+            return Ok(ExitStatus::Done);
+        }
+        Role::Alone(Some(why)) => note(&format!("this host does all of the work, says {why}")),
+        Role::Alone(None) | Role::Part(_) => {}
+    }
     let request = Request::new(args)?;
     sys::raise_open_files_limit();
     let gaps = if request.args.src_strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
@@ -91,6 +106,13 @@ pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
         Opened::Ours(input) if request.function == Function::MsToPt => foreign::ms_to_pt(&request, input)?,
         Opened::Ours(input) => transfer::plan(&request, input)?,
     };
+    if let Role::Part(me) = &hosts.role {
+        if request.args.dry_run {
+            note(&me.text());
+        } else {
+            return shared::run(&request, planned, input, &hosts, me);
+        }
+    }
     let free = check_targets(&request, &planned)?;
     let mappings = input.mappings();
     let chosen = config::settle(&request.wishes, &mappings, Some(&planned.target));

@@ -2,6 +2,7 @@
 
 pub(super) mod convert;
 pub(super) mod inspect;
+pub(super) mod merge_manifest;
 mod reading;
 mod target;
 pub(super) mod verify;

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
-use crate::engine::{Durability, EngineError, Publish, Staging};
+use crate::engine::{Durability, EngineError, Publish, Staging, clear_leftovers};
 use crate::formats::mindspore::write_strategy;
 use crate::input::is_companion;
 use crate::layout::TensorLayout;
@@ -140,6 +140,7 @@ impl Strategies {
     /// The files under a temporary name. `None` where they are there already.
     pub(super) fn stage(&self, publish: Publish, durability: Durability) -> Result<Option<Staging>, Error> {
         if self.are_there() {
+            clear_leftovers(&self.dir);
             return Ok(None);
         }
         let staging = Staging::new(&self.dir, publish, durability)?;

@@ -11,6 +11,7 @@ use crate::Error;
 use crate::cli::args::CkptRecordsArg;
 use crate::cli::commands::note;
 use crate::cli::config;
+use crate::cluster::plan_id;
 use crate::engine::{self, CancelToken, EngineConfig, EngineError, Published, Staging};
 use crate::report::{Progress, Provenance, Summary, manifest};
 use crate::sys::Mapping;
@@ -31,7 +32,9 @@ pub(super) fn execute(
     let progress = Progress::start(config::progress(&request.args.run), "converting");
     let begun = Instant::now();
     let result = engine::run(&planned.plan, mappings, staging.dir(), engine_config, &progress, cancel)?;
-    staging.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance(request), to))?;
+    let plan_id = plan_id(&planned.plan, &super::shared::sources(mappings));
+    let provenance = provenance(request, &plan_id);
+    staging.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance, to))?;
     let peak = progress.finish();
     if cancel.is_cancelled() {
         return Err(EngineError::Cancelled.into());
@@ -58,7 +61,7 @@ pub(super) fn execute(
 }
 
 /// The options that decide what is in the target.
-fn provenance(request: &Request) -> Provenance {
+pub(super) fn provenance(request: &Request, plan: &str) -> Provenance {
     let args = &request.args;
     let path = |path: &Path| json!(path.display().to_string());
     let given = [
@@ -79,5 +82,6 @@ fn provenance(request: &Request) -> Provenance {
         ("ckpt_records", (args.ckpt_records == CkptRecordsArg::Canonical).then_some(json!("canonical"))),
         ("ignore", (!args.ignore.is_empty()).then(|| json!(args.ignore))),
     ];
-    Provenance { options: given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect() }
+    let options = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    Provenance { options, plan: plan.to_owned(), part: None }
 }

@@ -1,0 +1,279 @@
+//! A conversion of which this process does a part.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::hosts::Hosts;
+use super::{Planned, Request, check_replicas, check_targets, publish};
+use crate::Error;
+use crate::cli::commands::target::Strategies;
+use crate::cli::commands::{note, print, print_json, reading};
+use crate::cli::{ExitStatus, config};
+use crate::cluster::{self, FileSums, Finished, Identity, Publication, Session, Unit, Wanted};
+use crate::engine::{self, CancelToken, EngineConfig, Published, Staging};
+use crate::input::Input;
+use crate::plan::Plan;
+use crate::report::{PartOf, Progress, Summary, bytes, manifest};
+use crate::sys::{self, Mapping};
+
+/// What one process of several needs to know.
+struct Share {
+    wanted: Wanted,
+    units: Vec<Unit>,
+    /// For `--local-output`: which part this is, and the files of the whole.
+    part: Option<PartOf>,
+}
+
+/// Does this process's share, and waits until all is published.
+pub(super) fn run(
+    request: &Request,
+    mut planned: Planned,
+    input: &Input,
+    hosts: &Hosts,
+    me: &Identity,
+) -> Result<ExitStatus, Error> {
+    let mappings = input.mappings();
+    let share = share(request, &mut planned, &mappings, hosts, me)?;
+    let own: u64 = share.units.iter().map(|unit| unit.range.len()).sum();
+    note(&format!("{}; its share: {} in {} files", me.text(), bytes(own), share.units.len()));
+    let target = planned.target.display().to_string();
+    let strategies = planned.strategies.as_ref().map(|s| s.dir().to_owned());
+    let published = || {
+        // Whoever published both may have died right behind it.
+        let _ = strategies.as_deref().map(engine::clear_leftovers);
+        note(&format!("{target} is published"));
+        Ok(ExitStatus::Done)
+    };
+    if Session::is_finished(&share.wanted) {
+        return published();
+    }
+    let free = match check_targets(request, &planned) {
+        // Just now.
+        Err(_) if Session::is_finished(&share.wanted) => return published(),
+        free => free?,
+    };
+    let chosen = config::settle(&request.wishes, &mappings, Some(&planned.target));
+    let memory = chosen.config.buffer_bytes() + sys::anonymous_memory().unwrap_or(0);
+    if memory > chosen.memory {
+        return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
+    }
+    if !request.args.no_crc_check {
+        reading::check_crcs(input, chosen.config.workers)?;
+    }
+    check_replicas(&chosen.config, &planned, &mappings)?;
+    let cancel = config::cancel_on_signal()?;
+    let begun = Instant::now();
+    let Some(session) = Session::begin(share.wanted.clone(), &cancel)? else { return published() };
+    let peak = if session.is_complete() {
+        0
+    } else {
+        let work = Work { request, engine: &chosen.config, mappings: &mappings, session: &session, cancel: &cancel };
+        match work.share(&mut planned.plan, &share, free) {
+            Ok(peak) => peak,
+            // The others may have been done with what an earlier attempt of this host wrote.
+            Err(_) if session.is_over() => return published(),
+            Err(e) => return Err(session.stopped(&e.to_string()).map_or(e, Error::from)),
+        }
+    };
+    match session.wait(&cancel, &mut |text| note(text))? {
+        Finished::Published => published(),
+        Finished::Left(others) => {
+            let count = others.len();
+            note(&format!("this host's share is written; {count} hosts have not begun, and the last one publishes"));
+            Ok(ExitStatus::Done)
+        }
+        Finished::Ours(publication) => {
+            let result = publication.result(&planned.plan)?;
+            let mut provenance = publish::provenance(request, &share.wanted.plan);
+            provenance.part = share.part;
+            publication.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance, to))?;
+            give_names(request, &planned, *publication)?;
+            let mut summary = Summary::new(&planned.plan, &result, begun.elapsed(), peak);
+            summary.target = planned.target.display().to_string();
+            summary.strategies = planned.strategies.as_ref().map(|s| s.dir().display().to_string());
+            summary.ignored = planned.ignored;
+            if request.args.run.json {
+                print_json(&summary);
+            } else {
+                print(&summary.text());
+            }
+            Ok(ExitStatus::Done)
+        }
+    }
+}
+
+/// Who takes what, and which run this is. With `--local-output` the plan is cut down to this host's files.
+fn share(
+    request: &Request,
+    planned: &mut Planned,
+    mappings: &[Arc<Mapping>],
+    hosts: &Hosts,
+    me: &Identity,
+) -> Result<Share, Error> {
+    let plan = &mut planned.plan;
+    let local = request.args.cluster.local_output;
+    let shares = match (&hosts.table, &me.hosts) {
+        (Some(table), Some(of)) => match cluster::shares_by_cards(plan, table, of) {
+            Ok(shares) => shares,
+            // On shared storage any host can do any rank.
+            Err(e) if !local => {
+                note(&format!("{e}: the files are shared out by their bytes"));
+                cluster::shares(plan, me.count)
+            }
+            Err(e) => return Err(e.into()),
+        },
+        _ => cluster::shares(plan, me.count),
+    };
+    let whole = |unit: &Unit| cluster::is_whole(plan, unit);
+    let enough = plan.outputs.len() >= shares.len() && shares.iter().flatten().all(whole);
+    if local && !enough {
+        let text = "--local-output: there are more hosts than files, and a file in parts needs shared storage";
+        return Err(Error::Usage(text.to_owned()));
+    }
+    let id = cluster::plan_id(plan, &sources(mappings));
+    let run = cluster::run_id(plan, &id, &shares);
+    let index = usize::try_from(me.index).unwrap_or(usize::MAX);
+    let mut units = shares.into_iter().nth(index).unwrap_or_default();
+    let mut wanted = Wanted {
+        target: planned.target.clone(),
+        plan: id,
+        part: None,
+        run,
+        node: me.index,
+        nodes: (0..me.count).collect(),
+        replace: request.args.overwrite,
+        durable: !request.args.no_sync,
+        stale_after: request.args.cluster.stale_after,
+        staggered: me.staggered,
+    };
+    let mut part = None;
+    if local {
+        let text = format!("{} of {}", me.index, me.count);
+        part = Some(PartOf::new(text.clone(), plan));
+        // The others' places may be the same by mistake: what they leave there is not this host's.
+        wanted.run = format!("{}-{}", wanted.run, me.index);
+        (wanted.part, wanted.nodes) = (Some(text), vec![me.index]);
+        let mut at = 0..;
+        let own: std::collections::BTreeSet<usize> = units.iter().map(|unit| unit.file).collect();
+        plan.outputs.retain(|_| at.next().is_some_and(|at| own.contains(&at)));
+        for (file, unit) in units.iter_mut().enumerate() {
+            unit.file = file;
+        }
+    }
+    Ok(Share { wanted, units, part })
+}
+
+/// The sources' bytes, in the plan's order.
+pub(super) fn sources(mappings: &[Arc<Mapping>]) -> Vec<&[u8]> {
+    mappings.iter().map(|mapping| &***mapping).collect()
+}
+
+/// What writing a share takes.
+struct Work<'a> {
+    request: &'a Request,
+    engine: &'a EngineConfig,
+    mappings: &'a [Arc<Mapping>],
+    session: &'a Session,
+    cancel: &'a CancelToken,
+}
+
+impl Work<'_> {
+    /// Writes what of the share is not there yet, group by group. Answers the most anonymous memory that was seen.
+    fn share(&self, plan: &mut Plan, share: &Share, free: u64) -> Result<u64, Error> {
+        let (mut finished, todo) = kept(plan, share, self.session);
+        if !finished.is_empty() {
+            note(&format!("kept {} files that an earlier attempt had finished", finished.len()));
+            self.session.keep(&[], &finished)?;
+        }
+        let needed: u64 = todo.iter().map(|unit| unit.range.len()).sum();
+        if free < needed {
+            return Err(Error::NoRoom { dir: self.request.args.dst_ckpt_path.clone(), needed, free });
+        }
+        let secure_every = self.request.args.cluster.secure_every.as_u64();
+        let mut peak = 0;
+        for group in groups(plan, &todo, secure_every, self.engine.workers) {
+            peak = peak.max(self.group(plan, &group, &mut finished)?);
+            let whole = group.iter().filter(|unit| cluster::is_whole(plan, unit));
+            let whole: Vec<&str> = whole.map(|unit| plan.outputs[unit.file].path.as_str()).collect();
+            self.session.keep(&whole, &finished)?;
+        }
+        self.session.done(&finished)?;
+        Ok(peak)
+    }
+
+    fn group(&self, plan: &mut Plan, group: &[Unit], finished: &mut Vec<FileSums>) -> Result<u64, Error> {
+        let in_place = group.iter().any(|unit| !cluster::is_whole(plan, unit));
+        let dir = if in_place { self.session.files() } else { self.session.work() };
+        let (part, places) = cluster::parts(plan, group);
+        let progress = Progress::start(config::progress(&self.request.args.run), "converting");
+        let result = engine::run_parts(&part, &places, self.mappings, &dir, self.engine, &progress, self.cancel);
+        let peak = progress.finish();
+        if let Ok(result) = &result {
+            let files = group.iter().zip(&part.outputs).zip(&result.tensors);
+            finished.extend(files.map(|((unit, output), sums)| cluster::sums_of(output, unit.range.start(), sums)));
+        }
+        (plan.sources, plan.tensors) = (part.sources, part.tensors);
+        result?;
+        Ok(peak)
+    }
+}
+
+/// What earlier attempts have finished and is still there, byte by byte; and what is left to do.
+fn kept(plan: &Plan, share: &Share, session: &Session) -> (Vec<FileSums>, Vec<Unit>) {
+    let (mut finished, mut todo) = (Vec::new(), Vec::new());
+    let files = session.files();
+    for unit in &share.units {
+        let output = &plan.outputs[unit.file];
+        let same =
+            |sums: &&FileSums| (&sums.path, sums.at, sums.len) == (&output.path, unit.range.start(), unit.range.len());
+        let holds =
+            |sums: &&FileSums| cluster::holds(&cluster::part_of(output, unit.range), sums, output.layout.len(), &files);
+        // The latest first.
+        match session.earlier().iter().rev().filter(same).find(holds) {
+            Some(sums) => finished.push(sums.clone()),
+            None => todo.push(*unit),
+        }
+    }
+    (finished, todo)
+}
+
+/// Files in groups of at least so many bytes, and enough for all workers unless the smallest groups are asked for; ranges, which
+/// lie in their place from the start, apart from whole files.
+fn groups(plan: &Plan, units: &[Unit], at_least: u64, workers: usize) -> Vec<Vec<Unit>> {
+    let mut groups: Vec<Vec<Unit>> = Vec::new();
+    let (whole, ranges): (Vec<Unit>, Vec<Unit>) = units.iter().copied().partition(|unit| cluster::is_whole(plan, unit));
+    for (units, workers) in [(whole, workers), (ranges, 1)] {
+        let mut open = false;
+        for unit in units {
+            match groups.last_mut().filter(|_| open) {
+                Some(group) => group.push(unit),
+                None => groups.push(vec![unit]),
+            }
+            let bytes = |group: &Vec<Unit>| group.iter().map(|unit| unit.range.len()).sum::<u64>();
+            open =
+                groups.last().is_some_and(|group| bytes(group) < at_least || (group.len() < workers && at_least > 1));
+        }
+    }
+    groups
+}
+
+/// Publishes the strategies, then the checkpoint. Neither without the other.
+fn give_names(request: &Request, planned: &Planned, publication: Publication) -> Result<(), Error> {
+    let stage = |strategies: &Strategies| strategies.stage(request.publish(), request.durability);
+    let strategies = planned.strategies.as_ref().map(stage).transpose()?.flatten();
+    let strategies = strategies.map(Staging::publish).transpose()?;
+    match publication.publish() {
+        Ok(()) => {
+            if let Some(stuck) = strategies.and_then(Published::keep) {
+                note(&format!("{} was replaced but could not be removed", stuck.display()));
+            }
+            Ok(())
+        }
+        Err(e) => {
+            if let Some(strategies) = strategies {
+                strategies.undo();
+            }
+            Err(e.into())
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Coming to a run: the meeting place is this run's, and the number of the host this process's.
+
+use std::time::{Duration, Instant};
+
+use super::liveness::{Pulses, interval};
+use super::records::{Beat, to_bytes};
+use super::rundir::{Latest, RunDir};
+use super::{ClusterError, Wanted};
+use crate::engine::{CancelToken, EngineError};
+use crate::sys;
+
+/// Makes the meeting place this run's, where it is nobody's or a dead run's.
+pub(super) fn join(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<(), ClusterError> {
+    let begun = Instant::now();
+    loop {
+        sys::create_dir(&dir.meeting)?;
+        let owner = dir.owner();
+        let (number, dead) = match owner {
+            Some((_, run)) if run == wanted.run => return Ok(()),
+            None => (0, None),
+            // It is being written just now; or its writer died over it.
+            Some((number, run)) if !is_run(&run) => {
+                if begun.elapsed() < wanted.stale_after && !cancel.is_cancelled() {
+                    std::thread::sleep(Duration::from_millis(50));
+                    continue;
+                }
+                (number, None)
+            }
+            Some((number, run)) => {
+                let other = RunDir::new(&dir.target, &run);
+                if lives(&other, wanted.stale_after, cancel)? {
+                    return Err(ClusterError::OtherPlan {
+                        target: wanted.target.clone(),
+                        other: run,
+                        own: wanted.run.clone(),
+                    });
+                }
+                (number, Some(other))
+            }
+        };
+        let claim = dir.meeting.join(format!("claim-{}", number + 1));
+        match sys::create_exclusive(&claim, wanted.run.as_bytes()) {
+            Ok(true) => {
+                if let Some(dead) = dead {
+                    super::publishing::discard(&dead);
+                }
+                return Ok(());
+            }
+            // Somebody else was faster; or the meeting place has just gone, with a run that is over.
+            Ok(false) => {}
+            Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Whether a text can be the fingerprint of a run, which is also a directory's name.
+fn is_run(text: &str) -> bool {
+    !text.is_empty() && text.len() < 100 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+}
+
+/// Whether any process of a run lives.
+fn lives(dir: &RunDir, stale_after: Duration, cancel: &CancelToken) -> Result<bool, ClusterError> {
+    let beats = || dir.look().map(|seen| seen.beats().collect()).unwrap_or_default();
+    Ok(living(dir, &beats, stale_after, cancel)?.is_some())
+}
+
+/// Makes this process a host: under the next number of an attempt at it, once no other is known to live.
+pub(super) fn take_place(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<(u64, Beat), ClusterError> {
+    let node = wanted.node;
+    loop {
+        let seen = dir.look().unwrap_or_default();
+        let Latest { attempt, .. } = seen.latest(node);
+        let own = || dir.look().and_then(|seen| Some(vec![(node, seen.has_beat(node)?)])).unwrap_or_default();
+        if let Some(beat) = living(dir, &own, wanted.stale_after, cancel)? {
+            return Err(ClusterError::NodeBusy { node, host: beat.host, pid: beat.pid });
+        }
+        let beat = Beat::first();
+        match sys::create_exclusive(&dir.mark(node, attempt + 1, "beat"), &to_bytes(&beat)) {
+            Ok(true) => return Ok((attempt + 1, beat)),
+            Ok(false) => {}
+            // The run has just ended and its directory is gone: where this process is too late, it will see that next.
+            Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => sys::create_dir(&dir.run).map(|_| ())?,
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// A process that lives, among those whose beats are named. Watches as long as it takes to be sure.
+fn living(
+    dir: &RunDir,
+    beats: &dyn Fn() -> Vec<(u32, u64)>,
+    stale_after: Duration,
+    cancel: &CancelToken,
+) -> Result<Option<Beat>, ClusterError> {
+    let mut pulses = Pulses::default();
+    loop {
+        let mut doubtful = false;
+        for (node, attempt) in beats() {
+            let Some(beat) = dir.beat(node, attempt).filter(|beat| !beat.has_ended()) else { continue };
+            let pulse = pulses.look(dir, node, attempt);
+            if pulse.changed {
+                return Ok(Some(beat));
+            }
+            doubtful |= pulse.still() < stale_after;
+        }
+        if !doubtful {
+            return Ok(None);
+        }
+        if cancel.is_cancelled() {
+            return Err(EngineError::Cancelled.into());
+        }
+        std::thread::sleep(interval(stale_after).min(Duration::from_millis(100)));
+    }
+}

@@ -1,0 +1,192 @@
+//! What a host has written, as numbers: enough to see later that it is still there, and to join it to what the others wrote.
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crc_fast::CrcAlgorithm::Crc32IsoHdlc;
+use crc_fast::Digest;
+use serde::{Deserialize, Serialize};
+
+use super::ClusterError;
+use crate::engine::{Crc64, RunSummary, TensorResult};
+use crate::formats::Segment;
+use crate::plan::{CRC_TRAILER, OutputFile, Plan, crc_trailer};
+use crate::sys;
+
+/// What is known of a file, or of a range of one, that is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSums {
+    /// Its path below the target.
+    pub path: String,
+    /// Where the range begins.
+    pub at: u64,
+    /// Its bytes.
+    pub len: u64,
+    /// For each of the file's tensors, what is known of the bytes that lie in the range.
+    pub tensors: Vec<TensorSum>,
+}
+
+/// What is known of a tensor, or of the part of it in a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorSum {
+    /// The CRC-64/NVME of its bytes.
+    pub crc: u64,
+    /// Finite values that became infinite.
+    pub overflowed: u64,
+}
+
+/// The sums of a part that was just written.
+pub fn sums_of(part: &OutputFile, at: u64, results: &[TensorResult]) -> FileSums {
+    let tensors = results.iter().map(|r| TensorSum { crc: r.sum.0, overflowed: r.overflowed }).collect();
+    FileSums { path: part.path.clone(), at, len: part.layout.len(), tensors }
+}
+
+/// Whether a file below `dir` still holds what was written: every byte of it is read. `whole`: the length of the whole file.
+pub fn holds(part: &OutputFile, sums: &FileSums, whole: u64, dir: &Path) -> bool {
+    matches(part, sums, whole, dir).unwrap_or(false)
+}
+
+/// `None`: it cannot be read, or is not as long as it should be.
+fn matches(part: &OutputFile, sums: &FileSums, whole: u64, dir: &Path) -> Option<bool> {
+    if sums.tensors.len() != part.tensors.len() || sums.len != part.layout.len() {
+        return Some(false);
+    }
+    let mut file = sys::open_regular(&dir.join(&part.path)).ok()?;
+    if file.metadata().ok()?.len() != whole {
+        return Some(false);
+    }
+    std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(sums.at)).ok()?;
+    let mut found = vec![Crc64::EMPTY; part.tensors.len()];
+    let mut buf = vec![0; 1 << 20];
+    let late = late(part);
+    let carrying = if part.tensor_crcs.is_empty() { 0 } else { part.tensors.len() };
+    let mut carried: Vec<Digest> = (0..carrying).map(|_| Digest::new(Crc32IsoHdlc)).collect();
+    let mut before_trailer = Digest::new(Crc32IsoHdlc);
+    let trailer_at = part.layout.len().saturating_sub(CRC_TRAILER);
+    let mut at: u64 = 0;
+    for segment in &part.layout.segments {
+        let mut done = 0;
+        while done < segment.len() {
+            let len = (segment.len() - done).min(buf.len() as u64);
+            let chunk = buf.get_mut(..usize::try_from(len).ok()?)?;
+            file.read_exact(chunk).ok()?;
+            if part.crc {
+                let covered = usize::try_from(trailer_at.saturating_sub(at).min(len)).ok()?;
+                before_trailer.update(&chunk[..covered]);
+            }
+            match segment {
+                Segment::Literal(bytes) => {
+                    let from = usize::try_from(done).ok()?;
+                    let expected = bytes.get(from..from + chunk.len())?;
+                    let differ =
+                        |(at, (a, b)): (u64, (&u8, &u8))| a != b && !late.iter().any(|late| late.contains(&at));
+                    if (at..).zip(expected.iter().zip(chunk.iter())).any(differ) {
+                        return Some(false);
+                    }
+                }
+                Segment::Data { tensor, .. } => {
+                    let sum = found.get_mut(*tensor)?;
+                    *sum = sum.followed_by(Crc64::of(chunk), len);
+                    if let Some(digest) = carried.get_mut(*tensor) {
+                        digest.update(chunk);
+                    }
+                }
+            }
+            (at, done) = (at + len, done + len);
+        }
+    }
+    // The sums that the file itself holds.
+    let crc32 = |digest: &Digest| u32::try_from(digest.finalize()).ok();
+    if part.crc && !reads(&file, trailer_at, &crc_trailer(crc32(&before_trailer)?)) {
+        return Some(false);
+    }
+    for place in &part.tensor_crcs {
+        if !reads(&file, place.at, &crc32(carried.get(place.tensor)?)?.to_le_bytes()) {
+            return Some(false);
+        }
+    }
+    Some(found.iter().zip(&sums.tensors).all(|(found, sum)| found.0 == sum.crc))
+}
+
+/// Whether a file holds these bytes there.
+fn reads(file: &File, at: u64, expected: &[u8]) -> bool {
+    let mut found = vec![0; expected.len()];
+    file.read_exact_at(&mut found, at).is_ok() && found == expected
+}
+
+/// Where a file holds sums over its own bytes, which its layout does not know.
+fn late(file: &OutputFile) -> Vec<Range<u64>> {
+    let len = file.layout.len();
+    let trailer = file.crc.then(|| len.saturating_sub(CRC_TRAILER)..len);
+    // A CRC-32 takes four bytes.
+    trailer.into_iter().chain(file.tensor_crcs.iter().map(|place| place.at..place.at + 4)).collect()
+}
+
+/// Joins what all hosts have written to what one host would have to say of it, and proves that it is all there is to write.
+///
+/// # Errors
+/// Where a byte of the plan's files is nobody's, or two hosts', or a record does not fit.
+pub(super) fn joined(plan: &Plan, records: &[(u32, Vec<FileSums>)]) -> Result<RunSummary, ClusterError> {
+    let mut units: Vec<(&FileSums, u32)> =
+        records.iter().flat_map(|(node, sums)| sums.iter().map(move |s| (s, *node))).collect();
+    units.sort_by(|(a, _), (b, _)| (&a.path, a.at).cmp(&(&b.path, b.at)));
+    let mut tensors = Vec::with_capacity(plan.outputs.len());
+    let mut used = 0;
+    for output in &plan.outputs {
+        let from = units.partition_point(|(sums, _)| sums.path < output.path);
+        let to = units.partition_point(|(sums, _)| sums.path <= output.path);
+        used += to - from;
+        tensors.push(one_file(output, &units[from..to])?);
+    }
+    if used != units.len() {
+        let stray = units.iter().find(|(sums, _)| plan.outputs.iter().all(|o| o.path != sums.path));
+        let (path, node) = stray.map_or((String::new(), 0), |(sums, node)| (sums.path.clone(), *node));
+        return Err(ClusterError::BadRecord { node, what: format!("`{path}` is not a file of it") });
+    }
+    Ok(RunSummary { tensors, ..RunSummary::default() })
+}
+
+/// The results of one file whose ranges, in order, must tile it.
+fn one_file(output: &OutputFile, units: &[(&FileSums, u32)]) -> Result<Vec<TensorResult>, ClusterError> {
+    let len = output.layout.len();
+    let mut results = vec![TensorResult { sum: Crc64::EMPTY, overflowed: 0 }; output.tensors.len()];
+    let mut at = 0;
+    for &(sums, node) in units {
+        let fits = sums.at == at && sums.len <= len - at && sums.tensors.len() == results.len();
+        if !fits {
+            let what =
+                format!("bytes {} to {} of {} follow byte {at}", sums.at, sums.at.saturating_add(sums.len), sums.path);
+            return Err(ClusterError::BadRecord { node, what });
+        }
+        let bytes = bytes_within(output, at, at + sums.len);
+        for ((result, sum), bytes) in results.iter_mut().zip(&sums.tensors).zip(bytes) {
+            result.sum = result.sum.followed_by(Crc64(sum.crc), bytes);
+            result.overflowed += sum.overflowed;
+        }
+        at += sums.len;
+    }
+    let missing = at < len || units.is_empty();
+    if missing {
+        return Err(ClusterError::Incomplete(format!("bytes {at} to {len} of {} are nobody's", output.path)));
+    }
+    Ok(results)
+}
+
+/// How many bytes of each tensor lie in a range of the file.
+fn bytes_within(output: &OutputFile, from: u64, to: u64) -> Vec<u64> {
+    let mut bytes = vec![0; output.tensors.len()];
+    let mut at = 0;
+    for segment in &output.layout.segments {
+        let end = at + segment.len();
+        if let Segment::Data { tensor, .. } = segment
+            && let Some(bytes) = bytes.get_mut(*tensor)
+        {
+            *bytes += end.min(to).saturating_sub(at.max(from));
+        }
+        at = end;
+    }
+    bytes
+}

@@ -1,0 +1,36 @@
+//! One conversion on several machines: who takes which part, and when all of it is done.
+//!
+//! ```text
+//! flags, rank table, launcher ─ identity ─► host i of n ─ share ─► its files ─ engine ─► node-i.done ─ completion ─► published
+//!                                             the same plan everywhere ┘                      by whoever finds the set whole
+//! ```
+//!
+//! There is no engine of our own and nothing is sent: every process makes the same plan, takes its part by a fixed rule and
+//! tells the others through small files beside the target. Knows plans, files and host numbers; no formats, no models.
+//!
+//! Invariants: nothing is published before every byte of every file is proved to be written; exactly one process publishes;
+//! no decision compares the clocks of two machines.
+
+mod completion;
+mod error;
+mod fingerprint;
+mod identity;
+mod joining;
+mod kept;
+mod liveness;
+mod merge;
+mod publishing;
+mod rank_table;
+mod records;
+mod rundir;
+mod share;
+
+pub use completion::{Finished, Session, Wanted};
+pub use error::ClusterError;
+pub use fingerprint::{plan_id, run_id};
+pub use identity::{Asked, Environment, Identity, Role, identify, rank_table_path};
+pub use kept::{FileSums, TensorSum, holds, sums_of};
+pub use merge::{PartManifest, merge};
+pub use publishing::Publication;
+pub use rank_table::{MAX_TABLE_BYTES, RankTable, Server};
+pub use share::{Unit, is_whole, part_of, parts, shares, shares_by_cards};

@@ -1,0 +1,214 @@
+//! The directory in which a run's processes meet, beside the target.
+//!
+//! ```text
+//! .NAME.cluster/claim-<g>                       which run the directory belongs to; the highest number counts
+//! .NAME.cluster/<run>/files/                    finished files; what becomes the target
+//! .NAME.cluster/<run>/work-<i>.<a>/             unfinished files of one process
+//! .NAME.cluster/<run>/node-<i>.<a>.beat         attempt a at being host i, at work: changes all the time
+//! .NAME.cluster/<run>/node-<i>.<a>.kept .done .failed .stopped
+//! .NAME.cluster/<run>/publish-<k>-<i>.<a>/      `files`, taken by the one who publishes
+//! .NAME.cluster/<run>/old-<k>/                  the target that is being replaced
+//! ```
+//!
+//! Each process has an attempt of its own, so that one that was taken for dead and comes back spoils nothing of the next.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use super::ClusterError;
+use super::records::{Beat, Failed, Written};
+use crate::sys;
+
+/// Bytes of a record. The sums of a file of a million tensors take some 60 MB.
+const MAX_RECORD: u64 = 1 << 30;
+
+/// Names in a run's directory.
+#[derive(Clone, Debug)]
+pub(super) struct RunDir {
+    /// `.NAME.cluster`.
+    pub meeting: PathBuf,
+    /// The run's own directory.
+    pub run: PathBuf,
+    /// The target.
+    pub target: PathBuf,
+}
+
+/// How far a host is, by its latest attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Nobody has begun, or whoever began has stopped because others failed.
+    Absent,
+    /// At work, as far as its own word goes.
+    Working,
+    /// Everything of its share is written.
+    Done,
+    /// It failed, and said so.
+    Failed,
+}
+
+/// A host's latest attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Latest {
+    /// From 1 on; 0 where there is none.
+    pub attempt: u64,
+    pub progress: Progress,
+}
+
+/// A directory that somebody took to publish it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Claim {
+    /// How many took it before, and this one.
+    pub number: u64,
+    pub node: u32,
+    pub attempt: u64,
+}
+
+/// All that can be seen in a run's directory at one time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    /// For each host, its markers by attempt.
+    marks: BTreeMap<u32, BTreeMap<u64, Vec<String>>>,
+    /// Whether `files` is there.
+    pub files: bool,
+    /// Who has taken `files` last.
+    pub claim: Option<Claim>,
+    /// Other things' names.
+    pub others: Vec<String>,
+}
+
+impl RunDir {
+    pub(super) fn new(target: &Path, run: &str) -> Self {
+        let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let meeting = target.with_file_name(format!(".{name}.cluster"));
+        Self { run: meeting.join(run), meeting, target: target.to_owned() }
+    }
+
+    pub(super) fn files(&self) -> PathBuf {
+        self.run.join("files")
+    }
+
+    pub(super) fn work(&self, node: u32, attempt: u64) -> PathBuf {
+        self.run.join(format!("work-{node}.{attempt}"))
+    }
+
+    pub(super) fn mark(&self, node: u32, attempt: u64, kind: &str) -> PathBuf {
+        self.run.join(format!("node-{node}.{attempt}.{kind}"))
+    }
+
+    pub(super) fn publish(&self, claim: &Claim) -> PathBuf {
+        self.run.join(format!("publish-{}-{}.{}", claim.number, claim.node, claim.attempt))
+    }
+
+    /// The directory above the target.
+    pub(super) fn ground(&self) -> &Path {
+        self.target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
+    /// What is in the run's directory. `None`: it is gone.
+    pub(super) fn look(&self) -> Option<Seen> {
+        let entries = std::fs::read_dir(&self.run).ok()?;
+        let mut seen = Seen::default();
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name == "files" {
+                seen.files = true;
+            } else if let Some((node, attempt, kind)) = marker(&name) {
+                seen.marks.entry(node).or_default().entry(attempt).or_default().push(kind);
+            } else if let Some(claim) = claim(&name) {
+                seen.claim = seen.claim.take().max(Some(claim));
+            } else {
+                seen.others.push(name);
+            }
+        }
+        Some(seen)
+    }
+
+    /// The record of a marker, or `None` where it is not there or not readable.
+    fn record<T: DeserializeOwned>(&self, node: u32, attempt: u64, kind: &str) -> Option<T> {
+        let bytes = sys::read_small(&self.mark(node, attempt, kind), MAX_RECORD).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    pub(super) fn beat(&self, node: u32, attempt: u64) -> Option<Beat> {
+        self.record(node, attempt, "beat")
+    }
+
+    pub(super) fn failure(&self, node: u32, attempt: u64) -> String {
+        self.record::<Failed>(node, attempt, "failed").map_or_else(|| "it did not say why".to_owned(), |f| f.reason)
+    }
+
+    pub(super) fn written(&self, node: u32, attempt: u64, kind: &str) -> Option<Written> {
+        self.record(node, attempt, kind)
+    }
+
+    /// What a host wrote, by the latest of its attempts that was done.
+    pub(super) fn done_record(&self, seen: &Seen, node: u32) -> Result<Written, ClusterError> {
+        let attempts = seen.marks.get(&node).into_iter().flat_map(|m| m.iter().rev());
+        let mut done = attempts.filter(|(_, kinds)| kinds.iter().any(|k| k == "done")).map(|(&attempt, _)| attempt);
+        let record = done.find_map(|attempt| self.written(node, attempt, "done"));
+        record.ok_or_else(|| ClusterError::BadRecord { node, what: "its record cannot be read".to_owned() })
+    }
+
+    /// The run that the meeting place belongs to, and the number of its claim.
+    pub(super) fn owner(&self) -> Option<(u64, String)> {
+        let entries = std::fs::read_dir(&self.meeting).ok()?;
+        let numbers = entries.flatten().filter_map(|e| {
+            let name = e.file_name();
+            name.to_str()?.strip_prefix("claim-")?.parse::<u64>().ok()
+        });
+        let highest = numbers.max()?;
+        let text = sys::read_small(&self.meeting.join(format!("claim-{highest}")), 4096).ok()?;
+        Some((highest, String::from_utf8_lossy(&text).trim().to_owned()))
+    }
+}
+
+impl Seen {
+    pub(super) fn latest(&self, node: u32) -> Latest {
+        let Some((&attempt, kinds)) = self.marks.get(&node).and_then(BTreeMap::last_key_value) else {
+            return Latest { attempt: 0, progress: Progress::Absent };
+        };
+        let has = |kind: &str| kinds.iter().any(|k| k == kind);
+        let progress = if has("done") {
+            Progress::Done
+        } else if has("failed") {
+            Progress::Failed
+        } else if has("stopped") || !has("beat") {
+            Progress::Absent
+        } else {
+            Progress::Working
+        };
+        Latest { attempt, progress }
+    }
+
+    /// Whether the latest attempt's process has not said goodbye.
+    pub(super) fn has_beat(&self, node: u32) -> Option<u64> {
+        let (&attempt, kinds) = self.marks.get(&node)?.last_key_value()?;
+        kinds.iter().any(|k| k == "beat").then_some(attempt)
+    }
+
+    /// Every attempt that has a beat, of whichever host.
+    pub(super) fn beats(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.marks.keys().filter_map(|&node| Some((node, self.has_beat(node)?)))
+    }
+
+    /// The attempts of a host, the earliest first.
+    pub(super) fn attempts(&self, node: u32) -> impl Iterator<Item = u64> + '_ {
+        self.marks.get(&node).into_iter().flat_map(|m| m.keys().copied())
+    }
+}
+
+/// `node-<i>.<a>.<kind>`.
+fn marker(name: &str) -> Option<(u32, u64, String)> {
+    let mut parts = name.strip_prefix("node-")?.splitn(3, '.');
+    let (node, attempt, kind) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((node.parse().ok()?, attempt.parse().ok()?, kind.to_owned()))
+}
+
+/// `publish-<k>-<i>.<a>`.
+fn claim(name: &str) -> Option<Claim> {
+    let (number, who) = name.strip_prefix("publish-")?.split_once('-')?;
+    let (node, attempt) = who.split_once('.')?;
+    Some(Claim { number: number.parse().ok()?, node: node.parse().ok()?, attempt: attempt.parse().ok()? })
+}
