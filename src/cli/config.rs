@@ -1,7 +1,7 @@
 //! From what was typed to what the layers below want; the one place that promises inputs stay unchanged.
 
 use crate::Error;
-use crate::cli::args::{FusionArg, PrecisionArg, RunArgs, WriterArg};
+use crate::cli::args::{Function, FusionArg, PrecisionArg, RunArgs, WriterArg};
 use crate::engine::{CancelToken, Durability, EngineConfig, WriterKind};
 use crate::models::FusionLayout;
 use crate::plan::Precision;
@@ -80,6 +80,11 @@ pub(super) fn precision(arg: PrecisionArg) -> Result<Precision, Error> {
     })
 }
 
+/// The function as it stands on the command line.
+pub(super) fn function_name(arg: Function) -> String {
+    clap::ValueEnum::to_possible_value(&arg).map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
 /// The precision as it stands in the target's name.
 pub(super) fn precision_name(arg: PrecisionArg) -> String {
     clap::ValueEnum::to_possible_value(&arg).map_or_else(String::new, |value| value.get_name().to_owned())
@@ -99,8 +104,13 @@ pub(super) struct Patterns(Vec<glob::Pattern>);
 
 impl Patterns {
     pub(super) fn new(patterns: &[String]) -> Result<Self, Error> {
+        Self::of("--ignore", patterns)
+    }
+
+    /// Those of another option, which is named where one is no pattern.
+    pub(super) fn of(option: &str, patterns: &[String]) -> Result<Self, Error> {
         let compile =
-            |text: &String| glob::Pattern::new(text).map_err(|e| Error::Usage(format!("--ignore {text}: {e}")));
+            |text: &String| glob::Pattern::new(text).map_err(|e| Error::Usage(format!("{option} {text}: {e}")));
         patterns.iter().map(compile).collect::<Result<_, _>>().map(Self)
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::cast;
+use super::low_rank::{Factors, Run, update_run};
 use crate::formats::Segment;
 use crate::layout::Dim;
 use crate::plan::{OutputFile, OutputTensor, Plan, Route, SourceTensor, Transform};
@@ -95,9 +96,17 @@ impl Inputs<'_> {
         let window = (from / unit, (from + buf.len() as u64).div_ceil(unit));
         let mut overflowed = 0;
         let moves = &route.moves;
+        if let Transform::Update { from: dtype, to, update } = route.transform {
+            let mut factors = Factors::new(self, &self.plan.updates[update]);
+            walk(&moves.dims, moves.run, moves.src, moves.dst, window, &mut |src, dst, count| {
+                let run = Run { from: dtype, to, src, dst, count };
+                overflowed += update_run(self, &mut factors, |at, out| source.read(at, out), &run, from, buf);
+            });
+            return overflowed;
+        }
         walk(&moves.dims, moves.run, moves.src, moves.dst, window, &mut |src, dst, count| match route.transform {
             Transform::Copy => source.read(src, &mut buf[index(dst - from)..index(dst + count - from)]),
-            Transform::Cast { from: dtype, to } => {
+            Transform::Cast { from: dtype, to } | Transform::Update { from: dtype, to, .. } => {
                 overflowed += cast_run(&source, (dtype, to), src, dst, count, from, buf);
             }
         });

@@ -15,6 +15,7 @@ mod config;
 mod digest;
 mod error;
 mod fill;
+mod low_rank;
 mod observer;
 mod pool;
 mod run;

@@ -2,8 +2,10 @@
 
 mod publish;
 mod request;
+mod train_to_infer;
 mod transfer;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use super::reading;
 use super::target::{self, Strategies};
 use super::{note, print, print_json};
 use crate::Error;
-use crate::cli::args::{ConvertArgs, Function, FusionArg, NToMArgs};
+use crate::cli::args::{ConvertArgs, Function, FusionArg, NToMArgs, TrainArgs};
 use crate::cli::{ExitStatus, config};
 use crate::engine::{self, CancelToken, Leftovers, Staging};
 use crate::input::{Input, RankGaps};
@@ -57,6 +59,7 @@ pub(in crate::cli) fn n_to_m(args: NToMArgs) -> Result<ExitStatus, Error> {
         train_strategy_file: None,
         pipeline_stage: None,
         train_to_infer_mode: None,
+        train: TrainArgs::default(),
         dataset_name: None,
         dataset_path: None,
         run: args.run,
@@ -71,6 +74,8 @@ struct Planned {
     /// What is compared before anything is written: replicas against what is used in their stead.
     replicas: (Plan, Vec<Vec<Extents>>),
     ignored: usize,
+    /// Entries of training state that are left out: the beginning of the name, and how many.
+    training_state: BTreeMap<&'static str, usize>,
 }
 
 fn is_fused(targets: &[TargetRank]) -> bool {
@@ -81,11 +86,19 @@ fn is_fused(targets: &[TargetRank]) -> bool {
 pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
     let request = Request::new(args)?;
     sys::raise_open_files_limit();
-    let gaps = if request.args.src_strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
-    let input = Input::open(&request.source, gaps, config::stable_inputs())?;
-    let planned = transfer::plan(&request, &input)?;
+    let (input, planned) = if request.function == Function::TrainToInfer {
+        let input = Input::open_training(&request.source, request.args.train.step, config::stable_inputs())?;
+        let planned = train_to_infer::plan(&request, &input)?;
+        (input, planned)
+    } else {
+        let gaps = if request.args.src_strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
+        let input = Input::open(&request.source, gaps, config::stable_inputs())?;
+        let planned = transfer::plan(&request, &input)?;
+        (input, planned)
+    };
     let free = check_targets(&request, &planned)?;
-    let memory = request.config.buffer_bytes() + sys::anonymous_memory().unwrap_or(0);
+    let factors = planned.plan.factor_bytes() * request.config.workers as u64;
+    let memory = request.config.buffer_bytes() + factors + sys::anonymous_memory().unwrap_or(0);
     let report = plan_report(&planned.plan, &planned.target.display().to_string(), free, memory);
     if request.args.dry_run {
         if request.args.run.json {
@@ -131,7 +144,9 @@ fn check_targets(request: &Request, planned: &Planned) -> Result<u64, Error> {
     let mut targets = vec![planned.target.as_path()];
     targets.extend(planned.strategies.as_ref().map(Strategies::dir));
     let mut inputs = vec![request.source.as_path()];
-    inputs.extend([&args.src_strategy, &args.dst_strategy].into_iter().flatten().map(PathBuf::as_path));
+    inputs.extend(
+        [&args.src_strategy, &args.dst_strategy, &args.train_strategy_file].into_iter().flatten().map(PathBuf::as_path),
+    );
     target::keep_apart(&targets, &inputs)?;
     if let Some(strategies) = &planned.strategies {
         strategies.check(request.publish())?;

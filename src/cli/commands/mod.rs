@@ -1,8 +1,10 @@
 //! One file for each thing that the program does.
 
 pub(super) mod convert;
+pub(super) mod doctor;
 pub(super) mod inspect;
 mod reading;
+pub(super) mod strategy;
 mod target;
 pub(super) mod verify;
 

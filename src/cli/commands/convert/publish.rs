@@ -52,6 +52,7 @@ pub(super) fn execute(
     summary.target = planned.target.display().to_string();
     summary.strategies = planned.strategies.as_ref().map(|s| s.dir().display().to_string());
     summary.ignored = planned.ignored;
+    summary.training_state = planned.training_state.iter().map(|(rule, n)| ((*rule).to_owned(), *n)).collect();
     Ok(summary)
 }
 
@@ -60,7 +61,7 @@ fn provenance(request: &Request) -> Provenance {
     let args = &request.args;
     let path = |path: &Path| json!(path.display().to_string());
     let given = [
-        ("function", Some(json!("distributed_weight_transfer"))),
+        ("function", Some(json!(config::function_name(request.function)))),
         ("precision", Some(json!(config::precision_name(request.precision)))),
         ("source", Some(path(&request.source))),
         ("src_fusion", Some(json!(config::fusion(args.src_fusion).name()))),
@@ -69,6 +70,13 @@ fn provenance(request: &Request) -> Provenance {
         ("yaml_path", args.yaml_path.as_ref().map(|y| json!(y))),
         ("src_strategy", args.src_strategy.as_deref().map(path)),
         ("dst_strategy", args.dst_strategy.as_deref().map(path)),
+        ("train_strategy_file", args.train_strategy_file.as_deref().map(path)),
+        ("step", args.train.step.map(|step| json!(step))),
+        ("keep", (!args.train.keep.is_empty()).then(|| json!(args.train.keep))),
+        ("drop", (!args.train.drop.is_empty()).then(|| json!(args.train.drop))),
+        ("lora", args.train.lora.map(|lora| json!(format!("{lora:?}").to_lowercase()))),
+        ("lora_alpha", args.train.lora_alpha.map(|alpha| json!(alpha))),
+        ("strip_only", args.train.strip_only.then_some(json!(true))),
         ("norm_dtype", args.norm_dtype.map(|p| json!(config::precision_name(p)))),
         ("qkv_concat", args.qkv_concat.map(|b| json!(b))),
         ("vocab_emb_dp", args.vocab_emb_dp.map(|b| json!(b))),

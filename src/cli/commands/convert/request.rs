@@ -11,6 +11,7 @@ use crate::plan::{MAX_RANKS, Precision};
 /// What was typed, as far as it must be there.
 pub(super) struct Request {
     pub args: ConvertArgs,
+    pub function: Function,
     pub source: PathBuf,
     pub precision: PrecisionArg,
     pub weights: Precision,
@@ -25,15 +26,17 @@ impl Request {
             return Err(Error::Usage("missing -f (function) or -p (precision); see --help".to_owned()));
         };
         let not_built = match function {
-            Function::DistributedWeightTransfer => None,
-            Function::TrainToInfer => Some("-f train_to_infer"),
+            Function::DistributedWeightTransfer | Function::TrainToInfer => None,
             Function::QuantWeight => Some("-f quant_weight"),
             Function::PtToMs => Some("-f pt_to_ms"),
         };
         if let Some(name) = not_built {
             return Err(Error::NotBuilt(name.to_owned()));
         }
-        if args.world_size.is_none() && args.dst_strategy.is_none() {
+        if let Some(option) = args.train.given().filter(|_| function != Function::TrainToInfer) {
+            return Err(Error::Usage(format!("{option} goes with -f train_to_infer")));
+        }
+        if args.world_size.is_none() && args.dst_strategy.is_none() && !args.train.strip_only {
             return Err(Error::Usage("missing -w (world_size); see --help".to_owned()));
         }
         if args.world_size == Some(0) {
@@ -48,6 +51,7 @@ impl Request {
         let durability = if args.no_sync { Durability::Cached } else { Durability::Synced };
         let weights = config::precision(precision)?;
         Ok(Self {
+            function,
             weights,
             norms: args.norm_dtype.map_or(Ok(weights), config::precision)?,
             config: EngineConfig { direct_reads: args.direct_reads, ..config::engine(&args.run, durability)? },
