@@ -18,9 +18,12 @@ declare -A seeds=(
     [ckpt_scan]='tests/data/formats/*.ckpt'
     [strategy_read]='tests/data/formats/strategies/*'
     [safetensors_header]='tests/data/formats/*.safetensors tests/data/formats/param_name_map.json'
+    [pickle]='tests/data/torch/pickles/*.pkl tests/data/torch/hostile/*.pkl'
+    [zip_read]='tests/data/torch/*.bin tests/data/torch/*.pt tests/data/torch/hostile/*'
+    [pytorch_read]='tests/data/torch/*.bin tests/data/torch/*.pt tests/data/torch/hostile/*'
 )
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(ckpt_scan strategy_read safetensors_header)
+[ ${#targets[@]} -gt 0 ] || targets=(ckpt_scan strategy_read safetensors_header pickle zip_read pytorch_read)
 for target in "${targets[@]}"; do
     mkdir -p "fuzz/corpus/$target"
     # The globs are meant to expand.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::run_args::RunArgs;
 pub(super) use tools::{DoctorArgs, StrategyCommand};
 pub(super) use train::{LoraArg, TrainArgs};
 
@@ -84,8 +85,10 @@ pub(super) enum Function {
     TrainToInfer,
     /// fp16 to int8 (not built yet).
     QuantWeight,
-    /// Hugging Face, PyTorch or Meta to MindSpore (not built yet).
+    /// Hugging Face, PyTorch or Meta to MindSpore.
     PtToMs,
+    /// MindSpore to Hugging Face.
+    MsToPt,
 }
 
 /// A precision.
@@ -118,6 +121,17 @@ pub(super) enum FormatArg {
     Ckpt,
     /// Hugging Face's safetensors.
     Safetensors,
+    /// PyTorch's pickled .bin (ms_to_pt).
+    Bin,
+}
+
+/// How .ckpt files are laid out. Both are the same parameters to MindSpore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum CkptRecordsArg {
+    /// With padding that lets data go straight from source to target.
+    Aligned,
+    /// Byte for byte as MindSpore writes them.
+    Canonical,
 }
 
 /// The order of rows in fused parameters.
@@ -127,17 +141,6 @@ pub(super) enum FusionArg {
     RankConcat,
     /// Grouped by kv head; gate and up row by row in turn (mindformers from 1.4 on).
     Grouped,
-}
-
-/// How chunks reach the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum WriterArg {
-    /// io_uring where the kernel allows it, else pwrite.
-    Auto,
-    /// io_uring or an error.
-    Uring,
-    /// pwrite.
-    Pwrite,
 }
 
 /// Options of a conversion.
@@ -194,18 +197,22 @@ pub(super) struct ConvertArgs {
     /// Format of the target. Default: as the source.
     #[arg(long, value_enum)]
     pub(super) format: Option<FormatArg>,
-    /// With -w 1 and safetensors: write a whole-model directory with an index, in files of at most this size.
+    /// Most bytes of tensors in a file of a whole-model directory: ms_to_pt (default 5GB), or -w 1 with safetensors, which
+    /// then writes such a directory with an index.
     #[arg(long = "max-shard-size", value_name = "SIZE")]
     pub(super) max_shard_size: Option<ByteSize>,
+    /// Directory with the config.json and tokenizer of the model, where the source has none (ms_to_pt).
+    #[arg(long = "hf-config", value_name = "DIR")]
+    pub(super) hf_config: Option<PathBuf>,
     /// Write MindSpore's CRC trailer.
     #[arg(long)]
     pub(super) crc: bool,
     /// Do not check the CRC trailers of the source, which costs one more read of it.
     #[arg(long = "no-crc-check")]
     pub(super) no_crc_check: bool,
-    /// Write canonical .ckpt files, without the padding that lets data go straight from source to target.
-    #[arg(long = "no-padding")]
-    pub(super) no_padding: bool,
+    /// How .ckpt files are laid out.
+    #[arg(long = "ckpt-records", value_enum, default_value = "aligned")]
+    pub(super) ckpt_records: CkptRecordsArg,
     /// Leave out source parameters whose names match (with * and ?). May be given several times.
     #[arg(long, value_name = "PATTERN")]
     pub(super) ignore: Vec<String>,
@@ -218,9 +225,6 @@ pub(super) struct ConvertArgs {
     /// Replace an existing target.
     #[arg(long)]
     pub(super) overwrite: bool,
-    /// Read source data that are not in the page cache past it. Faster on some machines, slower on others.
-    #[arg(long = "direct-reads")]
-    pub(super) direct_reads: bool,
     /// Do not flush to the disk before publishing.
     #[arg(long = "no-sync")]
     pub(super) no_sync: bool,
@@ -245,26 +249,6 @@ pub(super) struct ConvertArgs {
     /// How the work is done.
     #[command(flatten)]
     pub(super) run: RunArgs,
-}
-
-/// Options of everything that moves or compares data.
-#[derive(Clone, Debug, Args)]
-pub(super) struct RunArgs {
-    /// The most memory that is not page cache.
-    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
-    pub(super) memory: ByteSize,
-    /// Threads. Default: the processors.
-    #[arg(long)]
-    pub(super) workers: Option<usize>,
-    /// How chunks reach the disk.
-    #[arg(long, value_enum, default_value = "auto")]
-    pub(super) writer: WriterArg,
-    /// Print machine-readable results on standard output.
-    #[arg(long)]
-    pub(super) json: bool,
-    /// No progress.
-    #[arg(short = 'q', long)]
-    pub(super) quiet: bool,
 }
 
 /// Options of `n-to-m`.

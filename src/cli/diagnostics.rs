@@ -40,9 +40,10 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         Error::ForeignTarget(_) => {
             Some("remove it yourself if nobody needs it, or choose another directory with -dc or -is".to_owned())
         }
-        Error::NotBuilt(_) => {
-            Some("built so far: distributed_weight_transfer and train_to_infer (fp16, bf16, fp32), strategy, doctor, inspect, verify".to_owned())
-        }
+        Error::NotBuilt(_) => Some(
+            "built so far: distributed_weight_transfer, train_to_infer, pt_to_ms, ms_to_pt (fp16, bf16, fp32), strategy, doctor, inspect, verify"
+                .to_owned(),
+        ),
         Error::File(_) | Error::Usage(_) => None,
     }
 }
@@ -145,6 +146,11 @@ fn input_hint(error: &InputError) -> Option<String> {
             }
             _ => return None,
         },
+        InputError::IsForeign(_) => "use -f pt_to_ms for it",
+        InputError::IsMindSpore(_) => "use -f distributed_weight_transfer for it, or -f ms_to_pt for the way back",
+        InputError::NoFamily { .. } => {
+            "known are llama, mistral, yi, qwen2, baichuan2 and internlm2 as transformers names their parameters, and Meta's llama"
+        }
         InputError::Index { .. } => "the index and the files are of different saves",
         InputError::NoStrategy(_) => "give a strategy file, or a directory of ckpt_strategy_rank_<n>.ckpt files",
         _ => return None,

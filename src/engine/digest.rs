@@ -12,10 +12,28 @@ use crc_fast::checksum;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crc64(pub u64);
 
+impl Crc64 {
+    /// The sum of some bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(checksum(Crc64Nvme, bytes))
+    }
+}
+
 impl std::fmt::Display for Crc64 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:016x}", self.0)
     }
+}
+
+/// What is summed, and by which sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Of {
+    /// The bytes of the file itself, by CRC-32.
+    File,
+    /// A tensor of the file, by CRC-64/NVME, for the manifest.
+    Tensor(usize),
+    /// A tensor of the file, by CRC-32, which the file itself carries.
+    Carried(usize),
 }
 
 /// The sum of one chunk of a tensor or a file.
@@ -23,8 +41,7 @@ impl std::fmt::Display for Crc64 {
 pub(super) struct ChunkSum {
     /// Index of the file.
     pub file: usize,
-    /// Index of the tensor in the file; `None` for the bytes of the file itself (CRC-32).
-    pub tensor: Option<usize>,
+    pub of: Of,
     /// Where in the tensor or the file the chunk begins.
     pub at: u64,
     /// Its bytes.
@@ -34,11 +51,15 @@ pub(super) struct ChunkSum {
 
 impl ChunkSum {
     pub(super) fn of_tensor(file: usize, tensor: usize, at: u64, bytes: &[u8]) -> Self {
-        Self { file, tensor: Some(tensor), at, len: bytes.len() as u64, sum: checksum(Crc64Nvme, bytes) }
+        Self { file, of: Of::Tensor(tensor), at, len: bytes.len() as u64, sum: Crc64::of(bytes).0 }
     }
 
     pub(super) fn of_file(file: usize, at: u64, bytes: &[u8]) -> Self {
-        Self { file, tensor: None, at, len: bytes.len() as u64, sum: checksum(Crc32IsoHdlc, bytes) }
+        Self { file, of: Of::File, at, len: bytes.len() as u64, sum: checksum(Crc32IsoHdlc, bytes) }
+    }
+
+    pub(super) fn carried(file: usize, tensor: usize, at: u64, bytes: &[u8]) -> Self {
+        Self { of: Of::Carried(tensor), ..Self::of_file(file, at, bytes) }
     }
 }
 
@@ -116,26 +137,35 @@ pub(super) struct Sums {
 
 impl Sums {
     pub(super) fn new(mut chunks: Vec<ChunkSum>) -> Self {
-        chunks.sort_unstable_by_key(|c| (c.file, c.tensor, c.at));
+        chunks.sort_unstable_by_key(|c| (c.file, c.of, c.at));
         Self { chunks, crc64: Joiner::new(Joiner::CRC64_NVME), crc32: Joiner::new(Joiner::CRC32) }
     }
 
     /// The sum of a tensor's bytes.
     pub(super) fn tensor(&mut self, file: usize, tensor: usize) -> Crc64 {
-        Crc64(self.crc64.join(of(&self.chunks, file, Some(tensor))))
+        Crc64(self.crc64.join(of(&self.chunks, file, Of::Tensor(tensor))))
     }
 
     /// The CRC-32 of a file's bytes.
     pub(super) fn file(&mut self, file: usize) -> u32 {
-        let sum = self.crc32.join(of(&self.chunks, file, None));
+        self.crc32(file, Of::File)
+    }
+
+    /// The CRC-32 of a tensor's bytes, for files that carry it.
+    pub(super) fn carried(&mut self, file: usize, tensor: usize) -> u32 {
+        self.crc32(file, Of::Carried(tensor))
+    }
+
+    fn crc32(&mut self, file: usize, what: Of) -> u32 {
+        let sum = self.crc32.join(of(&self.chunks, file, what));
         u32::try_from(sum & u64::from(u32::MAX)).unwrap_or(0)
     }
 }
 
 /// The chunks of one tensor or file, among sorted ones.
-fn of(chunks: &[ChunkSum], file: usize, tensor: Option<usize>) -> &[ChunkSum] {
-    let from = chunks.partition_point(|c| (c.file, c.tensor) < (file, tensor));
-    let to = chunks.partition_point(|c| (c.file, c.tensor) <= (file, tensor));
+fn of(chunks: &[ChunkSum], file: usize, what: Of) -> &[ChunkSum] {
+    let from = chunks.partition_point(|c| (c.file, c.of) < (file, what));
+    let to = chunks.partition_point(|c| (c.file, c.of) <= (file, what));
     &chunks[from..to]
 }
 
@@ -153,6 +183,9 @@ mod tests {
         let mut whole = Sums::new(cuts.iter().map(|&(a, b)| ChunkSum::of_file(3, a as u64, &bytes[a..b])).collect());
         assert_eq!(u64::from(whole.file(3)), checksum(Crc32IsoHdlc, &bytes));
         assert_eq!(whole.file(4), 0, "the CRC of nothing");
+        let mut carried =
+            Sums::new(cuts.iter().map(|&(a, b)| ChunkSum::carried(3, 1, a as u64, &bytes[a..b])).collect());
+        assert_eq!(u64::from(carried.carried(3, 1)), checksum(Crc32IsoHdlc, &bytes));
         // The check value of the catalogue of CRC parameters for "123456789".
         let mut nine = Sums::new(vec![ChunkSum::of_tensor(1, 0, 4, b"56789"), ChunkSum::of_tensor(1, 0, 0, b"1234")]);
         assert_eq!(nine.tensor(1, 0).0, 0xae8b_1486_0a79_9888);

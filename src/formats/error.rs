@@ -138,4 +138,78 @@ pub enum FormatFault {
         /// What is wrong with its layout.
         why: String,
     },
+    /// A pickle that names what is not on the list of [`pytorch`](super::pytorch).
+    #[error(
+        "the pickle asks for `{0}`, which no tensor needs; it was not run (save the weights alone: \
+         `torch.save(model.state_dict(), path)`)"
+    )]
+    RefusedGlobal(String),
+    /// An opcode that checkpoints do not use.
+    #[error("the pickle uses the opcode {code:#04x} ({name}), which checkpoints do not use")]
+    RefusedOpcode {
+        /// The opcode.
+        code: u8,
+        /// Its name in Python's `pickle`.
+        name: &'static str,
+    },
+    /// An entry of a zip archive that cannot be read in place.
+    #[error("the zip entry `{entry}` {why}")]
+    ZipEntry {
+        /// Its name.
+        entry: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A checkpoint without a dict of tensors.
+    #[error("the checkpoint holds no dict of tensors where one is looked for: {0}")]
+    NoStateDict(String),
+    /// A checkpoint with several dicts of tensors.
+    #[error("the checkpoint holds several dicts of tensors ({0}): save the one to be converted alone")]
+    SeveralStateDicts(String),
+    /// A tensor that is not a plain strided one.
+    #[error("`{tensor}` is a {kind}, which is not supported")]
+    UnsupportedTensor {
+        /// The tensor.
+        tensor: String,
+        /// Its kind.
+        kind: &'static str,
+    },
+    /// A tensor whose bytes are not in the file.
+    #[error("the storage `{storage}` of `{tensor}` is not in the file")]
+    MissingStorage {
+        /// The tensor.
+        tensor: String,
+        /// The key of its storage.
+        storage: String,
+    },
+    /// A storage of another length than its elements need.
+    #[error("the storage `{storage}` has {have} bytes, which does not fit its {elements} elements")]
+    WrongStorage {
+        /// The key of the storage.
+        storage: String,
+        /// How many elements it should have.
+        elements: u64,
+        /// How many bytes are there.
+        have: u64,
+    },
+    /// A storage that counts its elements in two ways.
+    #[error("the storage `{storage}` should have {elements} elements, {have} are there")]
+    StorageCount {
+        /// The key of the storage.
+        storage: String,
+        /// How many elements the tensors know of.
+        elements: u64,
+        /// How many the storage says.
+        have: u64,
+    },
+    /// Strides or an offset that lead out of the storage.
+    #[error("`{tensor}` reaches {need} bytes into its storage, which has {have}")]
+    OutsideStorage {
+        /// The tensor.
+        tensor: String,
+        /// Where its last element ends.
+        need: u64,
+        /// The length of the storage in bytes.
+        have: u64,
+    },
 }

@@ -29,6 +29,10 @@ pub const MAX_GROUP_DEPTH: usize = 100;
 /// Devices of one pipeline stage. Ranks are 32-bit numbers in MindSpore.
 pub const MAX_STAGE_DEVICES: u64 = u32::MAX as u64;
 
+/// Values, references and marks that one pickle may make, each of some 40 bytes in memory; larger ones count as several.
+/// `torch.save` makes about 50 for a tensor: enough for 800,000 tensors, and below 3 GB for a hostile pickle.
+pub const MAX_PICKLE_VALUES: usize = 40_000_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ mod json;
 pub mod limits;
 pub mod mindspore;
 mod output;
+pub mod pytorch;
 pub mod safetensors;
 
 pub use detect::detect;
@@ -38,6 +39,8 @@ pub enum FormatKind {
     Ckpt,
     /// Hugging Face's safetensors.
     Safetensors,
+    /// PyTorch's zip archive or its legacy form.
+    PyTorch,
 }
 
 impl FormatKind {
@@ -46,6 +49,7 @@ impl FormatKind {
         match self {
             Self::Ckpt => "ckpt",
             Self::Safetensors => "safetensors",
+            Self::PyTorch => "bin",
         }
     }
 }

@@ -137,7 +137,7 @@ fn one_model(dir: &Path, listing: &[(String, bool)]) -> Result<CheckpointFiles, 
 }
 
 /// Names in a directory and whether each is a directory, sorted; hidden ones left out.
-fn list_dir(dir: &Path) -> Result<Vec<(String, bool)>, InputError> {
+pub(super) fn list_dir(dir: &Path) -> Result<Vec<(String, bool)>, InputError> {
     let error = |source| FileError { op: FileOp::Read, path: dir.to_owned(), source };
     let mut names = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(error)? {
@@ -153,7 +153,7 @@ fn list_dir(dir: &Path) -> Result<Vec<(String, bool)>, InputError> {
     Ok(names)
 }
 
-fn rank_of(name: &str) -> Option<u32> {
+pub(super) fn rank_of(name: &str) -> Option<u32> {
     let digits = name.strip_prefix("rank_")?;
     let canonical = digits == "0" || !digits.starts_with('0');
     (canonical && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::ForeignFault;
 use super::steps::steps_text;
 use crate::formats::FormatError;
 use crate::models::SpecError;
@@ -106,6 +107,36 @@ pub enum InputError {
         index: PathBuf,
         /// How they disagree.
         why: String,
+    },
+    /// The files of a checkpoint of PyTorch's that are not one whole model.
+    #[error("{}: {fault}", .path.display())]
+    Foreign {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong.
+        fault: ForeignFault,
+    },
+    /// A checkpoint of PyTorch's where one of MindSpore's is wanted.
+    #[error("{} is a checkpoint of PyTorch's", .0.display())]
+    IsForeign(PathBuf),
+    /// A checkpoint of MindSpore's where one of PyTorch's is wanted.
+    #[error("{} holds mindformers' parameter names", .0.display())]
+    IsMindSpore(PathBuf),
+    /// Parameter names by which no family can be told.
+    #[error("{}: no name tells which model this is: {}", .path.display(), list(.names))]
+    NoFamily {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The names.
+        names: Vec<String>,
+    },
+    /// Parameter names that are not of one model.
+    #[error("{}: {source}", .path.display())]
+    Naming {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Why.
+        source: crate::models::foreign::NamingError,
     },
     /// A model configuration that is not usable.
     #[error("{name}: {source}")]

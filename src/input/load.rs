@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use super::{CheckpointFiles, InputError, RankGaps, discover, discover_training};
 use crate::formats::mindspore::{self, CrcTrailer};
+use crate::formats::pytorch::{self, TensorView};
 use crate::formats::{Entry, FormatError, FormatFault, FormatKind, detect, safetensors};
 use crate::plan::SourceFile;
+use crate::source::Extents;
 use crate::sys::{Mapping, StableInputs};
 
 /// A checkpoint: its files mapped, their headers parsed. No tensor was touched.
@@ -32,6 +34,10 @@ pub struct LoadedFile {
     pub format: FormatKind,
     /// MindSpore's CRC trailer, if it has one.
     pub crc: Option<CrcTrailer>,
+    /// The strides in elements of entries that are not row-major (PyTorch's views), entry by entry; empty for other formats.
+    pub strides: Vec<Option<Vec<u64>>>,
+    /// Values among the tensors of a PyTorch state dict that are none: name and kind.
+    pub others: Vec<(String, &'static str)>,
 }
 
 impl Input {
@@ -61,6 +67,9 @@ impl Input {
             check_index(&path, &map, &files)?;
         }
         let format = files.first().map(|f| f.format).ok_or_else(|| InputError::NoCheckpoint(path.to_owned()))?;
+        if format == FormatKind::PyTorch {
+            return Err(InputError::IsForeign(path.to_owned()));
+        }
         Ok(Self { files, format })
     }
 
@@ -85,6 +94,20 @@ impl Input {
     }
 }
 
+fn pytorch_file(rank: u32, path: &Path, mapping: Mapping) -> Result<LoadedFile, InputError> {
+    let file = pytorch::read(&mapping)
+        .map_err(|source| InputError::Format { path: path.to_owned(), source: source.into() })?;
+    let mut strides = Vec::with_capacity(file.tensors.len());
+    let mut entries = Vec::with_capacity(file.tensors.len());
+    for TensorView { name, dtype, shape, strides: steps, span, .. } in file.tensors {
+        entries.push(Entry { name, dtype, shape, extents: Extents::contiguous(span) });
+        strides.push(steps);
+    }
+    let others = file.others.into_iter().map(|other| (other.name, other.kind)).collect();
+    let format = FormatKind::PyTorch;
+    Ok(LoadedFile { rank, mapping: Arc::new(mapping), entries, format, crc: None, strides, others })
+}
+
 pub(super) fn load(rank: u32, path: &Path, promise: StableInputs) -> Result<LoadedFile, InputError> {
     let mapping = Mapping::open(path, promise)?;
     let error = |source: FormatError| InputError::Format { path: path.to_owned(), source: source.into() };
@@ -102,8 +125,10 @@ pub(super) fn load(rank: u32, path: &Path, promise: StableInputs) -> Result<Load
             (file.entries, file.crc)
         }
         FormatKind::Safetensors => (safetensors::read(&mapping).map_err(error)?.entries, None),
+        FormatKind::PyTorch => return pytorch_file(rank, path, mapping),
     };
-    Ok(LoadedFile { rank, mapping: Arc::new(mapping), entries, format, crc })
+    let (strides, others) = (Vec::new(), Vec::new());
+    Ok(LoadedFile { rank, mapping: Arc::new(mapping), entries, format, crc, strides, others })
 }
 
 /// Reads a file once and compares its CRC with its trailer.

@@ -4,6 +4,8 @@
 
 mod discover;
 mod error;
+mod foreign;
+mod foreign_load;
 mod load;
 mod model;
 mod steps;
@@ -12,6 +14,11 @@ mod survey;
 
 pub use discover::{CheckpointFiles, RankGaps, discover};
 pub use error::InputError;
+pub use foreign::{
+    ForeignFault, ForeignFiles, ForeignIndex, ForeignKind, Provenance, check_index, companions, discover_foreign,
+    is_companion, provenance,
+};
+pub use foreign_load::ForeignInput;
 pub use load::{Input, LoadedFile, check_crc};
 pub use model::{load_lora_alpha, load_model};
 pub use steps::{discover_training, step_of};

@@ -2,8 +2,10 @@
 //!
 //! Tables and rules only: no I/O, no formats. The rules are mindformers' for the llama family (llama, llama2, llama3,
 //! qwen1.5, qwen2, yi and others that share its names), versions 1.0 to 1.6, where the axis split of every name is the same.
+//! What the same models are called elsewhere is in [`foreign`].
 
 mod builtin;
+pub mod foreign;
 mod fusion;
 mod lora;
 mod names;

@@ -70,7 +70,12 @@ pub fn role(name: &str) -> Option<Role<'_>> {
 
 /// The layer number and the rest of `model.layers.<n>.<rest>`.
 pub(super) fn layer_of(name: &str) -> Option<(u32, &str)> {
-    let (number, suffix) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    numbered_layer(name.strip_prefix("model.layers.")?)
+}
+
+/// The layer number and the rest of `<n>.<rest>`.
+pub(super) fn numbered_layer(text: &str) -> Option<(u32, &str)> {
+    let (number, suffix) = text.split_once('.')?;
     let canonical = number == "0" || !number.starts_with('0');
     if !canonical || !number.bytes().all(|b| b.is_ascii_digit()) {
         return None;

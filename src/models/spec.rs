@@ -47,7 +47,7 @@ pub enum SpecError {
         /// What should stand there.
         wanted: &'static str,
     },
-    /// The file is no YAML mapping.
+    /// The file is no YAML mapping, or no JSON object.
     #[error("the model configuration is not readable: {0}")]
     Unreadable(String),
     /// A model that this program does not know.
@@ -56,6 +56,22 @@ pub enum SpecError {
     /// An architecture with other parameter names.
     #[error("the model configuration is of `{0}`, which is not of the llama family")]
     Unsupported(String),
+    /// A `config.json` of a model type that this program does not know.
+    #[error("the model configuration is of type `{found}`; known are {known}")]
+    UnknownType {
+        /// The type.
+        found: String,
+        /// Those that are known.
+        known: String,
+    },
+    /// A part of the model that mindformers' network does not have.
+    #[error("`{field}` of the model configuration: {why}")]
+    NoPlace {
+        /// The field that says so.
+        field: &'static str,
+        /// What there is, and what is not.
+        why: &'static str,
+    },
     /// A number that the ranks do not divide.
     #[error("{ranks} ranks do not divide the {count} {what}")]
     DoesNotDivide {

@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use super::catalog::Catalog;
 use super::holders::Holder;
-use super::route::{LowRank, OutputFile, OutputTensor, Plan, PlanSource, Route, SourceTensor, Transform};
+use super::route::{LowRank, OutputFile, OutputTensor, Plan, PlanSource, Route, SourceTensor, TensorCrc, Transform};
 use super::target::{Content, Kind, TargetEntry, TargetRank};
 use super::{PlanError, SourceFile, low_rank};
 use crate::formats::mindspore::{self, CkptOptions};
-use crate::formats::{FileLayout, FormatKind, TensorToWrite, safetensors};
+use crate::formats::{FileLayout, FormatKind, TensorToWrite, pytorch, safetensors};
 use crate::layout::{Move, Piece, Region};
 use crate::source::Extents;
 use crate::tensor::Dtype;
@@ -35,8 +35,26 @@ pub struct PlanOptions {
     pub crc: bool,
     /// Whether `.ckpt` files may be padded so that data can be written straight from the mapped source.
     pub padding: bool,
-    /// For a target of one rank in safetensors: write a whole-model directory of files of at most this many bytes.
-    pub shard_bytes: Option<u64>,
+    /// For a target of one rank: write a whole-model directory instead of a rank directory.
+    pub whole: Option<WholeModel>,
+}
+
+/// A directory that holds a whole model in numbered files, with an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WholeModel {
+    /// The most bytes of tensors in a file; a larger tensor has a file of its own.
+    pub shard_bytes: u64,
+    /// Whose directory it is.
+    pub reader: WholeReader,
+}
+
+/// Who reads a whole-model directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WholeReader {
+    /// MindSpore: safetensors with a `param_name_map.json`.
+    MindSpore,
+    /// Hugging Face's transformers.
+    HuggingFace,
 }
 
 /// Tensors smaller than this are not worth an aligned place.
@@ -57,8 +75,8 @@ pub fn build(
     for target in targets {
         let entries = target.entries.into_iter();
         let tensors = entries.map(|entry| builder.tensor(&entry, options)).collect::<Result<Vec<_>, _>>()?;
-        if let Some(limit) = options.shard_bytes {
-            outputs.extend(builder.whole_model(target.rank, tensors, limit, options)?);
+        if let Some(whole) = options.whole {
+            outputs.extend(builder.whole_model(target.rank, tensors, whole, options)?);
         } else {
             let extension = options.format.extension();
             let path = format!("rank_{0}/checkpoint_{0}.{extension}", target.rank);
@@ -132,6 +150,7 @@ pub fn compare(
             layout: FileLayout::default(),
             tensors,
             crc: false,
+            tensor_crcs: Vec::new(),
         });
         places.push(extents);
     }
@@ -292,6 +311,7 @@ impl<'a> Builder<'a> {
     ) -> Result<OutputFile, PlanError> {
         let list: Vec<TensorToWrite> = tensors.iter().map(|t| self.to_write(t)).collect();
         let crc = options.crc && options.format == FormatKind::Ckpt;
+        let mut tensor_crcs = Vec::new();
         let layout = match options.format {
             FormatKind::Ckpt => {
                 let defaults = CkptOptions::default();
@@ -302,26 +322,33 @@ impl<'a> Builder<'a> {
                     layout
                 })
             }
-            FormatKind::Safetensors => safetensors::layout(&list, &[("format".to_owned(), "ms".to_owned())]),
+            FormatKind::Safetensors => {
+                let pytorch = options.whole.is_some_and(|whole| whole.reader == WholeReader::HuggingFace);
+                let reader = if pytorch { "pt" } else { "ms" };
+                safetensors::layout(&list, &[("format".to_owned(), reader.to_owned())])
+            }
+            FormatKind::PyTorch => pytorch::layout(&list).map(|written| {
+                tensor_crcs = written.checksums.into_iter().map(|c| TensorCrc { at: c.at, tensor: c.tensor }).collect();
+                written.file
+            }),
         };
         let layout = layout.map_err(|source| PlanError::Header { rank, source })?;
-        Ok(OutputFile { path, rank: Some(rank), format: Some(options.format), layout, tensors, crc })
+        Ok(OutputFile { path, rank: Some(rank), format: Some(options.format), layout, tensors, crc, tensor_crcs })
     }
 
-    /// A whole-model directory: numbered files, and an index under the names that Hugging Face and MindSpore look for.
+    /// A whole-model directory: numbered files, and an index under the names that its readers look for.
     fn whole_model(
         &self,
         rank: u32,
         tensors: Vec<OutputTensor>,
-        limit: u64,
+        whole: WholeModel,
         options: &PlanOptions,
     ) -> Result<Vec<OutputFile>, PlanError> {
-        let options = PlanOptions { format: FormatKind::Safetensors, ..*options };
         let mut shards: Vec<Vec<OutputTensor>> = vec![Vec::new()];
         let (mut filled, mut total) = (0, 0);
         for tensor in tensors {
             let bytes = tensor.shape.bytes(tensor.dtype);
-            if filled > 0 && filled + bytes > limit {
+            if filled > 0 && filled + bytes > whole.shard_bytes {
                 shards.push(Vec::new());
                 filled = 0;
             }
@@ -333,26 +360,36 @@ impl<'a> Builder<'a> {
         }
         let count = shards.len();
         let (mut outputs, mut map) = (Vec::new(), Vec::new());
+        let extension = options.format.extension();
+        let stem = if options.format == FormatKind::PyTorch { "pytorch_model" } else { "model" };
         for (number, shard) in (1..).zip(shards) {
             let path = if count == 1 {
-                "model.safetensors".to_owned()
+                format!("{stem}.{extension}")
             } else {
-                format!("model-{number:05}-of-{count:05}.safetensors")
+                format!("{stem}-{number:05}-of-{count:05}.{extension}")
             };
             map.extend(shard.iter().map(|t| (t.name.to_string(), path.clone())));
-            outputs.push(self.file(path, rank, shard, &options)?);
+            outputs.push(self.file(path, rank, shard, options)?);
         }
         let index = safetensors::write_index(&map, total);
-        for path in ["model.safetensors.index.json", "param_name_map.json"] {
+        let index_name = format!("{stem}.{extension}.index.json");
+        let names: &[&str] = match whole.reader {
+            WholeReader::MindSpore => &[&index_name, "param_name_map.json"],
+            // transformers writes no index beside a single file.
+            WholeReader::HuggingFace if count == 1 => &[],
+            WholeReader::HuggingFace => &[&index_name],
+        };
+        for path in names {
             let mut layout = FileLayout::default();
             layout.literal(&index);
             outputs.push(OutputFile {
-                path: path.to_owned(),
+                path: (*path).to_owned(),
                 rank: None,
                 format: None,
                 layout,
                 tensors: Vec::new(),
                 crc: false,
+                tensor_crcs: Vec::new(),
             });
         }
         Ok(outputs)

@@ -1,7 +1,11 @@
 //! All entries of all ranks as logical tensors: unfused, whole, each with its holders.
 
+mod foreign;
 mod full;
+mod refine;
 mod whole;
+
+pub use foreign::{ForeignNotes, ForeignOptions};
 
 use std::collections::HashMap;
 use std::fmt;
@@ -161,6 +165,15 @@ impl Catalog {
         self.ignored.sort_unstable();
         self.ignored.dedup();
         Ok(named)
+    }
+
+    /// Takes a tensor out again.
+    fn remove(&mut self, index: usize) {
+        let removed = self.tensors.remove(index);
+        self.by_name.remove(&removed.name);
+        for at in self.by_name.values_mut().filter(|at| **at > index) {
+            *at -= 1;
+        }
     }
 
     fn add(&mut self, name: &str, dtype: Dtype, shape: Shape, radices: Vec<u64>, held: Held) -> Result<(), PlanError> {

@@ -69,6 +69,11 @@ impl Holders {
         &self.sorted[from..to.max(from)]
     }
 
+    /// The holders that are used.
+    pub(super) fn used(&self) -> &[Holder] {
+        &self.sorted
+    }
+
     /// The holders that are not used, because others hold the same boxes.
     pub(super) fn replicas(&self) -> &[Holder] {
         &self.replicas

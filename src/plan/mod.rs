@@ -27,16 +27,18 @@ mod training;
 mod written;
 
 pub use arrangement::Arrangement;
-pub use builder::{Compared, PlanOptions, Precision, build, compare};
-pub use catalog::{Catalog, CatalogOptions, LogicalTensor};
+pub use builder::{Compared, PlanOptions, Precision, WholeModel, WholeReader, build, compare};
+pub use catalog::{Catalog, CatalogOptions, ForeignNotes, ForeignOptions, LogicalTensor};
 pub use check::{prove, prove_covered};
 pub use diagnosis::{Finding, diagnose_entries, diagnose_strategy, diagnose_strategy_files};
 pub use error::{PlanError, list};
 pub use fused_rows::infer_spec;
-pub use route::{LowRank, OutputFile, OutputTensor, Plan, PlanSource, PlanTotals, Route, SourceTensor, Transform};
+pub use route::{
+    LowRank, OutputFile, OutputTensor, Plan, PlanSource, PlanTotals, Route, SourceTensor, TensorCrc, Transform,
+};
 pub use source::{SourceFile, rank_count};
 pub use strategy_set::{MAX_RANKS, StrategySet};
-pub use target::{TargetEntry, TargetOptions, TargetRank, targets};
+pub use target::{TargetEntry, TargetOptions, TargetRank, foreign_target, targets};
 pub use training::{Fate, Sorted, Sorter, check_ranks, sort_entries};
 pub use written::{rules_strategy, strategies};
 

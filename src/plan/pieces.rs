@@ -57,8 +57,14 @@ fn rank_concat(parts: &[Part], tail: &[u64], layout: &TensorLayout, device: u64)
 }
 
 /// A fused parameter whose parts alternate group by group; cut on axis 0 like any tensor.
-/// The parts' radices must be `[groups, slots, height]`.
-fn grouped(grouping: &Grouping, tail: &[u64], layout: &TensorLayout, device: u64) -> Result<Stored, LayoutError> {
+/// The parts' radices must begin with `[groups, slots]`; the rest of them multiply to the height.
+fn grouped(
+    grouping: &Grouping,
+    parts: &[Part],
+    tail: &[u64],
+    layout: &TensorLayout,
+    device: u64,
+) -> Result<Stored, LayoutError> {
     let slots: u64 = grouping.slots.iter().sum();
     let full: Vec<u64> = [grouping.groups * slots * grouping.height].iter().chain(tail).copied().collect();
     let region = layout.region(&full, device)?;
@@ -73,16 +79,22 @@ fn grouped(grouping: &Grouping, tail: &[u64], layout: &TensorLayout, device: u64
         for (index, &part_slots) in grouping.slots.iter().enumerate() {
             let (from, to) = (slot_start.max(first_slot), slot_end.min(first_slot + part_slots));
             if from < to {
-                let axes_start = [found.start[0], from - first_slot, found.start[2]];
-                let axes_len = [found.len[0], to - from, found.len[2]];
                 let row = found.first_row + (from - slot_start) * grouping.height;
-                let part_region = Region::new(
-                    axes_start.iter().chain(&region.start()[1..]).copied(),
-                    axes_len.iter().chain(&region.len()[1..]).copied(),
-                );
-                let heads = [slots * grouping.height * width, grouping.height * width, width];
-                let strides = heads.iter().chain(&tail_strides[1..]).copied();
-                pieces.push((index, Piece::new(part_region, (row - start) * width, strides)));
+                let inner = parts.get(index).and_then(|part| part.radices.get(2..)).unwrap_or_default();
+                // More than one slot means whole heights, which are one box however the height is read.
+                for rows in boxes_of_rows(found.start[2], found.len[2], inner) {
+                    let outer_start = [found.start[0], from - first_slot];
+                    let outer_len = [found.len[0], to - from];
+                    let part_region = Region::new(
+                        outer_start.iter().chain(&rows.start).chain(&region.start()[1..]).copied(),
+                        outer_len.iter().chain(&rows.len).chain(&region.len()[1..]).copied(),
+                    );
+                    let outer = [slots * grouping.height * width, grouping.height * width];
+                    let inner = row_strides(inner, width);
+                    let strides = outer.iter().chain(&inner).chain(&tail_strides[1..]).copied();
+                    let first = row + (rows.first_row - found.start[2]) - start;
+                    pieces.push((index, Piece::new(part_region, first * width, strides)));
+                }
             }
             first_slot += part_slots;
         }
@@ -95,16 +107,22 @@ fn rows<'a>(block: &'a Region, row: u64, count: u64, radices: &[u64], offset: u6
     let tail_start = &block.start()[1..];
     let tail_len = &block.len()[1..];
     let width: u64 = tail_len.iter().product();
-    let mut strides = vec![width; radices.len()];
-    for axis in (1..radices.len()).rev() {
-        strides[axis - 1] = strides[axis] * radices[axis];
-    }
+    let mut strides = row_strides(radices, width);
     strides.extend_from_slice(Piece::dense(Region::whole(tail_len)).strides());
     boxes_of_rows(row, count, radices).into_iter().map(move |found| {
         let region =
             Region::new(found.start.iter().chain(tail_start).copied(), found.len.iter().chain(tail_len).copied());
         Piece::new(region, offset + (found.first_row - row) * width, strides.iter().copied())
     })
+}
+
+/// How far apart neighbours along each of the axes stand as which rows of `width` elements are read.
+pub(super) fn row_strides(radices: &[u64], width: u64) -> Vec<u64> {
+    let mut strides = vec![width; radices.len()];
+    for axis in (1..radices.len()).rev() {
+        strides[axis - 1] = strides[axis] * radices[axis];
+    }
+    strides
 }
 
 /// In which order the rows of a fused parameter stand.
@@ -126,6 +144,6 @@ pub(super) fn fused(
 ) -> Result<Stored, LayoutError> {
     match order {
         Order::RankConcat => rank_concat(parts, tail, layout, device),
-        Order::Grouped(grouping) => grouped(grouping, tail, layout, device),
+        Order::Grouped(grouping) => grouped(grouping, parts, tail, layout, device),
     }
 }

@@ -1,5 +1,7 @@
 //! What each rank file of the target shall hold.
 
+mod foreign;
+
 use std::collections::{HashMap, HashSet};
 
 use super::catalog::{Catalog, LogicalTensor};
@@ -9,6 +11,8 @@ use super::{Arrangement, PlanError};
 use crate::layout::{Piece, Region, TensorLayout};
 use crate::models::{Fused, FusionLayout, ModelSpec, Split, fused, is_training_state, role};
 use crate::tensor::{Dtype, Shape, TensorName};
+
+pub use foreign::foreign_target;
 
 /// How the target shall be arranged.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::units;
-use crate::engine::RunSummary;
+use crate::engine::{RunSummary, Ways};
 use crate::plan::{Plan, PlanTotals, Transform};
 
 /// Values of one tensor that became infinite.
@@ -61,6 +61,10 @@ pub struct Summary {
     pub peak_anonymous_memory: u64,
     /// Whether writes went past the page cache.
     pub direct: bool,
+    /// Bytes that the target shares with the source on the disk.
+    pub bytes_shared: u64,
+    /// Which way the bytes went.
+    pub ways: Ways,
     /// Source parameters that were left out on request.
     pub ignored: usize,
     /// Entries of training state that were left out: the beginning of the name, and how many.
@@ -89,6 +93,8 @@ impl Summary {
             seconds: time.as_secs_f64(),
             peak_anonymous_memory: peak,
             direct: run.direct,
+            bytes_shared: run.shared,
+            ways: run.ways,
             ignored: 0,
             training_state: BTreeMap::new(),
             overflowed: overflows(plan, run),
@@ -120,6 +126,9 @@ impl Summary {
         if self.merged_tensors > 0 {
             line(format!("adapters were merged into {} tensors", self.merged_tensors));
         }
+        if self.bytes_shared > 0 {
+            line(format!("{} share their blocks with the source", units::bytes(self.bytes_shared)));
+        }
         if self.ignored > 0 {
             line(format!("{} parameters were left out as asked", self.ignored));
         }
@@ -128,6 +137,7 @@ impl Summary {
             let count: usize = self.training_state.values().sum();
             line(format!("{count} entries of training state were left out ({})", rules.join(", ")));
         }
+        line(ways(&self.ways));
         line(format!("peak anonymous memory {}", units::bytes(self.peak_anonymous_memory)));
         for overflow in &self.overflowed {
             line(format!(
@@ -137,4 +147,20 @@ impl Summary {
         }
         text
     }
+}
+
+/// Which way the bytes went, in one line.
+fn ways(ways: &Ways) -> String {
+    let mut parts = Vec::new();
+    let mut part = |bytes: u64, what: &str| {
+        if bytes > 0 {
+            parts.push(format!("{} {what}", units::bytes(bytes)));
+        }
+    };
+    part(ways.mapped, "straight from the source");
+    part(ways.past_cache, "read past the page cache");
+    part(ways.gathered, "gathered");
+    part(ways.converted, "converted");
+    part(ways.read_ahead, "of the source read ahead");
+    parts.join(", ")
 }

@@ -1,11 +1,14 @@
 //! Files mapped for reading.
 
 use std::fs::File;
+use std::io::Write;
 use std::ops::Deref;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use super::file::{FileError, FileOp};
 use crate::source::{ByteRange, ReadAhead};
@@ -25,7 +28,30 @@ impl StableInputs {
     pub unsafe fn assume() -> Self {
         Self(())
     }
+
+    /// The promise of a test, whose files lie in a directory of its own.
+    #[cfg(test)]
+    pub(crate) fn in_test() -> Self {
+        Self(())
+    }
 }
+
+/// How the bytes of a mapped file are had when much of it is moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Reader {
+    /// From the mapping, which the kernel fills page by page.
+    #[default]
+    Mapped,
+    /// From the mapping where it is in the page cache, read past the cache where it is not.
+    Auto,
+    /// Read past the page cache.
+    Direct,
+    /// Read through the page cache, in large pieces.
+    Sequential,
+}
+
+/// How much of a file is looked at in one go to see what is in the page cache.
+const LOOK: u64 = 1 << 30;
 
 /// A file mapped for reading. Derefs to its bytes.
 #[derive(Debug)]
@@ -34,8 +60,14 @@ pub struct Mapping {
     /// `None` for an empty file, which cannot be mapped.
     map: Option<Mmap>,
     page: usize,
+    /// Set once, before data are moved.
+    reader: OnceLock<Reader>,
+    /// Device and inode: its name may come to mean another file.
+    identity: (u64, u64),
     /// Opened when first asked for: the same file, read past the page cache. `None` inside: refused.
     direct: OnceLock<Option<File>>,
+    /// The same file, read through it.
+    plain: OnceLock<Option<File>>,
 }
 
 impl Mapping {
@@ -44,9 +76,9 @@ impl Mapping {
         let error = |op| move |source| FileError { op, path: path.to_owned(), source };
         let file = super::file::open_regular(path)?;
         let meta = file.metadata().map_err(error(FileOp::Stat))?;
-        let page = rustix::param::page_size();
+        let made = |map| Self::made(path.to_owned(), (meta.dev(), meta.ino()), map);
         if meta.len() == 0 {
-            return Ok(Self { path: path.to_owned(), map: None, page, direct: OnceLock::new() });
+            return Ok(made(None));
         }
         // SAFETY: the mapping is read-only and shared. `Mmap::map` asks that the file is not modified or truncated while it
         // is mapped: `_promise` is a `StableInputs`, which exists only where the program has promised just that.
@@ -54,7 +86,37 @@ impl Mapping {
         // Headers are scattered over the file: without this hint each of them would bring in megabytes around it.
         // Only a hint; a kernel without it reads all the same.
         let _ = map.advise(Advice::Random);
-        Ok(Self { path: path.to_owned(), map: Some(map), page, direct: OnceLock::new() })
+        Ok(made(Some(map)))
+    }
+
+    /// Maps a copy of some bytes in a file without a name, for running plans on what is in memory already.
+    pub fn in_memory(bytes: &[u8]) -> std::io::Result<Self> {
+        let file = memfd_create(c"in-memory", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let mut file = File::from(file);
+        file.write_all(bytes)?;
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)?;
+        let map = if bytes.is_empty() {
+            None
+        } else {
+            // SAFETY: the mapping is read-only and shared. `Mmap::map` asks that the file is not modified or truncated while it
+            // is mapped: its seals make the kernel refuse both, and cannot be taken off.
+            Some(unsafe { MmapOptions::new().map(&file) }?)
+        };
+        let meta = file.metadata()?;
+        // Nothing has that name, so it is read from the mapping only.
+        Ok(Self::made(PathBuf::from("in-memory"), (meta.dev(), meta.ino()), map))
+    }
+
+    fn made(path: PathBuf, identity: (u64, u64), map: Option<Mmap>) -> Self {
+        Self {
+            path,
+            map,
+            page: rustix::param::page_size(),
+            reader: OnceLock::new(),
+            identity,
+            direct: OnceLock::new(),
+            plain: OnceLock::new(),
+        }
     }
 
     /// Where the file lies.
@@ -62,28 +124,93 @@ impl Mapping {
         &self.path
     }
 
-    /// The same file for reading past the page cache, where the file system allows it.
-    pub fn direct(&self) -> Option<&File> {
-        self.direct.get_or_init(|| super::file::open_direct(&self.path).ok()).as_ref()
+    /// Says how the file is to be read. The first word counts; without one it is read from the mapping.
+    pub fn set_reader(&self, reader: Reader) {
+        // A second word is a second run over the same file: nothing to complain of.
+        let _ = self.reader.set(reader);
+    }
+
+    /// How the file is read.
+    pub fn reader(&self) -> Reader {
+        self.reader.get().copied().unwrap_or_default()
+    }
+
+    /// The descriptor to read with, where the file is to be read to buffers at all: past the page cache or through it, as
+    /// [`Self::set_reader`] said. `None`: its bytes are taken from the mapping.
+    pub fn descriptor(&self) -> Option<&File> {
+        match self.reader() {
+            Reader::Mapped => None,
+            Reader::Auto | Reader::Direct => {
+                self.direct.get_or_init(|| self.again(super::file::open_direct(&self.path).ok())).as_ref()
+            }
+            Reader::Sequential => self.plain(),
+        }
+    }
+
+    /// The same file for reading through the page cache.
+    pub(super) fn plain(&self) -> Option<&File> {
+        self.plain.get_or_init(|| self.again(super::file::open_regular(&self.path).ok())).as_ref()
+    }
+
+    /// A file that was opened by the same name, if it is the same.
+    fn again(&self, file: Option<File>) -> Option<File> {
+        file.filter(|file| file.metadata().is_ok_and(|meta| (meta.dev(), meta.ino()) == self.identity))
+    }
+
+    /// Whether a range is to be read to a buffer with [`Self::descriptor`], or taken from the mapping. Past the page cache only
+    /// whole blocks can be read.
+    pub fn is_read(&self, from: u64, len: u64, block: u64) -> bool {
+        let whole = from.is_multiple_of(block) && len.is_multiple_of(block);
+        let wanted = match self.reader() {
+            Reader::Mapped => false,
+            Reader::Auto => whole && !self.is_resident(from, len),
+            Reader::Direct => whole,
+            Reader::Sequential => true,
+        };
+        wanted && self.descriptor().is_some()
+    }
+
+    /// Whether nearly all of the file comes from the mapping anyway, because [`Self::set_reader`] said so or because it is in
+    /// the page cache, so that reading ahead would find next to nothing to do.
+    pub fn is_at_hand(&self) -> bool {
+        match self.reader() {
+            Reader::Mapped => true,
+            Reader::Auto => {
+                let len = self.len() as u64;
+                let allowed = self.len() / self.page / 32;
+                let mut missing = 0;
+                // In pieces, for the kernel's answer takes a byte for each page.
+                (0..len.div_ceil(LOOK)).all(|piece| {
+                    let (there, all) = self.resident_pages(piece * LOOK, LOOK).unwrap_or_default();
+                    missing += all - there;
+                    missing <= allowed
+                })
+            }
+            Reader::Direct | Reader::Sequential => false,
+        }
     }
 
     /// Whether at least half of a range is in the page cache, so that the mapping gives it without a read. Where the kernel
     /// does not tell, it is taken to be.
     pub fn is_resident(&self, from: u64, len: u64) -> bool {
-        let (Some(map), Ok(from), Ok(len)) = (&self.map, usize::try_from(from), usize::try_from(len)) else {
-            return true;
-        };
+        self.resident_pages(from, len).is_none_or(|(there, all)| there * 2 >= all)
+    }
+
+    /// How many pages of a range are in the page cache, and how many it has. `None` where that is not known.
+    fn resident_pages(&self, from: u64, len: u64) -> Option<(usize, usize)> {
+        let map = self.map.as_ref()?;
+        let (from, len) = (usize::try_from(from).ok()?, usize::try_from(len).ok()?);
         let start = from / self.page * self.page;
         let end = from.saturating_add(len).min(map.len());
         if start >= end {
-            return true;
+            return None;
         }
         let mut pages = vec![0u8; (end - start).div_ceil(self.page)];
         // SAFETY: `start` is a multiple of the page size inside the mapping, which lives as long as `map` is borrowed, and
         // `end` is not behind its end. `pages` has one byte for each page of that range, as mincore(2) asks; it writes there
         // and nowhere else, and reads no data of the mapping.
         let answer = unsafe { libc::mincore(map[start..].as_ptr().cast_mut().cast(), end - start, pages.as_mut_ptr()) };
-        answer != 0 || pages.iter().filter(|page| *page & 1 != 0).count() * 2 >= pages.len()
+        (answer == 0).then(|| (pages.iter().filter(|page| *page & 1 != 0).count(), pages.len()))
     }
 
     /// Tells the kernel that the data are read from front to back from now on.
@@ -125,5 +252,22 @@ impl Deref for Mapping {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         self.map.as_deref().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_in_memory_stay_when_they_are_let_go() {
+        let bytes: Vec<u8> = (0..20_000u32).flat_map(u32::to_le_bytes).collect();
+        let mapping = Mapping::in_memory(&bytes).unwrap();
+        assert!(mapping[..] == bytes);
+        mapping.release(0, bytes.len() as u64);
+        assert!(mapping[..] == bytes);
+        mapping.set_reader(Reader::Direct);
+        assert!(mapping.descriptor().is_none());
+        assert!(Mapping::in_memory(&[]).unwrap().is_empty());
     }
 }

@@ -3,11 +3,14 @@
 mod convert;
 mod errors;
 mod faults;
+mod filesystems;
+mod foreign;
 mod formats;
 mod hostile;
 mod inspect;
 mod lora;
 mod oracle;
+mod pytorch;
 mod reference;
 mod strategy;
 mod support;

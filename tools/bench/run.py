@@ -13,8 +13,9 @@ order, the conversion and the copy of the same bytes:
 - MindSpore's transform_checkpoints, ckpt_to_safetensors and unified_safetensors, with --mindspore PYTHON (a python that has
   mindspore 2.10.0), on rows that say so.
 
-Before each timed run memory is touched once, so that nobody pays for memory that the host has taken back, and the source is
-read ("warm") or dropped from the page cache ("cold", needs root). Prints medians, minima, ratios to cp, CPU seconds, peak
+Before each timed run memory is touched once, so that nobody pays for memory that the host of a virtual machine has taken back
+(with --ballast GIB: see ballast.py; else --prime GIB of it each time), and the source is read ("warm") or dropped from the page
+cache ("cold", needs root). Prints medians, minima, ratios to cp, CPU seconds, peak
 anonymous and total RSS, and bytes that reached the disk by the kernel's own counters; --record keeps them as
 benches/record/<machine>/<date>.csv and .md.
 """
@@ -139,7 +140,8 @@ class Bench:
         if row.cold:
             with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
                 f.write("3")
-        self.prime(int(self.args.prime * (1 << 30)))
+        if not self.args.ballast:
+            self.prime(int(self.args.prime * (1 << 30)))
         if not row.cold:
             for folder, _, files in os.walk(source):
                 for name in files:
@@ -250,11 +252,17 @@ class Bench:
         source = self.source(row)
         out = os.path.join(self.work, "out")
         tools, size = self.commands(row, source, out)
+        if os.geteuid() == 0:
+            # Sources of other rows would only be in the way.
+            with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
+                f.write("3")
         names = list(tools)
         for number in range(self.args.rounds):
             # Rotated, so that none always follows the same one.
             for name in names[number % len(names):] + names[:number % len(names)]:
                 if name == "mindspore" and number >= self.args.mindspore_rounds:
+                    continue
+                if name == "disk" and number >= self.args.disk_rounds:
                     continue
                 self.prepare(source, row)
                 seconds = self.timed(row, name, tools[name], size)
@@ -300,7 +308,9 @@ class Bench:
             memory = int(f.readline().split()[1]) // (1 << 20)
         kind = subprocess.run(["stat", "-f", "-c", "%T", self.work], capture_output=True, text=True, check=True).stdout.strip()
         return (f"{os.cpu_count()} x {cpu}, {memory} GiB, Linux {platform.release()}, {kind}; llama2-7b shapes, "
-                f"{self.args.layers} layers; {self.args.rounds} rounds; {datetime.date.today()}")
+                f"{self.args.layers} layers; {self.args.rounds} rounds; "
+                + (f"{self.args.ballast:g} GiB of ballast; " if self.args.ballast else f"{self.args.prime:g} GiB primed; ")
+                + f"{datetime.date.today()}")
 
 
 def main():
@@ -311,14 +321,27 @@ def main():
     p.add_argument("--rows", default="", help="only rows whose name matches this expression")
     p.add_argument("--mindspore", help="a python with mindspore 2.10.0")
     p.add_argument("--mindspore-rounds", type=int, default=2)
+    p.add_argument("--disk-rounds", type=int, default=3)
     p.add_argument("--prime", type=float, default=8.0, help="GiB of memory to touch before each timed run")
+    p.add_argument("--ballast", type=float, default=0.0, help="GiB of free memory to keep backed, instead of --prime")
     p.add_argument("--record", action="store_true", help="keep the results under benches/record")
+    p.add_argument("--no-build", action="store_true", help="take the programs in target/release as they are")
     a = p.parse_args()
-    subprocess.run(["cargo", "build", "--release", "--quiet", "--workspace", "--manifest-path", f"{ROOT}/Cargo.toml"], check=True)
+    if not a.no_build:
+        subprocess.run(["cargo", "build", "--release", "--quiet", "--workspace", "--manifest-path", f"{ROOT}/Cargo.toml"],
+                       check=True)
     bench = Bench(a)
+    ballast = None
+    if a.ballast:
+        program = [sys.executable, os.path.join(ROOT, "tools/bench/ballast.py"), str(a.ballast)]
+        ballast = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        if ballast.stdout.readline() != b"ready\n":
+            raise SystemExit("the ballast failed")
     for row in ROWS:
         if re.search(a.rows, row.name):
             bench.run_row(row)
+    if ballast:
+        ballast.communicate()
     text = f"{bench.machine()}\n\n{bench.table()}\n"
     print(text)
     if a.record and bench.samples:

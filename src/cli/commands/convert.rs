@@ -1,5 +1,6 @@
 //! Conversions: `-f` and `n-to-m`. Plans, and unless it is a dry run, moves and publishes.
 
+mod foreign;
 mod publish;
 mod request;
 mod train_to_infer;
@@ -10,14 +11,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::request::Request;
-use super::reading;
+use super::reading::{self, Opened};
 use super::target::{self, Strategies};
 use super::{note, print, print_json};
 use crate::Error;
-use crate::cli::args::{ConvertArgs, Function, FusionArg, NToMArgs, TrainArgs};
+use crate::cli::args::{CkptRecordsArg, ConvertArgs, Function, FusionArg, NToMArgs, TrainArgs};
 use crate::cli::{ExitStatus, config};
-use crate::engine::{self, CancelToken, Leftovers, Staging};
-use crate::input::{Input, RankGaps};
+use crate::engine::{self, CancelToken, EngineConfig, Leftovers, Staging};
+use crate::input::{ForeignInput, Input, InputError, Provenance, RankGaps, provenance};
+use crate::models::foreign::{Origin, recognise};
 use crate::models::fused;
 use crate::plan::{Plan, TargetRank};
 use crate::report::plan_report;
@@ -47,12 +49,12 @@ pub(in crate::cli) fn n_to_m(args: NToMArgs) -> Result<ExitStatus, Error> {
         norm_dtype: None,
         format: None,
         max_shard_size: None,
+        hf_config: None,
         crc: false,
         no_crc_check: false,
-        no_padding: false,
+        ckpt_records: CkptRecordsArg::Aligned,
         ignore: Vec::new(),
         check_replicas: false,
-        direct_reads: false,
         dry_run: args.dry_run,
         overwrite: args.overwrite,
         no_sync: false,
@@ -86,20 +88,25 @@ fn is_fused(targets: &[TargetRank]) -> bool {
 pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
     let request = Request::new(args)?;
     sys::raise_open_files_limit();
-    let (input, planned) = if request.function == Function::TrainToInfer {
-        let input = Input::open_training(&request.source, request.args.train.step, config::stable_inputs())?;
-        let planned = train_to_infer::plan(&request, &input)?;
-        (input, planned)
-    } else {
-        let gaps = if request.args.src_strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
-        let input = Input::open(&request.source, gaps, config::stable_inputs())?;
-        let planned = transfer::plan(&request, &input)?;
-        (input, planned)
+    let gaps = if request.args.src_strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
+    let opened = open(&request, gaps)?;
+    let input = opened.input();
+    let planned = match &opened {
+        Opened::Foreign(source) => foreign::pt_to_ms(&request, source)?,
+        Opened::Ours(input) => match request.function {
+            Function::MsToPt => foreign::ms_to_pt(&request, input)?,
+            Function::TrainToInfer => train_to_infer::plan(&request, input)?,
+            _ => transfer::plan(&request, input)?,
+        },
     };
     let free = check_targets(&request, &planned)?;
-    let factors = planned.plan.factor_bytes() * request.config.workers as u64;
-    let memory = request.config.buffer_bytes() + factors + sys::anonymous_memory().unwrap_or(0);
-    let report = plan_report(&planned.plan, &planned.target.display().to_string(), free, memory);
+    let mappings = input.mappings();
+    let chosen = config::settle(&request.wishes, &mappings, Some(&planned.target));
+    let engine = chosen.config;
+    let factors = planned.plan.factor_bytes() * engine.workers as u64;
+    let memory = engine.buffer_bytes() + factors + sys::anonymous_memory().unwrap_or(0);
+    let mut report = plan_report(&planned.plan, &planned.target.display().to_string(), free, memory);
+    report.settings = chosen.settings;
     if request.args.dry_run {
         if request.args.run.json {
             print_json(&report);
@@ -112,15 +119,13 @@ pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
     if free < needed {
         return Err(Error::NoRoom { dir: request.args.dst_ckpt_path.clone(), needed, free });
     }
-    let allowed = request.args.run.memory.as_u64();
-    if memory > allowed {
-        return Err(Error::TooLittleMemory { needed: memory, allowed });
+    if memory > chosen.memory {
+        return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
     }
-    let mappings = input.mappings();
     if !request.args.no_crc_check {
-        reading::check_crcs(&input, request.config.workers)?;
+        reading::check_crcs(input, engine.workers)?;
     }
-    check_replicas(&request, &planned, &mappings)?;
+    check_replicas(&engine, &planned, &mappings)?;
     // Until here nothing is written, and a signal may end the program as it likes.
     let cancel = config::cancel_on_signal()?;
     let staging = Staging::new(&planned.target, request.publish(), request.durability)?;
@@ -129,13 +134,38 @@ pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
         Leftovers::Removed => note("removed what an interrupted run had left"),
         Leftovers::Restored => note("put back the old target, which an interrupted run had left under another name"),
     }
-    let summary = publish::execute(&request, &planned, &mappings, staging, &cancel)?;
+    let summary = publish::execute(&request, &engine, &planned, &mappings, staging, &cancel)?;
     if request.args.run.json {
         print_json(&summary);
     } else {
         print(&summary.text());
     }
     Ok(ExitStatus::Done)
+}
+
+/// Opens the source that the function wants; another's is named as what it is.
+fn open(request: &Request, gaps: RankGaps) -> Result<Opened, Error> {
+    let (path, promise) = (request.source.as_path(), config::stable_inputs());
+    let whose = provenance(path)?;
+    if request.function == Function::PtToMs {
+        if whose == Provenance::MindSpore {
+            return Err(InputError::IsMindSpore(path.to_owned()).into());
+        }
+        return Ok(Opened::Foreign(Box::new(ForeignInput::open(path, promise)?)));
+    }
+    if whose == Provenance::Foreign {
+        return Err(InputError::IsForeign(path.to_owned()).into());
+    }
+    let input = if request.function == Function::TrainToInfer {
+        Input::open_training(path, request.args.train.step, promise)?
+    } else {
+        Input::open(path, gaps, promise)?
+    };
+    let names = input.files.iter().flat_map(|f| &f.entries).map(|e| &*e.name);
+    if whose == Provenance::ByNames && matches!(recognise(names), Some(Origin::Foreign(_))) {
+        return Err(InputError::IsForeign(path.to_owned()).into());
+    }
+    Ok(Opened::Ours(input))
 }
 
 /// Whether both targets may be made. Answers the bytes that are free where the checkpoint is to be.
@@ -155,10 +185,10 @@ fn check_targets(request: &Request, planned: &Planned) -> Result<u64, Error> {
 }
 
 /// Replicas must be what they are replicas of. Small ones are always compared, large ones on request.
-fn check_replicas(request: &Request, planned: &Planned, mappings: &[Arc<Mapping>]) -> Result<(), Error> {
+fn check_replicas(engine: &EngineConfig, planned: &Planned, mappings: &[Arc<Mapping>]) -> Result<(), Error> {
     let (plan, places) = &planned.replicas;
     let none = CancelToken::default();
-    let found = engine::compare(plan, mappings, mappings, places, &request.config, &engine::Noop, &none)?;
+    let found = engine::compare(plan, mappings, mappings, places, engine, &engine::Noop, &none)?;
     let name = |d: &engine::Difference| {
         let file = &plan.outputs[d.file];
         format!("{} in {}", file.tensors[d.tensor].name, file.path)

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::reading::{self, Reading};
+use super::reading::{self, Opened, Reading};
 use super::{print, print_json};
 use crate::Error;
+use crate::cli::ExitStatus;
 use crate::cli::args::InspectArgs;
-use crate::cli::{ExitStatus, config};
 use crate::formats::FormatKind;
-use crate::input::{Input, RankGaps, is_strategy, load_model, load_strategies};
+use crate::input::{RankGaps, is_strategy, load_model, load_strategies};
 use crate::layout::OptimizerShard;
 use crate::models::{FusionLayout, fused};
 use crate::report::{CheckpointListing, ParamListing, RankListing, StrategyListing, TensorListing};
@@ -29,7 +29,8 @@ pub(in crate::cli) fn run(args: &InspectArgs) -> Result<ExitStatus, Error> {
 fn checkpoint(args: &InspectArgs) -> Result<CheckpointListing, Error> {
     let spec = args.yaml_path.as_deref().map(load_model).transpose()?;
     let strategy = reading::strategy(args.src_strategy.as_deref())?;
-    let input = Input::open(&args.path, RankGaps::Allowed, config::stable_inputs())?;
+    let opened = Opened::open(&args.path, RankGaps::Allowed)?;
+    let input = opened.input();
     let files = input.source_files();
     let how = Reading {
         spec: spec.as_ref(),
@@ -40,7 +41,7 @@ fn checkpoint(args: &InspectArgs) -> Result<CheckpointListing, Error> {
     };
     let mut notes = Vec::new();
     // A listing shows what is there even where it makes no whole model; why it does not is said.
-    let catalog = match reading::read(&files, &how) {
+    let catalog = match opened.read(&files, &how) {
         Ok(read) => {
             notes.extend(read.inferred);
             Some(read.catalog)
@@ -94,6 +95,7 @@ fn checkpoint(args: &InspectArgs) -> Result<CheckpointListing, Error> {
         format: match input.format {
             FormatKind::Ckpt => "MindSpore .ckpt".to_owned(),
             FormatKind::Safetensors => "safetensors".to_owned(),
+            FormatKind::PyTorch => "PyTorch".to_owned(),
         },
         bytes: ranks.iter().map(|r| r.bytes).sum(),
         fused: tensors.iter().any(|t| fused(&t.name).is_some_and(|f| f.name == t.name)),

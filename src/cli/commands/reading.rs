@@ -3,9 +3,14 @@
 use std::path::Path;
 
 use crate::Error;
-use crate::input::{Input, StrategySource, check_crc, load_strategies};
+use crate::cli::config;
+use crate::input::{
+    ForeignInput, Input, InputError, Provenance, RankGaps, StrategySource, check_crc, load_strategies, provenance,
+};
 use crate::models::{FusionLayout, ModelSpec};
-use crate::plan::{Arrangement, Catalog, CatalogOptions, PlanError, SourceFile, infer_spec, rank_count};
+use crate::plan::{
+    Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, PlanError, SourceFile, infer_spec, rank_count,
+};
 
 /// What is asked about a source.
 pub(super) struct Reading<'a> {
@@ -55,7 +60,14 @@ pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, 
     // changes no shape.
     let plain = CatalogOptions { fusion: FusionLayout::RankConcat, ..options(None, false) };
     let catalog = Catalog::new(files, &plain)?;
-    let inferred = infer_spec(&catalog);
+    let (spec, text) = infer(&catalog);
+    let catalog = if grouped { Catalog::new(files, &options(spec.as_ref(), true))? } else { catalog };
+    Ok(Read { catalog, spec, inferred: text })
+}
+
+/// The model, where the shapes are a built-in one's, and what they say as text.
+fn infer(catalog: &Catalog) -> (Option<ModelSpec>, Option<String>) {
+    let inferred = infer_spec(catalog);
     let text = inferred.as_ref().map(|(spec, name)| {
         let heads = match name {
             Some(name) => format!("the shapes of {name}: {} heads, {} kv heads", spec.heads, spec.kv_heads),
@@ -71,9 +83,81 @@ pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, 
             spec.vocab
         )
     });
-    let spec = inferred.and_then(|(spec, name)| name.map(|_| spec));
-    let catalog = if grouped { Catalog::new(files, &options(spec.as_ref(), true))? } else { catalog };
-    Ok(Read { catalog, spec, inferred: text })
+    (inferred.and_then(|(spec, name)| name.map(|_| spec)), text)
+}
+
+/// A checkpoint of MindSpore's or of PyTorch's, mapped and parsed.
+pub(super) enum Opened {
+    Ours(Input),
+    Foreign(Box<ForeignInput>),
+}
+
+impl Opened {
+    /// Opens whatever is there; where file names do not tell whose it is, the parameters' names do.
+    pub(super) fn open(path: &Path, gaps: RankGaps) -> Result<Self, Error> {
+        let promise = config::stable_inputs();
+        let ours = || Ok(Self::Ours(Input::open(path, gaps, promise)?));
+        match provenance(path)? {
+            Provenance::MindSpore => ours(),
+            Provenance::Foreign => Ok(Self::Foreign(Box::new(ForeignInput::open(path, promise)?))),
+            Provenance::ByNames => match ForeignInput::open(path, promise) {
+                Err(InputError::IsMindSpore(_) | InputError::NoFamily { .. } | InputError::Foreign { .. }) => ours(),
+                other => Ok(Self::Foreign(Box::new(other?))),
+            },
+        }
+    }
+
+    pub(super) fn input(&self) -> &Input {
+        match self {
+            Self::Ours(input) => input,
+            Self::Foreign(foreign) => &foreign.input,
+        }
+    }
+
+    /// Reads its headers as a model.
+    pub(super) fn read(&self, files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, Error> {
+        match self {
+            Self::Ours(_) => read(files, how),
+            Self::Foreign(foreign) => {
+                let tied = how.spec.map_or(foreign.tied, |spec| spec.tied);
+                read_foreign(foreign, files, how, tied).map(|(read, _)| read)
+            }
+        }
+    }
+}
+
+/// Reads a foreign checkpoint's headers as a model. `target_tied`: whether the target wants no `lm_head` of its own.
+pub(super) fn read_foreign(
+    foreign: &ForeignInput,
+    files: &[SourceFile<'_>],
+    how: &Reading<'_>,
+    target_tied: bool,
+) -> Result<(Read, ForeignNotes), Error> {
+    let others: Vec<String> = (foreign.input.files.iter().flat_map(|f| &f.others))
+        .filter(|(name, _)| !(how.ignore)(name))
+        .map(|(name, kind)| format!("{name} ({kind})"))
+        .collect();
+    if !others.is_empty() {
+        // What stands among the tensors and is none could be a parameter in a form that is not known.
+        return Err(PlanError::Unplaced { side: "source", names: others }.into());
+    }
+    let spec = how.spec.or(foreign.spec.as_ref());
+    let options = ForeignOptions {
+        spec,
+        naming: foreign.naming,
+        shards: foreign.shards,
+        heads_matter: how.other_grouped,
+        strides: &|file, entry| foreign.strides(file, entry),
+        source_tied: foreign.tied,
+        target_tied,
+        ignore: how.ignore,
+    };
+    let (catalog, notes) = Catalog::foreign(files, &options)?;
+    let (spec, inferred) = match spec {
+        Some(spec) => (Some(spec.clone()), None),
+        None => infer(&catalog),
+    };
+    Ok((Read { catalog, spec, inferred }, notes))
 }
 
 /// Checks the CRC trailers of all files that have one.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::Error;
 use crate::engine::{Durability, EngineError, Publish, Staging};
 use crate::formats::mindspore::write_strategy;
+use crate::input::is_companion;
 use crate::layout::TensorLayout;
 use crate::sys;
 
@@ -84,9 +85,12 @@ fn replaceable(target: &Path, ours: impl Fn(&str) -> bool) -> Result<(), Error> 
 
 /// Names that a conversion gives in a checkpoint directory.
 pub(super) fn is_checkpoint_name(name: &str) -> bool {
+    let stem = name.starts_with("model") || name.starts_with("pytorch_model");
+    let tensors = Path::new(name).extension().is_some_and(|e| e == "safetensors" || e == "bin");
     name.starts_with("rank_")
-        || ["manifest.json", "model.safetensors.index.json", "param_name_map.json"].contains(&name)
-        || (name.starts_with("model") && Path::new(name).extension().is_some_and(|e| e == "safetensors"))
+        || ["manifest.json", "param_name_map.json"].contains(&name)
+        || (stem && (tensors || name.ends_with(".index.json")))
+        || is_companion(name)
 }
 
 /// Strategy files that a conversion writes.

@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use super::reading::{self, Reading};
+use super::reading::{self, Opened, Reading};
 use super::{note, print, print_json};
 use crate::Error;
 use crate::cli::args::VerifyArgs;
 use crate::cli::{ExitStatus, config};
 use crate::engine::{self, CancelToken, Durability};
-use crate::input::{Input, RankGaps, load_model};
+use crate::input::{RankGaps, load_model};
 use crate::models::FusionLayout;
 use crate::plan::{self, Catalog, Compared};
 use crate::report::{Progress, bytes, plain};
@@ -27,30 +27,32 @@ struct Verdict {
 
 /// Compares headers first, then all bytes.
 pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
-    let engine_config = config::engine(&args.run, Durability::Cached)?;
+    let wishes = config::wishes(&args.run, Durability::Cached)?;
     // Nothing is written, so a signal may end the program as it likes.
     let cancel = CancelToken::default();
     let spec = args.yaml_path.as_deref().map(load_model).transpose()?;
     let ignore = config::Patterns::new(&args.ignore)?;
-    let promise = config::stable_inputs();
     let gaps = |strategy: &Option<_>| if strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
-    let a = Input::open(&args.a, gaps(&args.src_strategy), promise)?;
-    let b = Input::open(&args.b, gaps(&args.dst_strategy), promise)?;
-    let (a_files, b_files) = (a.source_files(), b.source_files());
+    let a = Opened::open(&args.a, gaps(&args.src_strategy))?;
+    let b = Opened::open(&args.b, gaps(&args.dst_strategy))?;
+    let (a_files, b_files) = (a.input().source_files(), b.input().source_files());
     let (a_fusion, b_fusion) = (config::fusion(args.src_fusion), config::fusion(args.dst_fusion));
     let grouped = |fusion| fusion == FusionLayout::Grouped;
     let a_strategy = reading::strategy(args.src_strategy.as_deref())?;
     let b_strategy = reading::strategy(args.dst_strategy.as_deref())?;
-    let read = |files, strategy, fusion, other| {
+    let read = |side: &Opened, files, strategy, fusion, other| {
         let ignore = &|name: &str| ignore.matches(name);
-        reading::read(files, &Reading { spec: spec.as_ref(), strategy, fusion, other_grouped: grouped(other), ignore })
+        side.read(files, &Reading { spec: spec.as_ref(), strategy, fusion, other_grouped: grouped(other), ignore })
     };
-    let a_read = read(&a_files, a_strategy.as_ref(), a_fusion, b_fusion)?;
-    let b_read = read(&b_files, b_strategy.as_ref(), b_fusion, a_fusion)?;
+    let a_read = read(&a, &a_files, a_strategy.as_ref(), a_fusion, b_fusion)?;
+    let b_read = read(&b, &b_files, b_strategy.as_ref(), b_fusion, a_fusion)?;
     if let Some(inferred) = &a_read.inferred {
         note(inferred);
     }
-    let (a_catalog, b_catalog) = (a_read.catalog, b_read.catalog);
+    let (mut a_catalog, mut b_catalog) = (a_read.catalog, b_read.catalog);
+    // Meta's rows are read by the halves of their heads.
+    a_catalog.refine_like(&b_catalog);
+    b_catalog.refine_like(&a_catalog);
     let mut verdict = Verdict {
         same: false,
         tensors: a_catalog.tensors().len(),
@@ -60,7 +62,8 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
     if verdict.differences.is_empty() {
         let progress = Progress::start(config::progress(&args.run), "comparing");
         // All that B holds against A; then what A holds more than once, and was not looked at, against B.
-        let (a_maps, b_maps) = (a.mappings(), b.mappings());
+        let (a_maps, b_maps) = (a.input().mappings(), b.input().mappings());
+        let engine_config = config::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
         let sides = [
             (Compared::All, (&a_files, &a_catalog, &a_maps), (&b_files, &b_catalog, &b_maps)),
             (

@@ -8,15 +8,17 @@ use serde_json::json;
 
 use super::{Planned, Request};
 use crate::Error;
+use crate::cli::args::CkptRecordsArg;
 use crate::cli::commands::note;
 use crate::cli::config;
-use crate::engine::{self, CancelToken, EngineError, Published, Staging};
+use crate::engine::{self, CancelToken, EngineConfig, EngineError, Published, Staging};
 use crate::report::{Progress, Provenance, Summary, manifest};
 use crate::sys::Mapping;
 
 /// Moves the bytes and publishes both: the strategies, then the checkpoint with its manifest. Neither without the other.
 pub(super) fn execute(
     request: &Request,
+    engine_config: &EngineConfig,
     planned: &Planned,
     mappings: &[Arc<Mapping>],
     staging: Staging,
@@ -28,7 +30,7 @@ pub(super) fn execute(
     };
     let progress = Progress::start(config::progress(&request.args.run), "converting");
     let begun = Instant::now();
-    let result = engine::run(&planned.plan, mappings, staging.dir(), &request.config, &progress, cancel)?;
+    let result = engine::run(&planned.plan, mappings, staging.dir(), engine_config, &progress, cancel)?;
     staging.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance(request), to))?;
     let peak = progress.finish();
     if cancel.is_cancelled() {
@@ -82,7 +84,7 @@ fn provenance(request: &Request) -> Provenance {
         ("vocab_emb_dp", args.vocab_emb_dp.map(|b| json!(b))),
         ("max_shard_size", args.max_shard_size.map(|size| json!(size.as_u64()))),
         ("crc", args.crc.then_some(json!(true))),
-        ("no_padding", args.no_padding.then_some(json!(true))),
+        ("ckpt_records", (args.ckpt_records == CkptRecordsArg::Canonical).then_some(json!("canonical"))),
         ("ignore", (!args.ignore.is_empty()).then(|| json!(args.ignore))),
     ];
     Provenance { options: given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect() }

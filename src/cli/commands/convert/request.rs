@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::Error;
 use crate::cli::args::{ConvertArgs, Function, PrecisionArg};
 use crate::cli::config;
-use crate::engine::{Durability, EngineConfig, Publish};
+use crate::engine::{Durability, Publish, Wishes};
 use crate::plan::{MAX_RANKS, Precision};
 
 /// What was typed, as far as it must be there.
@@ -17,7 +17,7 @@ pub(super) struct Request {
     pub weights: Precision,
     pub norms: Precision,
     pub durability: Durability,
-    pub config: EngineConfig,
+    pub wishes: Wishes,
 }
 
 impl Request {
@@ -26,9 +26,8 @@ impl Request {
             return Err(Error::Usage("missing -f (function) or -p (precision); see --help".to_owned()));
         };
         let not_built = match function {
-            Function::DistributedWeightTransfer | Function::TrainToInfer => None,
+            Function::DistributedWeightTransfer | Function::TrainToInfer | Function::PtToMs | Function::MsToPt => None,
             Function::QuantWeight => Some("-f quant_weight"),
-            Function::PtToMs => Some("-f pt_to_ms"),
         };
         if let Some(name) = not_built {
             return Err(Error::NotBuilt(name.to_owned()));
@@ -36,7 +35,12 @@ impl Request {
         if let Some(option) = args.train.given().filter(|_| function != Function::TrainToInfer) {
             return Err(Error::Usage(format!("{option} goes with -f train_to_infer")));
         }
-        if args.world_size.is_none() && args.dst_strategy.is_none() && !args.train.strip_only {
+        if function == Function::MsToPt && args.world_size.is_some_and(|ranks| ranks != 1) {
+            return Err(Error::Usage("-f ms_to_pt writes one whole model: leave -w out".to_owned()));
+        }
+        // One whole model, the ranks of the source, or as many as are asked for.
+        let counted = function == Function::MsToPt || args.train.strip_only;
+        if !counted && args.world_size.is_none() && args.dst_strategy.is_none() {
             return Err(Error::Usage("missing -w (world_size); see --help".to_owned()));
         }
         if args.world_size == Some(0) {
@@ -51,13 +55,13 @@ impl Request {
         let durability = if args.no_sync { Durability::Cached } else { Durability::Synced };
         let weights = config::precision(precision)?;
         Ok(Self {
-            function,
             weights,
             norms: args.norm_dtype.map_or(Ok(weights), config::precision)?,
-            config: EngineConfig { direct_reads: args.direct_reads, ..config::engine(&args.run, durability)? },
+            wishes: config::wishes(&args.run, durability)?,
             source,
             precision,
             durability,
+            function,
             args,
         })
     }

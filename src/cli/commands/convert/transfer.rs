@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 
 use super::{Planned, Request, is_fused};
 use crate::Error;
-use crate::cli::args::FormatArg;
+use crate::cli::args::{CkptRecordsArg, FormatArg};
 use crate::cli::commands::note;
 use crate::cli::commands::reading::{self, Read, Reading};
 use crate::cli::commands::target::Strategies;
 use crate::cli::config;
 use crate::formats::FormatKind;
 use crate::input::{Input, StrategySource, load_model};
-use crate::models::FusionLayout;
-use crate::plan::{self, Arrangement, Compared, PlanError, PlanOptions, TargetOptions};
+use crate::models::{FusionLayout, ModelSpec};
+use crate::plan::{
+    self, Arrangement, Catalog, Compared, PlanError, PlanOptions, SourceFile, TargetOptions, WholeModel, WholeReader,
+};
 
 /// Replicas of at most this many bytes are always compared: the norms of any model.
-const SMALL_REPLICA: u64 = 1 << 20;
+pub(super) const SMALL_REPLICA: u64 = 1 << 20;
 
 /// Plans a conversion from n ranks to m.
 pub(super) fn plan(request: &Request, input: &Input) -> Result<Planned, Error> {
@@ -63,7 +65,39 @@ pub(super) fn plan_from(request: &Request, input: &Input, sides: &Sides<'_>) -> 
     if let Some(alpha) = sides.merge_alpha {
         catalog.merge_adapters(alpha)?;
     }
-    let arrangement = match sides.target {
+    let source = Source {
+        files: &files,
+        catalog: &catalog,
+        spec: spec.as_ref(),
+        named: named.as_ref(),
+        target: sides.target,
+        format: input.format,
+        all_replicas: args.check_replicas,
+    };
+    over_ranks(request, &source)
+}
+
+/// A source that was read.
+pub(super) struct Source<'a> {
+    pub files: &'a [SourceFile<'a>],
+    pub catalog: &'a Catalog,
+    /// The model, as far as it is known.
+    pub spec: Option<&'a ModelSpec>,
+    /// The model that -y names.
+    pub named: Option<&'a ModelSpec>,
+    /// The strategy of the target, where it has one.
+    pub target: Option<&'a StrategySource>,
+    /// The format of the target where none is asked for.
+    pub format: FormatKind,
+    /// Whether large replicas are compared too.
+    pub all_replicas: bool,
+}
+
+/// Plans how a source is laid over the ranks of the target.
+pub(super) fn over_ranks(request: &Request, source: &Source<'_>) -> Result<Planned, Error> {
+    let args = &request.args;
+    let &Source { files, catalog, spec, named, .. } = source;
+    let arrangement = match source.target {
         Some(strategy) => {
             let ranks = args.world_size.map(u64::from).filter(|ranks| *ranks != strategy.set.ranks());
             if let Some(ranks) = ranks {
@@ -73,25 +107,25 @@ pub(super) fn plan_from(request: &Request, input: &Input, sides: &Sides<'_>) -> 
         }
         None => Arrangement::Rules(args.world_size.map_or(1, u64::from)),
     };
-    let asked = args.qkv_concat.or_else(|| named.as_ref().and_then(|spec| spec.fused));
-    let whole = args.vocab_emb_dp.or_else(|| named.as_ref().map(|spec| spec.vocabulary_whole));
+    let asked = args.qkv_concat.or_else(|| named.and_then(|spec| spec.fused));
+    let whole = args.vocab_emb_dp.or_else(|| named.map(|spec| spec.vocabulary_whole));
     let options = TargetOptions {
-        spec: spec.as_ref(),
+        spec,
         arrangement,
-        fusion: dst_fusion,
+        fusion: config::fusion(args.dst_fusion),
         fused: asked.unwrap_or(catalog.fused),
         vocabulary_whole: whole.unwrap_or(catalog.vocabulary_whole.unwrap_or(false)),
     };
-    let targets = plan::targets(&catalog, &files, &options)?;
+    let targets = plan::targets(catalog, files, &options)?;
     let ranks = targets.len();
-    let plan_options = plan_options(request, input.format, ranks)?;
-    let layouts = plan::strategies(&catalog, &targets, &options);
+    let plan_options = plan_options(request, source.format, ranks)?;
+    let layouts = plan::strategies(catalog, &targets, &options);
     let name = format!("{}_{ranks}p", config::precision_name(request.precision));
     let suffix = if is_fused(&targets) { "_qkv" } else { "" };
-    let plan = plan::build(&files, &catalog, targets, &plan_options)?;
+    let plan = plan::build(files, catalog, targets, &plan_options)?;
     plan::prove(&plan)?;
-    let at_most = if args.check_replicas { u64::MAX } else { SMALL_REPLICA };
-    let replicas = plan::compare(Compared::Replicas { at_most }, &files, &catalog, &files, &catalog);
+    let at_most = if source.all_replicas { u64::MAX } else { SMALL_REPLICA };
+    let replicas = plan::compare(Compared::Replicas { at_most }, files, catalog, files, catalog);
     plan::prove_covered(&replicas.0)?;
     let larger = catalog.replicas_above(at_most);
     if larger > 0 {
@@ -114,6 +148,7 @@ pub(super) fn plan_options(request: &Request, source: FormatKind, ranks: usize) 
         None => source,
         Some(FormatArg::Ckpt) => FormatKind::Ckpt,
         Some(FormatArg::Safetensors) => FormatKind::Safetensors,
+        Some(FormatArg::Bin) => return Err(Error::Usage("--format bin goes with -f ms_to_pt".to_owned())),
     };
     if args.max_shard_size.is_some() && (ranks != 1 || format != FormatKind::Safetensors) {
         return Err(Error::Usage("--max-shard-size goes with -w 1 and --format safetensors".to_owned()));
@@ -126,7 +161,9 @@ pub(super) fn plan_options(request: &Request, source: FormatKind, ranks: usize) 
         norms: request.norms,
         format,
         crc: args.crc,
-        padding: !args.no_padding,
-        shard_bytes: args.max_shard_size.map(|size| size.as_u64()),
+        padding: args.ckpt_records == CkptRecordsArg::Aligned,
+        whole: args
+            .max_shard_size
+            .map(|size| WholeModel { shard_bytes: size.as_u64(), reader: WholeReader::MindSpore }),
     })
 }

@@ -1,0 +1,104 @@
+//! PyTorch's checkpoints: what `torch.save` writes and `torch.load(weights_only=True)` reads.
+//!
+//! Two containers exist: a zip archive with one pickle and an entry for each storage, and the form before PyTorch 1.6,
+//! a row of pickles and the storages behind them. The pickle is a program; the machine here knows a fixed list of
+//! functions and classes, none of which does anything but describe a tensor, and refuses everything else by name.
+//!
+//! Invariants: nothing is run, no storage is read, no tensor is left out in silence. Facts come from `torch` 2.15
+//! (`serialization.py`, `_weights_only_unpickler.py`, `_utils.py`) and from files that it wrote.
+
+mod archive;
+mod dtype;
+mod globals;
+mod legacy;
+mod machine;
+mod opcodes;
+mod pickle_writer;
+mod rebuild;
+mod state_dict;
+mod value;
+mod view;
+mod zip;
+mod zip_writer;
+
+pub use view::TensorView;
+pub use zip_writer::{Checksum, PytorchLayout, layout};
+
+use super::{FormatError, FormatFault};
+use crate::source::ByteRange;
+
+/// What a PyTorch checkpoint holds.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct PytorchFile {
+    /// The tensors of the state dict, in its order. Two may lie in the same bytes: PyTorch shares storages.
+    pub tensors: Vec<TensorView>,
+    /// What else the state dict holds: extra states, numbers, nested dicts.
+    pub others: Vec<Other>,
+    /// What stands beside the state dict: epoch, optimizer, arguments.
+    pub beside: Vec<Other>,
+    /// The keys that lead to the state dict; empty where it is the whole checkpoint.
+    pub wrappers: Vec<&'static str>,
+}
+
+/// A value that is no tensor of the state dict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// Its key as text.
+    pub name: String,
+    /// What it is, as Python names it: `int`, `dict`, `argparse.Namespace`.
+    pub kind: &'static str,
+    /// How many tensors it holds, at any depth. What two values share counts for the first.
+    pub tensors: usize,
+}
+
+/// Lists the tensors of a PyTorch checkpoint. `file`: all of its bytes.
+///
+/// The state dict is the checkpoint itself, or stands under `state_dict`, `model`, `module` or `model_state_dict`, at
+/// most two of them deep. CRC-32s of the archive are not verified (PyTorch does not either).
+///
+/// Errors: no checkpoint, a damaged or contradictory one; `TorchScript`, the tar form of PyTorch 0.1, big-endian data;
+/// a pickle that names anything outside the fixed list; no state dict, or several; a tensor that is sparse, quantised,
+/// of another dtype, or reaches out of its storage. Offsets are those of the opcode or field at fault.
+pub fn read(file: &[u8]) -> Result<PytorchFile, FormatError> {
+    let what = if file.is_empty() {
+        FormatFault::Empty
+    } else if is_tar(file) {
+        FormatFault::NotThisFormat("this is PyTorch's tar form of 2016, which is not read: save it again with PyTorch")
+    } else if zip::looks_like(file) {
+        return archive::read(file);
+    } else if legacy::looks_like(file) {
+        return legacy::read(file);
+    } else {
+        FormatFault::NotThisFormat("this is no PyTorch checkpoint: neither a zip archive nor a pickle")
+    };
+    Err(FormatError::new(0, what))
+}
+
+/// Runs the restricted pickle machine alone, for fuzzing: answers how many bytes the pickle takes.
+///
+/// Errors: as [`read`] gives them for the pickle in a checkpoint.
+pub fn run_pickle(bytes: &[u8]) -> Result<u64, FormatError> {
+    machine::run(bytes, 0).map(|pickle| pickle.end)
+}
+
+/// Reads the directory of a zip archive alone, for fuzzing: the names of its entries and where their bytes lie.
+///
+/// Errors: as [`read`] gives them for the archive.
+pub fn archive_entries(file: &[u8]) -> Result<Vec<(&str, ByteRange)>, FormatError> {
+    let archive = zip::Archive::read(file)?.stored()?;
+    Ok(archive.names().filter_map(|name| Some((name, archive.get(name)?))).collect())
+}
+
+/// Whether the file begins like one that [`read`] reads or refuses by name.
+pub(super) fn looks_like(file: &[u8]) -> bool {
+    zip::looks_like(file) || legacy::looks_like(file) || is_tar(file)
+}
+
+/// The `ustar` of the first header block.
+fn is_tar(file: &[u8]) -> bool {
+    file.get(257..262) == Some(b"ustar")
+}
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

@@ -1,0 +1,105 @@
+//! Mapping and parsing a checkpoint that PyTorch programs wrote, and the configuration beside it.
+
+use std::path::{Path, PathBuf};
+
+use super::foreign::{ForeignFiles, ForeignIndex, ForeignKind, check_index, discover_foreign};
+use super::load::load;
+use super::{Input, InputError, LoadedFile};
+use crate::formats::FormatKind;
+use crate::models::ModelSpec;
+use crate::models::foreign::{Family, MetaParams, Naming, Origin, from_config_json, recognise};
+use crate::sys::{StableInputs, read_small};
+
+/// More than any configuration has.
+const CONFIG_LIMIT: u64 = 4 << 20;
+
+/// A foreign checkpoint: its files mapped, their headers parsed. No tensor was touched.
+#[derive(Debug)]
+pub struct ForeignInput {
+    /// Its files. Meta's shard i has rank i, all other files rank 0.
+    pub input: Input,
+    /// The model, where a configuration stands beside the files.
+    pub spec: Option<ModelSpec>,
+    /// Whose names the parameters have.
+    pub naming: Naming,
+    /// Model-parallel shards: more than one only for Meta's releases.
+    pub shards: u64,
+    /// Whether the configuration says that `lm_head` is the embedding.
+    pub tied: bool,
+    /// Files beside them that a user of the model needs.
+    pub companions: Vec<PathBuf>,
+    /// What was there and was not taken, as sentences to be printed.
+    pub notes: Vec<String>,
+}
+
+impl ForeignInput {
+    /// Finds, maps and parses a checkpoint.
+    ///
+    /// # Errors
+    /// As the files are discovered and parsed; a configuration that cannot be used; names that are mindformers', of no family
+    /// or of two.
+    pub fn open(path: &Path, promise: StableInputs) -> Result<Self, InputError> {
+        let ForeignFiles { kind, config, companions, notes } = discover_foreign(path)?;
+        let (paths, index, params): (Vec<PathBuf>, Option<ForeignIndex>, Option<PathBuf>) = match kind {
+            ForeignKind::HfSafetensors { files, index } | ForeignKind::HfBin { files, index } => (files, index, None),
+            ForeignKind::SinglePth(file) => (vec![file], None, None),
+            ForeignKind::Meta { shards, params } => (shards, None, Some(params)),
+        };
+        let mut files = Vec::with_capacity(paths.len());
+        for (number, path) in (0u32..).zip(&paths) {
+            files.push(load(if params.is_some() { number } else { 0 }, path, promise)?);
+        }
+        if let Some(index) = &index {
+            let name = |f: &LoadedFile| f.mapping.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let named: Vec<(String, &LoadedFile)> = files.iter().map(|f| (name(f), f)).collect();
+            check_index(index, named.iter().map(|(name, f)| (name.as_str(), f.entries.iter().map(|e| &*e.name))))?;
+        }
+        let shards = if params.is_some() { files.len() as u64 } else { 1 };
+        let described = match (&params, &config) {
+            (Some(params), _) => Some((meta_spec(params, &files, shards)?, Family::Meta, false)),
+            (None, Some(config)) => {
+                let json = read_small(config, CONFIG_LIMIT)?;
+                let (spec, family, facts) = from_config_json(&json).map_err(|source| model_error(config, source))?;
+                Some((spec, family, facts.tie_word_embeddings))
+            }
+            (None, None) => None,
+        };
+        let names = || files.iter().flat_map(|f| &f.entries).map(|e| &*e.name);
+        let family = match (described.as_ref().map(|(_, family, _)| *family), recognise(names())) {
+            (_, Some(Origin::MindSpore)) => return Err(InputError::IsMindSpore(path.to_owned())),
+            (Some(family), _) | (None, Some(Origin::Foreign(family))) => family,
+            (None, None) => {
+                let names = names().map(str::to_owned).collect();
+                return Err(InputError::NoFamily { path: path.to_owned(), names });
+            }
+        };
+        let naming =
+            Naming::of(family, names()).map_err(|source| InputError::Naming { path: path.to_owned(), source })?;
+        let format = files.first().map_or(FormatKind::PyTorch, |f| f.format);
+        let tied = described.as_ref().is_some_and(|(_, _, tied)| *tied);
+        let spec = described.map(|(spec, _, _)| spec);
+        Ok(Self { input: Input { files, format }, spec, naming, shards, tied, companions, notes })
+    }
+
+    /// The strides of an entry (file, entry), where it is a view that is not row-major.
+    pub fn strides(&self, file: usize, entry: usize) -> Option<Vec<u64>> {
+        self.input.files.get(file)?.strides.get(entry)?.clone()
+    }
+}
+
+fn model_error(path: &Path, source: crate::models::SpecError) -> InputError {
+    InputError::Model { name: path.display().to_string(), source }
+}
+
+/// The model of a Meta release, whose `params.json` may leave the vocabulary to the tensors.
+fn meta_spec(params: &Path, files: &[LoadedFile], shards: u64) -> Result<ModelSpec, InputError> {
+    let json = read_small(params, CONFIG_LIMIT)?;
+    let read = MetaParams::read(&json).map_err(|source| model_error(params, source))?;
+    // Both are cut over their rows in every release.
+    let rows = |name: &str| {
+        let entry = files.first()?.entries.iter().find(|e| *e.name == *name)?;
+        entry.shape.dims().first()?.checked_mul(shards)
+    };
+    read.spec(rows("output.weight"), rows("layers.0.feed_forward.w1.weight"))
+        .map_err(|source| model_error(params, source))
+}
