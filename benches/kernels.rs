@@ -134,6 +134,7 @@ fn plan(sources: u64, targets: u64) -> Plan {
         sources: (0..sources).map(source).collect(),
         tensors: (0..sources).map(tensor).collect(),
         outputs: (0..targets).map(output).collect(),
+        ..Plan::default()
     };
     prove(&plan).expect("every byte is written once");
     plan

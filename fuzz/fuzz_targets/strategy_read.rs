@@ -1,13 +1,33 @@
 //! Strategy files: accepted layouts hold together, and survive being written and read again.
 #![no_main]
 
-use ckpt_convert::formats::mindspore::{read_strategy, write_strategy};
+use ckpt_convert::formats::mindspore::{
+    is_json_strategy, merge_strategies, read_strategy, strategy_to_json, strategy_to_protobuf,
+    write_strategy,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|file: &[u8]| {
     let Ok(strategy) = read_strategy(file) else {
         return;
     };
+    // What is rewritten can be read, and its layouts are the same.
+    let rewritten = if is_json_strategy(file) {
+        strategy_to_protobuf(file)
+    } else {
+        strategy_to_json(file, &|_| None)
+    };
+    if let Ok(bytes) = rewritten {
+        let again = read_strategy(&bytes).expect("what was written can be read");
+        let layouts = |file: &ckpt_convert::formats::mindspore::StrategyFile| -> Vec<_> {
+            let params = file.stages.iter().flat_map(|(stage, params)| params.iter().map(move |p| (stage, p)));
+            params.map(|(stage, (name, param))| (*stage, name.clone(), param.layout.clone())).collect()
+        };
+        assert_eq!(layouts(&strategy), layouts(&again));
+    }
+    if let Ok(bytes) = merge_strategies(&[file.to_vec()]) {
+        read_strategy(&bytes).expect("what was merged can be read");
+    }
     for (&stage, params) in &strategy.stages {
         let mut devices = None;
         for param in params.values() {

@@ -1,6 +1,9 @@
 //! What was typed. Names and meanings of the original scripts' options; validation only, no effects.
 #![expect(clippy::doc_markdown, reason = "these comments are the text of --help, where backticks would show")]
 
+mod tools;
+mod train;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -11,6 +14,8 @@ mod cluster;
 
 use super::run_args::RunArgs;
 pub(super) use cluster::{ClusterArgs, MergeArgs};
+pub(super) use tools::{DoctorArgs, StrategyCommand};
+pub(super) use train::{LoraArg, TrainArgs};
 
 /// Two-letter options of the original scripts, which clap does not know, and what they stand for.
 const TWO_LETTERS: [(&str, &str); 9] = [
@@ -68,6 +73,11 @@ pub(super) enum Command {
     Verify(Box<VerifyArgs>),
     /// Join the manifests that --local-output left on several machines, and prove that together they are whole.
     MergeManifest(MergeArgs),
+    /// Show, merge, make and convert strategy files.
+    #[command(subcommand)]
+    Strategy(StrategyCommand),
+    /// Does the strategy fit the checkpoint? Lists what is wrong and what to do; exit status 1 when something is.
+    Doctor(DoctorArgs),
 }
 
 /// What to do.
@@ -76,7 +86,7 @@ pub(super) enum Command {
 pub(super) enum Function {
     /// n ranks to m ranks.
     DistributedWeightTransfer,
-    /// Training checkpoint to inference checkpoint (not built yet).
+    /// Training checkpoint to inference checkpoint.
     TrainToInfer,
     /// fp16 to int8 (not built yet).
     QuantWeight,
@@ -223,15 +233,18 @@ pub(super) struct ConvertArgs {
     /// Do not flush to the disk before publishing.
     #[arg(long = "no-sync")]
     pub(super) no_sync: bool,
-    /// [-ts] Training strategy directory (train_to_infer).
+    /// [-ts] Strategy of the training run (train_to_infer): a file, or a directory of per-rank or per-stage files.
     #[arg(long = "train_strategy_file", alias = "train-strategy-file", value_name = "PATH")]
     pub(super) train_strategy_file: Option<PathBuf>,
-    /// [-pp] Pipeline stages of the training run (train_to_infer).
+    /// [-pp] Pipeline stages of the training run (train_to_infer). The strategy tells; where given, it is checked.
     #[arg(long = "pipeline_stage", alias = "pipeline-stage")]
     pub(super) pipeline_stage: Option<u32>,
-    /// [-tm] 1 or 2 (train_to_infer).
+    /// [-tm] 1 or 2 (train_to_infer): both give the same result.
     #[arg(long = "train_to_infer_mode", alias = "train-to-infer-mode")]
     pub(super) train_to_infer_mode: Option<String>,
+    /// Options of train_to_infer.
+    #[command(flatten)]
+    pub(super) train: TrainArgs,
     /// Calibration data: boolq, squad1.1 or wikitext2 (quant_weight).
     #[arg(short = 'd', long = "dataset_name", alias = "dataset-name")]
     pub(super) dataset_name: Option<String>,

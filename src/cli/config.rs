@@ -112,13 +112,13 @@ pub(super) fn precision(arg: PrecisionArg) -> Result<Precision, Error> {
     })
 }
 
-/// The precision as it stands in the target's name.
-pub(super) fn precision_name(arg: PrecisionArg) -> String {
+/// The function as it stands on the command line.
+pub(super) fn function_name(arg: Function) -> String {
     clap::ValueEnum::to_possible_value(&arg).map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
-/// The function as it is typed.
-pub(super) fn function_name(arg: Function) -> String {
+/// The precision as it stands in the target's name.
+pub(super) fn precision_name(arg: PrecisionArg) -> String {
     clap::ValueEnum::to_possible_value(&arg).map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
@@ -136,8 +136,13 @@ pub(super) struct Patterns(Vec<glob::Pattern>);
 
 impl Patterns {
     pub(super) fn new(patterns: &[String]) -> Result<Self, Error> {
+        Self::of("--ignore", patterns)
+    }
+
+    /// Those of another option, which is named where one is no pattern.
+    pub(super) fn of(option: &str, patterns: &[String]) -> Result<Self, Error> {
         let compile =
-            |text: &String| glob::Pattern::new(text).map_err(|e| Error::Usage(format!("--ignore {text}: {e}")));
+            |text: &String| glob::Pattern::new(text).map_err(|e| Error::Usage(format!("{option} {text}: {e}")));
         patterns.iter().map(compile).collect::<Result<_, _>>().map(Self)
     }
 

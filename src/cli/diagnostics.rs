@@ -22,7 +22,8 @@ pub(super) fn render(error: &Error) -> String {
     lines.join("\n")
 }
 
-fn hint(error: &Error) -> Option<String> {
+/// What the user can do about it.
+pub(super) fn hint(error: &Error) -> Option<String> {
     match error {
         Error::Plan(plan) => plan_hint(plan),
         Error::Input(input) => input_hint(input),
@@ -42,7 +43,7 @@ fn hint(error: &Error) -> Option<String> {
             Some("remove it yourself if nobody needs it, or choose another directory with -dc or -is".to_owned())
         }
         Error::NotBuilt(_) => Some(
-            "built so far: distributed_weight_transfer, pt_to_ms, ms_to_pt (fp16, bf16, fp32), inspect, verify"
+            "built so far: distributed_weight_transfer, train_to_infer, pt_to_ms, ms_to_pt (fp16, bf16, fp32), strategy, doctor, inspect, verify"
                 .to_owned(),
         ),
         Error::File(_) | Error::Usage(_) => None,
@@ -117,6 +118,15 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         PlanError::Lacks(_) | PlanError::UnevenLayers { .. } => {
             "the checkpoint is not whole, or -y or the strategy is of another model"
         }
+        PlanError::MissingStage { .. } | PlanError::NoReplica { .. } => {
+            "copy the missing rank directories, or give the strategy of the run that this checkpoint is from"
+        }
+        PlanError::UnknownEntries(_) => {
+            "say what they are: --keep PATTERN for parameters of the model, --drop PATTERN for what is to be left out"
+        }
+        PlanError::Adapters(_) => {
+            "--lora merge adds them to their weights, --lora keep writes them as they are, --lora drop leaves them out"
+        }
         PlanError::MissingRanks { .. } => "a rank's file is missing or is not of this checkpoint",
         PlanError::RanksDisagree { .. } => {
             "the rank directories are not of one checkpoint, or the strategy is another's"
@@ -149,6 +159,12 @@ fn input_hint(error: &InputError) -> Option<String> {
         InputError::Stray { .. } => {
             "move them elsewhere, so that nothing is taken for a part of the checkpoint, or the reverse"
         }
+        InputError::Steps { .. } => "name one with --step N",
+        InputError::NoStep { .. } => "name a step that every rank has with --step N",
+        InputError::StepsDiffer { .. } => {
+            "a checkpoint is of one step: remove the files of the others, or name a step that every rank has with --step N"
+        }
+        InputError::NoRanks { .. } => "leave --step out",
         InputError::Several { .. } => "leave one in the directory: which one is meant cannot be guessed",
         InputError::NoCheckpoint(_) => "-sc wants the directory that holds rank_0, rank_1, …, or a checkpoint file",
         InputError::Model { source, .. } => return spec_hint(source),

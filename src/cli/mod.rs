@@ -35,6 +35,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
         Some(Command::MergeManifest(args)) => commands::merge_manifest::run(&args),
         Some(Command::Inspect(args)) => commands::inspect::run(&args),
         Some(Command::Verify(args)) => commands::verify::run(&args),
+        Some(Command::Strategy(command)) => commands::strategy::run(command),
+        Some(Command::Doctor(args)) => commands::doctor::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "{}", diagnostics::render(&error));

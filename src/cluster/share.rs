@@ -141,7 +141,8 @@ pub fn parts(plan: &mut Plan, units: &[Unit]) -> (Plan, Vec<Option<FilePart>>) {
     };
     let places = units.iter().map(place).collect();
     let (sources, tensors) = (std::mem::take(&mut plan.sources), std::mem::take(&mut plan.tensors));
-    (Plan { sources, tensors, outputs }, places)
+    let (updates, factors) = (plan.updates.clone(), plan.factors.clone());
+    (Plan { sources, tensors, outputs, updates, factors }, places)
 }
 
 #[cfg(test)]

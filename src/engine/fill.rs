@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::cast;
+use super::low_rank::{Factors, Run};
 use super::view::{Source, View, count};
 use crate::formats::Segment;
 use crate::layout::Dim;
@@ -84,14 +85,24 @@ impl Inputs<'_> {
         let source = Source::new(&self.plan.tensors[route.source], self.mappings, view);
         let mut overflowed = 0;
         let to = from + buf.len() as u64;
+        // Bytes of a run of units that lie in the buffer.
+        let inside = |dst: u64, units: u64, width: u64| {
+            index((dst + units) * width).min(index(to)) - index((dst * width).max(from))
+        };
+        if let Transform::Update { from: dtype, to: target, update } = route.transform {
+            let mut factors = Factors::new(self, &self.plan.updates[update]);
+            runs_into(route, from, to, &mut |src, dst, units| {
+                let run = Run { from: dtype, to: target, src, dst, count: units };
+                overflowed += factors.update_run(&source, &run, from, buf);
+                count(&view.converted, inside(dst, units, target.size()));
+            });
+            return overflowed;
+        }
         runs_into(route, from, to, &mut |src, dst, units| match route.transform {
             Transform::Copy => source.read(src, &mut buf[index(dst - from)..index(dst + units - from)]),
-            Transform::Cast { from: dtype, to } => {
+            Transform::Cast { from: dtype, to } | Transform::Update { from: dtype, to, .. } => {
                 overflowed += cast_run(&source, (dtype, to), src, dst, units, from, buf);
-                count(
-                    &view.converted,
-                    index((dst + units) * to.size()).min(index(from) + buf.len()) - index((dst * to.size()).max(from)),
-                );
+                count(&view.converted, inside(dst, units, to.size()));
             }
         });
         overflowed

@@ -19,6 +19,7 @@ mod digest;
 mod error;
 mod fill;
 pub mod kernels;
+mod low_rank;
 mod observer;
 mod pool;
 mod reader;

@@ -37,17 +37,42 @@ const MAX_INDEX: u64 = 256 << 20;
 /// # Errors
 /// Where anything is missing, in the way, or not the only one of its kind: nothing is picked by chance.
 pub fn discover(path: &Path, gaps: RankGaps) -> Result<CheckpointFiles, InputError> {
+    let Some(dirs) = rank_dirs(path, gaps)? else {
+        if path.is_dir() {
+            return one_model(path, &list_dir(path)?);
+        }
+        return Ok(CheckpointFiles { files: vec![(0, path.to_owned())], index: None });
+    };
+    let mut files = Vec::with_capacity(dirs.len());
+    for RankDir { rank, path: dir, names } in dirs {
+        match names.as_slice() {
+            [] => return Err(InputError::NoCheckpoint(dir)),
+            [one] => files.push((rank, dir.join(one))),
+            _ => return Err(InputError::Several { dir, names }),
+        }
+    }
+    Ok(CheckpointFiles { files, index: None })
+}
+
+/// A directory `rank_<n>` and the checkpoint files in it.
+pub(super) struct RankDir {
+    pub rank: u32,
+    pub path: PathBuf,
+    pub names: Vec<String>,
+}
+
+/// The rank directories at a path, in the order of ranks. `None`: it is a file, or a directory without any.
+pub(super) fn rank_dirs(path: &Path, gaps: RankGaps) -> Result<Option<Vec<RankDir>>, InputError> {
     let meta = std::fs::metadata(path).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => InputError::NotFound(path.to_owned()),
         _ => FileError { op: FileOp::Open, path: path.to_owned(), source }.into(),
     })?;
     if !meta.is_dir() {
-        return Ok(CheckpointFiles { files: vec![(0, path.to_owned())], index: None });
+        return Ok(None);
     }
-    let listing = list_dir(path)?;
     let mut ranks: BTreeMap<u32, PathBuf> = BTreeMap::new();
     let mut stray = Vec::new();
-    for (name, is_dir) in &listing {
+    for (name, is_dir) in &list_dir(path)? {
         match rank_of(name).filter(|_| *is_dir) {
             Some(rank) => {
                 ranks.insert(rank, path.join(name));
@@ -56,7 +81,7 @@ pub fn discover(path: &Path, gaps: RankGaps) -> Result<CheckpointFiles, InputErr
             None => {}
         }
     }
-    let Some((&last, _)) = ranks.last_key_value() else { return one_model(path, &listing) };
+    let Some((&last, _)) = ranks.last_key_value() else { return Ok(None) };
     if !stray.is_empty() {
         return Err(InputError::Stray { dir: path.to_owned(), names: stray });
     }
@@ -66,18 +91,12 @@ pub fn discover(path: &Path, gaps: RankGaps) -> Result<CheckpointFiles, InputErr
     if gaps == RankGaps::Refused && !missing.is_empty() {
         return Err(InputError::MissingRanks { dir: path.to_owned(), missing, last });
     }
-    let mut files = Vec::with_capacity(ranks.len());
-    for (rank, dir) in ranks {
-        let listing = list_dir(&dir)?;
-        let found: Vec<String> =
-            listing.into_iter().filter(|(name, is_dir)| !is_dir && is_checkpoint(name)).map(|(name, _)| name).collect();
-        match found.as_slice() {
-            [] => return Err(InputError::NoCheckpoint(dir)),
-            [one] => files.push((rank, dir.join(one))),
-            _ => return Err(InputError::Several { dir, names: found }),
-        }
+    let mut dirs = Vec::with_capacity(ranks.len());
+    for (rank, path) in ranks {
+        let files = list_dir(&path)?.into_iter().filter(|(name, is_dir)| !is_dir && is_checkpoint(name));
+        dirs.push(RankDir { rank, names: files.map(|(name, _)| name).collect(), path });
     }
-    Ok(CheckpointFiles { files, index: None })
+    Ok(Some(dirs))
 }
 
 /// A directory that holds one model: one file, or several with an index.

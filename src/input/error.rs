@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::ForeignFault;
+use super::steps::steps_text;
 use crate::formats::FormatError;
 use crate::models::SpecError;
 use crate::plan::{PlanError, list};
@@ -43,6 +44,45 @@ pub enum InputError {
         dir: PathBuf,
         /// The files.
         names: Vec<String>,
+    },
+    /// Several steps of a training run where one is wanted.
+    #[error("{} holds {files} checkpoints; {}", .dir.display(), steps_text(.common))]
+    Steps {
+        /// A rank directory with several.
+        dir: PathBuf,
+        /// How many it holds.
+        files: usize,
+        /// The steps that every rank has.
+        common: Vec<u64>,
+    },
+    /// A step that ranks lack.
+    #[error("there is no checkpoint of step {step} in {}; {}", list(.without), steps_text(.common))]
+    NoStep {
+        /// The step asked for.
+        step: u64,
+        /// The rank directories without it.
+        without: Vec<String>,
+        /// The steps that every rank has.
+        common: Vec<u64>,
+    },
+    /// Rank directories of different steps.
+    #[error(
+        "{} holds step {}, but {} holds step {}",
+        .first.0.display(), .first.1, .second.0.display(), .second.1
+    )]
+    StepsDiffer {
+        /// A rank directory and its step.
+        first: (PathBuf, u64),
+        /// Another.
+        second: (PathBuf, u64),
+    },
+    /// A step was named for something without rank directories.
+    #[error("step {step} cannot be chosen: {} holds no `rank_<n>` directories", .path.display())]
+    NoRanks {
+        /// What was named.
+        path: PathBuf,
+        /// The step asked for.
+        step: u64,
     },
     /// Ranks in different formats.
     #[error("{} is .ckpt but {} is .safetensors: one checkpoint has one format", .ckpt.display(), .safetensors.display())]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{CheckpointFiles, InputError, RankGaps, discover};
+use super::{CheckpointFiles, InputError, RankGaps, discover, discover_training};
 use crate::formats::mindspore::{self, CrcTrailer};
 use crate::formats::pytorch::{self, TensorView};
 use crate::formats::{Entry, FormatError, FormatFault, FormatKind, detect, safetensors};
@@ -43,7 +43,16 @@ pub struct LoadedFile {
 impl Input {
     /// Finds, maps and parses a checkpoint.
     pub fn open(path: &Path, gaps: RankGaps, promise: StableInputs) -> Result<Self, InputError> {
-        let CheckpointFiles { files: paths, index } = discover(path, gaps)?;
+        Self::of_files(path, discover(path, gaps)?, promise)
+    }
+
+    /// Finds, maps and parses one step of a training run.
+    pub fn open_training(path: &Path, step: Option<u64>, promise: StableInputs) -> Result<Self, InputError> {
+        Self::of_files(path, discover_training(path, step)?, promise)
+    }
+
+    fn of_files(path: &Path, found: CheckpointFiles, promise: StableInputs) -> Result<Self, InputError> {
+        let CheckpointFiles { files: paths, index } = found;
         let mut files: Vec<LoadedFile> = Vec::with_capacity(paths.len());
         for (rank, path) in paths {
             let file = load(rank, &path, promise)?;

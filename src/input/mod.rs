@@ -8,7 +8,9 @@ mod foreign;
 mod foreign_load;
 mod load;
 mod model;
+mod steps;
 mod strategies;
+mod survey;
 
 pub use discover::{CheckpointFiles, RankGaps, discover};
 pub use error::InputError;
@@ -18,5 +20,7 @@ pub use foreign::{
 };
 pub use foreign_load::ForeignInput;
 pub use load::{Input, LoadedFile, check_crc};
-pub use model::load_model;
-pub use strategies::{StrategySource, is_strategy, load_strategies, strategy_files};
+pub use model::{load_lora_alpha, load_model};
+pub use steps::{discover_training, step_of};
+pub use strategies::{StrategySource, is_strategy, load_strategies, strategy_bytes, strategy_files};
+pub use survey::{Survey, survey};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::InputError;
-use crate::models::{ModelSpec, SpecError, builtin, from_yaml};
+use crate::models::{ModelSpec, SpecError, builtin, from_yaml, lora_alpha};
 use crate::sys::read_small;
 
 /// Reads a yaml, or looks up a built-in model. A file of that name counts first.
@@ -16,4 +16,14 @@ pub fn load_model(name: &str) -> Result<ModelSpec, InputError> {
         return from_yaml(text).map_err(error);
     }
     builtin(name).ok_or_else(|| error(SpecError::UnknownModel(name.to_owned())))
+}
+
+/// The `lora_alpha` that a yaml states. `None` where it states none, and for a built-in model.
+pub fn load_lora_alpha(name: &str) -> Result<Option<f64>, InputError> {
+    let path = Path::new(name);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let bytes = read_small(path, 4 << 20)?;
+    Ok(std::str::from_utf8(&bytes).ok().and_then(lora_alpha))
 }

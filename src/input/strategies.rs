@@ -57,12 +57,17 @@ pub fn strategy_files(path: &Path) -> Result<Vec<(PathBuf, StrategyFile)>, Input
         }
     }
     let read = |path: PathBuf| {
-        let bytes = read_small(&path, MAX_STRATEGY)?;
+        let bytes = strategy_bytes(&path)?;
         let file =
             read_strategy(&bytes).map_err(|source| InputError::Format { path: path.clone(), source: source.into() })?;
         Ok((path, file))
     };
     paths.into_iter().map(read).collect()
+}
+
+/// The bytes of a strategy file.
+pub fn strategy_bytes(path: &Path) -> Result<Vec<u8>, InputError> {
+    Ok(read_small(path, MAX_STRATEGY)?)
 }
 
 /// Whether a path is a strategy rather than a checkpoint, told by the first bytes of the file, or of the first such file in

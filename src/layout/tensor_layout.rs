@@ -117,6 +117,15 @@ impl TensorLayout {
         Ok(block.with_axis(0, start + first, count))
     }
 
+    /// What tells a device's block from the others', whatever the tensor's shape: devices for which it is the same are
+    /// replicas. A shard that fits no group of replicas counts as none: reading the tensor refuses it.
+    pub fn block_of(&self, device: u64) -> (Vec<u64>, u64) {
+        let coordinates = self.coordinates(device);
+        let last = self.device_matrix.len() - 1;
+        let used = self.tensor_map.iter().flatten().map(|&m| coordinates[last - m]).collect();
+        (used, self.replica(device) % self.shard_parts().unwrap_or(1))
+    }
+
     /// Into how many parts the optimizer shard cuts axis 0 of a block.
     pub fn shard_parts(&self) -> Result<u64, LayoutError> {
         let replicas = self.replicas();

@@ -7,6 +7,7 @@
 mod builtin;
 pub mod foreign;
 mod fusion;
+mod lora;
 mod names;
 mod spec;
 mod state;
@@ -14,7 +15,8 @@ mod yaml;
 
 pub use builtin::{builtin, builtin_names};
 pub use fusion::{Fused, FusionLayout, Grouping, fused};
+pub use lora::{LoraFactor, is_lora, lora_factor};
 pub use names::{Role, Split, TRANSFORMER_TOP, layer_suffixes, role};
 pub use spec::{ModelSpec, SpecError};
-pub use state::is_training_state;
-pub use yaml::from_yaml;
+pub use state::{is_model_name, is_training_state, training_rule};
+pub use yaml::{from_yaml, lora_alpha};

@@ -1,5 +1,6 @@
 //! The dimensions of a llama-family model.
 
+use super::fusion::fused;
 use super::names::{Role, Split, TRANSFORMER_TOP, layer_suffixes, role};
 use crate::tensor::Shape;
 
@@ -111,6 +112,15 @@ impl ModelSpec {
             _ if split == Split::Vocabulary => vec![self.vocab, self.hidden],
             _ => vec![self.hidden],
         };
+        Shape::new(dims).ok()
+    }
+
+    /// The full shape of a parameter, fused or not; a fused one has the rows of its parts.
+    pub fn stored_shape(&self, name: &str) -> Option<Shape> {
+        let Some(info) = fused(name).filter(|info| info.name == name) else { return self.shape(name) };
+        let parts: Vec<Shape> = info.parts.iter().map(|part| self.shape(part)).collect::<Option<_>>()?;
+        let mut dims = parts.first()?.dims().to_vec();
+        *dims.first_mut()? = parts.iter().filter_map(|shape| shape.dims().first()).sum();
         Shape::new(dims).ok()
     }
 

@@ -21,9 +21,21 @@ const COUNTERS: &[&str] = &[
     "afactor_step",
     "graceful_init",
     "graceful_exit",
+    "seed",
+    "rng_state",
 ];
 
 /// Whether an entry is known to be training state: optimizer moments, gradients, step counters, loss scale.
 pub fn is_training_state(name: &str) -> bool {
-    PREFIXES.iter().chain(COUNTERS).any(|start| name.starts_with(start))
+    training_rule(name).is_some()
+}
+
+/// The beginning of the name by which an entry is known to be training state.
+pub fn training_rule(name: &str) -> Option<&'static str> {
+    PREFIXES.iter().chain(COUNTERS).copied().find(|start| name.starts_with(start))
+}
+
+/// Whether an entry is a parameter of the model by the rule of the original scripts: what begins with `model`, and `lm_head`.
+pub fn is_model_name(name: &str) -> bool {
+    name.starts_with("model.") || name.starts_with("lm_head.")
 }

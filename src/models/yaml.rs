@@ -61,6 +61,13 @@ pub fn from_yaml(text: &str) -> Result<ModelSpec, SpecError> {
     })
 }
 
+/// `lora_alpha` of the adapters' configuration (`model.model_config.pet_config`), where a yaml has one.
+pub fn lora_alpha(text: &str) -> Option<f64> {
+    let mut root: Value = serde_norway::from_str(text).ok()?;
+    root.apply_merge().ok()?;
+    present(&root["model"]["model_config"]["pet_config"]["lora_alpha"])?.as_f64()
+}
+
 /// `intermediate_size`, or llama's rule: 2/3 of four times the width (times the multiplier), rounded up to `multiple_of`.
 fn ffn_rows(config: &Value, hidden: u64) -> Result<u64, SpecError> {
     if let Some(rows) = number(config, "intermediate_size")? {

@@ -2,7 +2,7 @@
 
 use super::StrategySet;
 use crate::layout::{OptimizerShard, TensorLayout};
-use crate::models::{Split, fused, role};
+use crate::models::{LoraFactor, Split, fused, lora_factor, role};
 use crate::tensor::Shape;
 
 /// How a checkpoint's parameters lie over its ranks.
@@ -55,6 +55,13 @@ impl Arrangement<'_> {
                         Split::Rows => Some(0),
                         Split::Columns => Some(1),
                         Split::Vocabulary => (!vocabulary_whole).then_some(0),
+                    }
+                } else if let Some((weight, factor)) = lora_factor(name) {
+                    // As mindformers cuts adapters: the factor on the side that the weight is cut on.
+                    match (role(&weight)?.split, factor) {
+                        (Split::Rows, LoraFactor::B) => Some(0),
+                        (Split::Columns, LoraFactor::A) => Some(1),
+                        _ => None,
                     }
                 } else {
                     fused(name).filter(|f| f.name == name)?;

@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use super::catalog::Catalog;
 use super::holders::Holder;
-use super::route::{OutputFile, OutputTensor, Plan, PlanSource, Route, SourceTensor, TensorCrc, Transform};
+use super::route::{LowRank, OutputFile, OutputTensor, Plan, PlanSource, Route, SourceTensor, TensorCrc, Transform};
 use super::target::{Content, Kind, TargetEntry, TargetRank};
-use super::{PlanError, SourceFile};
+use super::{PlanError, SourceFile, low_rank};
 use crate::formats::mindspore::{self, CkptOptions};
 use crate::formats::{FileLayout, FormatKind, TensorToWrite, pytorch, safetensors};
-use crate::layout::{Move, Piece};
+use crate::layout::{Move, Piece, Region};
 use crate::source::Extents;
 use crate::tensor::Dtype;
 
@@ -70,7 +70,7 @@ pub fn build(
     targets: Vec<TargetRank>,
     options: &PlanOptions,
 ) -> Result<Plan, PlanError> {
-    let mut builder = Builder { files, catalog, index: HashMap::new(), tensors: Vec::new() };
+    let mut builder = Builder::new(files, catalog);
     let mut outputs = Vec::new();
     for target in targets {
         let entries = target.entries.into_iter();
@@ -83,7 +83,8 @@ pub fn build(
             outputs.push(builder.file(path, target.rank, tensors, options)?);
         }
     }
-    Ok(Plan { sources: sources(files), tensors: builder.tensors, outputs })
+    let Builder { tensors, updates, factors, .. } = builder;
+    Ok(Plan { sources: sources(files), tensors, outputs, updates, factors })
 }
 
 fn sources(files: &[SourceFile<'_>]) -> Vec<PlanSource> {
@@ -95,9 +96,10 @@ fn sources(files: &[SourceFile<'_>]) -> Vec<PlanSource> {
 pub enum Compared {
     /// All of them.
     All,
-    /// Those that a conversion of the checkpoint would not read, because another rank holds the same, up to this many bytes.
+    /// Those that a conversion of the checkpoint would not read, because another rank holds the same: of any size where it is
+    /// of another stage (nothing else makes sure that a tied embedding is one tensor), else up to this many bytes.
     Replicas {
-        /// The largest that are compared, in bytes.
+        /// The largest of one stage that are compared, in bytes.
         at_most: u64,
     },
 }
@@ -111,13 +113,15 @@ pub fn compare(
     b_files: &[SourceFile<'_>],
     b: &Catalog,
 ) -> (Plan, Vec<Vec<Extents>>) {
-    let mut builder = Builder { files: a_files, catalog: a, index: HashMap::new(), tensors: Vec::new() };
+    let mut builder = Builder::new(a_files, a);
+    builder.merge = false;
     let mut pieces: HashMap<(usize, usize), Vec<(usize, Piece)>> = HashMap::new();
     let mut replicas: HashSet<(usize, usize)> = HashSet::new();
     for tensor in b.tensors() {
         if let Compared::Replicas { at_most } = which {
             let small = |h: &&Holder| b_files[h.file].entries[h.entry].extents.len() <= at_most;
-            replicas.extend(tensor.holders.replicas().iter().filter(small).map(|h| (h.file, h.entry)));
+            let compared = tensor.holders.replicas().iter().filter(small).chain(tensor.holders.copies());
+            replicas.extend(compared.map(|h| (h.file, h.entry)));
         }
         let Some(index) = a.get(&tensor.name) else { continue };
         for holder in tensor.holders.all() {
@@ -150,7 +154,7 @@ pub fn compare(
         });
         places.push(extents);
     }
-    (Plan { sources: sources(a_files), tensors: builder.tensors, outputs }, places)
+    (Plan { sources: sources(a_files), tensors: builder.tensors, outputs, ..Plan::default() }, places)
 }
 
 struct Builder<'a> {
@@ -159,9 +163,43 @@ struct Builder<'a> {
     /// (file, entry) to the index among `tensors`.
     index: HashMap<(usize, usize), usize>,
     tensors: Vec<SourceTensor>,
+    /// Whether adapters are merged into their weights.
+    merge: bool,
+    updates: Vec<LowRank>,
+    factors: Vec<OutputTensor>,
+    /// Weight to its factors in the plan and their scale.
+    pairs: HashMap<usize, (usize, usize, f32)>,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    fn new(files: &'a [SourceFile<'a>], catalog: &'a Catalog) -> Self {
+        let (tensors, updates, factors) = (Vec::new(), Vec::new(), Vec::new());
+        Self { files, catalog, index: HashMap::new(), tensors, merge: true, updates, factors, pairs: HashMap::new() }
+    }
+
+    /// The factors that are merged into a weight, whole and in single precision, and their scale.
+    fn pair(&mut self, weight: usize) -> Option<(usize, usize, f32)> {
+        let pair = self.catalog.adapters.of(weight).filter(|_| self.merge)?;
+        if let Some(&known) = self.pairs.get(&weight) {
+            return Some(known);
+        }
+        let first = self.factors.len();
+        for index in [pair.a, pair.b] {
+            let tensor = &self.catalog.tensors()[index];
+            let whole: Vec<u64> = tensor.radices.iter().chain(tensor.shape.dims().iter().skip(1)).copied().collect();
+            let transform = match tensor.dtype {
+                Dtype::F32 => Transform::Copy,
+                from => Transform::Cast { from, to: Dtype::F32 },
+            };
+            let routes = self.routes(&[(index, Piece::dense(Region::whole(&whole)))], tensor.dtype, transform);
+            let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
+            self.factors.push(OutputTensor { name, dtype: Dtype::F32, shape, first_holder: true, routes });
+        }
+        let made = (first, first + 1, pair.scale);
+        self.pairs.insert(weight, made);
+        Some(made)
+    }
+
     fn tensor(&mut self, entry: &TargetEntry, options: &PlanOptions) -> Result<OutputTensor, PlanError> {
         let precision = match entry.kind {
             Kind::Weight => options.precision,
@@ -201,14 +239,23 @@ impl Builder<'_> {
         let catalog = self.catalog;
         let mut routes = Vec::new();
         for (tensor, piece) in pieces {
-            for holder in catalog.tensors()[*tensor].holders.near(&piece.region) {
-                if let Some(moves) = holder.piece.to(piece) {
-                    let moves = if transform == Transform::Copy { moves.scaled(dtype.size()) } else { moves };
-                    routes.push(Route { source: self.source(holder.file, holder.entry), transform, moves });
-                }
+            let pair = self.pair(*tensor);
+            let tensor = &catalog.tensors()[*tensor];
+            for holder in tensor.holders.near(&piece.region) {
+                let Some(moves) = holder.piece.to(piece) else { continue };
+                let transform = match (pair, transform) {
+                    (None, transform) => transform,
+                    (Some(pair), transform) => {
+                        let to = if let Transform::Cast { to, .. } = transform { to } else { dtype };
+                        self.updates.push(low_rank::place(self.files, tensor, holder, pair));
+                        Transform::Update { from: dtype, to, update: self.updates.len() - 1 }
+                    }
+                };
+                let moves = if transform == Transform::Copy { moves.scaled(dtype.size()) } else { moves };
+                routes.push(Route { source: self.source(holder.file, holder.entry), transform, moves });
             }
         }
-        routes.sort_by_key(|r| r.moves.dst);
+        routes.sort_by_key(|r| r.moves.dst * r.transform.unit().1);
         routes
     }
 

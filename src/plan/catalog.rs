@@ -12,6 +12,7 @@ use std::fmt;
 
 use super::fused_rows::{grouping, radices};
 use super::holders::{Holder, Holders};
+use super::low_rank::Adapters;
 use super::pieces::{self, Order, Part, Stored};
 use super::{Arrangement, PlanError, SourceFile, agreement};
 use crate::layout::{Piece, Region, TensorLayout};
@@ -65,6 +66,8 @@ pub struct Catalog {
     pub vocabulary_whole: Option<bool>,
     /// Names left out because they were to be ignored.
     pub ignored: Vec<String>,
+    /// Adapters that are merged into their weights.
+    pub(super) adapters: Adapters,
 }
 
 /// One name, and who holds it: file and entry, in the order of ranks.
@@ -87,7 +90,8 @@ impl Catalog {
         for one in &named {
             let stages = reader.stages(one)?;
             if stages.is_empty() {
-                if options.arrangement.ranks() > 1 && agreement::agree(files, &one.holders) {
+                // One holder gives no evidence.
+                if one.holders.len() > 1 && agreement::agree(files, &one.holders) {
                     reader.loose(one, &mut catalog)?;
                 } else {
                     differ.push(one.name.to_string());
@@ -118,9 +122,10 @@ impl Catalog {
         &self.tensors
     }
 
-    /// How many replicas of parameters are larger than this many bytes.
+    /// How many replicas of parameters within a stage are larger than this many bytes.
     pub fn replicas_above(&self, bytes: u64) -> usize {
-        let larger = |t: &LogicalTensor| if t.shape.bytes(t.dtype) > bytes { t.holders.replicas().len() } else { 0 };
+        let count = |t: &LogicalTensor| t.holders.replicas().len() - t.holders.copies().len();
+        let larger = |t: &LogicalTensor| if t.shape.bytes(t.dtype) > bytes { count(t) } else { 0 };
         self.tensors.iter().map(larger).sum()
     }
 

@@ -1,14 +1,17 @@
 //! The proof that a plan writes every byte of every output once and reads nothing that is not there.
 
+use std::borrow::Cow;
+
 use super::{OutputTensor, Plan, PlanError, Transform};
 use crate::formats::Segment;
-use crate::layout::{CoverFault, Footprint, exact_cover};
+use crate::layout::{CoverFault, Footprint, Move, exact_cover};
 
 /// Proves the plan.
 ///
 /// # Errors
 /// The first tensor with a gap, an overlap, a byte behind its end, or a read behind the end of its source.
 pub fn prove(plan: &Plan) -> Result<(), PlanError> {
+    plan.factors.iter().try_for_each(|factor| prove_routes(plan, factor, 0))?;
     for file in &plan.outputs {
         let rank = file.rank.unwrap_or(0);
         let places = file.layout.extents(file.tensors.len());
@@ -37,27 +40,47 @@ pub fn prove(plan: &Plan) -> Result<(), PlanError> {
 /// Proves that the routes of one tensor write each of its elements once.
 fn prove_routes(plan: &Plan, tensor: &OutputTensor, rank: u32) -> Result<(), PlanError> {
     let name = || tensor.name.to_string();
-    let mut footprints: Vec<Footprint<'_>> = Vec::with_capacity(tensor.routes.len());
-    let mut unit = 1;
+    // Copies are counted in bytes, everything else in elements: one unit where all are alike, else bytes.
+    let mut units: Vec<u64> = tensor.routes.iter().map(|route| route.transform.unit().1).collect();
+    units.dedup();
+    let unit = if let [unit] = units.as_slice() { *unit } else { 1 };
+    let mut moves: Vec<Cow<'_, Move>> = Vec::with_capacity(tensor.routes.len());
     for route in &tensor.routes {
         let (from, to) = route.transform.unit();
         let source = &plan.tensors[route.source];
         let (read_as, written_as) = match route.transform {
             Transform::Copy => (tensor.dtype, tensor.dtype),
             Transform::Cast { from, to } => (from, to),
+            Transform::Update { from, to, update } => {
+                if !factors_fit(plan, update) {
+                    return Err(PlanError::OutOfBounds { name: name(), rank });
+                }
+                (from, to)
+            }
         };
         if source.dtype != read_as || tensor.dtype != written_as {
             return Err(PlanError::Cast { name: name(), from: source.dtype.name(), to: tensor.dtype.name() });
         }
-        // So all routes of a tensor have one unit: its sources have one dtype.
-        unit = to;
         if route.moves.src_end() * from > plan.tensors[route.source].extents.len() {
             return Err(PlanError::OutOfBounds { name: name(), rank });
         }
-        footprints.push(Footprint::from(&route.moves));
+        let counted = to / unit;
+        moves.push(if counted == 1 {
+            Cow::Borrowed(&route.moves)
+        } else {
+            Cow::Owned(route.moves.clone().scaled(counted))
+        });
     }
     let total = tensor.shape.bytes(tensor.dtype) / unit;
+    let footprints = moves.iter().map(|moves| Footprint::from(moves.as_ref())).collect();
     exact_cover(footprints, total).map_err(|fault| PlanError::Cover { name: name(), rank, fault })
+}
+
+/// Whether an update's factors are matrices that make one.
+fn factors_fit(plan: &Plan, update: usize) -> bool {
+    let Some(update) = plan.updates.get(update) else { return false };
+    let (Some(a), Some(b)) = (plan.factors.get(update.a), plan.factors.get(update.b)) else { return false };
+    matches!((a.shape.dims(), b.shape.dims()), (&[rank, _], &[_, b_rank]) if rank == b_rank)
 }
 
 /// Proves of a comparison's routes what [`prove`] proves of a plan's.

@@ -32,6 +32,38 @@ pub enum PlanError {
         /// What is known of the checkpoint.
         checkpoint: String,
     },
+    /// A pipeline stage of which nothing is there.
+    #[error("stage {stage} (rank {first} to rank {last}) is missing")]
+    MissingStage {
+        /// The stage.
+        stage: u64,
+        /// Its first rank.
+        first: u64,
+        /// Its last rank.
+        last: u64,
+    },
+    /// Ranks that are missing and that no replica stands in for.
+    #[error("missing without a replica: {} of {}", rank_list(.ranks), list(.names))]
+    NoReplica {
+        /// The ranks.
+        ranks: Vec<u64>,
+        /// The parameters of which they hold what no other rank does.
+        names: Vec<String>,
+    },
+    /// Entries that are neither known to be the model's nor known to be training state.
+    #[error("neither known as parameters of the model nor as training state: {}", list(.0))]
+    UnknownEntries(Vec<String>),
+    /// Adapters, of which nothing was said.
+    #[error("the checkpoint holds LoRA adapters: {}", list(.0))]
+    Adapters(Vec<String>),
+    /// An adapter that cannot be merged.
+    #[error("the LoRA adapter of `{name}` cannot be merged: {why}")]
+    Adapter {
+        /// The weight, or the factor where the weight is not known.
+        name: String,
+        /// Why.
+        why: String,
+    },
     /// Ranks disagree about a tensor's dtype or shape.
     #[error("`{name}` is {first} in {first_path} but {second} in {second_path}")]
     RanksDisagree {
@@ -188,6 +220,15 @@ pub fn list(names: &[String]) -> String {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
+}
+
+/// `rank 3`, or `ranks 3, 5, 7 and 9 more`.
+fn rank_list(ranks: &[u64]) -> String {
+    const SHOWN: usize = 16;
+    let shown = ranks.iter().take(SHOWN).map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let more = ranks.len().saturating_sub(SHOWN);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("rank{} {shown}{rest}", if ranks.len() == 1 { "" } else { "s" })
 }
 
 fn cover_text(fault: &CoverFault) -> String {

@@ -18,6 +18,8 @@ pub(super) struct Holder {
 pub(super) struct Holders {
     sorted: Vec<Holder>,
     replicas: Vec<Holder>,
+    /// How many of `replicas`, its first, are of other stages.
+    copies: usize,
     /// Where each of `sorted` begins along the axis.
     starts: Vec<u64>,
     axis: usize,
@@ -43,6 +45,7 @@ impl Holders {
             };
             sorted.sort_by_cached_key(key);
         }
+        let count = copies.len();
         let mut replicas = copies;
         sorted.dedup_by(|later, first| {
             let same = later.piece.region == first.piece.region;
@@ -53,7 +56,7 @@ impl Holders {
         });
         let longest = sorted.iter().filter_map(|h| h.piece.region.len().get(axis)).copied().max().unwrap_or(0);
         let starts = sorted.iter().filter_map(|h| h.piece.region.start().get(axis)).copied().collect();
-        Self { sorted, replicas, starts, axis, longest }
+        Self { sorted, replicas, copies: count, starts, axis, longest }
     }
 
     /// The holders that can share something with a box.
@@ -74,6 +77,11 @@ impl Holders {
     /// The holders that are not used, because others hold the same boxes.
     pub(super) fn replicas(&self) -> &[Holder] {
         &self.replicas
+    }
+
+    /// Those of [`Self::replicas`] that another stage holds, as of a tied embedding.
+    pub(super) fn copies(&self) -> &[Holder] {
+        &self.replicas[..self.copies]
     }
 
     /// The holders that are used, then the replicas that are not.

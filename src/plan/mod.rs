@@ -13,27 +13,34 @@ mod arrangement;
 mod builder;
 mod catalog;
 mod check;
+mod diagnosis;
 mod error;
 mod fused_rows;
 mod holders;
+mod low_rank;
 mod pieces;
 mod route;
 mod source;
 mod strategy_set;
 mod target;
+mod training;
 mod written;
 
 pub use arrangement::Arrangement;
 pub use builder::{Compared, PlanOptions, Precision, WholeModel, WholeReader, build, compare};
 pub use catalog::{Catalog, CatalogOptions, ForeignNotes, ForeignOptions, LogicalTensor};
 pub use check::{prove, prove_covered};
+pub use diagnosis::{Finding, diagnose_entries, diagnose_strategy, diagnose_strategy_files};
 pub use error::{PlanError, list};
 pub use fused_rows::infer_spec;
-pub use route::{OutputFile, OutputTensor, Plan, PlanSource, PlanTotals, Route, SourceTensor, TensorCrc, Transform};
+pub use route::{
+    LowRank, OutputFile, OutputTensor, Plan, PlanSource, PlanTotals, Route, SourceTensor, TensorCrc, Transform,
+};
 pub use source::{SourceFile, rank_count};
 pub use strategy_set::{MAX_RANKS, StrategySet};
 pub use target::{TargetEntry, TargetOptions, TargetRank, foreign_target, targets};
-pub use written::strategies;
+pub use training::{Fate, Sorted, Sorter, check_ranks, sort_entries};
+pub use written::{rules_strategy, strategies};
 
 /// The length and bytes of the CRC trailer that files with [`OutputFile::crc`] end in.
 pub use crate::formats::mindspore::{TRAILER_LEN as CRC_TRAILER, trailer as crc_trailer};

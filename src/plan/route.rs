@@ -16,7 +16,31 @@ pub struct Plan {
     pub tensors: Vec<SourceTensor>,
     /// The files to write.
     pub outputs: Vec<OutputFile>,
+    /// What [`Transform::Update`] adds.
+    pub updates: Vec<LowRank>,
+    /// The factors of updates, each whole and in single precision.
+    pub factors: Vec<OutputTensor>,
 }
+
+/// A product of two thin matrices that is added to a weight `W`: `W + scale * B A`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LowRank {
+    /// Index of `A`, `[rank, columns]`, among [`Plan::factors`].
+    pub a: usize,
+    /// Index of `B`, `[rows, rank]`, among [`Plan::factors`].
+    pub b: usize,
+    /// What the product is multiplied by.
+    pub scale: f32,
+    /// Columns of one row of the source tensor.
+    pub width: u64,
+    /// The row of the whole weight that the source tensor begins with.
+    pub row: u64,
+    /// The column of the whole weight that the source tensor begins with.
+    pub column: u64,
+}
+
+/// So that plans can be compared: no scale is NaN.
+impl Eq for LowRank {}
 
 /// A source file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +132,15 @@ pub enum Transform {
         /// The target's dtype.
         to: Dtype,
     },
+    /// The element plus that of a low-rank update, computed in single precision and converted to nearest even.
+    Update {
+        /// The source's dtype.
+        from: Dtype,
+        /// The target's dtype.
+        to: Dtype,
+        /// Index among [`Plan::updates`].
+        update: usize,
+    },
 }
 
 impl Transform {
@@ -115,7 +148,7 @@ impl Transform {
     pub fn unit(self) -> (u64, u64) {
         match self {
             Self::Copy => (1, 1),
-            Self::Cast { from, to } => (from.size(), to.size()),
+            Self::Cast { from, to } | Self::Update { from, to, .. } => (from.size(), to.size()),
         }
     }
 }
@@ -140,6 +173,12 @@ pub struct PlanTotals {
 }
 
 impl Plan {
+    /// Bytes that one thread needs for the factors of an update, beside its buffers.
+    pub fn factor_bytes(&self) -> u64 {
+        let bytes = |t: &OutputTensor| t.shape.bytes(t.dtype);
+        self.updates.iter().map(|u| bytes(&self.factors[u.a])).max().unwrap_or(0)
+    }
+
     /// Sums over the plan.
     pub fn totals(&self) -> PlanTotals {
         let mut totals = PlanTotals::default();
@@ -152,7 +191,7 @@ impl Plan {
                     let (read, written) = (route.moves.volume() * from, route.moves.volume() * to);
                     totals.read += read;
                     match route.transform {
-                        Transform::Cast { .. } => totals.converted += written,
+                        Transform::Cast { .. } | Transform::Update { .. } => totals.converted += written,
                         Transform::Copy if route.moves.dims.is_empty() => totals.contiguous += written,
                         Transform::Copy => totals.gathered += written,
                     }

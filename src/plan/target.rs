@@ -141,7 +141,8 @@ fn add_unplaced(
 ) -> Result<(), PlanError> {
     let (mut unplaced, mut training) = (Vec::new(), Vec::new());
     let mut copies = Vec::new();
-    for (_, tensor) in catalog.tensors().iter().enumerate().filter(|(index, _)| !placed.contains(index)) {
+    let absent = |index: &usize| !placed.contains(index) && !catalog.adapters.is_factor(*index);
+    for (_, tensor) in catalog.tensors().iter().enumerate().filter(|(index, _)| absent(index)) {
         let counter = tensor.shape.elements() <= 1 || tensor.dtype == Dtype::Str;
         if counter || tensor.loose || options.arrangement.ranks() == 1 {
             let holder = tensor.holders.all().next().map(|h| (h.file, h.entry));
@@ -179,7 +180,7 @@ fn wanted(catalog: &Catalog, options: &TargetOptions<'_>, stage: u64) -> Result<
     let mut wanted = Vec::new();
     let mut lacks = Vec::new();
     let mut done: HashSet<String> = HashSet::new();
-    for (index, tensor) in catalog.tensors().iter().enumerate() {
+    for (index, tensor) in catalog.tensors().iter().enumerate().filter(|(i, _)| !catalog.adapters.is_factor(*i)) {
         let info = fused(&tensor.name);
         match info {
             Some(info) if wants_fused(options, stage, &info) => {
@@ -197,7 +198,9 @@ fn wanted(catalog: &Catalog, options: &TargetOptions<'_>, stage: u64) -> Result<
     if let Arrangement::Strategy(set) = options.arrangement {
         let names =
             set.stages().get(usize::try_from(stage).unwrap_or(usize::MAX)).map(|s| s.keys()).into_iter().flatten();
-        let known = |name: &str| catalog.get(name).is_some() || done.contains(name) || is_training_state(name);
+        let ignored = |name: &str| catalog.ignored.binary_search_by(|known| known.as_str().cmp(name)).is_ok();
+        let known =
+            |name: &str| catalog.get(name).is_some() || done.contains(name) || is_training_state(name) || ignored(name);
         lacks.extend(names.filter(|name| !known(name)).cloned());
     }
     if lacks.is_empty() { Ok(wanted) } else { Err(PlanError::Lacks(lacks)) }

@@ -1,8 +1,9 @@
 //! The strategy of what is written, in MindSpore's terms.
 
 use super::target::{TargetOptions, TargetRank};
-use super::{Arrangement, Catalog};
+use super::{Arrangement, Catalog, PlanError};
 use crate::layout::TensorLayout;
+use crate::models::{ModelSpec, fused};
 
 /// The layout of every parameter of a rank-count target, as a strategy file states it. Empty for a target that is itself a
 /// strategy: that one exists already.
@@ -23,6 +24,29 @@ pub fn strategies(catalog: &Catalog, ranks: &[TargetRank], options: &TargetOptio
         layouts.push((entry.name.to_string(), layout));
     }
     layouts
+}
+
+/// The layout of every parameter of a model over this many ranks, by the family's rules; fused if the model says so.
+///
+/// # Errors
+/// Where the ranks do not divide the model.
+pub fn rules_strategy(spec: &ModelSpec, ranks: u64) -> Result<Vec<(String, TensorLayout)>, PlanError> {
+    spec.check_ranks(ranks)?;
+    let whole = spec.vocabulary_whole || !spec.vocab.is_multiple_of(ranks);
+    let mut layouts: Vec<(String, TensorLayout)> = Vec::new();
+    for name in spec.required() {
+        let info = fused(&name).filter(|_| spec.fused == Some(true));
+        let name = match info {
+            Some(info) if info.parts[0] != name => continue,
+            Some(info) => info.name,
+            None => name,
+        };
+        let ndim = spec.stored_shape(&name).map_or(0, |shape| shape.ndim());
+        if let Some((layout, _)) = Arrangement::Rules(ranks).layout(0, &name, ndim, whole) {
+            layouts.push((name, layout));
+        }
+    }
+    Ok(layouts)
 }
 
 impl super::TargetEntry {

@@ -1,5 +1,6 @@
 //! What people and machines read: progress, plans, summaries, manifests, listings. Renders values, decides nothing.
 
+mod findings;
 mod listing;
 mod manifest;
 mod plan_text;
@@ -7,6 +8,7 @@ mod progress;
 mod summary;
 mod units;
 
+pub use findings::{Diagnosis, FindingListing};
 pub use listing::{CheckpointListing, ParamListing, RankListing, StrategyListing, TensorListing};
 pub use manifest::{PartOf, Provenance, manifest, write_merged};
 pub use plan_text::{PlanReport, plan_report};

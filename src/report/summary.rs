@@ -1,5 +1,6 @@
 //! What a finished run did.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct Summary {
     pub tensors: u64,
     /// Tensors (over all files) that were converted to another dtype.
     pub converted_tensors: usize,
+    /// Tensors (over all files) into which an adapter was merged.
+    pub merged_tensors: usize,
     /// Bytes read from source tensors.
     pub bytes_read: u64,
     /// Bytes written.
@@ -64,6 +67,8 @@ pub struct Summary {
     pub ways: Ways,
     /// Source parameters that were left out on request.
     pub ignored: usize,
+    /// Entries of training state that were left out: the beginning of the name, and how many.
+    pub training_state: BTreeMap<String, usize>,
     /// Values that became infinite, tensor by tensor.
     pub overflowed: Vec<Overflow>,
 }
@@ -71,23 +76,27 @@ pub struct Summary {
 impl Summary {
     /// Sums up a run.
     pub fn new(plan: &Plan, run: &RunSummary, time: Duration, peak: u64) -> Self {
-        let PlanTotals { tensors, read, written, .. } = plan.totals();
+        let PlanTotals { tensors, read, written: bytes_written, .. } = plan.totals();
         let cast = |r: &crate::plan::Route| matches!(r.transform, Transform::Cast { .. });
-        let converted = plan.outputs.iter().flat_map(|f| &f.tensors).filter(|t| t.routes.iter().any(cast)).count();
+        let merged = |r: &crate::plan::Route| matches!(r.transform, Transform::Update { .. });
+        let written = || plan.outputs.iter().flat_map(|f| &f.tensors);
+        let converted = written().filter(|t| t.routes.iter().any(cast)).count();
         Self {
             target: String::new(),
             strategies: None,
             files: plan.outputs.len(),
             tensors,
             converted_tensors: converted,
+            merged_tensors: written().filter(|t| t.routes.iter().any(merged)).count(),
             bytes_read: read,
-            bytes_written: written,
+            bytes_written,
             seconds: time.as_secs_f64(),
             peak_anonymous_memory: peak,
             direct: run.direct,
             bytes_shared: run.shared,
             ways: run.ways,
             ignored: 0,
+            training_state: BTreeMap::new(),
             overflowed: overflows(plan, run),
         }
     }
@@ -114,11 +123,19 @@ impl Summary {
         if self.converted_tensors > 0 {
             line(format!("{} tensors were converted to another dtype", self.converted_tensors));
         }
+        if self.merged_tensors > 0 {
+            line(format!("adapters were merged into {} tensors", self.merged_tensors));
+        }
         if self.bytes_shared > 0 {
             line(format!("{} share their blocks with the source", units::bytes(self.bytes_shared)));
         }
         if self.ignored > 0 {
             line(format!("{} parameters were left out as asked", self.ignored));
+        }
+        if !self.training_state.is_empty() {
+            let rules: Vec<String> = self.training_state.iter().map(|(rule, n)| format!("{rule} {n}")).collect();
+            let count: usize = self.training_state.values().sum();
+            line(format!("{count} entries of training state were left out ({})", rules.join(", ")));
         }
         line(ways(&self.ways));
         line(format!("peak anonymous memory {}", units::bytes(self.peak_anonymous_memory)));

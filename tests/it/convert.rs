@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use crate::support::{TestEnv, compare, compare_dir, data, index, read_ckpt, read_ranks, read_tensors};
 
 /// A case of the peer. Source: a folder of `src/`, or an earlier case. Strategies: files, or one rank.
-struct Case {
+pub(crate) struct Case {
     name: &'static str,
-    source: &'static str,
+    pub(crate) source: &'static str,
     from: Option<&'static str>,
     to: Option<&'static str>,
-    precision: &'static str,
+    pub(crate) precision: &'static str,
 }
 
 const fn case(
@@ -79,12 +79,12 @@ const CASES: [Case; 39] = [
     case("c39_nested8_to_1", "c37_1to_nested8", NESTED, None, "fp16"),
 ];
 
-fn strategy(name: &str) -> PathBuf {
+pub(crate) fn strategy(name: &str) -> PathBuf {
     data("mindspore/strategies").join(name)
 }
 
 /// The one directory in another.
-fn only(dir: &Path) -> PathBuf {
+pub(crate) fn only(dir: &Path) -> PathBuf {
     let mut entries = std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
     let first = entries.next().expect("an entry").expect("a readable entry").path();
     assert!(entries.next().is_none(), "{} holds more than {}", dir.display(), first.display());
@@ -108,7 +108,7 @@ fn convert(env: &TestEnv, name: &str, source: &Path, from: Option<&Path>, to: Op
 }
 
 /// Runs a case and the cases that it starts from. Answers its target.
-fn run(env: &TestEnv, case: &Case, more: &[&str]) -> PathBuf {
+pub(crate) fn run(env: &TestEnv, case: &Case, more: &[&str]) -> PathBuf {
     let source = match CASES.iter().find(|other| other.name == case.source) {
         Some(other) => run(env, other, &[]),
         None => data("mindspore/src").join(case.source),
@@ -118,7 +118,7 @@ fn run(env: &TestEnv, case: &Case, more: &[&str]) -> PathBuf {
     convert(env, case.name, &source, from.as_deref(), to.as_deref(), &more)
 }
 
-fn find(name: &str) -> &'static Case {
+pub(crate) fn find(name: &str) -> &'static Case {
     CASES.iter().find(|case| case.name == name).expect("a known case")
 }
 

@@ -9,7 +9,9 @@ Runs the program on the fixtures under tests/data and on examples/tiny-llama, an
   bit for bit with numpy slices of the source;
 - gives our files and OUR strategies to mindspore.transform_checkpoints (4 -> 2, 4 -> 1) and compares its result
   with ours and with the source;
-- gives our files and strategies to ckpt_to_safetensors and unified_safetensors.
+- gives our files and strategies to ckpt_to_safetensors and unified_safetensors;
+- lets MindSpore make training ranks (training.py), converts them with train_to_infer and loads the result, and gives
+  MindSpore the strategy files that `strategy merge`, `convert` and `from-yaml` write.
 
 Prints one line for each check and, last, "N passed, N failed"; exit status 1 if any failed.
 """
@@ -29,7 +31,7 @@ ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)),
 DATA = os.path.join(ROOT, "tests", "data")
 NUMPY2 = int(np.__version__.split(".", maxsplit=1)[0]) >= 2
 # bits, not values: NaN and -0 have to survive too
-BITS = {"Float16": "<u2", "BFloat16": "<u2", "Float32": "<u4"}
+BITS = {"Float16": "<u2", "BFloat16": "<u2", "Float32": "<u4", "Int32": "<u4", "Int64": "<u8"}
 SAFETENSORS = {"F16": "Float16", "BF16": "BFloat16", "F32": "Float32"}
 FUSIONS = (("attention.w_qkv", ("attention.wq", "attention.wk", "attention.wv")),
            ("feed_forward.w_gate_hidden", ("feed_forward.w1", "feed_forward.w3")))
@@ -323,6 +325,7 @@ class Case:
 
 
 def run_all(c):
+    import training  # which uses what is above
     llama, mha = "tests/data/models/mindspore_llama.yaml", "tests/data/models/reference_mha.yaml"
     plain = {n: Case(n, f"tests/data/mindspore/src/{n}", llama, 16, kv)
              for n, kv in (("fp16_1p", None), ("fp32_1p", None), ("bf16_1p", None), ("multichunk_fp16_1p", None),
@@ -366,6 +369,7 @@ def run_all(c):
         c.check(f"transform_checkpoints of our 4 ranks to 1 = the source, {n}", c.transform_to_source, plain[n])
     c.check("ckpt_to_safetensors of our 4 ranks", c.to_safetensors, fp16)
     c.check("unified_safetensors of our 4 ranks = the source", c.unify, fp16)
+    training.run_all(c, lambda fused: fp16.yaml(c.work, fused))
 
 
 def main():

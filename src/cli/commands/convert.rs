@@ -5,8 +5,10 @@ mod hosts;
 mod publish;
 mod request;
 mod shared;
+mod train_to_infer;
 mod transfer;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use super::reading::{self, Opened};
 use super::target::{self, Strategies};
 use super::{note, print, print_json};
 use crate::Error;
-use crate::cli::args::{CkptRecordsArg, ConvertArgs, Function, FusionArg, NToMArgs};
+use crate::cli::args::{CkptRecordsArg, ConvertArgs, Function, FusionArg, NToMArgs, TrainArgs};
 use crate::cli::{ExitStatus, config};
 use crate::cluster::{Environment, Role};
 use crate::engine::{self, CancelToken, EngineConfig, Leftovers, Staging};
@@ -63,6 +65,7 @@ pub(in crate::cli) fn n_to_m(args: NToMArgs, env: &Environment) -> Result<ExitSt
         train_strategy_file: None,
         pipeline_stage: None,
         train_to_infer_mode: None,
+        train: TrainArgs::default(),
         dataset_name: None,
         dataset_path: None,
         run: args.run,
@@ -79,6 +82,8 @@ struct Planned {
     /// What is compared before anything is written: replicas against what is used in their stead.
     replicas: (Plan, Vec<Vec<Extents>>),
     ignored: usize,
+    /// Entries of training state that are left out: the beginning of the name, and how many.
+    training_state: BTreeMap<&'static str, usize>,
 }
 
 fn is_fused(targets: &[TargetRank]) -> bool {
@@ -103,8 +108,11 @@ pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitSt
     let input = opened.input();
     let planned = match &opened {
         Opened::Foreign(source) => foreign::pt_to_ms(&request, source)?,
-        Opened::Ours(input) if request.function == Function::MsToPt => foreign::ms_to_pt(&request, input)?,
-        Opened::Ours(input) => transfer::plan(&request, input)?,
+        Opened::Ours(input) => match request.function {
+            Function::MsToPt => foreign::ms_to_pt(&request, input)?,
+            Function::TrainToInfer => train_to_infer::plan(&request, input)?,
+            _ => transfer::plan(&request, input)?,
+        },
     };
     if let Role::Part(me) = &hosts.role {
         if request.args.dry_run {
@@ -117,7 +125,8 @@ pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitSt
     let mappings = input.mappings();
     let chosen = config::settle(&request.wishes, &mappings, Some(&planned.target));
     let engine = chosen.config;
-    let memory = engine.buffer_bytes() + sys::anonymous_memory().unwrap_or(0);
+    let factors = planned.plan.factor_bytes() * engine.workers as u64;
+    let memory = engine.buffer_bytes() + factors + sys::anonymous_memory().unwrap_or(0);
     let mut report = plan_report(&planned.plan, &planned.target.display().to_string(), free, memory);
     report.settings = chosen.settings;
     if request.args.dry_run {
@@ -169,7 +178,11 @@ fn open(request: &Request, gaps: RankGaps) -> Result<Opened, Error> {
     if whose == Provenance::Foreign {
         return Err(InputError::IsForeign(path.to_owned()).into());
     }
-    let input = Input::open(path, gaps, promise)?;
+    let input = if request.function == Function::TrainToInfer {
+        Input::open_training(path, request.args.train.step, promise)?
+    } else {
+        Input::open(path, gaps, promise)?
+    };
     let names = input.files.iter().flat_map(|f| &f.entries).map(|e| &*e.name);
     if whose == Provenance::ByNames && matches!(recognise(names), Some(Origin::Foreign(_))) {
         return Err(InputError::IsForeign(path.to_owned()).into());
@@ -183,7 +196,9 @@ fn check_targets(request: &Request, planned: &Planned) -> Result<u64, Error> {
     let mut targets = vec![planned.target.as_path()];
     targets.extend(planned.strategies.as_ref().map(Strategies::dir));
     let mut inputs = vec![request.source.as_path()];
-    inputs.extend([&args.src_strategy, &args.dst_strategy].into_iter().flatten().map(PathBuf::as_path));
+    inputs.extend(
+        [&args.src_strategy, &args.dst_strategy, &args.train_strategy_file].into_iter().flatten().map(PathBuf::as_path),
+    );
     target::keep_apart(&targets, &inputs)?;
     if let Some(strategies) = &planned.strategies {
         strategies.check(request.publish())?;

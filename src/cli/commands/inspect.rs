@@ -1,6 +1,7 @@
 //! `inspect PATH`: what a checkpoint, a rank directory or a strategy file holds.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use super::reading::{self, Opened, Reading};
 use super::{print, print_json};
@@ -16,7 +17,7 @@ use crate::report::{CheckpointListing, ParamListing, RankListing, StrategyListin
 /// Lists a path.
 pub(in crate::cli) fn run(args: &InspectArgs) -> Result<ExitStatus, Error> {
     if is_strategy(&args.path)? {
-        let listing = strategy(args)?;
+        let listing = strategy(&args.path)?;
         if args.json { print_json(&listing) } else { print(&listing.text()) }
     } else {
         let listing = checkpoint(args)?;
@@ -105,8 +106,9 @@ fn checkpoint(args: &InspectArgs) -> Result<CheckpointListing, Error> {
     })
 }
 
-fn strategy(args: &InspectArgs) -> Result<StrategyListing, Error> {
-    let source = load_strategies(&args.path)?;
+/// What the strategy files at a path say.
+pub(super) fn strategy(path: &Path) -> Result<StrategyListing, Error> {
+    let source = load_strategies(path)?;
     let mut params = Vec::new();
     for (stage, layouts) in source.set.stages().iter().enumerate() {
         for (name, param) in layouts {
@@ -125,7 +127,7 @@ fn strategy(args: &InspectArgs) -> Result<StrategyListing, Error> {
         }
     }
     Ok(StrategyListing {
-        path: args.path.display().to_string(),
+        path: path.display().to_string(),
         files: source.files.iter().map(|f| f.display().to_string()).collect(),
         stages: source.set.stages().len(),
         devices: source.set.devices(),

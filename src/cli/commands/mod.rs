@@ -1,9 +1,11 @@
 //! One file for each thing that the program does.
 
 pub(super) mod convert;
+pub(super) mod doctor;
 pub(super) mod inspect;
 pub(super) mod merge_manifest;
 mod reading;
+pub(super) mod strategy;
 mod target;
 pub(super) mod verify;
 

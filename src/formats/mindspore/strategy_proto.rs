@@ -12,75 +12,75 @@ use crate::formats::{FormatError, FormatFault, limits};
 use crate::layout::{OptimizerShard, TensorLayout};
 
 #[derive(Clone, PartialEq, Message)]
-struct ParallelStrategyMap {
+pub(super) struct ParallelStrategyMap {
     #[prost(uint32, optional, tag = "1")]
-    current_stage: Option<u32>,
+    pub(super) current_stage: Option<u32>,
     #[prost(message, repeated, tag = "2")]
-    parallel_strategy_item: Vec<ParallelStrategyItem>,
+    pub(super) parallel_strategy_item: Vec<ParallelStrategyItem>,
     #[prost(message, repeated, tag = "3")]
-    parallel_layout_item: Vec<ParallelLayoutItem>,
+    pub(super) parallel_layout_item: Vec<ParallelLayoutItem>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct ParallelStrategyItem {
+pub(super) struct ParallelStrategyItem {
     #[prost(string, optional, tag = "1")]
-    node_name: Option<String>,
+    pub(super) node_name: Option<String>,
     #[prost(message, optional, tag = "2")]
-    parallel_strategys: Option<ParallelStrategys>,
+    pub(super) parallel_strategys: Option<ParallelStrategys>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct ParallelStrategys {
+pub(super) struct ParallelStrategys {
     #[prost(uint32, optional, tag = "1")]
-    stage: Option<u32>,
+    pub(super) stage: Option<u32>,
     #[prost(message, repeated, tag = "2")]
-    parallel_strategy: Vec<Dims32>,
+    pub(super) parallel_strategy: Vec<Dims32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct ParallelLayoutItem {
+pub(super) struct ParallelLayoutItem {
     #[prost(string, optional, tag = "1")]
-    param_name: Option<String>,
+    pub(super) param_name: Option<String>,
     #[prost(message, optional, tag = "2")]
-    parallel_layouts: Option<ParallelLayouts>,
+    pub(super) parallel_layouts: Option<ParallelLayouts>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct ParallelLayouts {
+pub(super) struct ParallelLayouts {
     #[prost(message, repeated, tag = "1")]
-    dev_matrix: Vec<Dims32>,
+    pub(super) dev_matrix: Vec<Dims32>,
     #[prost(message, repeated, tag = "2")]
-    tensor_map: Vec<TensorMap>,
+    pub(super) tensor_map: Vec<TensorMap>,
     #[prost(message, repeated, tag = "3")]
-    param_split_shape: Vec<Dims64>,
+    pub(super) param_split_shape: Vec<Dims64>,
     #[prost(message, repeated, tag = "4")]
-    indices_offset: Vec<Dims64>,
+    pub(super) indices_offset: Vec<Dims64>,
     #[prost(int32, optional, tag = "5")]
-    field: Option<i32>,
+    pub(super) field: Option<i32>,
     #[prost(int32, optional, tag = "6")]
-    opt_weight_shard_step: Option<i32>,
+    pub(super) opt_weight_shard_step: Option<i32>,
     #[prost(int32, optional, tag = "7")]
-    opt_weight_shard_size: Option<i32>,
+    pub(super) opt_weight_shard_size: Option<i32>,
 }
 
 /// `ParallelStrategy` and `DevMatrix`.
 #[derive(Clone, PartialEq, Message)]
-struct Dims32 {
+pub(super) struct Dims32 {
     #[prost(uint32, repeated, packed = "false", tag = "1")]
-    dim: Vec<u32>,
+    pub(super) dim: Vec<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct TensorMap {
+pub(super) struct TensorMap {
     #[prost(int32, repeated, packed = "false", tag = "1")]
-    dim: Vec<i32>,
+    pub(super) dim: Vec<i32>,
 }
 
 /// `ParamSplitShape` and `IndicesOffset`.
 #[derive(Clone, PartialEq, Message)]
-struct Dims64 {
+pub(super) struct Dims64 {
     #[prost(int64, repeated, packed = "false", tag = "1")]
-    dim: Vec<i64>,
+    pub(super) dim: Vec<i64>,
 }
 
 const MAP_FIELDS: &[&str] = &["unknown field", "current_stage", "parallel_strategy_item", "parallel_layout_item"];
@@ -116,6 +116,11 @@ pub(super) fn read(file: &[u8]) -> Result<RawStrategy, FormatError> {
         return Err(malformed(0, "strategy file: no `current_stage`"));
     }
     Ok(RawStrategy { stage: stage.unwrap_or(0), layouts })
+}
+
+/// All of a file, strategy items included, for rewriting it. [`read`] has found nothing wrong with it.
+pub(super) fn whole(file: &[u8]) -> Result<ParallelStrategyMap, FormatError> {
+    ParallelStrategyMap::decode(file).map_err(|_| malformed(0, "strategy file"))
 }
 
 fn decode<M: Message + Default>(item: Option<&[u8]>, at: u64) -> Result<M, FormatError> {

@@ -5,6 +5,7 @@ mod ckpt;
 mod golden;
 mod llama;
 mod safetensors;
+mod training;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -20,6 +21,7 @@ pub(crate) use ckpt::{read_ckpt, record, write_ckpt};
 pub(crate) use golden::{Index, compare, compare_dir, data, index};
 pub(crate) use llama::{Fusion, Llama, Sharding, Values, fused_of};
 pub(crate) use safetensors::{read_safetensors, write_safetensors};
+pub(crate) use training::TrainingRun;
 
 /// A parameter as a file holds it: MindSpore's dtype name, dims, raw bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]

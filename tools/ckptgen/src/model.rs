@@ -142,6 +142,18 @@ impl Job {
         params
     }
 
+    /// [`Self::params`] under names with this before them: another tensor each.
+    pub(crate) fn states(&self, rank: u64, prefix: &str) -> Vec<Param> {
+        let mut params = self.params(rank);
+        for param in params.iter_mut().filter(|_| !prefix.is_empty()) {
+            param.name.insert_str(0, prefix);
+            for part in &mut param.parts {
+                part.source = Source::new(self.seed, &param.name, self.dtype);
+            }
+        }
+        params
+    }
+
     /// All parameters of one rank's file, in file order.
     pub(crate) fn params(&self, rank: u64) -> Vec<Param> {
         let Sizes { layers, hidden, heads, kv_heads, ffn, vocab } = self.sizes;

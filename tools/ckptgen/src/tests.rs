@@ -39,9 +39,13 @@ fn read(job: &Job, rank: u64) -> Model {
     let mut file = Vec::new();
     let n = job.write(rank, Format::Ckpt, &mut file).unwrap();
     assert_eq!(n, file.len() as u64);
+    parse(job, &file)
+}
+
+fn parse(job: &Job, file: &[u8]) -> Model {
     let (mut i, mut model) = (0, Model::new());
     while i < file.len() {
-        let value = bytes(&file, &mut i, 0x0a);
+        let value = bytes(file, &mut i, 0x0a);
         let mut j = 0;
         let name = String::from_utf8(bytes(value, &mut j, 0x0a).to_vec()).unwrap();
         let tensor = bytes(value, &mut j, 0x12);
@@ -126,6 +130,41 @@ fn every_rank_count_and_fusion_is_one_model() {
             }
         }
     }
+}
+
+/// The optimizer cuts rows, so the shards of one block one behind the other are the block.
+#[test]
+fn a_training_run_is_the_same_model_cut_over_stages_and_replicas() {
+    let run = Run { job: Job { dtype: Dtype::Fp32, bias: false, ..job(2, false) }, pp: 2, dp: 2 };
+    run.check().unwrap();
+    let full = read(&Job { ranks: 1, ..run.job }, 0);
+    let files: Vec<Model> = (0..8)
+        .map(|rank| {
+            let mut file = Vec::new();
+            run.job.write_params(&run.params(rank), Format::Ckpt, &mut file).unwrap();
+            parse(&run.job, &file)
+        })
+        .collect();
+    let mut seen = 0;
+    for m in 0..2 {
+        for (name, (dims, content)) in naive(&full, m, 2, 4, false) {
+            let stage = usize::from(name.contains("layers.1") || name.contains("norm_out") || name.contains("lm_head"));
+            let norm = name.contains("norm");
+            // Norms are cut over all four devices, or over none.
+            let devices = if norm { vec![0, 1, 2, 3] } else { vec![m as usize, 2 + m as usize] };
+            let shards: Vec<&(Vec<u64>, Vec<u8>)> = devices.iter().map(|d| &files[stage * 4 + d][&name]).collect();
+            let cut = shards[0].0 != dims;
+            assert_eq!(cut, dims[0] % devices.len() as u64 == 0, "{name}");
+            let joined: Vec<u8> =
+                if cut { shards.iter().flat_map(|s| s.1.clone()).collect() } else { shards[0].1.clone() };
+            assert_eq!(joined, content, "{name} of device {m}");
+            assert!(!files[(1 - stage) * 4].contains_key(&name), "{name} is in one stage");
+            let state = &files[stage * 4][&format!("adam_m.{name}")];
+            assert!(state.0 == files[stage * 4][&name].0 && state.1 != files[stage * 4][&name].1, "{name}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 2 * full.len());
 }
 
 #[test]

@@ -20,17 +20,21 @@ pub(crate) enum Format {
 impl Job {
     /// Writes the file of `rank` and returns its length.
     pub(crate) fn write(&self, rank: u64, format: Format, to: impl Write) -> io::Result<u64> {
-        let params = self.params(rank);
+        self.write_params(&self.params(rank), format, to)
+    }
+
+    /// Writes a file of these parameters and returns its length.
+    pub(crate) fn write_params(&self, params: &[Param], format: Format, to: impl Write) -> io::Result<u64> {
         let mut out = Out { to, buf: Vec::with_capacity(BUFFER), flushed: 0 };
         match format {
             Format::Ckpt => {
-                for p in &params {
+                for p in params {
                     self.ckpt_param(p, &mut out)?;
                 }
             }
             Format::Safetensors => {
-                out.bytes(&self.safetensors_header(&params))?;
-                for p in &params {
+                out.bytes(&self.safetensors_header(params))?;
+                for p in params {
                     out.content(&mut Cursor::new(p), p.len())?;
                 }
             }

@@ -44,11 +44,13 @@ pub(super) fn pt_to_ms(request: &Request, foreign: &ForeignInput) -> Result<Plan
         note(&inferred);
     }
     say(&notes);
+    let target = reading::strategy(args.dst_strategy.as_deref())?;
     let source = Source {
         files: &files,
         catalog: &catalog,
         spec: spec.as_ref(),
         named: named.as_ref(),
+        target: target.as_ref(),
         format: FormatKind::Ckpt,
         // A head that is left out because it is the embedding must be the embedding.
         all_replicas: args.check_replicas || notes.head_is_copy,
@@ -155,6 +157,7 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     let replicas = plan::compare(Compared::Replicas { at_most }, &files, &catalog, &files, &catalog);
     plan::prove_covered(&replicas.0)?;
     let mut planned = Planned {
+        training_state: std::collections::BTreeMap::new(),
         strategies: None,
         target: args.dst_ckpt_path.join(format!("{}_hf", config::precision_name(request.precision))),
         ignored: catalog.ignored.len(),

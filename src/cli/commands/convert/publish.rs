@@ -57,6 +57,7 @@ pub(super) fn execute(
     summary.target = planned.target.display().to_string();
     summary.strategies = planned.strategies.as_ref().map(|s| s.dir().display().to_string());
     summary.ignored = planned.ignored;
+    summary.training_state = planned.training_state.iter().map(|(rule, n)| ((*rule).to_owned(), *n)).collect();
     Ok(summary)
 }
 
@@ -74,6 +75,13 @@ pub(super) fn provenance(request: &Request, plan: &str) -> Provenance {
         ("yaml_path", args.yaml_path.as_ref().map(|y| json!(y))),
         ("src_strategy", args.src_strategy.as_deref().map(path)),
         ("dst_strategy", args.dst_strategy.as_deref().map(path)),
+        ("train_strategy_file", args.train_strategy_file.as_deref().map(path)),
+        ("step", args.train.step.map(|step| json!(step))),
+        ("keep", (!args.train.keep.is_empty()).then(|| json!(args.train.keep))),
+        ("drop", (!args.train.drop.is_empty()).then(|| json!(args.train.drop))),
+        ("lora", args.train.lora.map(|lora| json!(format!("{lora:?}").to_lowercase()))),
+        ("lora_alpha", args.train.lora_alpha.map(|alpha| json!(alpha))),
+        ("strip_only", args.train.strip_only.then_some(json!(true))),
         ("norm_dtype", args.norm_dtype.map(|p| json!(config::precision_name(p)))),
         ("qkv_concat", args.qkv_concat.map(|b| json!(b))),
         ("vocab_emb_dp", args.vocab_emb_dp.map(|b| json!(b))),

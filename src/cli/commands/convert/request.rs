@@ -26,17 +26,21 @@ impl Request {
             return Err(Error::Usage("missing -f (function) or -p (precision); see --help".to_owned()));
         };
         let not_built = match function {
-            Function::DistributedWeightTransfer | Function::PtToMs | Function::MsToPt => None,
-            Function::TrainToInfer => Some("-f train_to_infer"),
+            Function::DistributedWeightTransfer | Function::TrainToInfer | Function::PtToMs | Function::MsToPt => None,
             Function::QuantWeight => Some("-f quant_weight"),
         };
         if let Some(name) = not_built {
             return Err(Error::NotBuilt(name.to_owned()));
         }
+        if let Some(option) = args.train.given().filter(|_| function != Function::TrainToInfer) {
+            return Err(Error::Usage(format!("{option} goes with -f train_to_infer")));
+        }
         if function == Function::MsToPt && args.world_size.is_some_and(|ranks| ranks != 1) {
             return Err(Error::Usage("-f ms_to_pt writes one whole model: leave -w out".to_owned()));
         }
-        if function != Function::MsToPt && args.world_size.is_none() && args.dst_strategy.is_none() {
+        // One whole model, the ranks of the source, or as many as are asked for.
+        let counted = function == Function::MsToPt || args.train.strip_only;
+        if !counted && args.world_size.is_none() && args.dst_strategy.is_none() {
             return Err(Error::Usage("missing -w (world_size); see --help".to_owned()));
         }
         if args.world_size == Some(0) {

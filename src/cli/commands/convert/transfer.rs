@@ -1,5 +1,7 @@
 //! The plan of `-f distributed_weight_transfer`.
 
+use std::collections::BTreeMap;
+
 use super::{Planned, Request, is_fused};
 use crate::Error;
 use crate::cli::args::{CkptRecordsArg, FormatArg};
@@ -8,7 +10,7 @@ use crate::cli::commands::reading::{self, Read, Reading};
 use crate::cli::commands::target::Strategies;
 use crate::cli::config;
 use crate::formats::FormatKind;
-use crate::input::{Input, load_model};
+use crate::input::{Input, StrategySource, load_model};
 use crate::models::{FusionLayout, ModelSpec};
 use crate::plan::{
     self, Arrangement, Catalog, Compared, PlanError, PlanOptions, SourceFile, TargetOptions, WholeModel, WholeReader,
@@ -20,29 +22,55 @@ pub(super) const SMALL_REPLICA: u64 = 1 << 20;
 /// Plans a conversion from n ranks to m.
 pub(super) fn plan(request: &Request, input: &Input) -> Result<Planned, Error> {
     let args = &request.args;
-    let named = args.yaml_path.as_deref().map(load_model).transpose()?;
-    let source_strategy = reading::strategy(args.src_strategy.as_deref())?;
-    let (src_fusion, dst_fusion) = (config::fusion(args.src_fusion), config::fusion(args.dst_fusion));
+    let source = reading::strategy(args.src_strategy.as_deref())?;
+    let target = reading::strategy(args.dst_strategy.as_deref())?;
     let ignore = config::Patterns::new(&args.ignore)?;
+    let ignore = |name: &str| ignore.matches(name);
+    plan_from(
+        request,
+        input,
+        &Sides { source: source.as_ref(), target: target.as_ref(), ignore: &ignore, merge_alpha: None },
+    )
+}
+
+/// What is known of the source and of the target.
+pub(super) struct Sides<'a> {
+    pub source: Option<&'a StrategySource>,
+    pub target: Option<&'a StrategySource>,
+    /// Which source entries are left out.
+    pub ignore: &'a dyn Fn(&str) -> bool,
+    /// The alpha of adapters that are merged into their weights. `None`: they are not.
+    pub merge_alpha: Option<f64>,
+}
+
+/// Plans a conversion between strategies, or by the family's rules.
+pub(super) fn plan_from(request: &Request, input: &Input, sides: &Sides<'_>) -> Result<Planned, Error> {
+    let args = &request.args;
+    let named = args.yaml_path.as_deref().map(load_model).transpose()?;
+    let (src_fusion, dst_fusion) = (config::fusion(args.src_fusion), config::fusion(args.dst_fusion));
     let files = input.source_files();
-    let Read { catalog, spec, inferred } = reading::read(
+    let Read { mut catalog, spec, inferred } = reading::read(
         &files,
         &Reading {
             spec: named.as_ref(),
-            strategy: source_strategy.as_ref(),
+            strategy: sides.source,
             fusion: src_fusion,
             other_grouped: dst_fusion == FusionLayout::Grouped,
-            ignore: &|name| ignore.matches(name),
+            ignore: sides.ignore,
         },
     )?;
     if let Some(inferred) = inferred {
         note(&inferred);
+    }
+    if let Some(alpha) = sides.merge_alpha {
+        catalog.merge_adapters(alpha)?;
     }
     let source = Source {
         files: &files,
         catalog: &catalog,
         spec: spec.as_ref(),
         named: named.as_ref(),
+        target: sides.target,
         format: input.format,
         all_replicas: args.check_replicas,
     };
@@ -57,6 +85,8 @@ pub(super) struct Source<'a> {
     pub spec: Option<&'a ModelSpec>,
     /// The model that -y names.
     pub named: Option<&'a ModelSpec>,
+    /// The strategy of the target, where it has one.
+    pub target: Option<&'a StrategySource>,
     /// The format of the target where none is asked for.
     pub format: FormatKind,
     /// Whether large replicas are compared too.
@@ -67,8 +97,7 @@ pub(super) struct Source<'a> {
 pub(super) fn over_ranks(request: &Request, source: &Source<'_>) -> Result<Planned, Error> {
     let args = &request.args;
     let &Source { files, catalog, spec, named, .. } = source;
-    let target_strategy = reading::strategy(args.dst_strategy.as_deref())?;
-    let arrangement = match &target_strategy {
+    let arrangement = match source.target {
         Some(strategy) => {
             let ranks = args.world_size.map(u64::from).filter(|ranks| *ranks != strategy.set.ranks());
             if let Some(ranks) = ranks {
@@ -106,6 +135,7 @@ pub(super) fn over_ranks(request: &Request, source: &Source<'_>) -> Result<Plann
         strategies: Strategies::new(args.infer_strategy_file.join(&name).join("strategy"), ranks, &layouts),
         target: args.dst_ckpt_path.join(format!("{name}{suffix}")),
         ignored: catalog.ignored.len(),
+        training_state: BTreeMap::new(),
         replicas,
         plan,
     })

@@ -1,0 +1,79 @@
+//! `doctor SRC`: does the strategy fit the checkpoint?
+
+use std::path::Path;
+
+use super::reading::{self, Reading};
+use super::{print, print_json};
+use crate::Error;
+use crate::cli::args::DoctorArgs;
+use crate::cli::{ExitStatus, config, diagnostics};
+use crate::input::{InputError, StrategySource, load_model, load_strategies, strategy_files, survey};
+use crate::models::{FusionLayout, ModelSpec};
+use crate::plan::{
+    Fate, Finding, Sorter, SourceFile, diagnose_entries, diagnose_strategy, diagnose_strategy_files, rank_count,
+};
+use crate::report::Diagnosis;
+
+/// Looks, and lists what is wrong with the remedy of each.
+pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitStatus, Error> {
+    let spec = args.yaml_path.as_deref().map(load_model).transpose()?;
+    let found = survey(&args.path, args.step, config::stable_inputs())?;
+    let mut findings = found.findings;
+    let strategy = match args.strategy.as_deref() {
+        Some(path) => strategy_of(path, &mut findings)?,
+        None => None,
+    };
+    if let Some(input) = &found.input {
+        let files = input.source_files();
+        findings.extend(diagnose_entries(&files));
+        match &strategy {
+            Some(strategy) => findings.extend(diagnose_strategy(&files, &strategy.set, spec.as_ref())),
+            None if args.strategy.is_none() && rank_count(&files) > 1 => {
+                let what = "without a strategy the ranks are taken for plain tensor parallelism".to_owned();
+                findings.push(Finding::note(what, "give the strategy of a training run with -ts"));
+            }
+            None => {}
+        }
+        // What a conversion would refuse is a finding, whatever it is.
+        if findings.iter().all(|finding| !finding.wrong) {
+            findings.extend(refusal(&files, strategy.as_ref(), spec.as_ref()));
+        }
+    }
+    let diagnosis = Diagnosis::new(args.path.display().to_string(), findings);
+    if args.json {
+        print_json(&diagnosis);
+    } else {
+        print(&diagnosis.text());
+    }
+    Ok(if diagnosis.well { ExitStatus::Done } else { ExitStatus::Input })
+}
+
+/// The strategy; what is wrong with its files becomes findings.
+fn strategy_of(path: &Path, findings: &mut Vec<Finding>) -> Result<Option<StrategySource>, Error> {
+    let source = match load_strategies(path) {
+        Ok(source) => source,
+        Err(e @ (InputError::NotFound(_) | InputError::File(_))) => return Err(e.into()),
+        Err(e) => {
+            findings.push(finding(&e.into()));
+            return Ok(None);
+        }
+    };
+    let rank = |path: &Path| path.file_stem()?.to_str()?.strip_prefix("ckpt_strategy_rank_")?.parse().ok();
+    let named = strategy_files(path)?
+        .into_iter()
+        .filter_map(|(path, file)| Some((rank(&path)?, path.display().to_string(), file.stages.into_keys().collect())));
+    findings.extend(diagnose_strategy_files(&named.collect::<Vec<_>>(), &source.set));
+    Ok(Some(source))
+}
+
+fn refusal(files: &[SourceFile<'_>], strategy: Option<&StrategySource>, spec: Option<&ModelSpec>) -> Option<Finding> {
+    let sorter = Sorter { keep: &|_| false, drop: &|_| false };
+    let ignore = |name: &str| sorter.fate(name) != Fate::Model;
+    let fusion = FusionLayout::RankConcat;
+    let how = Reading { spec, strategy, fusion, other_grouped: false, ignore: &ignore };
+    reading::read(files, &how).err().map(|error| finding(&error))
+}
+
+fn finding(error: &Error) -> Finding {
+    Finding::wrong(error.to_string(), diagnostics::hint(error).unwrap_or_default())
+}

@@ -1,0 +1,119 @@
+//! `strategy`: small tools on strategy files.
+
+use std::path::{Path, PathBuf};
+
+use super::{inspect, print, print_json};
+use crate::Error;
+use crate::cli::ExitStatus;
+use crate::cli::args::StrategyCommand;
+use crate::engine::{Durability, EngineError, Publish, Staging};
+use crate::formats::FormatError;
+use crate::formats::mindspore::{
+    is_json_strategy, merge_strategies, strategy_to_json, strategy_to_protobuf, write_strategy,
+};
+use crate::input::{InputError, load_model, load_strategies, strategy_bytes};
+use crate::models::ModelSpec;
+use crate::plan::rules_strategy;
+use crate::sys;
+
+/// Does one of them.
+pub(in crate::cli) fn run(command: StrategyCommand) -> Result<ExitStatus, Error> {
+    match command {
+        StrategyCommand::Show { path, json } => {
+            let listing = inspect::strategy(&path)?;
+            if json { print_json(&listing) } else { print(&listing.text()) }
+        }
+        StrategyCommand::Merge { dir, out } => merge(&dir, &out)?,
+        StrategyCommand::FromYaml { yaml, world_size, out, qkv_concat } => {
+            let mut spec = load_model(&yaml)?;
+            spec.fused = qkv_concat.or(spec.fused);
+            from_model(&spec, world_size, &out)?;
+        }
+        StrategyCommand::Convert { from, to, yaml_path } => convert(&from, &to, yaml_path.as_deref())?,
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn merge(dir: &Path, out: &Path) -> Result<(), Error> {
+    // Stages that are missing or contradict each other are found by reading them as one.
+    let source = load_strategies(dir)?;
+    let files: Vec<Vec<u8>> = source.files.iter().map(|path| strategy_bytes(path)).collect::<Result<_, _>>()?;
+    if let Some(at) = files.iter().position(|bytes| is_json_strategy(bytes) != is_json_strategy(&files[0])) {
+        let (first, second) = (source.files[0].display(), source.files[at].display());
+        return Err(Error::Usage(format!("{first} and {second}: one is JSON, the other is not")));
+    }
+    check_name(out, is_json_strategy(&files[0]))?;
+    let merged = merge_strategies(&files).map_err(|(at, source_error)| fault(&source.files[at], source_error))?;
+    write(out, &merged)?;
+    let (stages, files) = (source.set.stages().len(), source.files.len());
+    print(&format!("{}: {stages} stage(s) of {files} file(s)\n", out.display()));
+    Ok(())
+}
+
+fn from_model(spec: &ModelSpec, ranks: u32, out: &Path) -> Result<(), Error> {
+    let layouts = rules_strategy(spec, u64::from(ranks))?;
+    let bytes = write_strategy(&layouts, 0);
+    match out.extension().and_then(|e| e.to_str()) {
+        Some("ckpt") => write(out, &bytes)?,
+        Some("json") => {
+            let shape = |name: &str| spec.stored_shape(name).map(|shape| shape.dims().to_vec());
+            write(out, &strategy_to_json(&bytes, &shape).map_err(|e| fault(out, e))?)?;
+        }
+        _ => {
+            let staging = Staging::new(out, Publish::New, Durability::Synced)?;
+            for rank in 0..ranks {
+                staging.write(&format!("ckpt_strategy_rank_{rank}.ckpt"), |to| to.write_all(&bytes))?;
+            }
+            staging.publish()?.keep();
+        }
+    }
+    print(&format!("{}: {} parameters over {ranks} rank(s)\n", out.display(), layouts.len()));
+    Ok(())
+}
+
+fn convert(from: &Path, to: &Path, model: Option<&str>) -> Result<(), Error> {
+    let spec = model.map(load_model).transpose()?;
+    let bytes = strategy_bytes(from)?;
+    let json = is_json_strategy(&bytes);
+    check_name(to, !json)?;
+    let converted = if json {
+        strategy_to_protobuf(&bytes)
+    } else {
+        let shape = |name: &str| Some(spec.as_ref()?.stored_shape(name)?.dims().to_vec());
+        strategy_to_json(&bytes, &shape)
+    };
+    write(to, &converted.map_err(|e| fault(from, e))?)?;
+    print(&format!("{}: written from {}\n", to.display(), from.display()));
+    Ok(())
+}
+
+/// MindSpore tells the encoding by the name.
+fn check_name(path: &Path, json: bool) -> Result<(), Error> {
+    let named_json = path.extension().is_some_and(|e| e == "json");
+    if named_json == json {
+        return Ok(());
+    }
+    let (is, wanted) = if json { ("JSON", "ends in") } else { ("protobuf", "does not end in") };
+    Err(Error::Usage(format!("{}: this will be {is}, whose name {wanted} .json", path.display())))
+}
+
+fn fault(path: &Path, source: FormatError) -> Error {
+    InputError::Format { path: path.to_owned(), source: source.into() }.into()
+}
+
+/// Writes a file that must not be there yet; it gets its name when it is whole.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    if path.symlink_metadata().is_ok() {
+        return Err(EngineError::TargetExists(path.to_owned()).into());
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let dir =
+        path.parent().filter(|dir| !dir.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_owned);
+    sys::create_dir(&dir)?;
+    let staged = dir.join(format!(".{name}.partial"));
+    // A leftover of a run that died.
+    let _ = std::fs::remove_file(&staged);
+    sys::write_small(&staged, true, |to| to.write_all(bytes))?;
+    sys::rename_new(&staged, path)?;
+    Ok(sys::sync_dir(&dir)?)
+}
