@@ -71,7 +71,7 @@ pub(super) enum Function {
     DistributedWeightTransfer,
     /// Training checkpoint to inference checkpoint (not built yet).
     TrainToInfer,
-    /// fp16 to int8 (not built yet).
+    /// Floating-point to int8, by the arithmetic of golden-stick.
     QuantWeight,
     /// Hugging Face, PyTorch or Meta to MindSpore (not built yet).
     PtToMs,
@@ -88,16 +88,29 @@ pub(super) enum PrecisionArg {
     Fp32,
     /// As in the source, tensor by tensor.
     Keep,
-    /// int8 weights (not built yet).
+    /// int8 weights.
     W8a16,
-    /// int8 weights and activations (not built yet).
+    /// int8 weights and activations.
     W8a8,
-    /// int8 weights and KV cache (not built yet).
+    /// int8 weights and KV cache.
     W8a16c8,
-    /// int8 weights, activations and KV cache (not built yet).
+    /// int8 weights, activations and KV cache.
     W8a8c8,
-    /// int8 KV cache (not built yet).
+    /// int8 KV cache.
     Fp16c8,
+}
+
+/// Whose names quantised parameters have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum NamesArg {
+    /// golden-stick 0.6.0 (with mindformers 1.3): t_scale, t_zp_neg.
+    #[value(name = "gs-0.6")]
+    Gs06,
+    /// golden-stick 1.x: weight_scale, weight_zp (w8a16 only).
+    #[value(name = "gs-1.x")]
+    Gs1x,
+    /// Round-to-nearest: _handler, _weight_quantizer; scales and quotients in fp32 (w8a16 only).
+    Rtn,
 }
 
 /// A file format.
@@ -228,6 +241,18 @@ pub(super) struct ConvertArgs {
     /// [-dp] Calibration data file (quant_weight).
     #[arg(long = "dataset_path", alias = "dataset-path", value_name = "PATH")]
     pub(super) dataset_path: Option<PathBuf>,
+    /// Whose names quantised parameters get (quant_weight).
+    #[arg(long, value_enum, default_value = "gs-0.6")]
+    pub(super) names: NamesArg,
+    /// Statistics of activations, as docs/statistics.md describes them (quant_weight but for w8a16).
+    #[arg(long, value_name = "FILE")]
+    pub(super) stats: Option<PathBuf>,
+    /// SmoothQuant: how much of the activations' outliers goes to the weights, between 0 and 1 (w8a8, w8a8c8).
+    #[arg(long, default_value_t = 0.5)]
+    pub(super) alpha: f64,
+    /// Do not smooth (w8a8, w8a8c8).
+    #[arg(long = "no-smooth")]
+    pub(super) no_smooth: bool,
     /// How the work is done.
     #[command(flatten)]
     pub(super) run: RunArgs,

@@ -1,7 +1,7 @@
 //! From what was typed to what the layers below want; the one place that promises inputs stay unchanged.
 
 use crate::Error;
-use crate::cli::args::{FusionArg, PrecisionArg, RunArgs, WriterArg};
+use crate::cli::args::{Function, FusionArg, NamesArg, PrecisionArg, RunArgs, WriterArg};
 use crate::engine::{CancelToken, Durability, EngineConfig, WriterKind};
 use crate::models::FusionLayout;
 use crate::plan::Precision;
@@ -65,9 +65,9 @@ pub(super) fn cancel_on_signal() -> Result<CancelToken, Error> {
     Ok(token)
 }
 
-/// The dtype that a precision names. Quantised ones are not built yet.
-pub(super) fn precision(arg: PrecisionArg) -> Result<Precision, Error> {
-    Ok(match arg {
+/// The dtype that a precision names. What is quantised already keeps its own.
+pub(super) fn precision(arg: PrecisionArg) -> Precision {
+    match arg {
         PrecisionArg::Fp16 => Precision::To(Dtype::F16),
         PrecisionArg::Bf16 => Precision::To(Dtype::BF16),
         PrecisionArg::Fp32 => Precision::To(Dtype::F32),
@@ -76,13 +76,23 @@ pub(super) fn precision(arg: PrecisionArg) -> Result<Precision, Error> {
         | PrecisionArg::W8a8
         | PrecisionArg::W8a16c8
         | PrecisionArg::W8a8c8
-        | PrecisionArg::Fp16c8 => return Err(Error::NotBuilt(format!("-p {}", precision_name(arg)))),
-    })
+        | PrecisionArg::Fp16c8 => Precision::Keep,
+    }
 }
 
 /// The precision as it stands in the target's name.
 pub(super) fn precision_name(arg: PrecisionArg) -> String {
     clap::ValueEnum::to_possible_value(&arg).map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// A function's name, as it is typed.
+pub(super) fn function_name(function: Function) -> String {
+    clap::ValueEnum::to_possible_value(&function).map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// The generation's name, as it is typed.
+pub(super) fn names(names: NamesArg) -> String {
+    clap::ValueEnum::to_possible_value(&names).map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// The order of rows in fused parameters.

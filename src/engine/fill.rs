@@ -73,9 +73,18 @@ impl Inputs<'_> {
 
     /// Writes bytes `from ..` of an output tensor to `buf`. Answers how many values overflowed.
     pub(super) fn fill_tensor(&self, tensor: &OutputTensor, from: u64, buf: &mut [u8]) -> u64 {
+        if let Some(how) = &tensor.quantised {
+            self.quantise(how, from, buf);
+            return 0;
+        }
+        self.fill_routes(&tensor.routes, from, buf)
+    }
+
+    /// Writes what routes bring to bytes `from ..` of their target to `buf`. Answers how many values overflowed.
+    pub(super) fn fill_routes(&self, routes: &[Route], from: u64, buf: &mut [u8]) -> u64 {
         let to = from + buf.len() as u64;
         let mut overflowed = 0;
-        for route in &tensor.routes {
+        for route in routes {
             let (_, unit) = route.transform.unit();
             if route.moves.dst * unit >= to {
                 break; // Routes are sorted by where they begin.

@@ -11,7 +11,7 @@ use super::digest::{Crc64, Sums};
 use super::fill::{Inputs, spans};
 use super::schedule::{Task, tasks};
 use super::worker::{Found, Shared, work};
-use super::{CancelToken, Durability, EngineConfig, EngineError, Event, Observer};
+use super::{CancelToken, Durability, EngineConfig, EngineError, Event, Observer, QuantError};
 use crate::plan::{CRC_TRAILER, Plan};
 use crate::sys::{self, Mapping, OutFile};
 
@@ -22,6 +22,8 @@ pub struct RunSummary {
     pub tensors: Vec<Vec<TensorResult>>,
     /// Whether writes went past the page cache.
     pub direct: bool,
+    /// What quantising did to each matrix; whoever computed it before the run adds it.
+    pub quantised: Vec<QuantError>,
 }
 
 /// What is known of a written tensor.
@@ -91,7 +93,7 @@ pub fn run(
     };
     let tensors = plan.outputs.iter().enumerate();
     let tensors = tensors.map(|(file, output)| (0..output.tensors.len()).map(|t| result(file, t)).collect()).collect();
-    Ok(RunSummary { tensors, direct })
+    Ok(RunSummary { tensors, direct, quantised: Vec::new() })
 }
 
 /// Makes all files and reserves their room, so that a disk that is too small is found before anything is written.

@@ -6,10 +6,12 @@ mod discover;
 mod error;
 mod load;
 mod model;
+mod statistics;
 mod strategies;
 
 pub use discover::{CheckpointFiles, RankGaps, discover};
 pub use error::InputError;
 pub use load::{Input, LoadedFile, check_crc};
 pub use model::load_model;
+pub use statistics::load_statistics;
 pub use strategies::{StrategySource, is_strategy, load_strategies, strategy_files};

@@ -6,6 +6,7 @@
 mod builtin;
 mod fusion;
 mod names;
+mod quantised;
 mod spec;
 mod state;
 mod yaml;
@@ -13,6 +14,10 @@ mod yaml;
 pub use builtin::{builtin, builtin_names};
 pub use fusion::{Fused, FusionLayout, Grouping, fused};
 pub use names::{Role, Split, TRANSFORMER_TOP, layer_suffixes, role};
+pub use quantised::{
+    KV_CELL, KV_CELL_ALONE, QuantNames, Quantity, before, cache_name, copy_of, is_copy, is_not_loaded, is_quantised,
+    kv_names, linear_weight, quantity_name,
+};
 pub use spec::{ModelSpec, SpecError};
 pub use state::is_training_state;
 pub use yaml::from_yaml;

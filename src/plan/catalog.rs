@@ -3,7 +3,7 @@
 mod full;
 mod whole;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::fused_rows::{grouping, radices};
@@ -11,7 +11,7 @@ use super::holders::{Holder, Holders};
 use super::pieces::{self, Order, Part, Stored};
 use super::{Arrangement, PlanError, SourceFile, agreement};
 use crate::layout::{Piece, Region, TensorLayout};
-use crate::models::{FusionLayout, ModelSpec, fused};
+use crate::models::{FusionLayout, ModelSpec, before, fused, is_copy};
 use crate::tensor::{Dtype, Shape, TensorName};
 
 /// How to read a source checkpoint.
@@ -48,6 +48,8 @@ pub struct LogicalTensor {
     pub(super) holders: Holders,
     /// Whether no layout knows it, and all ranks hold it alike.
     pub loose: bool,
+    /// How its elements are made of what its holders hold, where they are not just that.
+    pub(super) quantise: Option<super::quantise::Quantise>,
 }
 
 /// The parameters of a checkpoint.
@@ -61,6 +63,12 @@ pub struct Catalog {
     pub vocabulary_whole: Option<bool>,
     /// Names left out because they were to be ignored.
     pub ignored: Vec<String>,
+    /// The names that quantised weights and biases have unquantised.
+    quantised: HashSet<String>,
+    /// Whether the source holds second copies of what belongs to the layers' inputs. They are made anew.
+    pub(super) input_copies: bool,
+    /// What is read to make others, but is no parameter itself.
+    pub(super) vectors: Vec<LogicalTensor>,
 }
 
 /// One name, and who holds it: file and entry, in the order of ranks.
@@ -136,6 +144,10 @@ impl Catalog {
                     self.ignored.push(found.name.to_string());
                     continue;
                 }
+                if is_copy(&found.name) {
+                    self.input_copies = true;
+                    continue;
+                }
                 let at = *index.entry(found.name.clone()).or_insert_with(|| {
                     named.push(Named { name: found.name.clone(), holders: Vec::new() });
                     named.len() - 1
@@ -158,14 +170,41 @@ impl Catalog {
         Ok(named)
     }
 
+    /// Adds a tensor whose name is new.
+    pub(super) fn push(&mut self, tensor: LogicalTensor) {
+        self.quantised.extend(before(&tensor.name));
+        self.by_name.insert(tensor.name.clone(), self.tensors.len());
+        self.tensors.push(tensor);
+    }
+
+    /// Whether any weight is quantised.
+    pub fn is_quantised(&self) -> bool {
+        !self.quantised.is_empty()
+    }
+
+    /// A catalog without tensors, of which the same is known as of this one.
+    pub(super) fn emptied(&self) -> Self {
+        let ignored = self.ignored.clone();
+        Self { fused: self.fused, vocabulary_whole: self.vocabulary_whole, ignored, ..Self::default() }
+    }
+
+    /// What is quantised: weights, their inputs, keys and values. `None`: nothing.
+    pub fn quantised_as(&self) -> Option<(bool, bool, bool)> {
+        let any = |marks: [&str; 2]| self.tensors.iter().any(|t| marks.iter().any(|mark| t.name.contains(mark)));
+        let inputs = any([".dequant_scale", ".quant_op."]);
+        let caches = any(["paged_attention_mgr.key_value_t_scale", "paged_attention_mgr._key_input_quantizer"]);
+        let what = (self.is_quantised(), inputs, caches);
+        (what != (false, false, false)).then_some(what)
+    }
+
     fn add(&mut self, name: &str, dtype: Dtype, shape: Shape, radices: Vec<u64>, held: Held) -> Result<(), PlanError> {
         let name = TensorName::from(name);
-        if self.by_name.insert(name.clone(), self.tensors.len()).is_some() {
+        if self.by_name.contains_key(&name) {
             // A checkpoint that holds both `wq` and `w_qkv` of one layer.
             return Err(PlanError::Ambiguous(format!("`{name}` is there both by itself and in a fused parameter")));
         }
         let holders = Holders::new(held.used, held.copies);
-        self.tensors.push(LogicalTensor { name, dtype, shape, radices, holders, loose: false });
+        self.push(LogicalTensor { name, dtype, shape, radices, holders, loose: false, quantise: None });
         Ok(())
     }
 }
@@ -175,7 +214,7 @@ fn index(named: &[Named]) -> HashMap<TensorName, usize> {
 }
 
 /// Who holds a tensor.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Held {
     /// Those of the lowest stage, which are read.
     used: Vec<Holder>,
@@ -256,6 +295,9 @@ impl Reader<'_> {
         stages: &[InStage],
         catalog: &mut Catalog,
     ) -> Result<(), PlanError> {
+        if info.shared {
+            return self.shared(one, info, stages, catalog);
+        }
         let (shape, dtype) = self.full(one, stages)?;
         let Some((&total, tail)) = shape.dims().split_first() else {
             return Err(self.wrong_rows(&one.name, 1));
@@ -289,6 +331,28 @@ impl Reader<'_> {
         for ((name, part), held) in info.parts.iter().zip(&parts).zip(held) {
             let shape = shape_of(part).map_err(|e| PlanError::Layout { name: name.clone(), source: e.into() })?;
             catalog.add(name, dtype, shape, part.radices.clone(), held)?;
+        }
+        Ok(())
+    }
+
+    /// What belongs to the input of a fused layer is the same for each part.
+    fn shared(
+        &self,
+        one: &Named,
+        info: &crate::models::Fused,
+        stages: &[InStage],
+        catalog: &mut Catalog,
+    ) -> Result<(), PlanError> {
+        let (shape, dtype) = self.full(one, stages)?;
+        let radices: Vec<u64> = shape.dims().iter().take(1).copied().collect();
+        let stored = |layout: &TensorLayout, device| pieces::plain(shape.dims(), &radices, layout, device);
+        let mut held = Held::default();
+        self.hold(one, stages, stored, |_, lowest, holder| held.push(lowest, holder))?;
+        for name in &info.parts {
+            if self.options.spec.is_some() {
+                self.check_spec(name, &shape, one.holders[0])?;
+            }
+            catalog.add(name, dtype, shape.clone(), radices.clone(), held.clone())?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::catalog::{Catalog, LogicalTensor};
 use super::pieces::Part;
-use crate::models::{Fused, Grouping, ModelSpec, builtin, builtin_names, role};
+use crate::models::{Fused, Grouping, ModelSpec, before, builtin, builtin_names, role};
 
 /// The axes as which a parameter's rows are read, so that every grouped piece of it is a box: one axis unless `refine`
 /// gives the model's heads and the parameter is part of a fused one.
@@ -53,7 +53,10 @@ pub(super) fn parts(
 /// are those of a built-in model.
 pub fn infer_spec(catalog: &Catalog) -> Option<(ModelSpec, Option<&'static str>)> {
     let dims = |suffix: &str| {
-        let of = |t: &&LogicalTensor| role(&t.name).is_some_and(|r| r.suffix == suffix);
+        let of = |t: &&LogicalTensor| {
+            let plain = before(&t.name);
+            role(plain.as_deref().unwrap_or(&t.name)).is_some_and(|r| r.suffix == suffix)
+        };
         catalog.tensors().iter().find(of).map(|t| t.shape.dims().to_vec())
     };
     let query = dims("attention.wq.weight")?;

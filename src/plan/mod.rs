@@ -11,26 +11,34 @@
 mod agreement;
 mod arrangement;
 mod builder;
+mod calculation;
 mod catalog;
 mod check;
 mod error;
 mod fused_rows;
 mod holders;
 mod pieces;
+mod quantise;
 mod route;
 mod source;
+mod statistics;
 mod strategy_set;
 mod target;
 mod written;
 
 pub use arrangement::Arrangement;
-pub use builder::{Compared, PlanOptions, Precision, build, compare};
+pub use builder::{Compared, PlanOptions, Precision, build, build_quantised, compare};
+pub use calculation::{CacheScales, Calculation, Computed, InputScales, Inverse, Range, Smooth};
 pub use catalog::{Catalog, CatalogOptions, LogicalTensor};
 pub use check::{prove, prove_covered};
 pub use error::{PlanError, list};
 pub use fused_rows::infer_spec;
-pub use route::{OutputFile, OutputTensor, Plan, PlanSource, PlanTotals, Route, SourceTensor, Transform};
+pub use quantise::{QuantOptions, QuantisedModel, computed_file};
+pub use route::{
+    Arithmetic, OutputFile, OutputTensor, Plan, PlanSource, PlanTotals, Quantised, Route, SourceTensor, Transform,
+};
 pub use source::{SourceFile, rank_count};
+pub use statistics::{STATISTICS_VERSION, Statistics};
 pub use strategy_set::{MAX_RANKS, StrategySet};
 pub use target::{TargetEntry, TargetOptions, TargetRank, targets};
 pub use written::strategies;

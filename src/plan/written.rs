@@ -28,6 +28,6 @@ pub fn strategies(catalog: &Catalog, ranks: &[TargetRank], options: &TargetOptio
 impl super::TargetEntry {
     /// Whether the target's layout places it (rather than its being copied to every rank).
     fn is_placed(&self) -> bool {
-        matches!(self.content, super::target::Content::Pieces(_))
+        matches!(self.content, super::target::Content::Pieces(_)) && !crate::models::is_not_loaded(&self.name)
     }
 }

@@ -9,7 +9,7 @@ use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use crate::engine::{RunSummary, TensorResult};
+use crate::engine::{QuantError, RunSummary, TensorResult};
 use crate::plan::{OutputFile, OutputTensor, Plan};
 use crate::source::Extents;
 
@@ -31,11 +31,12 @@ pub fn manifest(plan: &Plan, summary: &RunSummary, provenance: &Provenance, to: 
         tool: json!({"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")}),
         options,
         inputs: Each::new(
-            plan.sources.iter().map(|s| json!({"path": s.path.display().to_string(), "length": s.len, "rank": s.rank})),
+            plan.files().map(|s| json!({"path": s.path.display().to_string(), "length": s.len, "rank": s.rank})),
         ),
         files: Each::new(
             plan.outputs.iter().map(|f| json!({"path": f.path, "rank": f.rank, "length": f.layout.len()})),
         ),
+        quantised: summary.quantised.iter().map(quantised_entry).collect(),
         tensors: Each::new(plan.outputs.iter().zip(&summary.tensors).flat_map(|(file, results)| {
             let places = file.layout.extents(file.tensors.len());
             let tensors = file.tensors.iter().zip(results).zip(places);
@@ -60,6 +61,8 @@ where
     options: Map<String, Value>,
     inputs: Each<I>,
     files: Each<F>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    quantised: Vec<Value>,
     tensors: Each<T>,
 }
 
@@ -80,6 +83,17 @@ impl<I: Iterator<Item = Value>> Serialize for Each<I> {
         }
         list.end()
     }
+}
+
+/// What quantising did to a matrix, over all ranks.
+fn quantised_entry(error: &QuantError) -> Value {
+    json!({
+        "name": error.name.as_str(),
+        "max_error": error.greatest,
+        "rms_error": error.rms,
+        "rms": error.rms_of_elements,
+        "clipped": error.clipped,
+    })
 }
 
 fn tensor_entry(file: &OutputFile, tensor: &OutputTensor, result: TensorResult, place: &Extents) -> Value {

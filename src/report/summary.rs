@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::units;
-use crate::engine::RunSummary;
+use crate::engine::{QuantError, RunSummary};
 use crate::plan::{Plan, PlanTotals, Transform};
 
 /// Values of one tensor that became infinite.
@@ -62,6 +62,37 @@ pub struct Summary {
     pub ignored: usize,
     /// Values that became infinite, tensor by tensor.
     pub overflowed: Vec<Overflow>,
+    /// What quantising did, over all matrices. `None` where nothing was quantised.
+    pub quantised: Option<Quantisation>,
+}
+
+/// What quantising did to a model. Each matrix stands in the manifest.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Quantisation {
+    /// Matrices that were quantised.
+    pub matrices: usize,
+    /// The greatest relative error (root mean square of the error over that of the elements), and of which.
+    pub worst_relative_error: f64,
+    /// Its name.
+    pub worst: String,
+    /// The greatest error of any element.
+    pub max_error: f64,
+    /// The greatest share of elements beyond the range of int8.
+    pub max_clipped: f64,
+}
+
+impl Quantisation {
+    fn new(errors: &[QuantError]) -> Option<Self> {
+        let relative = |e: &QuantError| if e.rms_of_elements > 0.0 { e.rms / e.rms_of_elements } else { 0.0 };
+        let worst = errors.iter().max_by(|a, b| relative(a).total_cmp(&relative(b)))?;
+        Some(Self {
+            matrices: errors.len(),
+            worst_relative_error: relative(worst),
+            worst: worst.name.to_string(),
+            max_error: errors.iter().map(|e| e.greatest).fold(0.0, f64::max),
+            max_clipped: errors.iter().map(|e| e.clipped).fold(0.0, f64::max),
+        })
+    }
 }
 
 impl Summary {
@@ -69,7 +100,12 @@ impl Summary {
     pub fn new(plan: &Plan, run: &RunSummary, time: Duration, peak: u64) -> Self {
         let PlanTotals { tensors, read, written, .. } = plan.totals();
         let cast = |r: &crate::plan::Route| matches!(r.transform, Transform::Cast { .. });
-        let converted = plan.outputs.iter().flat_map(|f| &f.tensors).filter(|t| t.routes.iter().any(cast)).count();
+        let converted = plan
+            .outputs
+            .iter()
+            .flat_map(|f| &f.tensors)
+            .filter(|t| t.quantised.is_some() || t.routes.iter().any(cast))
+            .count();
         Self {
             target: String::new(),
             strategies: None,
@@ -83,6 +119,7 @@ impl Summary {
             direct: run.direct,
             ignored: 0,
             overflowed: overflows(plan, run),
+            quantised: Quantisation::new(&run.quantised),
         }
     }
 
@@ -107,6 +144,16 @@ impl Summary {
         }
         if self.converted_tensors > 0 {
             line(format!("{} tensors were converted to another dtype", self.converted_tensors));
+        }
+        if let Some(quantised) = &self.quantised {
+            line(format!(
+                "{} matrices were quantised; relative error at most {:.3} % (`{}`), largest error {:.3e}, clipped at most {:.4} %",
+                quantised.matrices,
+                quantised.worst_relative_error * 100.0,
+                quantised.worst,
+                quantised.max_error,
+                quantised.max_clipped * 100.0,
+            ));
         }
         if self.ignored > 0 {
             line(format!("{} parameters were left out as asked", self.ignored));

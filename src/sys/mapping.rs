@@ -36,6 +36,8 @@ pub struct Mapping {
     page: usize,
     /// Opened when first asked for: the same file, read past the page cache. `None` inside: refused.
     direct: OnceLock<Option<File>>,
+    /// Whether it is memory of this process, which holds the only copy.
+    anonymous: bool,
 }
 
 impl Mapping {
@@ -46,7 +48,7 @@ impl Mapping {
         let meta = file.metadata().map_err(error(FileOp::Stat))?;
         let page = rustix::param::page_size();
         if meta.len() == 0 {
-            return Ok(Self { path: path.to_owned(), map: None, page, direct: OnceLock::new() });
+            return Ok(Self { path: path.to_owned(), map: None, page, direct: OnceLock::new(), anonymous: false });
         }
         // SAFETY: the mapping is read-only and shared. `Mmap::map` asks that the file is not modified or truncated while it
         // is mapped: `_promise` is a `StableInputs`, which exists only where the program has promised just that.
@@ -54,7 +56,21 @@ impl Mapping {
         // Headers are scattered over the file: without this hint each of them would bring in megabytes around it.
         // Only a hint; a kernel without it reads all the same.
         let _ = map.advise(Advice::Random);
-        Ok(Self { path: path.to_owned(), map: Some(map), page, direct: OnceLock::new() })
+        Ok(Self { path: path.to_owned(), map: Some(map), page, direct: OnceLock::new(), anonymous: false })
+    }
+
+    /// Bytes that are in no file, as if they were mapped.
+    pub fn of_bytes(path: &Path, bytes: &[u8]) -> Result<Self, FileError> {
+        let error = |source| FileError { op: FileOp::Map, path: path.to_owned(), source };
+        let page = rustix::param::page_size();
+        let direct = OnceLock::from(None);
+        if bytes.is_empty() {
+            return Ok(Self { path: path.to_owned(), map: None, page, direct, anonymous: true });
+        }
+        let mut map = MmapOptions::new().len(bytes.len()).map_anon().map_err(error)?;
+        map.copy_from_slice(bytes);
+        let map = map.make_read_only().map_err(error)?;
+        Ok(Self { path: path.to_owned(), map: Some(map), page, direct, anonymous: true })
     }
 
     /// Where the file lies.
@@ -96,11 +112,14 @@ impl Mapping {
 
     /// Tells the kernel that these pages are not needed in this process any more. They stay in the page cache.
     pub fn release(&self, from: u64, len: u64) {
+        if self.anonymous {
+            return;
+        }
         let (Some(map), Ok(from), Ok(len)) = (&self.map, usize::try_from(from), usize::try_from(len)) else { return };
         let start = from.next_multiple_of(self.page);
         let end = (from + len).min(map.len()) / self.page * self.page;
         if start < end {
-            // SAFETY: MADV_DONTNEED on a shared read-only file mapping discards no data: the next read of a page takes it from
+            // SAFETY: MADV_DONTNEED on a shared read-only file mapping (anonymous ones left above) discards no data: the next read of a page takes it from
             // the file again, which by `StableInputs` has not changed. The range lies inside the mapping.
             // A refusal costs only memory that the kernel can reclaim by itself.
             let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };

@@ -1,6 +1,7 @@
 //! Conversions: `-f` and `n-to-m`. Plans, and unless it is a dry run, moves and publishes.
 
 mod publish;
+mod quantise;
 mod request;
 mod transfer;
 
@@ -12,7 +13,7 @@ use super::reading;
 use super::target::{self, Strategies};
 use super::{note, print, print_json};
 use crate::Error;
-use crate::cli::args::{ConvertArgs, Function, FusionArg, NToMArgs};
+use crate::cli::args::{ConvertArgs, Function, FusionArg, NToMArgs, NamesArg};
 use crate::cli::{ExitStatus, config};
 use crate::engine::{self, CancelToken, Leftovers, Staging};
 use crate::input::{Input, RankGaps};
@@ -59,6 +60,10 @@ pub(in crate::cli) fn n_to_m(args: NToMArgs) -> Result<ExitStatus, Error> {
         train_to_infer_mode: None,
         dataset_name: None,
         dataset_path: None,
+        names: NamesArg::Gs06,
+        stats: None,
+        alpha: 0.5,
+        no_smooth: false,
         run: args.run,
     })
 }
@@ -83,9 +88,14 @@ pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
     sys::raise_open_files_limit();
     let gaps = if request.args.src_strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
     let input = Input::open(&request.source, gaps, config::stable_inputs())?;
-    let planned = transfer::plan(&request, &input)?;
+    let planned = match request.function {
+        Function::QuantWeight => quantise::plan(&request, &input)?,
+        _ => transfer::plan(&request, &input)?,
+    };
     let free = check_targets(&request, &planned)?;
-    let memory = request.config.buffer_bytes() + sys::anonymous_memory().unwrap_or(0);
+    // The computed range is held as the plan has it, as it is computed, and as it is read.
+    let computed = planned.plan.computed.as_ref().map_or(0, |c| 2 * c.bytes.len() as u64);
+    let memory = request.config.buffer_bytes() + computed + sys::anonymous_memory().unwrap_or(0);
     let report = plan_report(&planned.plan, &planned.target.display().to_string(), free, memory);
     if request.args.dry_run {
         if request.args.run.json {
@@ -103,20 +113,21 @@ pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
     if memory > allowed {
         return Err(Error::TooLittleMemory { needed: memory, allowed });
     }
-    let mappings = input.mappings();
+    let mut mappings = input.mappings();
     if !request.args.no_crc_check {
         reading::check_crcs(&input, request.config.workers)?;
     }
     check_replicas(&request, &planned, &mappings)?;
     // Until here nothing is written, and a signal may end the program as it likes.
     let cancel = config::cancel_on_signal()?;
+    let errors = quantise::compute(&request, &planned.plan, &mut mappings, &cancel)?;
     let staging = Staging::new(&planned.target, request.publish(), request.durability)?;
     match staging.leftovers() {
         Leftovers::None => {}
         Leftovers::Removed => note("removed what an interrupted run had left"),
         Leftovers::Restored => note("put back the old target, which an interrupted run had left under another name"),
     }
-    let summary = publish::execute(&request, &planned, &mappings, staging, &cancel)?;
+    let summary = publish::execute(&request, &planned, &mappings, (staging, errors), &cancel)?;
     if request.args.run.json {
         print_json(&summary);
     } else {

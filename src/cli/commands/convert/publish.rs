@@ -8,9 +8,10 @@ use serde_json::json;
 
 use super::{Planned, Request};
 use crate::Error;
+use crate::cli::args::Function;
 use crate::cli::commands::note;
 use crate::cli::config;
-use crate::engine::{self, CancelToken, EngineError, Published, Staging};
+use crate::engine::{self, CancelToken, EngineError, Published, QuantError, Staging};
 use crate::report::{Progress, Provenance, Summary, manifest};
 use crate::sys::Mapping;
 
@@ -19,7 +20,7 @@ pub(super) fn execute(
     request: &Request,
     planned: &Planned,
     mappings: &[Arc<Mapping>],
-    staging: Staging,
+    (staging, errors): (Staging, Vec<QuantError>),
     cancel: &CancelToken,
 ) -> Result<Summary, Error> {
     let strategies = match &planned.strategies {
@@ -28,7 +29,8 @@ pub(super) fn execute(
     };
     let progress = Progress::start(config::progress(&request.args.run), "converting");
     let begun = Instant::now();
-    let result = engine::run(&planned.plan, mappings, staging.dir(), &request.config, &progress, cancel)?;
+    let mut result = engine::run(&planned.plan, mappings, staging.dir(), &request.config, &progress, cancel)?;
+    result.quantised = errors;
     staging.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance(request), to))?;
     let peak = progress.finish();
     if cancel.is_cancelled() {
@@ -59,8 +61,10 @@ pub(super) fn execute(
 fn provenance(request: &Request) -> Provenance {
     let args = &request.args;
     let path = |path: &Path| json!(path.display().to_string());
+    let quantised = request.function == Function::QuantWeight;
+    let smoothed = quantised && args.stats.is_some() && !args.no_smooth;
     let given = [
-        ("function", Some(json!("distributed_weight_transfer"))),
+        ("function", Some(json!(config::function_name(request.function)))),
         ("precision", Some(json!(config::precision_name(request.precision)))),
         ("source", Some(path(&request.source))),
         ("src_fusion", Some(json!(config::fusion(args.src_fusion).name()))),
@@ -75,6 +79,9 @@ fn provenance(request: &Request) -> Provenance {
         ("max_shard_size", args.max_shard_size.map(|size| json!(size.as_u64()))),
         ("crc", args.crc.then_some(json!(true))),
         ("no_padding", args.no_padding.then_some(json!(true))),
+        ("stats", args.stats.as_deref().map(path)),
+        ("names", quantised.then(|| json!(config::names(args.names)))),
+        ("alpha", smoothed.then(|| json!(args.alpha))),
         ("ignore", (!args.ignore.is_empty()).then(|| json!(args.ignore))),
     ];
     Provenance { options: given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect() }

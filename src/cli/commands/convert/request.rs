@@ -7,10 +7,12 @@ use crate::cli::args::{ConvertArgs, Function, PrecisionArg};
 use crate::cli::config;
 use crate::engine::{Durability, EngineConfig, Publish};
 use crate::plan::{MAX_RANKS, Precision};
+use crate::tensor::Dtype;
 
 /// What was typed, as far as it must be there.
 pub(super) struct Request {
     pub args: ConvertArgs,
+    pub function: Function,
     pub source: PathBuf,
     pub precision: PrecisionArg,
     pub weights: Precision,
@@ -27,7 +29,7 @@ impl Request {
         let not_built = match function {
             Function::DistributedWeightTransfer => None,
             Function::TrainToInfer => Some("-f train_to_infer"),
-            Function::QuantWeight => Some("-f quant_weight"),
+            Function::QuantWeight => None,
             Function::PtToMs => Some("-f pt_to_ms"),
         };
         if let Some(name) = not_built {
@@ -46,10 +48,15 @@ impl Request {
             return Err(Error::Usage("missing -sc (src_ckpt_path); see --help".to_owned()));
         };
         let durability = if args.no_sync { Durability::Cached } else { Durability::Synced };
-        let weights = config::precision(precision)?;
+        // A network of quantised weights computes in fp16; what is resharded keeps what it has.
+        let weights = match function {
+            Function::QuantWeight => Precision::To(Dtype::F16),
+            _ => config::precision(precision),
+        };
         Ok(Self {
             weights,
-            norms: args.norm_dtype.map_or(Ok(weights), config::precision)?,
+            norms: args.norm_dtype.map_or(weights, config::precision),
+            function,
             config: EngineConfig { direct_reads: args.direct_reads, ..config::engine(&args.run, durability)? },
             source,
             precision,
