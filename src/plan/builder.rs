@@ -131,7 +131,11 @@ pub fn compare(
         }
         let Some(index) = a.get(&tensor.name) else { continue };
         for holder in tensor.holders.all() {
-            pieces.entry((holder.file, holder.entry)).or_default().push((index, holder.piece.clone()));
+            let known = pieces.entry((holder.file, holder.entry)).or_default();
+            // What belongs to the input of a fused layer is the same piece for each part.
+            if known.iter().all(|(_, piece)| *piece != holder.piece) {
+                known.push((index, holder.piece.clone()));
+            }
         }
     }
     pieces.retain(|entry, _| which == Compared::All || replicas.contains(entry));

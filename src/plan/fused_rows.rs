@@ -7,7 +7,7 @@ use crate::models::{Fused, Grouping, ModelSpec, before, builtin, builtin_names, 
 /// The axes as which a parameter's rows are read, so that every grouped piece of it is a box: one axis unless `refine`
 /// gives the model's heads and the parameter is part of a fused one.
 pub(super) fn radices(fused: Option<&Fused>, name: &str, rows: u64, refine: Option<&ModelSpec>) -> Vec<u64> {
-    let (Some(spec), Some(fused)) = (refine, fused) else { return vec![rows] };
+    let (Some(spec), Some(fused)) = (refine, fused.filter(|f| !f.shared)) else { return vec![rows] };
     let Some(index) = fused.parts.iter().position(|part| part == name) else { return vec![rows] };
     let grouping = grouping(fused, spec);
     vec![grouping.groups, grouping.slots[index], grouping.height]

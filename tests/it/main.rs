@@ -7,6 +7,7 @@ mod formats;
 mod hostile;
 mod inspect;
 mod oracle;
+mod quantise;
 mod reference;
 mod support;
 mod tidy;

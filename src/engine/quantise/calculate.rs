@@ -83,8 +83,6 @@ pub(super) struct Rows {
     total: RowOutcome,
     /// The sum of the elements' squares.
     squares: f64,
-    /// Whether each row is of one value.
-    constant: bool,
 }
 
 impl Rows {
@@ -207,30 +205,18 @@ impl Passes<'_> {
             (smooth, c.divide.map(|at| fold::halves(bytes, at, c.rows)))
         };
         let factors: Vec<_> = self.computed.calculations.iter().map(factors).collect();
-        let one = |task: &Task, bytes: &[u8], scale: Option<f32>| {
+        let blocks = self.on_all_workers(&tasks, |task, bytes| {
             let (multiply, divide) = &factors[task.calculation];
             let c = &self.computed.calculations[task.calculation];
-            rows_of(c, task, bytes, multiply.as_deref(), divide.as_deref(), scale)
-        };
-        let blocks = self.on_all_workers(&tasks, |task, bytes| one(task, bytes, None))?;
-        let mut all = gathered(self.computed.calculations.len(), &tasks, blocks);
-        // golden-stick gives a matrix each of whose rows is of one value the scale 1.
-        let flat = |at: usize| all[at].constant;
-        let again: Vec<Task> = tasks.into_iter().filter(|t| flat(t.calculation)).collect();
-        if !again.is_empty() {
-            let blocks = self.on_all_workers(&again, |task, bytes| one(task, bytes, Some(1.0)))?;
-            let ones = gathered(self.computed.calculations.len(), &again, blocks);
-            for (all, ones) in all.iter_mut().zip(ones).filter(|(_, ones)| !ones.scales.is_empty()) {
-                *all = ones;
-            }
-        }
-        Ok(all)
+            rows_of(c, task, bytes, multiply.as_deref(), divide.as_deref())
+        })?;
+        Ok(gathered(self.computed.calculations.len(), &tasks, blocks))
     }
 }
 
 /// Blocks of rows as matrices. Sums are taken in the order of the rows, so that they are the same in every run.
 fn gathered(matrices: usize, tasks: &[Task], blocks: Vec<Rows>) -> Vec<Rows> {
-    let mut all = vec![Rows { constant: true, ..Rows::default() }; matrices];
+    let mut all = vec![Rows::default(); matrices];
     for (task, block) in tasks.iter().zip(blocks) {
         let rows = &mut all[task.calculation];
         rows.scales.extend(block.scales);
@@ -239,23 +225,23 @@ fn gathered(matrices: usize, tasks: &[Task], blocks: Vec<Rows>) -> Vec<Rows> {
         rows.total.squares += block.total.squares;
         rows.total.clipped += block.total.clipped;
         rows.squares += block.squares;
-        rows.constant &= block.constant;
     }
     all
 }
 
-/// What is known of a block of rows. `scale`: instead of the rows' own.
+/// What is known of a block of rows.
+///
+/// golden-stick gives a matrix each of whose rows is of one value the scale 1, whatever the values; here its rows are like others.
 fn rows_of(
     c: &Calculation,
     task: &Task,
     bytes: &[u8],
     multiply: Option<&[f32]>,
     divide: Option<&[f32]>,
-    scale: Option<f32>,
 ) -> Result<Rows, EngineError> {
     let columns = index(c.columns);
     let mut values = vec![0f32; columns];
-    let mut found = Rows { constant: true, ..Rows::default() };
+    let mut found = Rows::default();
     for (number, bytes) in (task.first..).zip(bytes.chunks(columns * 2)) {
         let divide = divide.map(|d| d[index(number)]);
         let mut row = Row { arithmetic: c.arithmetic, scale: 0.0, multiply, divide };
@@ -266,12 +252,11 @@ fn rows_of(
         if !peak.is_finite() {
             return Err(bad("holds a number that is not finite in fp16"));
         }
-        row.scale = scale.unwrap_or_else(|| arithmetic::scale(peak, c.arithmetic));
+        row.scale = arithmetic::scale(peak, c.arithmetic);
         if !arithmetic::half(row.scale).is_finite() {
             return Err(bad("has a scale that fp16 cannot hold"));
         }
         let outcome = measure_row(&row, &values);
-        found.constant &= values.windows(2).all(|pair| pair[0].to_bits() == pair[1].to_bits());
         found.squares += values.chunks(256).map(|c| f64::from(c.iter().map(|v| v * v).sum::<f32>())).sum::<f64>();
         found.scales.push(row.scale);
         found.sums.push(outcome.sum);

@@ -182,9 +182,11 @@ pub(super) fn cache(cache: &CacheScales, bytes: &mut [u8]) -> Result<(), EngineE
             let factor = divide.map_or(1.0, |d| d[c]);
             half(number(range.min[c]).abs().max(number(range.max[c]).abs()) * (1.0 / factor))
         };
-        // As with a matrix: where every channel was of one value only, the scales are 1.
-        let flat = (0..channels).all(|c| range.min[c] == range.max[c]);
-        let of = |c| if flat { 1.0 } else { arithmetic::scale(peak(c), crate::plan::Arithmetic::Half) };
+        // A channel that was never anything but 0 gets 1. golden-stick gives it 0, by which its network then divides.
+        let of = |c| match arithmetic::scale(peak(c), crate::plan::Arithmetic::Half) {
+            0.0 => 1.0,
+            scale => scale,
+        };
         let scales: Vec<f32> = (0..channels).map(of).collect();
         match scales.iter().position(|s| !s.is_finite()) {
             Some(at) => Err(unusable(&cache.name, at, "has a cache scale that fp16 cannot hold")),

@@ -34,7 +34,7 @@ impl Float {
     }
 
     /// The value of these bits.
-    fn value(self, bits: u32) -> f64 {
+    pub(crate) fn value(self, bits: u32) -> f64 {
         let (m, bias) = (self.mantissa_bits(), (1 << (self.exponent_bits() - 1)) - 1);
         let mantissa = f64::from(bits & ((1 << m) - 1)) / f64::from(1u32 << m);
         let exponent = i32::try_from(bits >> m & ((1 << self.exponent_bits()) - 1)).expect("small");
@@ -49,7 +49,7 @@ impl Float {
     }
 
     /// The bits nearest to a value, of two that are as near the even one. Found by halving: no rounding trick to get wrong.
-    fn nearest(self, value: f64) -> u32 {
+    pub(crate) fn nearest(self, value: f64) -> u32 {
         let sign = u32::from(value.is_sign_negative()) << (self.mantissa_bits() + self.exponent_bits());
         let infinity = ((1 << self.exponent_bits()) - 1) << self.mantissa_bits();
         if value.is_infinite() {
