@@ -8,7 +8,7 @@ use proptest::test_runner::Config;
 use serde_json::Value;
 
 use crate::support::{
-    Float, Fusion, Llama, Run, Sharding, Tensor, TestEnv, Values, data, numbers, quantised_rank, read_ranks,
+    Float, Fusion, Llama, Run, Sharding, Tensor, TestEnv, Values, data, numbers, quantise, quantised_rank, read_ranks,
     read_tensors, w8a16, write_safetensors,
 };
 
@@ -197,6 +197,185 @@ fn key_and_value_scales_are_golden_sticks() {
         );
     }
     assert_eq!(found["model.layers.0.attention.w_qkv.weight"].dtype, "Float16");
+}
+
+/// What each rank of the original's own conversion of a w8a8 checkpoint holds, which lacks most of a model.
+fn original(side: &str, rank: u64) -> Vec<Tensor> {
+    read_tensors(&data(&format!("quant/8to4/{side}/rank_{rank}/checkpoint_{rank}.ckpt")))
+}
+
+#[test]
+fn eight_quantised_ranks_to_four_are_what_the_original_makes_of_them() {
+    let env = TestEnv::new();
+    let model = Llama { kv_heads: 16, rep: 1, head_dim: 4, ffn: 16, vocab: 16, ..Llama::small() };
+    // The rest of the model: quantised by the oracle; what the original's files hold takes its place.
+    let mut full = model.full();
+    tame(&mut full);
+    let whole = w8a16(&full);
+    let ours = |rank: u64, ranks: u64, side: &str| {
+        let given = original(side, rank);
+        let mut tensors = quantised_rank(&model, &whole, rank, ranks, Some(Fusion::RankConcat));
+        tensors.retain(|t| given.iter().all(|g| g.name != t.name) && !t.name.contains("w_qkv._layer.matmul.t_"));
+        tensors.extend(given);
+        tensors
+    };
+    write_ranks(&env.path("src"), (0..8).map(|rank| ours(rank, 8, "src")));
+    let to = (4, Some(Fusion::RankConcat));
+    let out = run(&env, &model, "distributed_weight_transfer", "w8a8", (&env.path("src"), to.1), to, &[]);
+    for (rank, found) in (0..).zip(read_ranks(&out, 4, "safetensors")) {
+        for expected in original("w8a8_4p_adjust", rank) {
+            let copy = expected.name.ends_with("_layer.matmul.input_scale");
+            // The original leaves the second copy as the source rank had it; here it is made anew from the first.
+            let expected = if copy {
+                let first = &found["model.layers.0.attention.wo.input_scale"];
+                Tensor { name: expected.name, ..first.clone() }
+            } else {
+                expected
+            };
+            assert_eq!(found[&expected.name], expected, "rank {rank}");
+        }
+    }
+}
+
+/// A small model's checkpoint of one rank in `src`, changed before it is written.
+fn source(env: &TestEnv, change: impl Fn(&mut Vec<Tensor>)) -> Llama {
+    let model = Llama { kv_heads: 2, rep: 2, head_dim: 2, ffn: 8, vocab: 8, ..Llama::small() };
+    let mut full = model.full();
+    tame(&mut full);
+    let mut rank = model.rank(&full, 0, sharding(1, None));
+    change(&mut rank);
+    write_ranks(&env.path("src"), std::iter::once(rank));
+    env.write("model.yaml", model.yaml(true, false));
+    model
+}
+
+#[test]
+fn what_cannot_be_quantised_is_refused_and_nothing_is_left() {
+    let line = "-f quant_weight -w 2 -y model.yaml -sc src -dc out -is st --no-sync -p";
+    let refused = |env: &TestEnv, line: &str, said: &[&str]| {
+        let before = env.tree();
+        env.line(line).failed(1, said);
+        assert_eq!(env.tree(), before, "something was left");
+    };
+    let weight = "model.layers.0.attention.wo.weight";
+    // 40000 twice is more than fp16 holds; the row is the second.
+    let env = TestEnv::new();
+    let set = |at: usize, bits: [u8; 2]| {
+        move |tensors: &mut Vec<Tensor>| {
+            let tensor = tensors.iter_mut().find(|t| t.name == weight).expect("wo");
+            tensor.bytes[at..at + 2].copy_from_slice(&bits);
+        }
+    };
+    source(&env, set(16, [0xe2, 0x78]));
+    refused(&env, &format!("{line} w8a16"), &[weight.trim_end_matches(".weight"), "row 1", "scale", "fp16"]);
+    source(&env, set(0, [0x00, 0x7e]));
+    refused(&env, &format!("{line} w8a16"), &["row 0", "not finite"]);
+
+    let model = source(&env, |_| {});
+    refused(&env, &format!("{line} w8a8"), &["w8a8", "--stats"]);
+    refused(&env, &format!("{line} fp16"), &["fp16", "w8a16"]);
+    refused(&env, &format!("{line} w8a8 --names rtn --stats x"), &["x"]);
+    refused(&env, &format!("{line} w8a8 -d boolq -dp x"), &["calibration", "not built yet"]);
+    refused(
+        &env,
+        "-f distributed_weight_transfer -w 2 -sc src -dc out -is st -p w8a16",
+        &["not quantised", "quant_weight"],
+    );
+
+    // Statistics of another model: layers, channels, a missing observation, another file.
+    let stats = |layers: u64, kv_heads: u64| random_statistics(&env, &Llama { layers, kv_heads, ..model.clone() });
+    stats(2, 2);
+    refused(&env, &format!("{line} w8a8 --stats random_stats.safetensors"), &["2 layers", "has 1"]);
+    stats(1, 4);
+    refused(&env, &format!("{line} w8a8 --stats random_stats.safetensors"), &["16 channels", "8"]);
+    env.write("other.safetensors", write_safetensors(&[]));
+    refused(&env, &format!("{line} w8a8 --stats other.safetensors"), &["other.safetensors", "statistics"]);
+    stats(1, 2);
+    refused(&env, &format!("{line} w8a8 --stats random_stats.safetensors --alpha 2"), &["--alpha"]);
+    refused(&env, &format!("{line} w8a8 --stats random_stats.safetensors --names gs-1.x"), &["w8a16", "--names"]);
+
+    // A quantised source is neither quantised again nor cast.
+    env.line("-f quant_weight -w 2 -y model.yaml -sc src -dc q -is qst --no-sync -p w8a16").ok();
+    refused(
+        &env,
+        "-f quant_weight -w 1 -y model.yaml -sc q/w8a16_2p_qkv -dc out -is st -p w8a16",
+        &["quantised already"],
+    );
+    let transfer = "-f distributed_weight_transfer -w 1 -y model.yaml -sc q/w8a16_2p_qkv -dc out -is st";
+    refused(&env, &format!("{transfer} -p fp16"), &["w8a16", "not -p fp16"]);
+    refused(&env, &format!("{transfer} -p w8a8"), &["w8a16", "not -p w8a8"]);
+}
+
+#[test]
+fn separately_smoothed_inputs_cannot_be_fused() {
+    let env = TestEnv::new();
+    let model = source(&env, |_| {});
+    random_statistics(&env, &model);
+    let line = "-f quant_weight -p w8a8 -w 1 -y model.yaml -sc src -dc q -is st --no-sync --qkv_concat false";
+    env.line(&format!("{line} --stats random_stats.safetensors")).ok();
+    env.line("-f distributed_weight_transfer -p w8a8 -w 2 -y model.yaml -sc q/w8a8_1p -dc out -is st2 --no-sync")
+        .failed(1, &["input_scale", "smoothed one by one"]);
+}
+
+/// The other generations: the same numbers under other names; round-to-nearest computes in fp32.
+#[test]
+fn other_generations_have_other_names() {
+    let env = TestEnv::new();
+    source(&env, |_| {});
+    let line = "-f quant_weight -p w8a16 -w 1 -y model.yaml -sc src --no-sync";
+    let read = |names: &str| {
+        env.line(&format!("{line} -dc {names} -is {names}_st --names {names}")).ok();
+        read_ranks(&env.path(&format!("{names}/w8a16_1p_qkv")), 1, "safetensors").remove(0)
+    };
+    let (first, second, rtn) = (read("gs-0.6"), read("gs-1.x"), read("rtn"));
+    let same = |a: &Tensor, b: &Tensor| (&a.dtype, &a.dims, &a.bytes) == (&b.dtype, &b.dims, &b.bytes);
+    assert!(same(&first[&format!("{L}._layer.matmul.t_scale")], &second[&format!("{L}._layer.matmul.weight_scale")]));
+    assert!(same(&first[&format!("{L}._layer.matmul.t_zp_neg")], &second[&format!("{L}._layer.matmul.weight_zp")]));
+    assert!(same(&first[&format!("{L}._layer.weight")], &second[&format!("{L}._layer.weight")]));
+    let weight = &rtn[&format!("{L}._handler.weight")];
+    assert_eq!((weight.dtype.as_str(), &weight.dims), ("Int8", &first[&format!("{L}._layer.weight")].dims));
+    let difference = |(a, b): (&u8, &u8)| (i16::from(a.cast_signed()) - i16::from(b.cast_signed())).abs();
+    let other = &first[&format!("{L}._layer.weight")].bytes;
+    assert!(weight.bytes.iter().zip(other).map(difference).max().expect("elements") <= 1, "at most a step apart");
+    assert_eq!(rtn[&format!("{L}._weight_quantizer.scale")].dtype, "Float16");
+    assert!(rtn.contains_key(&format!("{L}._weight_quantizer.zp_neg")));
+}
+
+/// The manifest tells of every matrix what an oracle finds by dequantising.
+#[test]
+fn the_manifest_tells_what_quantising_cost() {
+    let env = TestEnv::new();
+    let model = source(&env, |_| {});
+    let run = env
+        .line("-f quant_weight -p w8a16 -w 2 -y model.yaml -sc src -dc q -is st --no-sync --qkv_concat false --json")
+        .ok();
+    let manifest: Value =
+        serde_json::from_slice(&std::fs::read(env.path("q/w8a16_2p/manifest.json")).expect("a manifest"))
+            .expect("JSON");
+    let mut full = model.full();
+    tame(&mut full);
+    let listed = manifest["quantised"].as_array().expect("a list");
+    assert_eq!(listed.len(), 7);
+    assert_eq!(run.json()["quantised"]["matrices"], 7);
+    for entry in listed {
+        let name = format!("{}.weight", entry["name"].as_str().expect("a name"));
+        let tensor = full.iter().find(|t| t.name == name).expect("the weight");
+        let (scales, elements) = quantise(tensor);
+        let columns = usize::try_from(tensor.dims[1]).expect("small");
+        let errors: Vec<f64> = numbers(tensor)
+            .iter()
+            .zip(&elements)
+            .enumerate()
+            .map(|(at, (value, q))| (f64::from(*q) * scales[at / columns] - value).abs())
+            .collect();
+        let count = f64::from(u32::try_from(errors.len()).expect("small"));
+        let (rms, greatest) =
+            ((errors.iter().map(|e| e * e).sum::<f64>() / count).sqrt(), errors.iter().copied().fold(0.0, f64::max));
+        let near =
+            |found: &Value, expected: f64| (found.as_f64().expect("a number") - expected).abs() <= expected * 1e-5;
+        assert!(near(&entry["rms_error"], rms) && near(&entry["max_error"], greatest), "{entry} {rms} {greatest}");
+        assert!((0.0..1.0).contains(&entry["clipped"].as_f64().expect("a share")));
+    }
 }
 
 fn fusions() -> impl Strategy<Value = Option<Fusion>> {
