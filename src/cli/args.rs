@@ -346,6 +346,10 @@ pub(super) struct VerifyArgs {
     /// Order of rows in the second one's fused parameters.
     #[arg(long = "dst-fusion", value_enum, default_value = "rank-concat")]
     pub(super) dst_fusion: FusionArg,
+    /// A is unquantised and B is w8a16 of it: allow B's weights, dequantised, to be so many steps (scales of their row) off. A
+    /// rounded element is half a step off; 0.51 leaves room for fp16's own rounding.
+    #[arg(long, value_name = "STEPS")]
+    pub(super) tolerance: Option<f64>,
     /// mindformers yaml or built-in model.
     #[arg(short = 'y', long = "yaml_path", alias = "yaml-path", value_name = "YAML|MODEL")]
     pub(super) yaml_path: Option<String>,

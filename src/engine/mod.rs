@@ -30,6 +30,6 @@ pub use config::{Durability, EngineConfig, WriterKind};
 pub use digest::Crc64;
 pub use error::EngineError;
 pub use observer::{Event, Noop, Observer};
-pub use quantise::{Calculated, QuantError, calculate};
+pub use quantise::{Calculated, Distance, QuantError, calculate, distances};
 pub use run::{RunSummary, TensorResult, run};
 pub use staged::{Leftovers, Publish, Published, Staging};

@@ -4,12 +4,14 @@ mod arithmetic;
 mod block;
 mod calculate;
 mod fold;
+mod tolerance;
 
 use self::block::{BLOCK, Row, quantise_row};
 use super::fill::{Inputs, index};
 use crate::plan::{Quantised, Route};
 
 pub use self::calculate::{Calculated, QuantError, calculate};
+pub use self::tolerance::{Distance, distances};
 
 impl Inputs<'_> {
     /// Writes int8 elements `from ..` of a quantised tensor to `buf`. Never more than a block of fp16 is held.

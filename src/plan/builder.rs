@@ -54,7 +54,7 @@ pub fn build(
     targets: Vec<TargetRank>,
     options: &PlanOptions,
 ) -> Result<Plan, PlanError> {
-    let mut builder = Builder { files, catalog, index: HashMap::new(), tensors: Vec::new() };
+    let mut builder = Builder::new(files, catalog);
     let outputs = builder.outputs(targets, options)?;
     Ok(Plan { sources: sources(files), tensors: builder.tensors, outputs, computed: None })
 }
@@ -69,7 +69,7 @@ pub fn build_quantised(
     targets: Vec<TargetRank>,
     options: &PlanOptions,
 ) -> Result<Plan, PlanError> {
-    let mut builder = Builder { files, catalog: &model.catalog, index: HashMap::new(), tensors: Vec::new() };
+    let mut builder = Builder::new(files, &model.catalog);
     let outputs = builder.outputs(targets, options)?;
     let calculations = model.linears.iter().map(|l| l.calculation(|name, what| builder.gather(name, what))).collect();
     let (bytes, caches) = (model.room.bytes.clone(), model.caches.clone());
@@ -121,7 +121,7 @@ pub fn compare(
     b_files: &[SourceFile<'_>],
     b: &Catalog,
 ) -> (Plan, Vec<Vec<Extents>>) {
-    let mut builder = Builder { files: a_files, catalog: a, index: HashMap::new(), tensors: Vec::new() };
+    let mut builder = Builder::new(a_files, a);
     let mut pieces: HashMap<(usize, usize), Vec<(usize, Piece)>> = HashMap::new();
     let mut replicas: HashSet<(usize, usize)> = HashSet::new();
     for tensor in b.tensors() {
@@ -179,12 +179,23 @@ fn rows_of(piece: &Piece, columns: u64) -> Piece {
     Piece::new(region, piece.offset / columns, piece.strides()[..axes].iter().map(|stride| stride / columns))
 }
 
-struct Builder<'a> {
+pub(super) struct Builder<'a> {
     files: &'a [SourceFile<'a>],
     catalog: &'a Catalog,
     /// (file, entry) to the index among `tensors`.
     index: HashMap<(usize, usize), usize>,
     tensors: Vec<SourceTensor>,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(files: &'a [SourceFile<'a>], catalog: &'a Catalog) -> Self {
+        Self { files, catalog, index: HashMap::new(), tensors: Vec::new() }
+    }
+
+    /// A plan of what was gathered only, without outputs.
+    pub(super) fn into_plan(self) -> Plan {
+        Plan { sources: sources(self.files), tensors: self.tensors, ..Plan::default() }
+    }
 }
 
 impl Builder<'_> {
@@ -269,7 +280,7 @@ impl Builder<'_> {
     }
 
     /// What the catalog's vectors give to a matrix or vector that is not written.
-    fn gather(&mut self, name: &str, what: &Gathered) -> OutputTensor {
+    pub(super) fn gather(&mut self, name: &str, what: &Gathered) -> OutputTensor {
         let catalog = self.catalog;
         let (mut routes, mut rows) = (Vec::new(), 0);
         let mut dims = Vec::new();

@@ -24,6 +24,7 @@ mod source;
 mod statistics;
 mod strategy_set;
 mod target;
+mod tolerance;
 mod written;
 
 pub use arrangement::Arrangement;
@@ -40,6 +41,7 @@ pub use route::{
 pub use source::{SourceFile, rank_count};
 pub use statistics::{STATISTICS_VERSION, Statistics};
 pub use strategy_set::{MAX_RANKS, StrategySet};
+pub use tolerance::{Compare, Tolerance, tolerance};
 pub use target::{TargetEntry, TargetOptions, TargetRank, targets};
 pub use written::strategies;
 

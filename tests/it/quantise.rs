@@ -378,6 +378,31 @@ fn the_manifest_tells_what_quantising_cost() {
     }
 }
 
+/// `verify --tolerance` dequantises; half a step is what rounding costs, and one changed element is found.
+#[test]
+fn a_quantised_checkpoint_is_compared_with_its_source() {
+    let env = TestEnv::new();
+    source(&env, |_| {});
+    env.line("-f quant_weight -w 2 -y model.yaml -sc src -dc q -is st --no-sync -p w8a16").ok();
+    let line = "verify src q/w8a16_2p_qkv -y model.yaml -q --tolerance";
+    // The greatest of a row is clipped from 127.5 steps to 127, and fp16's quotient is rounded itself.
+    let run = env.line(&format!("{line} 0.6")).ok();
+    assert!(run.stdout.contains("same"), "{run:#?}");
+    let run = env.line(&format!("{line} 0.1"));
+    assert_eq!(run.status, Some(1), "{run:#?}");
+    assert!(run.stdout.contains("steps off"), "{run:#?}");
+    env.line("verify q/w8a16_2p_qkv src -y model.yaml -q --tolerance 1").failed(1, &["w8a16", "in this order"]);
+
+    let path = env.path("q/w8a16_2p_qkv/rank_1/checkpoint_1.safetensors");
+    let mut tensors = read_tensors(&path);
+    let weight = tensors.iter_mut().find(|t| t.name.ends_with("wo._layer.weight")).expect("wo");
+    weight.bytes[5] = weight.bytes[5].wrapping_add(3);
+    std::fs::write(&path, write_safetensors(&tensors)).expect("written");
+    let run = env.line(&format!("{line} 0.6"));
+    assert_eq!(run.status, Some(1), "{run:#?}");
+    assert!(run.stdout.contains("attention.wo.weight"), "{run:#?}");
+}
+
 fn fusions() -> impl Strategy<Value = Option<Fusion>> {
     prop::sample::select(vec![None, Some(Fusion::RankConcat), Some(Fusion::Grouped)])
 }
