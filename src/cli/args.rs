@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::run_args::RunArgs;
+
 /// Two-letter options of the original scripts, which clap does not know, and what they stand for.
 const TWO_LETTERS: [(&str, &str); 9] = [
     ("-sc", "--src_ckpt_path"),
@@ -131,17 +133,6 @@ pub(super) enum FusionArg {
     Grouped,
 }
 
-/// How chunks reach the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum WriterArg {
-    /// io_uring where the kernel allows it, else pwrite.
-    Auto,
-    /// io_uring or an error.
-    Uring,
-    /// pwrite.
-    Pwrite,
-}
-
 /// Options of a conversion.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 #[derive(Clone, Debug, Args)]
@@ -220,9 +211,6 @@ pub(super) struct ConvertArgs {
     /// Replace an existing target.
     #[arg(long)]
     pub(super) overwrite: bool,
-    /// Read source data that are not in the page cache past it. Faster on some machines, slower on others.
-    #[arg(long = "direct-reads")]
-    pub(super) direct_reads: bool,
     /// Do not flush to the disk before publishing.
     #[arg(long = "no-sync")]
     pub(super) no_sync: bool,
@@ -256,26 +244,6 @@ pub(super) struct ConvertArgs {
     /// How the work is done.
     #[command(flatten)]
     pub(super) run: RunArgs,
-}
-
-/// Options of everything that moves or compares data.
-#[derive(Clone, Debug, Args)]
-pub(super) struct RunArgs {
-    /// The most memory that is not page cache.
-    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
-    pub(super) memory: ByteSize,
-    /// Threads. Default: the processors.
-    #[arg(long)]
-    pub(super) workers: Option<usize>,
-    /// How chunks reach the disk.
-    #[arg(long, value_enum, default_value = "auto")]
-    pub(super) writer: WriterArg,
-    /// Print machine-readable results on standard output.
-    #[arg(long)]
-    pub(super) json: bool,
-    /// No progress.
-    #[arg(short = 'q', long)]
-    pub(super) quiet: bool,
 }
 
 /// Options of `n-to-m`.

@@ -1,12 +1,16 @@
 //! From what was typed to what the layers below want; the one place that promises inputs stay unchanged.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use crate::Error;
-use crate::cli::args::{Function, FusionArg, NamesArg, PrecisionArg, RunArgs, WriterArg};
-use crate::engine::{CancelToken, Durability, EngineConfig, WriterKind};
+use crate::cli::args::{Function, FusionArg, NamesArg, PrecisionArg};
+use crate::cli::run_args::{ReaderArg, ReflinkArg, RunArgs, WriterArg, WritesArg};
+use crate::engine::{CancelToken, Chosen, Durability, Facts, Reflink, Wishes, WriterKind, Writes, choose};
 use crate::models::FusionLayout;
 use crate::plan::Precision;
 use crate::report::ProgressMode;
-use crate::sys::StableInputs;
+use crate::sys::{self, Mapping, Place, Reader, StableInputs};
 use crate::tensor::Dtype;
 
 /// Below this there is no room for a buffer for each worker and the plan.
@@ -24,29 +28,57 @@ pub(super) fn stable_inputs() -> StableInputs {
     }
 }
 
-/// The engine's limits.
-pub(super) fn engine(run: &RunArgs, durability: Durability) -> Result<EngineConfig, Error> {
-    let memory = run.memory.as_u64();
-    if memory < LEAST_MEMORY {
-        return Err(Error::Usage(format!("--memory {} is too little: at least 32MiB", run.memory)));
+/// What was asked of the engine.
+pub(super) fn wishes(run: &RunArgs, durability: Durability) -> Result<Wishes, Error> {
+    if let Some(memory) = run.memory.filter(|memory| memory.as_u64() < LEAST_MEMORY) {
+        return Err(Error::Usage(format!("--memory {memory} is too little: at least 32MiB")));
     }
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let workers = run.workers.unwrap_or(processors);
-    if workers == 0 || workers > 256 {
+    if let Some(workers) = run.workers.filter(|workers| !(1..=256).contains(workers)) {
         return Err(Error::Usage(format!("--workers {workers}: between 1 and 256")));
     }
-    Ok(EngineConfig {
-        workers,
-        // The other half is for headers, plan and code.
-        memory: memory / 2,
+    Ok(Wishes {
+        workers: run.workers,
+        memory: run.memory.map(|memory| memory.as_u64()),
+        chunk: run.chunk,
+        depth: run.depth,
+        reader: match run.reader {
+            ReaderArg::Auto => None,
+            ReaderArg::Mapped => Some(Reader::Mapped),
+            ReaderArg::Direct => Some(Reader::Direct),
+            ReaderArg::Sequential => Some(Reader::Sequential),
+        },
+        writes: match run.writes {
+            WritesArg::Auto => Writes::Auto,
+            WritesArg::Direct => Writes::Direct,
+            WritesArg::Buffered => Writes::Buffered,
+        },
         writer: match run.writer {
             WriterArg::Auto => WriterKind::Auto,
             WriterArg::Uring => WriterKind::Uring,
             WriterArg::Pwrite => WriterKind::Pwrite,
         },
-        direct_reads: false,
+        reflink: match run.reflink {
+            ReflinkArg::Auto => Reflink::Auto,
+            ReflinkArg::Never => Reflink::Never,
+        },
         durability,
     })
+}
+
+/// Looks at the machine and chooses. The sources are told how they will be read.
+pub(super) fn settle(wishes: &Wishes, sources: &[Arc<Mapping>], target: Option<&Path>) -> Chosen {
+    let facts = Facts {
+        sources: sources.iter().map(|source| Place::of_file(source.path())).collect(),
+        target: target.map(Place::of_directory),
+        processors: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        memory: sys::available_memory(),
+        uring_refused: sys::uring().err().map(|e| e.to_string()),
+    };
+    let chosen = choose(&facts, wishes);
+    for (source, reader) in sources.iter().zip(&chosen.readers) {
+        source.set_reader(*reader);
+    }
+    chosen
 }
 
 /// Where progress goes.

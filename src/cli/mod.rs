@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod diagnostics;
 mod exit;
+mod run_args;
 
 use std::ffi::OsString;
 use std::io::Write;

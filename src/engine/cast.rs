@@ -1,94 +1,141 @@
 //! Conversion between floating-point types, to nearest even, counting finite values that became infinite.
 //!
-//! Sources need not be aligned. Work is done in blocks of `f32` (of `f64` for fp64 sources) that stay in the first cache;
-//! `half` converts slices with the processor's own instructions where it has them.
+//! Sources need not be aligned. One loop for each pair of types goes over the elements by way of the bits of a single, and is
+//! compiled for the vectors of the processor that it runs on: as fast as a core reads from memory.
 
-use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
+mod float;
 
+use float::{Bfloat, Float, Half, INFINITY, MAGNITUDE, Single};
+
+use crate::sys::{Kernel, Vectors};
 use crate::tensor::Dtype;
 
-/// Elements of a block.
+/// Elements of a block, which stays in the first cache.
 pub(super) const BLOCK: usize = 1024;
-
-/// The smallest magnitude that rounds to infinity, or `None` where every finite value of the source stays finite.
-fn overflow_from(from: Dtype, to: Dtype) -> Option<f64> {
-    match (from, to) {
-        (Dtype::F16, _) | (Dtype::BF16, Dtype::F32) => None,
-        // Half a unit in the last place above the largest finite value rounds away (to even).
-        (_, Dtype::F16) => Some(65_520.0),
-        (Dtype::F32 | Dtype::F64, Dtype::BF16) => Some(f64::from(f32::from_bits(0x7f7f_8000))),
-        (Dtype::F64, Dtype::F32) => Some(f64::from(f32::MAX) + f64::from(f32::MAX - f32::from_bits(0x7f7f_fffe)) / 2.0),
-        _ => None,
-    }
-}
 
 /// Converts `src` (elements of `from`) to `dst` (as many elements of `to`); answers how many overflowed.
 /// Both slices hold whole elements.
 pub(super) fn convert(from: Dtype, to: Dtype, src: &[u8], dst: &mut [u8]) -> u64 {
-    let (width_in, width_out) = (from.size_in_memory(), to.size_in_memory());
-    debug_assert_eq!(src.len() / width_in, dst.len() / width_out);
-    let limit = overflow_from(from, to);
-    let mut overflowed = 0;
-    for (src, dst) in src.chunks(BLOCK * width_in).zip(dst.chunks_mut(BLOCK * width_out)) {
-        overflowed +=
-            if from == Dtype::F64 { wide_block(to, limit, src, dst) } else { block(from, to, limit, src, dst) };
-    }
-    overflowed
+    convert_with(Vectors::widest(), from, to, src, dst)
 }
 
-fn block(from: Dtype, to: Dtype, limit: Option<f64>, src: &[u8], dst: &mut [u8]) -> u64 {
-    let mut values = [0f32; BLOCK];
-    let count = src.len() / from.size_in_memory();
-    let values = &mut values[..count];
+fn convert_with(vectors: Vectors, from: Dtype, to: Dtype, src: &[u8], dst: &mut [u8]) -> u64 {
+    debug_assert_eq!(src.len() / from.size_in_memory(), dst.len() / to.size_in_memory());
     match from {
-        Dtype::F16 => {
-            let mut halves = [f16::ZERO; BLOCK];
-            for (half, bytes) in halves.iter_mut().zip(src.as_chunks::<2>().0) {
-                *half = f16::from_le_bytes(*bytes);
-            }
-            halves[..count].convert_to_f32_slice(values);
-        }
-        Dtype::BF16 => {
-            for (value, bytes) in values.iter_mut().zip(src.as_chunks::<2>().0) {
-                *value = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
-            }
-        }
-        _ => {
-            for (value, bytes) in values.iter_mut().zip(src.as_chunks::<4>().0) {
-                *value = f32::from_le_bytes(*bytes);
-            }
-        }
+        Dtype::F16 => convert_from::<Half>(vectors, to, src, dst),
+        Dtype::BF16 => convert_from::<Bfloat>(vectors, to, src, dst),
+        Dtype::F32 => convert_from::<Single>(vectors, to, src, dst),
+        _ => convert_doubles(vectors, to, src, dst),
     }
-    store(to, values, dst);
-    // The limits are powers of two minus a half unit: exact as f32.
-    #[expect(clippy::cast_possible_truncation, reason = "the limit is exactly representable")]
-    limit.map_or(0, |limit| count_beyond(values, limit as f32))
 }
 
-/// Finite values of at least this magnitude. Without branches, so that it is done for many values at once.
-fn count_beyond(values: &[f32], limit: f32) -> u64 {
-    let beyond = |v: &f32| u32::from(v.abs() >= limit) & u32::from(v.abs() < f32::INFINITY);
-    u64::from(values.iter().map(beyond).sum::<u32>())
+fn convert_from<F: Float>(vectors: Vectors, to: Dtype, src: &[u8], dst: &mut [u8]) -> u64 {
+    match to {
+        Dtype::F16 => vectors.run(Pair::<F, Half>::new(src, dst)),
+        Dtype::BF16 => vectors.run(Pair::<F, Bfloat>::new(src, dst)),
+        _ => vectors.run(Pair::<F, Single>::new(src, dst)),
+    }
 }
 
-fn wide_block(to: Dtype, limit: Option<f64>, src: &[u8], dst: &mut [u8]) -> u64 {
-    let mut values = [0f32; BLOCK];
-    let count = src.len() / 8;
+/// The loop for two types.
+struct Pair<'a, F: Float, T: Float> {
+    src: &'a [F::Bytes],
+    dst: &'a mut [T::Bytes],
+}
+
+impl<'a, F: Float, T: Float> Pair<'a, F, T> {
+    fn new(src: &'a [u8], dst: &'a mut [u8]) -> Self {
+        Self { src: F::elements(src), dst: T::elements_mut(dst) }
+    }
+}
+
+impl<F: Float, T: Float> Kernel for Pair<'_, F, T> {
+    type Output = u64;
+
+    #[expect(clippy::inline_always, reason = "only what is inlined is compiled for the processor's vectors")]
+    #[inline(always)]
+    fn run(self) -> u64 {
+        let mut overflowed = 0;
+        for (src, dst) in self.src.chunks(BLOCK).zip(self.dst.chunks_mut(BLOCK)) {
+            // As a rule all are finite and stay so, which the largest magnitude tells.
+            let mut largest = 0;
+            for (from, to) in src.iter().zip(&mut *dst) {
+                let bits = F::to_single_quickly(*from);
+                largest = largest.max(bits & MAGNITUDE);
+                *to = T::from_single_quickly(bits);
+            }
+            if largest >= F::SPECIAL.min(T::OVERFLOW) {
+                overflowed += convert_all::<F, T>(src, dst);
+            }
+        }
+        overflowed
+    }
+}
+
+/// Converts a block with anything in it.
+#[cold]
+#[inline(never)]
+fn convert_all<F: Float, T: Float>(src: &[F::Bytes], dst: &mut [T::Bytes]) -> u64 {
     let mut overflowed = 0;
-    for (value, bytes) in values.iter_mut().zip(src.as_chunks::<8>().0) {
-        let wide = f64::from_le_bytes(*bytes);
-        overflowed += u64::from(limit.is_some_and(|limit| wide.is_finite() && wide.abs() >= limit));
-        #[expect(clippy::cast_possible_truncation, reason = "rounding is what is asked for")]
-        let nearest = wide as f32;
-        *value = if to == Dtype::F32 { nearest } else { to_odd(wide, nearest) };
+    for (from, to) in src.iter().zip(dst) {
+        let bits = F::to_single(*from);
+        overflowed += u64::from((T::OVERFLOW..INFINITY).contains(&(bits & MAGNITUDE)));
+        *to = T::from_single(bits);
     }
-    store(to, &values[..count], dst);
     overflowed
+}
+
+/// Doubles, by way of a block of singles.
+fn convert_doubles(vectors: Vectors, to: Dtype, src: &[u8], dst: &mut [u8]) -> u64 {
+    // The smallest magnitude that rounds to infinity, the tie again to the even neighbour.
+    let limit = match to {
+        Dtype::F16 => f64::from(f32::from_bits(Half::OVERFLOW)),
+        Dtype::BF16 => f64::from(f32::from_bits(Bfloat::OVERFLOW)),
+        _ => f64::from(f32::MAX) + f64::from(f32::MAX - f32::from_bits(0x7f7f_fffe)) / 2.0,
+    };
+    let mut singles = [0u8; BLOCK * 4];
+    let mut overflowed = 0;
+    let width = to.size_in_memory();
+    for (src, dst) in src.as_chunks::<8>().0.chunks(BLOCK).zip(dst.chunks_mut(BLOCK * width)) {
+        let singles = &mut singles[..src.len() * 4];
+        overflowed += vectors.run(Doubles { src, dst: singles.as_chunks_mut().0, limit, odd: to != Dtype::F32 });
+        // To odd, nothing became infinite on the way: what overflows now was counted already.
+        convert_from::<Single>(vectors, to, singles, dst);
+    }
+    overflowed
+}
+
+/// The loop from doubles to singles.
+struct Doubles<'a> {
+    src: &'a [[u8; 8]],
+    dst: &'a mut [[u8; 4]],
+    limit: f64,
+    /// Rounds to odd instead of to nearest.
+    odd: bool,
+}
+
+impl Kernel for Doubles<'_> {
+    type Output = u64;
+
+    #[expect(clippy::inline_always, reason = "only what is inlined is compiled for the processor's vectors")]
+    #[inline(always)]
+    fn run(self) -> u64 {
+        let mut overflowed = 0;
+        for (from, to) in self.src.iter().zip(self.dst) {
+            let wide = f64::from_le_bytes(*from);
+            overflowed += u64::from(wide.abs() >= self.limit) & u64::from(wide.abs() < f64::INFINITY);
+            #[expect(clippy::cast_possible_truncation, reason = "rounding is what is asked for")]
+            let nearest = wide as f32;
+            *to = (if self.odd { to_odd(wide, nearest) } else { nearest }).to_le_bytes();
+        }
+        overflowed
+    }
 }
 
 /// The single next to `wide`, to odd: rounded to nearest once more, to a type of at most 22 bits, it gives what one rounding
 /// of the double would (Boldo and Melquiond, "When double rounding is odd").
+#[expect(clippy::inline_always, reason = "only what is inlined is compiled for the processor's vectors")]
+#[inline(always)]
 fn to_odd(wide: f64, nearest: f32) -> f32 {
     if wide.is_nan() || f64::from(nearest).to_bits() == wide.to_bits() {
         return nearest;
@@ -96,30 +143,6 @@ fn to_odd(wide: f64, nearest: f32) -> f32 {
     // Inexact: the neighbour towards zero, with its last bit set.
     let too_far = f64::from(nearest).abs() > wide.abs();
     f32::from_bits((nearest.to_bits() - u32::from(too_far)) | 1)
-}
-
-fn store(to: Dtype, values: &[f32], dst: &mut [u8]) {
-    match to {
-        Dtype::F16 => {
-            let mut halves = [f16::ZERO; BLOCK];
-            halves[..values.len()].convert_from_f32_slice(values);
-            for (half, out) in halves.iter().zip(dst.as_chunks_mut::<2>().0) {
-                *out = half.to_le_bytes();
-            }
-        }
-        Dtype::BF16 => {
-            let mut halves = [bf16::ZERO; BLOCK];
-            halves[..values.len()].convert_from_f32_slice(values);
-            for (half, out) in halves.iter().zip(dst.as_chunks_mut::<2>().0) {
-                *out = half.to_le_bytes();
-            }
-        }
-        _ => {
-            for (value, out) in values.iter().zip(dst.as_chunks_mut::<4>().0) {
-                *out = value.to_le_bytes();
-            }
-        }
-    }
 }
 
 #[cfg(test)]

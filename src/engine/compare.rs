@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::fill::{Inputs, index};
+use super::view::View;
 use super::{CancelToken, EngineConfig, EngineError, Event, Observer};
 use crate::plan::Plan;
 use crate::source::Extents;
@@ -91,7 +92,7 @@ fn first_difference(
             }
             let len = (range.len() - done).min(buf.len() as u64);
             let ours = &mut buf[..index(len)];
-            inputs.fill_tensor(wanted, start + done, ours);
+            inputs.fill_tensor(wanted, start + done, ours, &View::default());
             let theirs = &there[index(range.start() + done)..index(range.start() + done + len)];
             if ours != theirs {
                 let at = ours.iter().zip(theirs).position(|(a, b)| a != b).unwrap_or(0) as u64;

@@ -12,6 +12,13 @@ use crc_fast::checksum;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crc64(pub u64);
 
+impl Crc64 {
+    /// The sum of some bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(checksum(Crc64Nvme, bytes))
+    }
+}
+
 impl std::fmt::Display for Crc64 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:016x}", self.0)
@@ -34,7 +41,7 @@ pub(super) struct ChunkSum {
 
 impl ChunkSum {
     pub(super) fn of_tensor(file: usize, tensor: usize, at: u64, bytes: &[u8]) -> Self {
-        Self { file, tensor: Some(tensor), at, len: bytes.len() as u64, sum: checksum(Crc64Nvme, bytes) }
+        Self { file, tensor: Some(tensor), at, len: bytes.len() as u64, sum: Crc64::of(bytes).0 }
     }
 
     pub(super) fn of_file(file: usize, at: u64, bytes: &[u8]) -> Self {

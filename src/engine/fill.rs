@@ -1,12 +1,13 @@
-//! Putting together any range of an output from the mapped sources.
+//! Putting together any range of an output from the sources.
 
 use std::sync::Arc;
 
 use super::cast;
+use super::view::{Source, View, count};
 use crate::formats::Segment;
 use crate::layout::Dim;
-use crate::plan::{OutputFile, OutputTensor, Plan, Route, SourceTensor, Transform};
-use crate::source::Extents;
+use crate::plan::{OutputFile, OutputTensor, Plan, Route, Transform};
+use crate::source::ByteRange;
 use crate::sys::Mapping;
 use crate::tensor::Dtype;
 
@@ -51,6 +52,7 @@ impl Inputs<'_> {
         spans: &[Span<'_>],
         at: u64,
         buf: &mut [u8],
+        view: &View<'_>,
     ) -> Vec<(usize, u64)> {
         let mut overflowed = Vec::new();
         for span in overlapping(spans, at, buf.len() as u64) {
@@ -61,7 +63,7 @@ impl Inputs<'_> {
             match span.segment {
                 Segment::Literal(bytes) => target.copy_from_slice(&bytes[index(skip)..index(skip) + target.len()]),
                 Segment::Data { tensor, range } => {
-                    let count = self.fill_tensor(&file.tensors[*tensor], range.start() + skip, target);
+                    let count = self.fill_tensor(&file.tensors[*tensor], range.start() + skip, target, view);
                     if count > 0 {
                         overflowed.push((*tensor, count));
                     }
@@ -72,46 +74,78 @@ impl Inputs<'_> {
     }
 
     /// Writes bytes `from ..` of an output tensor to `buf`. Answers how many values overflowed.
-    pub(super) fn fill_tensor(&self, tensor: &OutputTensor, from: u64, buf: &mut [u8]) -> u64 {
+    pub(super) fn fill_tensor(&self, tensor: &OutputTensor, from: u64, buf: &mut [u8], view: &View<'_>) -> u64 {
         if let Some(how) = &tensor.quantised {
-            self.quantise(how, from, buf);
+            self.quantise(how, from, buf, view);
             return 0;
         }
-        self.fill_routes(&tensor.routes, from, buf)
+        self.fill_routes(&tensor.routes, from, buf, view)
     }
 
     /// Writes what routes bring to bytes `from ..` of their target to `buf`. Answers how many values overflowed.
-    pub(super) fn fill_routes(&self, routes: &[Route], from: u64, buf: &mut [u8]) -> u64 {
+    pub(super) fn fill_routes(&self, routes: &[Route], from: u64, buf: &mut [u8], view: &View<'_>) -> u64 {
         let to = from + buf.len() as u64;
-        let mut overflowed = 0;
-        for route in routes {
-            let (_, unit) = route.transform.unit();
-            if route.moves.dst * unit >= to {
-                break; // Routes are sorted by where they begin.
-            }
-            if route.moves.dst_end() * unit > from {
-                overflowed += self.follow(route, from, buf);
-            }
-        }
-        overflowed
+        routes_into(routes, from, to).map(|route| self.follow(route, from, buf, view)).sum()
     }
 
     /// What one route brings to bytes `from ..` of its target.
-    fn follow(&self, route: &Route, from: u64, buf: &mut [u8]) -> u64 {
-        let source = Source::new(&self.plan.tensors[route.source], self.mappings);
-        let (_, unit) = route.transform.unit();
-        // In units of the move; a unit that lies only partly in the buffer counts.
-        let window = (from / unit, (from + buf.len() as u64).div_ceil(unit));
+    fn follow(&self, route: &Route, from: u64, buf: &mut [u8], view: &View<'_>) -> u64 {
+        let source = Source::new(&self.plan.tensors[route.source], self.mappings, view);
         let mut overflowed = 0;
-        let moves = &route.moves;
-        walk(&moves.dims, moves.run, moves.src, moves.dst, window, &mut |src, dst, count| match route.transform {
-            Transform::Copy => source.read(src, &mut buf[index(dst - from)..index(dst + count - from)]),
+        let to = from + buf.len() as u64;
+        runs_into(route, from, to, &mut |src, dst, units| match route.transform {
+            Transform::Copy => source.read(src, &mut buf[index(dst - from)..index(dst + units - from)]),
             Transform::Cast { from: dtype, to } => {
-                overflowed += cast_run(&source, (dtype, to), src, dst, count, from, buf);
+                overflowed += cast_run(&source, (dtype, to), src, dst, units, from, buf);
+                count(
+                    &view.converted,
+                    index((dst + units) * to.size()).min(index(from) + buf.len()) - index((dst * to.size()).max(from)),
+                );
             }
         });
         overflowed
     }
+
+    /// Calls `take(source file, range)` for everything that `fill_file` would read for bytes `at .. at + len` of a file.
+    pub(super) fn reads(
+        &self,
+        file: &OutputFile,
+        spans: &[Span<'_>],
+        at: u64,
+        len: u64,
+        take: &mut impl FnMut(usize, ByteRange),
+    ) {
+        for span in overlapping(spans, at, len) {
+            let Segment::Data { tensor, range } = span.segment else { continue };
+            let from = range.start() + at.saturating_sub(span.at);
+            let to = range.start() + (at + len - span.at).min(range.len());
+            let tensor = &file.tensors[*tensor];
+            // What an int8 element is made of is an fp16 one. Scales are read from memory.
+            let (from, to) = if tensor.quantised.is_some() { (from * 2, to * 2) } else { (from, to) };
+            for route in routes_into(tensor.operands(), from, to) {
+                let source = &self.plan.tensors[route.source];
+                let (unit, _) = route.transform.unit();
+                runs_into(route, from, to, &mut |src, _, units| {
+                    source.extents.locate(src * unit, units * unit).for_each(|range| take(source.file, range));
+                });
+            }
+        }
+    }
+}
+
+/// The routes that bring something to bytes `from .. to` of a tensor.
+fn routes_into(routes: &[Route], from: u64, to: u64) -> impl Iterator<Item = &Route> {
+    // Routes are sorted by where they begin.
+    let begun = routes.iter().take_while(move |route| route.moves.dst * route.transform.unit().1 < to);
+    begun.filter(move |route| route.moves.dst_end() * route.transform.unit().1 > from)
+}
+
+/// Calls `take(src, dst, units)` for every part of a route that falls into bytes `from .. to` of its target. In units of the
+/// move; a unit that lies only partly in there counts.
+fn runs_into(route: &Route, from: u64, to: u64, take: &mut impl FnMut(u64, u64, u64)) {
+    let (_, unit) = route.transform.unit();
+    let moves = &route.moves;
+    walk(&moves.dims, moves.run, moves.src, moves.dst, (from / unit, to.div_ceil(unit)), take);
 }
 
 /// Calls `run(src, dst, units)` for every part of a move that falls into the window of the target.
@@ -132,37 +166,6 @@ fn walk(dims: &[Dim], run: u64, src: u64, dst: u64, window: (u64, u64), take: &m
     }
 }
 
-/// A source tensor's bytes.
-struct Source<'a> {
-    file: &'a [u8],
-    extents: &'a Extents,
-    /// All of the tensor, where it lies in one piece.
-    whole: Option<&'a [u8]>,
-}
-
-impl<'a> Source<'a> {
-    fn new(tensor: &'a SourceTensor, mappings: &'a [Arc<Mapping>]) -> Self {
-        let file: &[u8] = &mappings[tensor.file];
-        let whole = tensor.extents.as_contiguous().and_then(|range| range.of(file));
-        Self { file, extents: &tensor.extents, whole }
-    }
-
-    fn read(&self, at: u64, buf: &mut [u8]) {
-        if let Some(whole) = self.whole {
-            buf.copy_from_slice(&whole[index(at)..index(at) + buf.len()]);
-            return;
-        }
-        let mut done = 0;
-        for range in self.extents.locate(at, buf.len() as u64) {
-            let start = index(range.start());
-            let len = index(range.len());
-            buf[done..done + len].copy_from_slice(&self.file[start..start + len]);
-            done += len;
-        }
-        assert_eq!(done, buf.len(), "a proved plan reads only what is there");
-    }
-}
-
 /// Converts `count` elements from `src` on to the target's elements from `dst` on, where they fall into the buffer, which
 /// begins at byte `from` of the target. An element that lies only partly in the buffer is converted by itself, and counted
 /// where it begins.
@@ -178,7 +181,8 @@ fn cast_run(
     let (width_in, width_out) = (dtype.size(), to.size());
     let end = from + buf.len() as u64;
     let mut overflowed = 0;
-    let mut scratch = [0u8; cast::BLOCK * 8];
+    // Cleared only where it is used: clearing it for each run of a kilobyte or two would cost as much as converting that.
+    let mut scratch = None;
     let mut done = 0;
     while done < count {
         let at = (dst + done) * width_out;
@@ -186,11 +190,12 @@ fn cast_run(
         let block = (count - done).min(cast::BLOCK as u64).min(whole.max(1));
         let bytes_in = index(block * width_in);
         let src_at = (src + done) * width_in;
-        let input: &[u8] = if let Some(bytes) = source.whole {
-            &bytes[index(src_at)..index(src_at) + bytes_in]
+        let input: &[u8] = if let Some(bytes) = source.piece(src_at, bytes_in) {
+            bytes
         } else {
-            source.read(src_at, &mut scratch[..bytes_in]);
-            &scratch[..bytes_in]
+            let scratch = &mut scratch.get_or_insert([0u8; cast::BLOCK * 8])[..bytes_in];
+            source.read(src_at, scratch);
+            scratch
         };
         if whole > 0 {
             let target = index(at - from);

@@ -2,29 +2,39 @@
 //!
 //! ```text
 //! plan ──► schedule: tasks in source order ──► queue ──► workers: fill or map ──► ring or pwrite ──► staged files
+//!                                         └──► reader: windows ──┘
 //! ```
 //!
 //! Destination first: every output file is cut into aligned ranges. A range that is one run of one source, unchanged and at
 //! the same place in its block, is written straight from the mapped source; everything else is put together in a bounded
-//! number of buffers. Nothing gets its final name before all of it is written, flushed and closed.
+//! number of buffers, from the mapping or, where that is asked for and the source is not in the page cache, from windows that
+//! one thread reads ahead past it. Nothing gets its final name before all of it is written, flushed and closed.
 
 mod cancel;
 mod cast;
+mod choose;
 mod compare;
 mod config;
 mod digest;
 mod error;
 mod fill;
+pub mod kernels;
 mod observer;
 mod pool;
 mod quantise;
+mod reader;
 mod run;
 mod schedule;
+mod share;
 mod sink;
 mod staged;
+mod view;
+mod ways;
+mod windows;
 mod worker;
 
 pub use cancel::CancelToken;
+pub use choose::{Chosen, Facts, Reflink, Setting, Wishes, Writes, choose};
 pub use compare::{Difference, compare};
 pub use config::{Durability, EngineConfig, WriterKind};
 pub use digest::Crc64;
@@ -33,3 +43,4 @@ pub use observer::{Event, Noop, Observer};
 pub use quantise::{Calculated, Distance, QuantError, calculate, distances};
 pub use run::{RunSummary, TensorResult, run};
 pub use staged::{Leftovers, Publish, Published, Staging};
+pub use ways::Ways;

@@ -1,9 +1,9 @@
-//! A worker's buffers: a fixed number, used again and again.
+//! Buffers of one size: a fixed number, used again and again.
 
 use super::EngineError;
 use crate::sys::AlignedBuf;
 
-/// The buffers of one worker.
+/// The buffers of one worker, or of all windows.
 #[derive(Debug)]
 pub(super) struct BufferPool {
     free: Vec<AlignedBuf>,
@@ -29,6 +29,11 @@ impl BufferPool {
             AlignedBuf::new(self.bytes).map_err(|source| EngineError::Memory { bytes: self.bytes as u64, source })?;
         self.unmade -= 1;
         Ok(Some(made))
+    }
+
+    /// Whether `take` has something to give.
+    pub(super) fn has_room(&self) -> bool {
+        !self.free.is_empty() || self.unmade > 0
     }
 
     /// Gives a buffer back.

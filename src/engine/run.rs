@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use crossbeam::queue::SegQueue;
 
 use super::digest::{Crc64, Sums};
 use super::fill::{Inputs, spans};
-use super::schedule::{Task, tasks};
+use super::reader::read_ahead;
+use super::schedule::{From, Task, tasks};
+use super::share::Clones;
+use super::windows::Windows;
 use super::worker::{Found, Shared, work};
-use super::{CancelToken, Durability, EngineConfig, EngineError, Event, Observer, QuantError};
+use super::{CancelToken, Durability, EngineConfig, EngineError, Event, Observer, QuantError, Ways};
 use crate::plan::{CRC_TRAILER, Plan};
 use crate::sys::{self, Mapping, OutFile};
 
@@ -22,6 +25,10 @@ pub struct RunSummary {
     pub tensors: Vec<Vec<TensorResult>>,
     /// Whether writes went past the page cache.
     pub direct: bool,
+    /// Bytes that source and target share on the disk, so that they were read for their sums but not written.
+    pub shared: u64,
+    /// Which way the bytes went.
+    pub ways: Ways,
     /// What quantising did to each matrix; whoever computed it before the run adds it.
     pub quantised: Vec<QuantError>,
 }
@@ -52,11 +59,13 @@ pub fn run(
         mapping.read_through();
     }
     let durable = config.durability == Durability::Synced;
-    let files = create(plan, dir, durable)?;
+    let files = create(plan, dir, config.direct)?;
     // One file system holds them all, so they all allow it or none does.
-    let direct = durable && !files.is_empty() && files.iter().all(|f| f.direct().is_some());
+    let direct = config.direct && !files.is_empty() && files.iter().all(|f| f.direct().is_some());
     let spans: Vec<_> = plan.outputs.iter().map(spans).collect();
     let tasks = tasks(plan, &spans, direct, config);
+    let clones = if config.reflink { Clones::make(&tasks, &files, mappings, cancel) } else { Clones::default() };
+    let shared_bytes = clones.bytes();
     let shared = Shared {
         inputs: Inputs { plan, mappings },
         spans: &spans,
@@ -66,8 +75,11 @@ pub fn run(
         cancel,
         failed: AtomicBool::new(false),
         direct,
+        clones,
+        windows: windows(plan, &tasks, config),
+        gathered: AtomicU64::new(0),
     };
-    let found = on_all_workers(&shared, tasks)?;
+    let found = on_all_threads(&shared, &tasks)?;
     observer.event(Event::Flushing);
     let mut sums = Sums::new(found.sums);
     for (index, (file, output)) in files.into_iter().zip(&plan.outputs).enumerate() {
@@ -93,7 +105,7 @@ pub fn run(
     };
     let tensors = plan.outputs.iter().enumerate();
     let tensors = tensors.map(|(file, output)| (0..output.tensors.len()).map(|t| result(file, t)).collect()).collect();
-    Ok(RunSummary { tensors, direct, quantised: Vec::new() })
+    Ok(RunSummary { tensors, direct, shared: shared_bytes, ways: found.ways, quantised: Vec::new() })
 }
 
 /// Makes all files and reserves their room, so that a disk that is too small is found before anything is written.
@@ -109,39 +121,64 @@ fn create(plan: &Plan, dir: &Path, direct: bool) -> Result<Vec<Arc<OutFile>>, En
     Ok(files)
 }
 
+/// The windows to read ahead, where sources are to be read and something is put together at all.
+fn windows(plan: &Plan, tasks: &[Task], config: &EngineConfig) -> Option<Windows> {
+    if !config.read_ahead || !tasks.iter().any(|task| task.from == From::Built) {
+        return None;
+    }
+    // How many files one tensor is put together from, at most.
+    let sources = plan.outputs.iter().flat_map(|file| &file.tensors).map(|tensor| {
+        let mut files: Vec<usize> = tensor.operands().iter().map(|route| plan.tensors[route.source].file).collect();
+        files.sort_unstable();
+        files.dedup();
+        files.len()
+    });
+    let bytes = config.window(sources.max().unwrap_or(0));
+    let capacity = usize::try_from(config.window_budget() / bytes).unwrap_or(0);
+    Some(Windows::new(capacity, bytes))
+}
+
+/// Makes everybody stop when its thread panics: they may be waiting for it.
+struct Alarm<'a, 'b>(&'a Shared<'b>);
+
+impl Drop for Alarm<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail();
+        }
+    }
+}
+
+/// What a thread does; when it fails, all others stop.
+fn watched<T>(shared: &Shared<'_>, work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+    let _alarm = Alarm(shared);
+    work().inspect_err(|_| shared.fail())
+}
+
 /// Runs the tasks. Past the page cache any worker takes the next task; through it each file belongs to one worker, because
 /// the kernel lets only one write to a file at a time.
-fn on_all_workers(shared: &Shared<'_>, tasks: Vec<Task>) -> Result<Found, EngineError> {
+fn on_all_threads(shared: &Shared<'_>, tasks: &[Task]) -> Result<Found, EngineError> {
     let workers = shared.config.workers.max(1);
     let queue_of = |task: &Task| if shared.direct { 0 } else { task.file % workers };
     let queues = if shared.direct { 1 } else { workers };
     // The tasks are all known, and small: no feeder is needed, and what is in flight is bounded by the workers' buffers.
-    let queues: Vec<SegQueue<Task>> = (0..queues).map(|_| SegQueue::new()).collect();
-    for task in tasks {
-        queues[queue_of(&task)].push(task);
+    let queues: Vec<SegQueue<usize>> = (0..queues).map(|_| SegQueue::new()).collect();
+    for (number, task) in tasks.iter().enumerate() {
+        queues[queue_of(task)].push(number);
     }
     let outcomes: Vec<Result<Found, EngineError>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..workers)
-            .map(|worker| {
-                let queue = &queues[worker % queues.len()];
-                scope.spawn(move || {
-                    let outcome = work(shared, queue);
-                    if outcome.is_err() {
-                        shared.failed.store(true, Ordering::Relaxed);
-                    }
-                    outcome
-                })
+        let reader = shared.windows.as_ref().map(|windows| {
+            scope.spawn(move || {
+                let read = watched(shared, || read_ahead(shared, tasks, windows))?;
+                Ok(Found { ways: Ways { read_ahead: read, ..Ways::default() }, ..Found::default() })
             })
-            .collect();
-        threads
-            .into_iter()
-            .map(|t| {
-                t.join().unwrap_or_else(|_| {
-                    shared.failed.store(true, Ordering::Relaxed);
-                    Err(EngineError::WorkerPanicked)
-                })
-            })
-            .collect()
+        });
+        let workers = (0..workers).map(|worker| {
+            let queue = &queues[worker % queues.len()];
+            scope.spawn(move || watched(shared, || work(shared, tasks, queue)))
+        });
+        let threads: Vec<_> = reader.into_iter().chain(workers).collect();
+        threads.into_iter().map(|t| t.join().unwrap_or(Err(EngineError::WorkerPanicked))).collect()
     });
     let mut all = Found::default();
     let mut failure = None;
@@ -150,6 +187,7 @@ fn on_all_workers(shared: &Shared<'_>, tasks: Vec<Task>) -> Result<Found, Engine
             Ok(found) => {
                 all.sums.extend(found.sums);
                 all.overflowed.extend(found.overflowed);
+                all.ways += found.ways;
             }
             // The others stop because one failed: its reason counts.
             Err(e) if failure.is_none() || matches!(failure, Some(EngineError::Cancelled)) => failure = Some(e),
@@ -158,3 +196,6 @@ fn on_all_workers(shared: &Shared<'_>, tasks: Vec<Task>) -> Result<Found, Engine
     }
     failure.map_or(Ok(all), Err)
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,17 +36,12 @@ pub(super) enum From {
 
 /// Runs shorter than this are copied to a buffer with their neighbours.
 const MAPPED_FROM: u64 = 64 << 10;
-/// The largest write from a mapping past the page cache. Larger ones gain nothing (measured).
-const DIRECT_CHUNK: u64 = 4 << 20;
-/// The largest write through the page cache: larger ones ask for huge pages that may not be at hand (measured).
-const CACHED_CHUNK: u64 = 256 << 10;
-
 /// Cuts the files into tasks, in the order in which they should be done.
 /// `direct`: writes go past the page cache, so mapped ranges must lie at the same place of a block in source and target.
 pub(super) fn tasks(plan: &Plan, spans: &[Vec<Span<'_>>], direct: bool, config: &EngineConfig) -> Vec<Task> {
     let mut tasks = Vec::new();
     for (index, file) in plan.outputs.iter().enumerate() {
-        cut_file(plan, index, file, &spans[index], direct, config.chunk(), &mut tasks);
+        cut_file(plan, index, file, &spans[index], direct, config, &mut tasks);
     }
     // A stable order of source bytes: all ranks' pieces of one block of rows stand together.
     tasks.sort_by_key(|t| t.key);
@@ -59,13 +54,12 @@ fn cut_file(
     file: &OutputFile,
     spans: &[Span<'_>],
     direct: bool,
-    chunk: u64,
+    config: &EngineConfig,
     tasks: &mut Vec<Task>,
 ) {
     let len = file.layout.len();
-    let block = if direct { FileLayout::BLOCK } else { 1 };
-    let mapped_chunk = if direct { DIRECT_CHUNK } else { CACHED_CHUNK };
-    let built_chunk = chunk.min(if direct { EngineConfig::BUILT_CHUNK } else { CACHED_CHUNK });
+    let built_chunk =
+        config.chunk().min(if direct { EngineConfig::BUILT_CHUNK } else { EngineConfig::CACHED_STEP as u64 });
     let mut at = 0;
     let build = |from: u64, to: u64, tasks: &mut Vec<Task>| {
         let mut from = from;
@@ -78,9 +72,12 @@ fn cut_file(
         }
     };
     for run in mapped_runs(plan, file, spans) {
-        if run.source_at % block != run.at % block {
+        // Whole blocks can be shared, or read and written past the page cache; other runs only through it.
+        let alike = run.source_at % FileLayout::BLOCK == run.at % FileLayout::BLOCK;
+        if direct && !alike {
             continue;
         }
+        let block = if alike { FileLayout::BLOCK } else { 1 };
         let (from, to) = (run.at.next_multiple_of(block).max(at), (run.at + run.len) / block * block);
         if to < from + MAPPED_FROM {
             continue;
@@ -88,7 +85,7 @@ fn cut_file(
         build(at, from, tasks);
         let mut next = from;
         while next < to {
-            let end = to.min(next + mapped_chunk);
+            let end = to.min(next + config.largest_chunk);
             let source_at = run.source_at + (next - run.at);
             tasks.push(Task {
                 file: file_index,

@@ -23,7 +23,7 @@ impl Sink {
         if by_hand {
             return Ok(Self::Pwrite(VecDeque::new()));
         }
-        let depth = u32::try_from(EngineConfig::DEPTH).unwrap_or(8);
+        let depth = u32::try_from(config.depth).unwrap_or(8);
         match Ring::new(depth) {
             Ok(ring) => Ok(Self::Ring(Box::new(ring))),
             Err(e) if config.writer == WriterKind::Uring => Err(EngineError::Uring(e)),
@@ -41,14 +41,27 @@ impl Sink {
         }
     }
 
+    /// Whether nothing is in flight.
+    pub(super) fn is_idle(&self) -> bool {
+        match self {
+            Self::Ring(ring) => ring.in_flight() == 0,
+            Self::Pwrite(done) => done.is_empty(),
+        }
+    }
+
     pub(super) fn submit(&mut self, op: IoOp) -> io::Result<()> {
         match self {
             Self::Ring(ring) => ring.submit(op),
             Self::Pwrite(done) => {
                 let mut op = op;
                 let result = match &mut op {
-                    IoOp::Write(op) => op.descriptor().write_at(op.bytes(), op.at),
-                    IoOp::Read(op) => match op.source.direct() {
+                    IoOp::Write(op) => {
+                        let bytes = op.bytes();
+                        // Through the page cache in small steps: the worker goes on with the rest, as after any short write.
+                        let step = if op.direct { bytes.len() } else { bytes.len().min(EngineConfig::CACHED_STEP) };
+                        op.descriptor().write_at(&bytes[..step], op.at)
+                    }
+                    IoOp::Read(op) => match op.source.descriptor() {
                         Some(file) => file.read_at(&mut op.into[..op.len], op.at),
                         None => Err(io::ErrorKind::Unsupported.into()),
                     },

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam::queue::SegQueue;
 
@@ -10,10 +10,13 @@ use super::digest::ChunkSum;
 use super::fill::{Inputs, Span, index, overlapping};
 use super::pool::BufferPool;
 use super::schedule::{From, Task};
+use super::share::Clones;
 use super::sink::Sink;
-use super::{CancelToken, EngineConfig, EngineError, Event, Observer};
+use super::view::View;
+use super::windows::{Staged, Windows};
+use super::{CancelToken, EngineConfig, EngineError, Event, Observer, Ways};
 use crate::formats::{FileLayout, Segment};
-use crate::sys::{Completion, FileError, FileOp, IoBuf, IoOp, OutFile, ReadOp, WriteOp};
+use crate::sys::{AlignedBuf, Completion, FileError, FileOp, IoBuf, IoOp, OutFile, ReadOp, WriteOp};
 
 /// What all workers share.
 pub(super) struct Shared<'a> {
@@ -27,6 +30,43 @@ pub(super) struct Shared<'a> {
     pub failed: AtomicBool,
     /// Whether writes go past the page cache.
     pub direct: bool,
+    /// What is in place already, and only summed.
+    pub clones: Clones,
+    /// What is read ahead of gathers, if anything is.
+    pub windows: Option<Windows>,
+    /// Source bytes that gathers took from mappings.
+    pub gathered: AtomicU64,
+}
+
+/// Pages that gathers read are let go whenever so many bytes were read, so that they do not make up the whole model. Letting
+/// go of all mappings each time costs less than to follow which rows of which page everybody is done with.
+const GATHERED_AT_MOST: u64 = 256 << 20;
+
+impl Shared<'_> {
+    /// Whether somebody cancelled or something failed.
+    pub(super) fn is_over(&self) -> bool {
+        self.cancel.is_cancelled() || self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Makes everybody stop.
+    pub(super) fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+        if let Some(windows) = &self.windows {
+            windows.wake();
+        }
+    }
+
+    /// Takes notice of source bytes that were read from mappings.
+    fn gathered(&self, bytes: u64) {
+        let before = self.gathered.fetch_add(bytes, Ordering::Relaxed);
+        if before / GATHERED_AT_MOST == (before + bytes) / GATHERED_AT_MOST {
+            return;
+        }
+        for mapping in self.inputs.mappings {
+            // What is still needed is in the page cache.
+            mapping.release(0, mapping.len() as u64);
+        }
+    }
 }
 
 /// What a worker found out.
@@ -35,10 +75,11 @@ pub(super) struct Found {
     pub sums: Vec<ChunkSum>,
     /// (file, tensor, values that overflowed)
     pub overflowed: Vec<(usize, usize, u64)>,
+    pub ways: Ways,
 }
 
-/// Does tasks until the queue is empty, somebody cancels, or something fails.
-pub(super) fn work(shared: &Shared<'_>, queue: &SegQueue<Task>) -> Result<Found, EngineError> {
+/// Does the tasks whose numbers are in the queue until it is empty, somebody cancels, or something fails.
+pub(super) fn work(shared: &Shared<'_>, tasks: &[Task], queue: &SegQueue<usize>) -> Result<Found, EngineError> {
     let config = shared.config;
     let mut worker = Worker {
         shared,
@@ -50,15 +91,15 @@ pub(super) fn work(shared: &Shared<'_>, queue: &SegQueue<Task>) -> Result<Found,
         reads: 0,
     };
     loop {
-        if shared.cancel.is_cancelled() || shared.failed.load(Ordering::Relaxed) {
+        if shared.is_over() {
             return Err(EngineError::Cancelled);
         }
         let mut submitted = false;
         if !worker.sink.is_full() {
             if worker.pieces.is_empty()
-                && let Some(task) = queue.pop()
+                && let Some(number) = queue.pop()
             {
-                worker.take(task);
+                worker.take(number, tasks[number]);
             }
             if let Some(op) = worker.prepare()? {
                 worker.submit(op)?;
@@ -92,25 +133,23 @@ struct Worker<'a> {
 /// A task, or a part of one, and how its bytes are had.
 #[derive(Clone, Copy)]
 enum Step {
-    /// From the mapping, or put together in a buffer.
-    Ready(Task),
-    /// Read past the page cache first. Two copies by the disk's own engine are cheaper than one page fault after the other.
+    /// From the mapping.
+    Mapped { task: Task, source: usize, at: u64 },
+    /// Put together in a buffer, when the windows of the task with this number are there.
+    Built { task: Task, number: usize },
+    /// Read to a buffer first. Two copies by the disk's own engine are cheaper than one page fault after the other.
     Cold { task: Task, source: usize, at: u64 },
 }
 
-impl Worker<'_> {
+impl<'a> Worker<'a> {
     /// Looks where the bytes of a task are, and cuts it if they must be read to buffers first.
-    fn take(&mut self, task: Task) {
-        let From::Mapped { source, at } = task.from else { return self.pieces.push_back(Step::Ready(task)) };
+    fn take(&mut self, number: usize, task: Task) {
+        let From::Mapped { source, at } = task.from else {
+            return self.pieces.push_back(Step::Built { task, number });
+        };
         let mapping = &self.shared.inputs.mappings[source];
-        let aligned = at.is_multiple_of(FileLayout::BLOCK) && task.len.is_multiple_of(FileLayout::BLOCK);
-        let cold = self.shared.config.direct_reads
-            && self.shared.direct
-            && aligned
-            && !mapping.is_resident(at, task.len)
-            && mapping.direct().is_some();
-        if !cold {
-            return self.pieces.push_back(Step::Ready(task));
+        if !mapping.is_read(at, task.len, FileLayout::BLOCK) {
+            return self.pieces.push_back(Step::Mapped { task, source, at });
         }
         let chunk = self.shared.config.chunk();
         let mut done = 0;
@@ -125,6 +164,7 @@ impl Worker<'_> {
 
     /// The next operation, or `None` when there is nothing to do or no buffer is free.
     fn prepare(&mut self) -> Result<Option<IoOp>, EngineError> {
+        self.sum_shared();
         let Some(&piece) = self.pieces.front() else { return Ok(None) };
         let op = match piece {
             Step::Cold { task, source, at } => {
@@ -134,41 +174,77 @@ impl Worker<'_> {
                 self.reading.insert(self.reads, task);
                 IoOp::Read(ReadOp { source, into, len: index(task.len), at, tag: self.reads })
             }
-            Step::Ready(task) => match self.write_of(&task)? {
-                Some(op) => IoOp::Write(op),
-                None => return Ok(None),
-            },
+            Step::Mapped { task, source, at } => IoOp::Write(self.write_mapped(&task, source, at)),
+            Step::Built { task, number } => {
+                let Some(buf) = self.pool.take()? else { return Ok(None) };
+                let Some(staged) = self.staged(number)? else {
+                    self.pool.give_back(buf);
+                    return Ok(None);
+                };
+                IoOp::Write(self.build(&task, &staged, buf))
+            }
         };
         self.pieces.pop_front();
         Ok(Some(op))
     }
 
-    /// The write of a task, or `None` when no buffer is free. Sums are taken on the way.
-    fn write_of(&mut self, task: &Task) -> Result<Option<WriteOp>, EngineError> {
+    /// Sums what is in place already and comes from the mapping; there is nothing to write.
+    fn sum_shared(&mut self) {
+        while let Some(&Step::Mapped { task, source, at }) = self.pieces.front()
+            && self.shared.clones.hold(&task)
+        {
+            note_sums(self.shared, &task, self.shared.inputs.mapped(source, at, task.len), &mut self.found);
+            self.shared.inputs.mappings[source].release(at, task.len);
+            self.shared.observer.event(Event::Written { bytes: task.len });
+            self.pieces.pop_front();
+        }
+    }
+
+    /// The windows of a task that is to be put together. `None`: they are not there yet, but there are writes to wait for.
+    fn staged(&self, number: usize) -> Result<Option<Staged<'a>>, EngineError> {
         let shared = self.shared;
-        let (data, range) = match task.from {
-            From::Mapped { source, at } => {
-                note_sums(shared, task, shared.inputs.mapped(source, at, task.len), &mut self.found);
-                let data = IoBuf::Mapped(Arc::clone(&shared.inputs.mappings[source]));
-                (data, index(at)..index(at + task.len))
+        let Some(windows) = &shared.windows else { return Ok(Some(Staged::none())) };
+        match windows.poll(number) {
+            None if self.sink.is_idle() => {
+                windows.wait(number, || shared.is_over()).map(Some).ok_or(EngineError::Cancelled)
             }
-            From::Built => {
-                let Some(mut buf) = self.pool.take()? else { return Ok(None) };
-                let len = index(task.len);
-                let output = &shared.inputs.plan.outputs[task.file];
-                let spans = &shared.spans[task.file];
-                let overflowed = shared.inputs.fill_file(output, spans, task.at, &mut buf[..len]);
-                let of_file = overflowed.into_iter().map(|(tensor, count)| (task.file, tensor, count));
-                self.found.overflowed.extend(of_file);
-                note_sums(shared, task, &buf[..len], &mut self.found);
-                // The file's last block is written whole and cut off again when the file is finished.
-                let padded = if shared.direct { len.next_multiple_of(index(FileLayout::BLOCK)) } else { len };
-                buf[len..padded].fill(0);
-                (IoBuf::Owned(buf), 0..padded)
-            }
-        };
+            staged => Ok(staged),
+        }
+    }
+
+    /// The write of a task from a mapping. Sums are taken on the way.
+    fn write_mapped(&mut self, task: &Task, source: usize, at: u64) -> WriteOp {
+        let shared = self.shared;
+        note_sums(shared, task, shared.inputs.mapped(source, at, task.len), &mut self.found);
+        self.found.ways.mapped += task.len;
         let file = Arc::clone(&shared.files[task.file]);
-        Ok(Some(WriteOp { file, direct: shared.direct, data, range, at: task.at }))
+        let data = IoBuf::Mapped(Arc::clone(&shared.inputs.mappings[source]));
+        WriteOp { file, direct: shared.direct, data, range: index(at)..index(at + task.len), at: task.at }
+    }
+
+    /// Puts a task together. Sums are taken on the way.
+    fn build(&mut self, task: &Task, staged: &Staged<'_>, mut buf: AlignedBuf) -> WriteOp {
+        let shared = self.shared;
+        let len = index(task.len);
+        let output = &shared.inputs.plan.outputs[task.file];
+        let view = View::new(staged.windows());
+        let overflowed = shared.inputs.fill_file(output, &shared.spans[task.file], task.at, &mut buf[..len], &view);
+        shared.gathered(view.from_mappings.get());
+        let converted = view.converted.get();
+        self.found.ways += Ways {
+            gathered: task.len - converted,
+            converted,
+            from_read_ahead: view.from_windows.get(),
+            ..Ways::default()
+        };
+        let of_file = overflowed.into_iter().map(|(tensor, count)| (task.file, tensor, count));
+        self.found.overflowed.extend(of_file);
+        note_sums(shared, task, &buf[..len], &mut self.found);
+        // The file's last block is written whole and cut off again when the file is finished.
+        let padded = if shared.direct { len.next_multiple_of(index(FileLayout::BLOCK)) } else { len };
+        buf[len..padded].fill(0);
+        let file = Arc::clone(&shared.files[task.file]);
+        WriteOp { file, direct: shared.direct, data: IoBuf::Owned(buf), range: 0..padded, at: task.at }
     }
 
     fn submit(&mut self, op: IoOp) -> Result<(), EngineError> {
@@ -188,6 +264,12 @@ impl Worker<'_> {
         let rest = index(at) + done..index(at) + len;
         into[done..len].copy_from_slice(&source[rest]);
         note_sums(self.shared, &task, &into[..len], &mut self.found);
+        if self.shared.clones.hold(&task) {
+            self.shared.observer.event(Event::Written { bytes: task.len });
+            self.pool.give_back(into);
+            return Ok(());
+        }
+        self.found.ways += Ways { past_cache: done as u64, gathered: (len - done) as u64, ..Ways::default() };
         let file = Arc::clone(&self.shared.files[task.file]);
         let data = IoBuf::Owned(into);
         self.submit(IoOp::Write(WriteOp { file, direct: self.shared.direct, data, range: 0..len, at: task.at }))
@@ -219,7 +301,11 @@ impl Worker<'_> {
         observer.event(Event::Written { bytes: left as u64 });
         match op.data {
             IoBuf::Owned(buf) => self.pool.give_back(buf),
-            IoBuf::Mapped(mapping) => mapping.release(op.range.start as u64, left as u64),
+            IoBuf::Mapped(mapping) => {
+                // All of the task, also where it was written in steps: pages let go in small pieces cost more than the copy.
+                let from = op.range.end.saturating_sub(index(self.shared.config.largest_chunk));
+                mapping.release(from as u64, (op.range.end - from) as u64);
+            }
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::units;
+use crate::engine::Setting;
 use crate::plan::{Plan, PlanTotals};
 
 /// A plan and whether the machine can run it.
@@ -40,6 +41,8 @@ pub struct PlanReport {
     pub free: u64,
     /// Whether they suffice.
     pub fits: bool,
+    /// How the work will be done, and why so.
+    pub settings: Vec<Setting>,
 }
 
 /// A file and its length.
@@ -87,6 +90,7 @@ pub fn plan_report(plan: &Plan, target: &str, free: u64, memory: u64) -> PlanRep
         peak_memory: memory,
         free,
         fits: free >= written,
+        settings: Vec::new(),
     }
 }
 
@@ -120,6 +124,12 @@ impl PlanReport {
             units::bytes(self.converted),
             units::bytes(self.headers),
         ));
+        if !self.settings.is_empty() {
+            line("  how (each can be overridden by the option of its name):".to_owned());
+        }
+        for Setting { name, value, why } in &self.settings {
+            line(format!("    {name:<8} {value} ({why})"));
+        }
         line(format!("  peak memory (without page cache): {}", units::bytes(self.peak_memory)));
         let verdict = if self.fits { "enough" } else { "NOT ENOUGH" };
         line(format!("  free where the target is to be: {}: {verdict}", units::bytes(self.free)));

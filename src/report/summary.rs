@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::units;
-use crate::engine::{QuantError, RunSummary};
+use crate::engine::{QuantError, RunSummary, Ways};
 use crate::plan::{Plan, PlanTotals, Transform};
 
 /// Values of one tensor that became infinite.
@@ -58,6 +58,10 @@ pub struct Summary {
     pub peak_anonymous_memory: u64,
     /// Whether writes went past the page cache.
     pub direct: bool,
+    /// Bytes that the target shares with the source on the disk.
+    pub bytes_shared: u64,
+    /// Which way the bytes went.
+    pub ways: Ways,
     /// Source parameters that were left out on request.
     pub ignored: usize,
     /// Values that became infinite, tensor by tensor.
@@ -117,6 +121,8 @@ impl Summary {
             seconds: time.as_secs_f64(),
             peak_anonymous_memory: peak,
             direct: run.direct,
+            bytes_shared: run.shared,
+            ways: run.ways,
             ignored: 0,
             overflowed: overflows(plan, run),
             quantised: Quantisation::new(&run.quantised),
@@ -155,9 +161,13 @@ impl Summary {
                 quantised.max_clipped * 100.0,
             ));
         }
+        if self.bytes_shared > 0 {
+            line(format!("{} share their blocks with the source", units::bytes(self.bytes_shared)));
+        }
         if self.ignored > 0 {
             line(format!("{} parameters were left out as asked", self.ignored));
         }
+        line(ways(&self.ways));
         line(format!("peak anonymous memory {}", units::bytes(self.peak_anonymous_memory)));
         for overflow in &self.overflowed {
             line(format!(
@@ -167,4 +177,20 @@ impl Summary {
         }
         text
     }
+}
+
+/// Which way the bytes went, in one line.
+fn ways(ways: &Ways) -> String {
+    let mut parts = Vec::new();
+    let mut part = |bytes: u64, what: &str| {
+        if bytes > 0 {
+            parts.push(format!("{} {what}", units::bytes(bytes)));
+        }
+    };
+    part(ways.mapped, "straight from the source");
+    part(ways.past_cache, "read past the page cache");
+    part(ways.gathered, "gathered");
+    part(ways.converted, "converted");
+    part(ways.read_ahead, "of the source read ahead");
+    parts.join(", ")
 }

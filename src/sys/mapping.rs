@@ -1,11 +1,14 @@
 //! Files mapped for reading.
 
 use std::fs::File;
+use std::io::Write;
 use std::ops::Deref;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use super::file::{FileError, FileOp};
 use crate::source::{ByteRange, ReadAhead};
@@ -25,6 +28,26 @@ impl StableInputs {
     pub unsafe fn assume() -> Self {
         Self(())
     }
+
+    /// The promise of a test, whose files lie in a directory of its own.
+    #[cfg(test)]
+    pub(crate) fn in_test() -> Self {
+        Self(())
+    }
+}
+
+/// How the bytes of a mapped file are had when much of it is moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Reader {
+    /// From the mapping, which the kernel fills page by page.
+    #[default]
+    Mapped,
+    /// From the mapping where it is in the page cache, read past the cache where it is not.
+    Auto,
+    /// Read past the page cache.
+    Direct,
+    /// Read through the page cache, in large pieces.
+    Sequential,
 }
 
 /// A file mapped for reading. Derefs to its bytes.
@@ -34,10 +57,14 @@ pub struct Mapping {
     /// `None` for an empty file, which cannot be mapped.
     map: Option<Mmap>,
     page: usize,
+    /// Set once, before data are moved.
+    reader: OnceLock<Reader>,
+    /// Device and inode: its name may come to mean another file.
+    identity: (u64, u64),
     /// Opened when first asked for: the same file, read past the page cache. `None` inside: refused.
     direct: OnceLock<Option<File>>,
-    /// Whether it is memory of this process, which holds the only copy.
-    anonymous: bool,
+    /// The same file, read through it.
+    plain: OnceLock<Option<File>>,
 }
 
 impl Mapping {
@@ -46,9 +73,9 @@ impl Mapping {
         let error = |op| move |source| FileError { op, path: path.to_owned(), source };
         let file = super::file::open_regular(path)?;
         let meta = file.metadata().map_err(error(FileOp::Stat))?;
-        let page = rustix::param::page_size();
+        let made = |map| Self::made(path.to_owned(), (meta.dev(), meta.ino()), map);
         if meta.len() == 0 {
-            return Ok(Self { path: path.to_owned(), map: None, page, direct: OnceLock::new(), anonymous: false });
+            return Ok(made(None));
         }
         // SAFETY: the mapping is read-only and shared. `Mmap::map` asks that the file is not modified or truncated while it
         // is mapped: `_promise` is a `StableInputs`, which exists only where the program has promised just that.
@@ -56,21 +83,37 @@ impl Mapping {
         // Headers are scattered over the file: without this hint each of them would bring in megabytes around it.
         // Only a hint; a kernel without it reads all the same.
         let _ = map.advise(Advice::Random);
-        Ok(Self { path: path.to_owned(), map: Some(map), page, direct: OnceLock::new(), anonymous: false })
+        Ok(made(Some(map)))
     }
 
-    /// Bytes that are in no file, as if they were mapped.
-    pub fn of_bytes(path: &Path, bytes: &[u8]) -> Result<Self, FileError> {
-        let error = |source| FileError { op: FileOp::Map, path: path.to_owned(), source };
-        let page = rustix::param::page_size();
-        let direct = OnceLock::from(None);
-        if bytes.is_empty() {
-            return Ok(Self { path: path.to_owned(), map: None, page, direct, anonymous: true });
+    /// Maps a copy of some bytes in a file without a name, for running plans on what is in memory already.
+    pub fn in_memory(bytes: &[u8]) -> std::io::Result<Self> {
+        let file = memfd_create(c"in-memory", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let mut file = File::from(file);
+        file.write_all(bytes)?;
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)?;
+        let map = if bytes.is_empty() {
+            None
+        } else {
+            // SAFETY: the mapping is read-only and shared. `Mmap::map` asks that the file is not modified or truncated while it
+            // is mapped: its seals make the kernel refuse both, and cannot be taken off.
+            Some(unsafe { MmapOptions::new().map(&file) }?)
+        };
+        let meta = file.metadata()?;
+        // Nothing has that name, so it is read from the mapping only.
+        Ok(Self::made(PathBuf::from("in-memory"), (meta.dev(), meta.ino()), map))
+    }
+
+    fn made(path: PathBuf, identity: (u64, u64), map: Option<Mmap>) -> Self {
+        Self {
+            path,
+            map,
+            page: rustix::param::page_size(),
+            reader: OnceLock::new(),
+            identity,
+            direct: OnceLock::new(),
+            plain: OnceLock::new(),
         }
-        let mut map = MmapOptions::new().len(bytes.len()).map_anon().map_err(error)?;
-        map.copy_from_slice(bytes);
-        let map = map.make_read_only().map_err(error)?;
-        Ok(Self { path: path.to_owned(), map: Some(map), page, direct, anonymous: true })
     }
 
     /// Where the file lies.
@@ -78,9 +121,50 @@ impl Mapping {
         &self.path
     }
 
-    /// The same file for reading past the page cache, where the file system allows it.
-    pub fn direct(&self) -> Option<&File> {
-        self.direct.get_or_init(|| super::file::open_direct(&self.path).ok()).as_ref()
+    /// Says how the file is to be read. The first word counts; without one it is read from the mapping.
+    pub fn set_reader(&self, reader: Reader) {
+        // A second word is a second run over the same file: nothing to complain of.
+        let _ = self.reader.set(reader);
+    }
+
+    /// How the file is read.
+    pub fn reader(&self) -> Reader {
+        self.reader.get().copied().unwrap_or_default()
+    }
+
+    /// The descriptor to read with, where the file is to be read to buffers at all: past the page cache or through it, as
+    /// [`Self::set_reader`] said. `None`: its bytes are taken from the mapping.
+    pub fn descriptor(&self) -> Option<&File> {
+        match self.reader() {
+            Reader::Mapped => None,
+            Reader::Auto | Reader::Direct => {
+                self.direct.get_or_init(|| self.again(super::file::open_direct(&self.path).ok())).as_ref()
+            }
+            Reader::Sequential => self.plain(),
+        }
+    }
+
+    /// The same file for reading through the page cache.
+    pub(super) fn plain(&self) -> Option<&File> {
+        self.plain.get_or_init(|| self.again(super::file::open_regular(&self.path).ok())).as_ref()
+    }
+
+    /// A file that was opened by the same name, if it is the same.
+    fn again(&self, file: Option<File>) -> Option<File> {
+        file.filter(|file| file.metadata().is_ok_and(|meta| (meta.dev(), meta.ino()) == self.identity))
+    }
+
+    /// Whether a range is to be read to a buffer with [`Self::descriptor`], or taken from the mapping. Past the page cache only
+    /// whole blocks can be read.
+    pub fn is_read(&self, from: u64, len: u64, block: u64) -> bool {
+        let whole = from.is_multiple_of(block) && len.is_multiple_of(block);
+        let wanted = match self.reader() {
+            Reader::Mapped => false,
+            Reader::Auto => whole && !self.is_resident(from, len),
+            Reader::Direct => whole,
+            Reader::Sequential => true,
+        };
+        wanted && self.descriptor().is_some()
     }
 
     /// Whether at least half of a range is in the page cache, so that the mapping gives it without a read. Where the kernel
@@ -112,14 +196,11 @@ impl Mapping {
 
     /// Tells the kernel that these pages are not needed in this process any more. They stay in the page cache.
     pub fn release(&self, from: u64, len: u64) {
-        if self.anonymous {
-            return;
-        }
         let (Some(map), Ok(from), Ok(len)) = (&self.map, usize::try_from(from), usize::try_from(len)) else { return };
         let start = from.next_multiple_of(self.page);
         let end = (from + len).min(map.len()) / self.page * self.page;
         if start < end {
-            // SAFETY: MADV_DONTNEED on a shared read-only file mapping (anonymous ones left above) discards no data: the next read of a page takes it from
+            // SAFETY: MADV_DONTNEED on a shared read-only file mapping discards no data: the next read of a page takes it from
             // the file again, which by `StableInputs` has not changed. The range lies inside the mapping.
             // A refusal costs only memory that the kernel can reclaim by itself.
             let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
@@ -144,5 +225,22 @@ impl Deref for Mapping {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         self.map.as_deref().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_in_memory_stay_when_they_are_let_go() {
+        let bytes: Vec<u8> = (0..20_000u32).flat_map(u32::to_le_bytes).collect();
+        let mapping = Mapping::in_memory(&bytes).unwrap();
+        assert!(mapping[..] == bytes);
+        mapping.release(0, bytes.len() as u64);
+        assert!(mapping[..] == bytes);
+        mapping.set_reader(Reader::Direct);
+        assert!(mapping.descriptor().is_none());
+        assert!(Mapping::in_memory(&[]).unwrap().is_empty());
     }
 }

@@ -1,21 +1,27 @@
-//! What the operating system gives: mapped files, page-aligned buffers, io_uring, durable files.
+//! What the machine gives: mapped files, page-aligned buffers, io_uring, durable files, wide vectors.
 //!
 //! Invariant: the only unsafe code of the crate is here (and one promise in `cli::config`). Everything outside sees safe
 //! types: a [`Mapping`] derefs to bytes, a [`Ring`] owns what the kernel reads until the kernel is done with it.
 
-#![expect(unsafe_code, reason = "the one place that talks to the kernel; each block says why it is sound")]
+#![expect(unsafe_code, reason = "the one place that talks to the machine; each block says why it is sound")]
 
 mod aligned;
 mod file;
 mod machine;
 mod mapping;
+mod probe;
 mod ring;
+mod share;
+mod vector;
 
 pub use aligned::AlignedBuf;
 pub use file::{
     FileError, FileOp, OutFile, available_bytes, create_dir, is_writable, lock, open_regular, raise_open_files_limit,
     read_small, remove_dir, remove_empty_dirs, rename_exchange, rename_new, sync_dir, write_small,
 };
-pub use machine::anonymous_memory;
-pub use mapping::{Mapping, StableInputs};
+pub use machine::{anonymous_memory, available_memory, uring};
+pub use mapping::{Mapping, Reader, StableInputs};
+pub use probe::{DirectAlign, FileSystem, Place};
 pub use ring::{Completion, IoBuf, IoOp, ReadOp, Ring, WriteOp};
+pub use share::clone_range;
+pub use vector::{Kernel, Vectors};

@@ -62,7 +62,7 @@ impl WriteOp {
     }
 }
 
-/// One read past the page cache.
+/// One read, past the page cache or through it as its source says.
 #[derive(Debug)]
 pub struct ReadOp {
     /// From where.
@@ -155,7 +155,7 @@ impl Ring {
                 opcode::Write::new(types::Fd(op.descriptor().as_raw_fd()), bytes.as_ptr(), len).offset(op.at).build()
             }
             IoOp::Read(op) => {
-                let Some(file) = op.source.direct() else {
+                let Some(file) = op.source.descriptor() else {
                     self.slots[slot] = None;
                     return Err(io::ErrorKind::Unsupported.into());
                 };

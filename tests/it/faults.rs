@@ -91,8 +91,10 @@ fn junk_of_an_earlier_run_is_not_published() {
 
 #[test]
 fn a_signal_ends_the_run_and_leaves_nothing() {
-    for which in ["-INT", "-TERM"] {
-        let (env, line) = slow();
+    for (which, more) in [("-INT", ""), ("-TERM", ""), ("-INT", "--reader direct --workers 2 --memory 32MiB")] {
+        let (env, mut line) = slow();
+        drop_from_cache(&env.path("src/rank_0/checkpoint_0.ckpt"));
+        line.extend(more.split_whitespace().map(str::to_owned));
         let child = begun(&env, &line);
         signal(&child, which);
         let run = Run::from_output(child.wait_with_output().unwrap());
@@ -118,9 +120,10 @@ fn two_runs_at_once_do_not_share_a_target() {
 /// A file larger than the limit cannot be written, as on a full disk: by either writer.
 #[test]
 fn a_write_that_fails_is_reported_and_leaves_nothing() {
-    for writer in ["pwrite", "auto"] {
+    for writer in ["pwrite", "auto", "auto --reader direct"] {
         let (env, line) = slow();
         let before = env.tree();
+        drop_from_cache(&env.path("src/rank_0/checkpoint_0.ckpt"));
         // Shells count in blocks of 512 or 1024 bytes; 2000 of either is less than a rank file.
         let script =
             format!("trap '' XFSZ; ulimit -f 2000; exec \"$0\" {} --writer {writer}", line[..line.len() - 2].join(" "));
@@ -416,6 +419,14 @@ fn paths_with_spaces_and_other_letters() {
     env.run(&["verify", "links", "a target/=x/fp16_2p"]).ok();
 }
 
+/// `dd` of nothing with nocache drops the file's pages, once they are on the disk.
+fn drop_from_cache(path: &Path) {
+    let name = format!("of={}", path.display());
+    let mut drop = Command::new("dd");
+    drop.args(["if=/dev/null", &name, "oflag=nocache", "conv=notrunc,fdatasync", "count=0"]);
+    assert!(drop.stderr(Stdio::null()).status().expect("dd runs").success());
+}
+
 /// A source that is not in the page cache is read past it; one that is, is written from its mapping. The bytes are the same.
 #[test]
 fn a_cold_source_gives_the_same_bytes_as_a_warm_one() {
@@ -426,19 +437,26 @@ fn a_cold_source_gives_the_same_bytes_as_a_warm_one() {
     env.write("model.yaml", model.yaml(false, false));
     let source = env.path("src/rank_0/checkpoint_0.ckpt");
     env.line("-f distributed_weight_transfer -y model.yaml -sc src -dc warm -is st -p fp16 -w 2").ok();
-    for writer in ["auto", "uring", "pwrite"] {
-        // `dd` of nothing with nocache drops the file's pages, once they are on the disk.
-        let name = format!("of={}", source.display());
-        let mut drop = Command::new("dd");
-        drop.args(["if=/dev/null", &name, "oflag=nocache", "conv=notrunc,fdatasync", "count=0"]);
-        assert!(drop.stderr(std::process::Stdio::null()).status().expect("dd runs").success());
-        let line =
-            "-f distributed_weight_transfer -y model.yaml -sc src -is st -p fp16 -w 2 --overwrite --direct-reads";
-        env.line(&format!("{line} -dc cold --writer {writer}")).ok();
+    let ways =
+        ["", "--reader direct", "--reader sequential", "--reader mapped", "--no-sync", "--reader sequential --no-sync"];
+    for (writer, way) in ["auto", "uring", "pwrite"].into_iter().flat_map(|writer| ways.map(|way| (writer, way))) {
+        drop_from_cache(&source);
+        let line = "-f distributed_weight_transfer -y model.yaml -sc src -is st -p fp16 -w 2 --overwrite --json";
+        let ways = env.line(&format!("{line} -dc cold --writer {writer} {way}")).ok().json()["ways"].clone();
+        let bytes = |way: &str| ways[way].as_u64().expect("a number of bytes");
+        let lens = [0, 1].map(|rank| {
+            std::fs::metadata(env.path(&format!("cold/fp16_2p/rank_{rank}/checkpoint_{rank}.ckpt")))
+                .expect("a file")
+                .len()
+        });
+        assert_eq!(
+            ["mapped", "past_cache", "gathered", "converted"].map(bytes).iter().sum::<u64>(),
+            lens.iter().sum::<u64>()
+        );
         for rank in 0..2 {
             let file = format!("fp16_2p/rank_{rank}/checkpoint_{rank}.ckpt");
             let (warm, cold) = (env.path("warm").join(&file), env.path("cold").join(&file));
-            assert!(std::fs::read(warm).expect("read") == std::fs::read(cold).expect("read"), "{writer}, {file}");
+            assert!(std::fs::read(warm).expect("read") == std::fs::read(cold).expect("read"), "{writer} {way}, {file}");
         }
     }
 }

@@ -3,6 +3,7 @@
 mod convert;
 mod errors;
 mod faults;
+mod filesystems;
 mod formats;
 mod hostile;
 mod inspect;

@@ -15,7 +15,7 @@ use super::{note, print, print_json};
 use crate::Error;
 use crate::cli::args::{ConvertArgs, Function, FusionArg, NToMArgs, NamesArg};
 use crate::cli::{ExitStatus, config};
-use crate::engine::{self, CancelToken, Leftovers, Staging};
+use crate::engine::{self, CancelToken, EngineConfig, Leftovers, Staging};
 use crate::input::{Input, RankGaps};
 use crate::models::fused;
 use crate::plan::{Plan, TargetRank};
@@ -51,7 +51,6 @@ pub(in crate::cli) fn n_to_m(args: NToMArgs) -> Result<ExitStatus, Error> {
         no_padding: false,
         ignore: Vec::new(),
         check_replicas: false,
-        direct_reads: false,
         dry_run: args.dry_run,
         overwrite: args.overwrite,
         no_sync: false,
@@ -93,10 +92,14 @@ pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
         _ => transfer::plan(&request, &input)?,
     };
     let free = check_targets(&request, &planned)?;
+    let mut mappings = input.mappings();
+    let chosen = config::settle(&request.wishes, &mappings, Some(&planned.target));
+    let engine = chosen.config;
     // The computed range is held as the plan has it, as it is computed, and as it is read.
     let computed = planned.plan.computed.as_ref().map_or(0, |c| 2 * c.bytes.len() as u64);
-    let memory = request.config.buffer_bytes() + computed + sys::anonymous_memory().unwrap_or(0);
-    let report = plan_report(&planned.plan, &planned.target.display().to_string(), free, memory);
+    let memory = engine.buffer_bytes() + computed + sys::anonymous_memory().unwrap_or(0);
+    let mut report = plan_report(&planned.plan, &planned.target.display().to_string(), free, memory);
+    report.settings = chosen.settings;
     if request.args.dry_run {
         if request.args.run.json {
             print_json(&report);
@@ -109,25 +112,23 @@ pub(in crate::cli) fn run(args: ConvertArgs) -> Result<ExitStatus, Error> {
     if free < needed {
         return Err(Error::NoRoom { dir: request.args.dst_ckpt_path.clone(), needed, free });
     }
-    let allowed = request.args.run.memory.as_u64();
-    if memory > allowed {
-        return Err(Error::TooLittleMemory { needed: memory, allowed });
+    if memory > chosen.memory {
+        return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
     }
-    let mut mappings = input.mappings();
     if !request.args.no_crc_check {
-        reading::check_crcs(&input, request.config.workers)?;
+        reading::check_crcs(&input, engine.workers)?;
     }
-    check_replicas(&request, &planned, &mappings)?;
+    check_replicas(&engine, &planned, &mappings)?;
     // Until here nothing is written, and a signal may end the program as it likes.
     let cancel = config::cancel_on_signal()?;
-    let errors = quantise::compute(&request, &planned.plan, &mut mappings, &cancel)?;
+    let errors = quantise::compute(&request, &engine, &planned.plan, &mut mappings, &cancel)?;
     let staging = Staging::new(&planned.target, request.publish(), request.durability)?;
     match staging.leftovers() {
         Leftovers::None => {}
         Leftovers::Removed => note("removed what an interrupted run had left"),
         Leftovers::Restored => note("put back the old target, which an interrupted run had left under another name"),
     }
-    let summary = publish::execute(&request, &planned, &mappings, (staging, errors), &cancel)?;
+    let summary = publish::execute(&request, &engine, &planned, &mappings, (staging, errors), &cancel)?;
     if request.args.run.json {
         print_json(&summary);
     } else {
@@ -151,10 +152,10 @@ fn check_targets(request: &Request, planned: &Planned) -> Result<u64, Error> {
 }
 
 /// Replicas must be what they are replicas of. Small ones are always compared, large ones on request.
-fn check_replicas(request: &Request, planned: &Planned, mappings: &[Arc<Mapping>]) -> Result<(), Error> {
+fn check_replicas(engine: &EngineConfig, planned: &Planned, mappings: &[Arc<Mapping>]) -> Result<(), Error> {
     let (plan, places) = &planned.replicas;
     let none = CancelToken::default();
-    let found = engine::compare(plan, mappings, mappings, places, &request.config, &engine::Noop, &none)?;
+    let found = engine::compare(plan, mappings, mappings, places, engine, &engine::Noop, &none)?;
     let name = |d: &engine::Difference| {
         let file = &plan.outputs[d.file];
         format!("{} in {}", file.tensors[d.tensor].name, file.path)

@@ -27,7 +27,7 @@ struct Verdict {
 
 /// Compares headers first, then all bytes.
 pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
-    let engine_config = config::engine(&args.run, Durability::Cached)?;
+    let wishes = config::wishes(&args.run, Durability::Cached)?;
     // Nothing is written, so a signal may end the program as it likes.
     let cancel = CancelToken::default();
     let spec = args.yaml_path.as_deref().map(load_model).transpose()?;
@@ -54,7 +54,9 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
     if let Some(steps) = args.tolerance {
         let pairs = plan::tolerance(&a_files, &a_catalog, &b_files, &b_catalog)?;
         let progress = Progress::start(config::progress(&args.run), "comparing");
-        let found = engine::distances(&pairs, &a.mappings(), &b.mappings(), &engine_config, &progress, &cancel)?;
+        let (a_maps, b_maps) = (a.mappings(), b.mappings());
+        let engine_config = config::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
+        let found = engine::distances(&pairs, &a_maps, &b_maps, &engine_config, &progress, &cancel)?;
         drop(progress);
         return Ok(within(args, &a_catalog, &found, steps));
     }
@@ -68,6 +70,7 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
         let progress = Progress::start(config::progress(&args.run), "comparing");
         // All that B holds against A; then what A holds more than once, and was not looked at, against B.
         let (a_maps, b_maps) = (a.mappings(), b.mappings());
+        let engine_config = config::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
         let sides = [
             (Compared::All, (&a_files, &a_catalog, &a_maps), (&b_files, &b_catalog, &b_maps)),
             (

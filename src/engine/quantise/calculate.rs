@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::block::{Row, RowOutcome, measure_row, peak, scale_elements, widen};
 use super::{arithmetic, fold};
 use crate::engine::fill::{Inputs, index};
+use crate::engine::view::View;
 use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer};
 use crate::plan::{Calculation, Computed, Plan};
 use crate::sys::Mapping;
@@ -149,7 +150,7 @@ impl Passes<'_> {
                 }
                 let c = &self.computed.calculations[task.calculation];
                 bytes.resize(index(task.rows * c.columns * 2), 0);
-                self.inputs.fill_tensor(&c.weight, task.first * c.columns * 2, &mut bytes);
+                self.inputs.fill_tensor(&c.weight, task.first * c.columns * 2, &mut bytes, &View::default());
                 found.push((at, work(task, &bytes)?));
                 self.observer.event(Event::Written { bytes: bytes.len() as u64 });
             }

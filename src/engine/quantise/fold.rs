@@ -6,6 +6,7 @@ use super::arithmetic::{self, half};
 use super::calculate::Rows;
 use crate::engine::EngineError;
 use crate::engine::fill::{Inputs, index};
+use crate::engine::view::View;
 use crate::plan::{CacheScales, Calculation, Computed, InputScales, Inverse, OutputTensor, Range, Smooth};
 use crate::tensor::Dtype;
 
@@ -105,7 +106,7 @@ fn number(bits: u16) -> f32 {
 /// The elements of a vector that is not written.
 fn floats(inputs: &Inputs<'_>, vector: &OutputTensor) -> Vec<f32> {
     let mut bytes = vec![0; index(vector.shape.bytes(vector.dtype))];
-    inputs.fill_tensor(vector, 0, &mut bytes);
+    inputs.fill_tensor(vector, 0, &mut bytes, &View::default());
     match vector.dtype {
         Dtype::F16 => bytes.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
         Dtype::BF16 => bytes.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),

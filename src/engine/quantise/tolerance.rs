@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use half::f16;
 
 use crate::engine::fill::{Inputs, index};
+use crate::engine::view::View;
 use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer};
 use crate::plan::{Compare, Tolerance};
 use crate::sys::Mapping;
@@ -75,7 +76,7 @@ fn distance(
     let (size, there) = (pair.plain.dtype.size(), pair.other.dtype.size());
     let scales = pair.scales.as_ref().map(|scales| {
         let mut bytes = vec![0; index(scales.shape.elements() * 2)];
-        other.fill_tensor(scales, 0, &mut bytes);
+        other.fill_tensor(scales, 0, &mut bytes, &View::default());
         bytes.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect::<Vec<f32>>()
     });
     let step = (BLOCK_BYTES / size).max(1);
@@ -86,8 +87,8 @@ fn distance(
         }
         let count = step.min(elements - at);
         let (mut mine, mut theirs) = (vec![0; index(count * size)], vec![0; index(count * there)]);
-        plain.fill_tensor(&pair.plain, at * size, &mut mine);
-        other.fill_tensor(&pair.other, at * there, &mut theirs);
+        plain.fill_tensor(&pair.plain, at * size, &mut mine, &View::default());
+        other.fill_tensor(&pair.other, at * there, &mut theirs, &View::default());
         observer.event(Event::Written { bytes: count * size });
         match &scales {
             None => {

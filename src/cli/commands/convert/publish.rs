@@ -11,13 +11,14 @@ use crate::Error;
 use crate::cli::args::Function;
 use crate::cli::commands::note;
 use crate::cli::config;
-use crate::engine::{self, CancelToken, EngineError, Published, QuantError, Staging};
+use crate::engine::{self, CancelToken, EngineConfig, EngineError, Published, QuantError, Staging};
 use crate::report::{Progress, Provenance, Summary, manifest};
 use crate::sys::Mapping;
 
 /// Moves the bytes and publishes both: the strategies, then the checkpoint with its manifest. Neither without the other.
 pub(super) fn execute(
     request: &Request,
+    engine_config: &EngineConfig,
     planned: &Planned,
     mappings: &[Arc<Mapping>],
     (staging, errors): (Staging, Vec<QuantError>),
@@ -29,7 +30,7 @@ pub(super) fn execute(
     };
     let progress = Progress::start(config::progress(&request.args.run), "converting");
     let begun = Instant::now();
-    let mut result = engine::run(&planned.plan, mappings, staging.dir(), &request.config, &progress, cancel)?;
+    let mut result = engine::run(&planned.plan, mappings, staging.dir(), engine_config, &progress, cancel)?;
     result.quantised = errors;
     staging.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance(request), to))?;
     let peak = progress.finish();

@@ -1,6 +1,6 @@
 //! The plan of `-f quant_weight`, and what is computed before it is run.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::transfer::{self, Side};
@@ -9,12 +9,12 @@ use crate::Error;
 use crate::cli::args::{NamesArg, PrecisionArg};
 use crate::cli::commands::note;
 use crate::cli::config;
-use crate::engine::{self, CancelToken, QuantError};
+use crate::engine::{self, CancelToken, EngineConfig, QuantError};
 use crate::input::{Input, load_statistics};
 use crate::models::QuantNames;
 use crate::plan::{Plan, PlanError, Precision, QuantOptions, QuantisedModel, Statistics};
 use crate::report::Progress;
-use crate::sys::Mapping;
+use crate::sys::{FileError, FileOp, Mapping};
 use crate::tensor::Dtype;
 
 /// What a precision quantises: weights, their inputs, keys and values.
@@ -96,6 +96,7 @@ fn alpha(alpha: f64) -> Result<Option<u32>, Error> {
 /// Computes what must be known before anything is written; it becomes the last of the mappings.
 pub(super) fn compute(
     request: &Request,
+    engine_config: &EngineConfig,
     plan: &Plan,
     mappings: &mut Vec<Arc<Mapping>>,
     cancel: &CancelToken,
@@ -104,8 +105,10 @@ pub(super) fn compute(
         return Ok(Vec::new());
     }
     let progress = Progress::start(config::progress(&request.args.run), "measuring");
-    let calculated = engine::calculate(plan, mappings, &request.config, &progress, cancel)?;
+    let calculated = engine::calculate(plan, mappings, engine_config, &progress, cancel)?;
     progress.finish();
-    mappings.push(Arc::new(Mapping::of_bytes(Path::new("(computed)"), &calculated.bytes)?));
+    let path = PathBuf::from("(computed)");
+    let error = |source| FileError { op: FileOp::Map, path, source };
+    mappings.push(Arc::new(Mapping::in_memory(&calculated.bytes).map_err(error)?));
     Ok(calculated.errors)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::Error;
 use crate::cli::args::{ConvertArgs, Function, PrecisionArg};
 use crate::cli::config;
-use crate::engine::{Durability, EngineConfig, Publish};
+use crate::engine::{Durability, Publish, Wishes};
 use crate::plan::{MAX_RANKS, Precision};
 use crate::tensor::Dtype;
 
@@ -18,7 +18,7 @@ pub(super) struct Request {
     pub weights: Precision,
     pub norms: Precision,
     pub durability: Durability,
-    pub config: EngineConfig,
+    pub wishes: Wishes,
 }
 
 impl Request {
@@ -57,7 +57,7 @@ impl Request {
             weights,
             norms: args.norm_dtype.map_or(weights, config::precision),
             function,
-            config: EngineConfig { direct_reads: args.direct_reads, ..config::engine(&args.run, durability)? },
+            wishes: config::wishes(&args.run, durability)?,
             source,
             precision,
             durability,

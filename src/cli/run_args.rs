@@ -1,0 +1,120 @@
+//! Options of everything that moves or compares data: how the work is done. What is not given is chosen from what can be seen.
+
+use std::str::FromStr;
+
+use bytesize::ByteSize;
+use clap::{Args, ValueEnum};
+
+use crate::engine::EngineConfig;
+
+/// How chunks reach the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum WriterArg {
+    /// io_uring where the kernel allows it, else pwrite.
+    Auto,
+    /// io_uring or an error.
+    Uring,
+    /// pwrite.
+    Pwrite,
+}
+
+/// How sources are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReaderArg {
+    /// By the file system: local disks from the page cache or past it, network and FUSE sequentially, memory mapped.
+    Auto,
+    /// From the memory mapping.
+    Mapped,
+    /// Past the page cache, where the file system allows it.
+    Direct,
+    /// In large reads from front to back.
+    Sequential,
+}
+
+/// How output is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum WritesArg {
+    /// Past the page cache on local disks when the output is flushed, else through it.
+    Auto,
+    /// Past the page cache, where the file system allows it.
+    Direct,
+    /// Through the page cache.
+    Buffered,
+}
+
+/// Whether source and target may share blocks on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReflinkArg {
+    /// Where they lie on one file system that can (XFS, btrfs).
+    Auto,
+    /// Every byte is written.
+    Never,
+}
+
+/// How the work is done.
+#[derive(Clone, Debug, Args)]
+pub(super) struct RunArgs {
+    /// The most memory that is not page cache. Default: 1GiB, or half of what is available if that is less.
+    #[arg(long, value_name = "SIZE")]
+    pub(super) memory: Option<ByteSize>,
+    /// Threads, 1 to 256. Default: the processors; fewer for network file systems.
+    #[arg(long, value_name = "N")]
+    pub(super) workers: Option<usize>,
+    /// The largest read or write, a power of two from 64KiB to 64MiB. Default: by the file system.
+    #[arg(long, value_name = "SIZE", value_parser = chunk)]
+    pub(super) chunk: Option<u64>,
+    /// Reads and writes in flight for each thread, 1 to 256. Default: by the chunk.
+    #[arg(long, value_name = "N", value_parser = depth)]
+    pub(super) depth: Option<usize>,
+    /// How sources are read.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(super) reader: ReaderArg,
+    /// How output is written.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(super) writes: WritesArg,
+    /// How chunks reach the disk.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(super) writer: WriterArg,
+    /// Whether source and target may share blocks on the disk.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(super) reflink: ReflinkArg,
+    /// Print machine-readable results on standard output.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// No progress.
+    #[arg(short = 'q', long)]
+    pub(super) quiet: bool,
+}
+
+fn chunk(text: &str) -> Result<u64, String> {
+    let bytes = ByteSize::from_str(text)?.as_u64();
+    let sizes = EngineConfig::SMALLEST_CHUNK..=64 << 20;
+    if bytes.is_power_of_two() && sizes.contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err("a power of two from 64KiB to 64MiB".to_owned())
+    }
+}
+
+fn depth(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|depth| (1..=256).contains(depth)).ok_or_else(|| "a number from 1 to 256".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_powers_of_two_and_depths_are_counts() {
+        assert_eq!(chunk("64KiB"), Ok(64 << 10));
+        assert_eq!(chunk("8MiB"), Ok(8 << 20));
+        assert_eq!(chunk("1048576"), Ok(1 << 20));
+        for bad in ["", "0", "32KiB", "3MiB", "1MB", "128MiB", "-1", "x", "99999999999999999999TiB"] {
+            assert!(chunk(bad).is_err(), "{bad}");
+        }
+        assert_eq!(depth("1"), Ok(1));
+        for bad in ["", "0", "257", "-1", "8.0", "x"] {
+            assert!(depth(bad).is_err(), "{bad}");
+        }
+    }
+}
