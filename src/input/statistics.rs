@@ -15,6 +15,9 @@ const MAX_STATISTICS: u64 = 1 << 30;
 /// # Errors
 /// A file that is not readable, not of the format, or of another version.
 pub fn load_statistics(path: &Path) -> Result<Statistics, InputError> {
+    if path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        return Err(InputError::NotFound(path.to_owned()));
+    }
     let bytes = read_small(path, MAX_STATISTICS)?;
     let format = |source: FormatError| InputError::Format { path: path.to_owned(), source: source.into() };
     let file = safetensors::read(&bytes).map_err(format)?;

@@ -41,8 +41,8 @@ pub use route::{
 pub use source::{SourceFile, rank_count};
 pub use statistics::{STATISTICS_VERSION, Statistics};
 pub use strategy_set::{MAX_RANKS, StrategySet};
-pub use tolerance::{Compare, Tolerance, tolerance};
 pub use target::{TargetEntry, TargetOptions, TargetRank, targets};
+pub use tolerance::{Compare, Tolerance, tolerance};
 pub use written::strategies;
 
 /// The length and bytes of the CRC trailer that files with [`OutputFile::crc`] end in.

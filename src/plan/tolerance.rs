@@ -80,10 +80,8 @@ pub fn tolerance(
         let dtype = if quantised { Dtype::F16 } else { there.dtype };
         let mine = gathered(&mut a, tensor.clone(), dtype);
         let theirs = gathered(&mut b, there.clone(), there.dtype);
-        let scales = scales.map(|index| Gathered {
-            columns: 1,
-            ..gathered(&mut b, other.tensors()[index].clone(), Dtype::F16)
-        });
+        let scales =
+            scales.map(|index| Gathered { columns: 1, ..gathered(&mut b, other.tensors()[index].clone(), Dtype::F16) });
         found.push((tensor.name.to_string(), columns, mine, theirs, scales));
     }
     if !lacks.is_empty() {
@@ -112,4 +110,3 @@ fn scale_of(catalog: &Catalog, weight: &str) -> Result<usize, PlanError> {
     let rows = |index: &usize| catalog.tensors()[*index].shape.ndim() == 1;
     found.filter(rows).ok_or_else(|| PlanError::Lacks(vec![format!("the scales of {weight}")]))
 }
-

@@ -391,7 +391,7 @@ fn a_quantised_checkpoint_is_compared_with_its_source() {
     let run = env.line(&format!("{line} 0.1"));
     assert_eq!(run.status, Some(1), "{run:#?}");
     assert!(run.stdout.contains("steps off"), "{run:#?}");
-    env.line("verify q/w8a16_2p_qkv src -y model.yaml -q --tolerance 1").failed(1, &["w8a16", "in this order"]);
+    env.line("verify q/w8a16_2p_qkv src -y model.yaml -q --tolerance 1").failed(2, &["w8a16", "in this order"]);
 
     let path = env.path("q/w8a16_2p_qkv/rank_1/checkpoint_1.safetensors");
     let mut tensors = read_tensors(&path);
