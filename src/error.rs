@@ -112,9 +112,10 @@ impl Error {
             }
             Self::Input(e) if !matches!(**e, InputError::File(_)) => ErrorKind::Input,
             Self::Engine(EngineError::Cancelled) => ErrorKind::Cancelled,
-            Self::Engine(EngineError::Unquantisable { .. }) => ErrorKind::Input,
             Self::Engine(EngineError::WorkerPanicked) => ErrorKind::Internal,
-            Self::Engine(EngineError::TargetExists(_) | EngineError::TargetBusy(_))
+            Self::Engine(
+                EngineError::TargetExists(_) | EngineError::TargetBusy(_) | EngineError::Unquantisable { .. },
+            )
             | Self::Usage(_)
             | Self::Overlap { .. }
             | Self::ReplicasDiffer(_)

@@ -103,8 +103,8 @@ pub(super) fn precision(arg: PrecisionArg) -> Precision {
         PrecisionArg::Fp16 => Precision::To(Dtype::F16),
         PrecisionArg::Bf16 => Precision::To(Dtype::BF16),
         PrecisionArg::Fp32 => Precision::To(Dtype::F32),
-        PrecisionArg::Keep => Precision::Keep,
-        PrecisionArg::W8a16
+        PrecisionArg::Keep
+        | PrecisionArg::W8a16
         | PrecisionArg::W8a8
         | PrecisionArg::W8a16c8
         | PrecisionArg::W8a8c8

@@ -107,14 +107,13 @@ pub fn quantity_name(names: QuantNames, quantity: Quantity) -> Option<&'static s
 pub(super) fn split(suffix: &str) -> Option<Split> {
     if let Some((layer, quantity)) = linear_of(suffix) {
         let by_rows = BY_ROWS.contains(&layer);
+        let of_row =
+            matches!(quantity, Quantity::Bias | Quantity::Scale | Quantity::ZeroPoint | Quantity::DequantScale);
+        // What belongs to a row goes with the rows, what belongs to a column with the columns.
         return Some(match (quantity, by_rows) {
             (Quantity::Weight, false) => Split::Columns,
-            (Quantity::Weight, true) => Split::Rows,
-            // What belongs to a row goes with the rows, what belongs to a column with the columns.
-            (Quantity::Bias | Quantity::Scale | Quantity::ZeroPoint | Quantity::DequantScale, true) => Split::Rows,
-            (Quantity::Bias | Quantity::Scale | Quantity::ZeroPoint | Quantity::DequantScale, false) => Split::Whole,
-            (_, true) => Split::Whole,
-            (_, false) => Split::Rows,
+            _ if quantity == Quantity::Weight || of_row == by_rows => Split::Rows,
+            _ => Split::Whole,
         });
     }
     let (_, second) = kv_of(suffix)?;

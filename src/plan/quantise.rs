@@ -15,6 +15,7 @@ use crate::models::{ModelSpec, QuantNames, fused, linear_weight};
 use crate::tensor::Dtype;
 
 /// What is quantised, and how.
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Clone, Copy, Debug)]
 pub struct QuantOptions<'a> {
     /// Whether the linear layers' weights become int8.

@@ -45,13 +45,10 @@ pub fn tolerance(
     other_files: &[SourceFile<'_>],
     other: &Catalog,
 ) -> Result<Tolerance, PlanError> {
-    match other.quantised_as() {
-        Some((true, false, _)) => {}
-        _ => {
-            let why = "--tolerance compares an unquantised checkpoint with a w8a16 or w8a16c8 one, in this order: \
-                       the weights of others may be smoothed, and are not comparable one by one";
-            return Err(PlanError::Quantised(why.to_owned()));
-        }
+    if !matches!(other.quantised_as(), Some((true, false, _))) {
+        let why = "--tolerance compares an unquantised checkpoint with a w8a16 or w8a16c8 one, in this order: the weights of \
+                   others may be smoothed, and are not comparable one by one";
+        return Err(PlanError::Quantised(why.to_owned()));
     }
     let (mut a, mut b) = (plain.clone(), other.clone());
     let of_b: HashMap<String, usize> =

@@ -283,7 +283,7 @@ fn what_cannot_be_quantised_is_refused_and_nothing_is_left() {
     );
 
     // Statistics of another model: layers, channels, a missing observation, another file.
-    let stats = |layers: u64, kv_heads: u64| random_statistics(&env, &Llama { layers, kv_heads, ..model.clone() });
+    let stats = |layers: u64, kv_heads: u64| random_statistics(&env, &Llama { kv_heads, layers, ..model.clone() });
     stats(2, 2);
     refused(&env, &format!("{line} w8a8 --stats random_stats.safetensors"), &["2 layers", "has 1"]);
     stats(1, 4);
@@ -411,8 +411,11 @@ fn divisors(of: u64) -> Vec<u64> {
     (1..=of).filter(|n| of.is_multiple_of(*n)).collect()
 }
 
+/// Ranks and fusion.
+type Layout = (u64, Option<Fusion>);
+
 /// A model and two layouts of it.
-fn cases() -> impl Strategy<Value = (Llama, (u64, Option<Fusion>), (u64, Option<Fusion>))> {
+fn cases() -> impl Strategy<Value = (Llama, Layout, Layout)> {
     let shape = (prop::sample::select(vec![1u64, 2, 4, 6]), 1u64..3, 1u64..3, 1u64..6, any::<bool>(), any::<u64>());
     shape.prop_flat_map(|(kv_heads, rep, head_dim, ffn, bias, seed)| {
         let side = || (prop::sample::select(divisors(kv_heads)), fusions());

@@ -107,9 +107,12 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
 fn within(args: &VerifyArgs, catalog: &Catalog, found: &[engine::Distance], steps: f64) -> ExitStatus {
     // NaN is no tolerance.
     let far = found.iter().filter(|d| d.steps.partial_cmp(&steps).is_none_or(std::cmp::Ordering::is_gt));
-    let describe = |d: &engine::Distance| match d.steps.is_finite() {
-        true => format!("`{}` is {:.3} steps off at element {}", d.name, d.steps, d.element),
-        false => format!("`{}` differs first at element {}", d.name, d.element),
+    let describe = |d: &engine::Distance| {
+        if d.steps.is_finite() {
+            format!("`{}` is {:.3} steps off at element {}", d.name, d.steps, d.element)
+        } else {
+            format!("`{}` differs first at element {}", d.name, d.element)
+        }
     };
     let mut verdict = Verdict {
         same: false,

@@ -27,9 +27,8 @@ impl Request {
             return Err(Error::Usage("missing -f (function) or -p (precision); see --help".to_owned()));
         };
         let not_built = match function {
-            Function::DistributedWeightTransfer => None,
+            Function::DistributedWeightTransfer | Function::QuantWeight => None,
             Function::TrainToInfer => Some("-f train_to_infer"),
-            Function::QuantWeight => None,
             Function::PtToMs => Some("-f pt_to_ms"),
         };
         if let Some(name) = not_built {
