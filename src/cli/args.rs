@@ -238,6 +238,9 @@ pub(super) struct ConvertArgs {
     /// SmoothQuant: how much of the activations' outliers goes to the weights, between 0 and 1 (w8a8, w8a8c8).
     #[arg(long, default_value_t = 0.5)]
     pub(super) alpha: f64,
+    /// Leave linear layers whose names hold this (such as w2, or layers.0.) as they are (quant_weight). May be given several times.
+    #[arg(long = "keep-float", value_name = "TEXT")]
+    pub(super) keep_float: Vec<String>,
     /// Do not smooth (w8a8, w8a8c8).
     #[arg(long = "no-smooth")]
     pub(super) no_smooth: bool,

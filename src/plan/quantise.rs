@@ -26,6 +26,8 @@ pub struct QuantOptions<'a> {
     pub caches: bool,
     /// How much of the inputs' outliers goes to the weights, in 1/1000; `None`: nothing is smoothed.
     pub alpha_milli: Option<u32>,
+    /// Layers that stay as they are: those whose names hold one of these.
+    pub keep: &'a [String],
     /// Whose names and arithmetic.
     pub names: QuantNames,
     /// Whether the target is fused: what is fused has one input, so its smoothing is one.
@@ -110,10 +112,8 @@ impl QuantisedModel {
         if let Some(computed) = self.replaced.remove(&*tensor.name) {
             return self.catalog.push(computed);
         }
-        let bias = tensor
-            .name
-            .strip_suffix(".bias")
-            .filter(|layer| options.weights && linear_weight(&format!("{layer}.weight")).is_some());
+        let bias =
+            tensor.name.strip_suffix(".bias").filter(|layer| group_of(&format!("{layer}.weight"), options).is_some());
         let Some(layer) = bias else { return self.catalog.push(tensor.clone()) };
         if !options.inputs {
             let cell = if options.names == QuantNames::Rtn { "_handler" } else { "_layer" };
@@ -125,10 +125,11 @@ impl QuantisedModel {
 /// The name (without `.weight`) of the layer that a weight is quantised with: its own, or the fused one's.
 fn group_of(name: &str, options: &QuantOptions<'_>) -> Option<String> {
     let layer = linear_weight(name).filter(|_| options.weights)?;
-    match fused(name).filter(|_| options.fused) {
-        Some(info) => info.name.strip_suffix(".weight").map(str::to_owned),
-        None => Some(layer.to_owned()),
-    }
+    let group = match fused(name).filter(|_| options.fused) {
+        Some(info) => info.name.trim_end_matches(".weight").to_owned(),
+        None => layer.to_owned(),
+    };
+    (!options.keep.iter().any(|kept| group.contains(kept.as_str()))).then_some(group)
 }
 
 fn check(source: &Catalog, options: &QuantOptions<'_>) -> Result<(), PlanError> {

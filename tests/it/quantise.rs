@@ -378,6 +378,26 @@ fn the_manifest_tells_what_quantising_cost() {
     }
 }
 
+/// A layer that is kept stays what it was, under its own name, through a reshard too; what comes before it is not divided.
+#[test]
+fn layers_can_be_kept() {
+    let env = TestEnv::new();
+    let model = source(&env, |_| {});
+    random_statistics(&env, &model);
+    let line = "-y model.yaml -is st --no-sync -p w8a8";
+    let keep = "--stats random_stats.safetensors --keep-float feed_forward.w2";
+    env.line(&format!("-f quant_weight -w 2 -sc src -dc q {line} {keep}")).ok();
+    env.line(&format!("-f distributed_weight_transfer -w 1 -sc q/w8a8_2p_qkv -dc back {line}")).ok();
+    let (back, src) = (
+        read_ranks(&env.path("back/w8a8_1p_qkv"), 1, "safetensors").remove(0),
+        read_ranks(&env.path("src"), 1, "safetensors").remove(0),
+    );
+    let name = "model.layers.0.feed_forward.w2.weight";
+    assert_eq!(back[name], src[name]);
+    assert!(back.keys().all(|key| !key.contains("w2.input_scale")), "{:?}", back.keys());
+    assert!(back.contains_key("model.layers.0.attention.wo._layer.matmul.dequant_scale"));
+}
+
 /// `verify --tolerance` dequantises; half a step is what rounding costs, and one changed element is found.
 #[test]
 fn a_quantised_checkpoint_is_compared_with_its_source() {

@@ -63,6 +63,7 @@ pub(in crate::cli) fn n_to_m(args: NToMArgs) -> Result<ExitStatus, Error> {
         stats: None,
         alpha: 0.5,
         no_smooth: false,
+        keep_float: Vec::new(),
         run: args.run,
     })
 }

@@ -275,9 +275,10 @@ pub(super) fn smooth(
             "w_gate_hidden" => norm(source, &prefix.replace("feed_forward.", "ffn_norm.weight"), options, model)?,
             _ => {
                 let before = if layer == "wo" { "w_qkv" } else { "w_gate_hidden" };
-                let lacks = || PlanError::Lacks(vec![format!("{prefix}{before}.weight")]);
-                let before = &model.linears[*order.get(&format!("{prefix}{before}")).ok_or_else(lacks)?];
-                let (Some(last), Some(divide)) = (before.parts.last(), before.divide) else { return Err(lacks()) };
+                // Rows that are not quantised are not divided either, so these columns are not smoothed.
+                let Some(&before) = order.get(&format!("{prefix}{before}")) else { continue };
+                let before = &model.linears[before];
+                let (Some(last), Some(divide)) = (before.parts.last(), before.divide) else { continue };
                 if last.rows != block {
                     // Fewer v rows than columns of wo: the heads of one group share them.
                     let spec = options.spec.ok_or_else(super::super::catalog::heads_unknown)?;

@@ -82,6 +82,7 @@ fn provenance(request: &Request) -> Provenance {
         ("no_padding", args.no_padding.then_some(json!(true))),
         ("stats", args.stats.as_deref().map(path)),
         ("names", quantised.then(|| json!(config::names(args.names)))),
+        ("keep_float", (!args.keep_float.is_empty()).then(|| json!(args.keep_float))),
         ("alpha", smoothed.then(|| json!(args.alpha))),
         ("ignore", (!args.ignore.is_empty()).then(|| json!(args.ignore))),
     ];

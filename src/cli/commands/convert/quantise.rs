@@ -47,6 +47,7 @@ pub(super) fn plan(request: &Request, input: &Input) -> Result<Planned, Error> {
             weights,
             inputs,
             caches,
+            keep: &args.keep_float,
             alpha_milli: alpha_milli.filter(|_| !args.no_smooth),
             names: match args.names {
                 NamesArg::Gs06 => QuantNames::Gs06,
