@@ -1,16 +1,18 @@
 //! Rows and blocks of rows, many elements at once. Bit for bit what [`super::arithmetic`] says of one element.
 //!
 //! A product or quotient of two fp16 numbers in fp32, rounded to fp16, is the fp16 product or quotient rounded once (fp32 has
-//! more than twice as many bits), so all of fp16's arithmetic is done in fp32, with the processor's own conversions.
+//! more than twice as many bits), so all of fp16's arithmetic is done in fp32. The loops are plain, and compiled for each width
+//! of the processor's vectors.
 
-use half::f16;
-use half::slice::HalfFloatSliceExt;
+#![expect(clippy::inline_always, reason = "only what is inlined is compiled for the processor's vectors")]
 
+use crate::engine::cast::float::{Float, Half, INFINITY, MAGNITUDE};
 use crate::plan::Arithmetic;
+use crate::sys::{Kernel, Vectors};
 
 /// Elements that are held at once: they stay in the first cache.
 pub(super) const BLOCK: usize = 4096;
-/// Elements that are converted at once.
+/// Elements that go through all steps together.
 const STEP: usize = 512;
 
 /// Adding this rounds an fp32 of small magnitude to an integer, half to even; the lowest bits are that integer.
@@ -40,54 +42,56 @@ pub(super) struct RowOutcome {
 }
 
 /// Elements (fp16 bytes) as fp32.
-pub(super) fn widen(bytes: &[u8], values: &mut [f32]) {
-    let mut halves = [f16::ZERO; STEP];
-    for (bytes, values) in bytes.chunks(STEP * 2).zip(values.chunks_mut(STEP)) {
-        for (half, bytes) in halves.iter_mut().zip(bytes.as_chunks::<2>().0) {
-            *half = f16::from_le_bytes(*bytes);
-        }
-        halves[..values.len()].convert_to_f32_slice(values);
+#[inline(always)]
+fn widen(bytes: &[u8], values: &mut [f32]) {
+    for (value, half) in values.iter_mut().zip(Half::elements(bytes)) {
+        *value = f32::from_bits(Half::to_single(*half));
     }
 }
 
-/// Rounds to fp16 and back.
-pub(super) fn round_half(values: &mut [f32]) {
-    let mut halves = [f16::ZERO; STEP];
-    for values in values.chunks_mut(STEP) {
-        let halves = &mut halves[..values.len()];
-        halves.convert_from_f32_slice(values);
-        halves.convert_to_f32_slice(values);
-    }
+/// A number rounded to fp16, infinite where fp16 cannot hold it.
+#[inline(always)]
+fn to_half(value: f32) -> f32 {
+    let bits = value.to_bits();
+    let rounded = Half::to_single_quickly(Half::from_single_quickly(bits));
+    let beyond = bits & MAGNITUDE >= Half::OVERFLOW;
+    // NaN has a magnitude above infinity's and becomes infinite too: neither can be quantised.
+    f32::from_bits(if beyond { INFINITY } else { rounded })
 }
 
-/// Multiplies and divides as the row says; each step rounds to fp16.
-pub(super) fn scale_elements(row: &Row<'_>, at: usize, values: &mut [f32]) {
+/// Multiplies and divides as the row says; each step rounds to fp16. `at`: the first element's place in the row.
+#[inline(always)]
+fn scale_elements(row: &Row<'_>, at: usize, values: &mut [f32]) {
     if let Some(factors) = row.multiply {
         for (value, factor) in values.iter_mut().zip(&factors[at..]) {
-            *value *= factor;
+            *value = to_half(*value * factor);
         }
-        round_half(values);
     }
     if let Some(divisor) = row.divide {
-        for value in &mut *values {
-            *value /= divisor;
+        for value in values {
+            *value = to_half(*value / divisor);
         }
-        round_half(values);
     }
 }
 
-/// Quotients by the scale, before they are clamped and rounded. A scale of 0 is that of a row of zeros.
+/// Quotients by the scale, before they are clamped to int8 and rounded to integers. A scale of 0 is that of a row of zeros.
+#[inline(always)]
 fn quotients(row: &Row<'_>, values: &mut [f32]) {
     let scale = if row.scale == 0.0 { f32::INFINITY } else { row.scale };
-    for value in &mut *values {
-        *value /= scale;
-    }
-    if row.arithmetic == Arithmetic::Half {
-        round_half(values);
+    match row.arithmetic {
+        Arithmetic::Half => {
+            for value in values {
+                // Far beyond int8 nothing changes any more, and fp16 can hold it.
+                let quotient = (*value / scale).clamp(-1024.0, 1024.0);
+                *value = f32::from_bits(Half::to_single_quickly(Half::from_single_quickly(quotient.to_bits())));
+            }
+        }
+        Arithmetic::Single => values.iter_mut().for_each(|value| *value /= scale),
     }
 }
 
 /// Rounds half to even after clamping, which gives the same as clamping after rounding: the bounds are integers.
+#[inline(always)]
 fn to_int8(quotients: &[f32], out: &mut [u8]) {
     for (out, quotient) in out.iter_mut().zip(quotients) {
         let bits = (quotient.clamp(-128.0, 127.0) + MAGIC).to_bits();
@@ -97,60 +101,152 @@ fn to_int8(quotients: &[f32], out: &mut [u8]) {
 
 /// Quantises a row, or a part of one, of fp16 elements.
 pub(super) fn quantise_row(row: &Row<'_>, bytes: &[u8], out: &mut [u8]) {
-    let mut values = [0f32; STEP];
-    for (step, (bytes, out)) in bytes.chunks(STEP * 2).zip(out.chunks_mut(STEP)).enumerate() {
-        let values = &mut values[..out.len()];
-        widen(bytes, values);
-        scale_elements(row, step * STEP, values);
-        quotients(row, values);
-        to_int8(values, out);
+    Vectors::widest().run(Quantise { row, bytes, out });
+}
+
+struct Quantise<'a, 'b> {
+    row: &'a Row<'b>,
+    bytes: &'a [u8],
+    out: &'a mut [u8],
+}
+
+impl Kernel for Quantise<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let mut values = [0f32; STEP];
+        for (step, (bytes, out)) in self.bytes.chunks(STEP * 2).zip(self.out.chunks_mut(STEP)).enumerate() {
+            let values = &mut values[..out.len()];
+            widen(bytes, values);
+            scale_elements(self.row, step * STEP, values);
+            quotients(self.row, values);
+            to_int8(values, out);
+        }
     }
 }
 
-/// Quantises a row only to see what it does. `values`: the row after [`scale_elements`].
-pub(super) fn measure_row(row: &Row<'_>, values: &[f32]) -> RowOutcome {
-    let mut outcome = RowOutcome::default();
-    let (mut quotient, mut bytes) = ([0f32; STEP], [0u8; STEP]);
-    for values in values.chunks(STEP) {
-        let (quotient, bytes) = (&mut quotient[..values.len()], &mut bytes[..values.len()]);
-        quotient.copy_from_slice(values);
-        quotients(row, quotient);
-        to_int8(quotient, bytes);
-        let (mut sum, mut clipped, mut greatest, mut squares) = (0i32, 0u32, [0f32; 8], [0f32; 8]);
-        // Beyond what rounds to -128 or 127; ties go to the even -128 and 128.
-        for (&q, &byte) in quotient.iter().zip(&*bytes) {
-            clipped += u32::from(!(-128.5..127.5).contains(&q));
-            sum += i32::from(i8::from_le_bytes([byte]));
-        }
-        for (bytes, values) in bytes.chunks(8).zip(values.chunks(8)) {
-            for (lane, (&byte, &value)) in bytes.iter().zip(values).enumerate() {
-                let error = (f32::from(i8::from_le_bytes([byte])) * row.scale - value).abs();
-                greatest[lane] = greatest[lane].max(error);
-                squares[lane] += error * error;
+/// A whole row as fp32, multiplied and divided. Answers the greatest magnitude (infinite or NaN where one is among the elements)
+/// and the sum of the squares.
+pub(super) fn prepare_row(row: &Row<'_>, bytes: &[u8], values: &mut [f32]) -> (f32, f64) {
+    Vectors::widest().run(Prepare { row, bytes, values })
+}
+
+struct Prepare<'a, 'b> {
+    row: &'a Row<'b>,
+    bytes: &'a [u8],
+    values: &'a mut [f32],
+}
+
+impl Kernel for Prepare<'_, '_> {
+    type Output = (f32, f64);
+
+    #[inline(always)]
+    fn run(self) -> (f32, f64) {
+        let (mut peak, mut squares) = ([0u32; LANES], 0.0);
+        for (step, (bytes, values)) in self.bytes.chunks(STEP * 2).zip(self.values.chunks_mut(STEP)).enumerate() {
+            widen(bytes, values);
+            scale_elements(self.row, step * STEP, values);
+            let mut sums = [0f32; LANES];
+            let (whole, rest) = values.as_chunks::<LANES>();
+            for values in whole {
+                for lane in 0..LANES {
+                    // The bits of magnitudes are ordered as they are, with infinity and NaN above all.
+                    peak[lane] = peak[lane].max(values[lane].to_bits() & MAGNITUDE);
+                    sums[lane] += values[lane] * values[lane];
+                }
             }
+            for value in rest {
+                peak[0] = peak[0].max(value.to_bits() & MAGNITUDE);
+                sums[0] += value * value;
+            }
+            squares += sums.iter().map(|&s| f64::from(s)).sum::<f64>();
         }
-        outcome.sum += i64::from(sum);
-        outcome.clipped += u64::from(clipped);
-        outcome.greatest = greatest.iter().fold(outcome.greatest, |a, &b| a.max(b));
-        outcome.squares += squares.iter().map(|&s| f64::from(s)).sum::<f64>();
+        (f32::from_bits(peak.into_iter().fold(0, u32::max)), squares)
     }
-    outcome
 }
 
-/// The greatest magnitude; NaN or infinity where one is among the values.
-pub(super) fn peak(values: &[f32]) -> f32 {
-    let mut lanes = [0u32; 8];
-    for values in values.chunks(8) {
-        for (lane, value) in lanes.iter_mut().zip(values) {
-            // The bits of magnitudes are ordered as they are, with infinity and NaN above all.
-            *lane = (*lane).max(value.to_bits() & 0x7fff_ffff);
+/// Sums that are taken side by side.
+const LANES: usize = 16;
+
+/// The greatest magnitude of each column so far, with one more row.
+pub(super) fn raise_peaks(bytes: &[u8], peaks: &mut [f32]) {
+    Vectors::widest().run(Raise { bytes, peaks });
+}
+
+struct Raise<'a> {
+    bytes: &'a [u8],
+    peaks: &'a mut [f32],
+}
+
+impl Kernel for Raise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (peak, half) in self.peaks.iter_mut().zip(Half::elements(self.bytes)) {
+            // What is not finite shows when the rows are prepared.
+            *peak = peak.max(f32::from_bits(Half::to_single_quickly(*half)).abs());
         }
     }
-    f32::from_bits(lanes.into_iter().fold(0, u32::max))
+}
+
+/// Quantises a row only to see what it does. `values`: the row as [`prepare_row`] leaves it.
+pub(super) fn measure_row(row: &Row<'_>, values: &[f32]) -> RowOutcome {
+    Vectors::widest().run(Measure { row, values })
+}
+
+struct Measure<'a, 'b> {
+    row: &'a Row<'b>,
+    values: &'a [f32],
+}
+
+impl Kernel for Measure<'_, '_> {
+    type Output = RowOutcome;
+
+    #[inline(always)]
+    fn run(self) -> RowOutcome {
+        let mut outcome = RowOutcome::default();
+        let (mut quotient, mut whole) = ([0f32; STEP], [0f32; STEP]);
+        for values in self.values.chunks(STEP) {
+            let (quotient, whole) = (&mut quotient[..values.len()], &mut whole[..values.len()]);
+            quotient.copy_from_slice(values);
+            quotients(self.row, quotient);
+            let (mut sum, mut clipped) = (0i32, 0u32);
+            for (whole, &q) in whole.iter_mut().zip(&*quotient) {
+                // Beyond what rounds to -128 or 127; ties go to the even -128 and 128.
+                clipped += u32::from(q < -128.5) + u32::from(q >= 127.5);
+                let shifted = q.clamp(-128.0, 127.0) + MAGIC;
+                sum += shifted.to_bits().cast_signed() - MAGIC.to_bits().cast_signed();
+                *whole = shifted - MAGIC;
+            }
+            let (mut greatest, mut squares) = ([0f32; LANES], [0f32; LANES]);
+            let ((values, rest), (wholes, last)) = (values.as_chunks::<LANES>(), whole.as_chunks::<LANES>());
+            for (values, wholes) in values.iter().zip(wholes) {
+                for lane in 0..LANES {
+                    let error = (wholes[lane] * self.row.scale - values[lane]).abs();
+                    greatest[lane] = if error > greatest[lane] { error } else { greatest[lane] };
+                    squares[lane] += error * error;
+                }
+            }
+            for (value, whole) in rest.iter().zip(last) {
+                let error = (whole * self.row.scale - value).abs();
+                greatest[0] = greatest[0].max(error);
+                squares[0] += error * error;
+            }
+            outcome.sum += i64::from(sum);
+            outcome.clipped += u64::from(clipped);
+            outcome.greatest = greatest.iter().fold(outcome.greatest, |a, &b| a.max(b));
+            outcome.squares += squares.iter().map(|&s| f64::from(s)).sum::<f64>();
+        }
+        outcome
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
 
     /// Every quotient of an fp16 element by some scales, against arithmetic in doubles, where nothing but the last step rounds.
@@ -183,7 +279,14 @@ mod tests {
         assert!((outcome.squares - (0.25 + 0.25 + 0.0625)).abs() < 1e-6);
         let zeros = Row { scale: 0.0, ..row };
         assert_eq!(measure_row(&zeros, &[0.0, -0.0]), RowOutcome::default());
-        assert!(peak(&[1.0, f32::NAN, 2.0]).is_nan());
-        assert!((peak(&[1.0, -3.0, 2.0]) - 3.0).abs() < 1e-9);
+        let halves =
+            |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect() };
+        let mut room = [0.0; 3];
+        assert!(!prepare_row(&row, &halves(&[1.0, f32::NAN, 2.0]), &mut room).0.is_finite());
+        let (peak, squares) = prepare_row(&row, &halves(&[1.0, -3.0, 2.0]), &mut room);
+        assert!((peak - 3.0).abs() < 1e-9 && (squares - 14.0).abs() < 1e-9);
+        // 60000 times 2 is more than fp16 holds.
+        let doubled = Row { multiply: Some(&[2.0; 3]), ..row };
+        assert!(!prepare_row(&doubled, &halves(&[1.0, 60_000.0, 2.0]), &mut room).0.is_finite());
     }
 }

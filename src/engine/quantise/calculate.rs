@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::block::{Row, RowOutcome, measure_row, peak, scale_elements, widen};
+use super::block::{Row, RowOutcome, measure_row, prepare_row, raise_peaks};
 use super::{arithmetic, fold};
 use crate::engine::fill::{Inputs, index};
 use crate::engine::view::View;
@@ -183,14 +183,8 @@ impl Passes<'_> {
         let peaks: Vec<Mutex<Vec<f32>>> = self.computed.calculations.iter().map(|c| Mutex::new(of(c))).collect();
         self.on_all_workers(&self.tasks(|c| c.smooth.is_some()), |task, bytes| {
             let columns = index(self.computed.calculations[task.calculation].columns);
-            let (mut values, mut here) = (vec![0f32; columns], vec![0f32; columns]);
-            for row in bytes.chunks(columns * 2) {
-                widen(row, &mut values);
-                for (peak, value) in here.iter_mut().zip(&values) {
-                    // NaN is not kept here; the rows show it.
-                    *peak = peak.max(value.abs());
-                }
-            }
+            let mut here = vec![0f32; columns];
+            bytes.chunks(columns * 2).for_each(|row| raise_peaks(row, &mut here));
             let mut all = peaks[task.calculation].lock().unwrap_or_else(PoisonError::into_inner);
             all.iter_mut().zip(here).for_each(|(all, here)| *all = all.max(here));
             Ok(())
@@ -246,9 +240,7 @@ fn rows_of(
     for (number, bytes) in (task.first..).zip(bytes.chunks(columns * 2)) {
         let divide = divide.map(|d| d[index(number)]);
         let mut row = Row { arithmetic: c.arithmetic, scale: 0.0, multiply, divide };
-        widen(bytes, &mut values);
-        scale_elements(&row, 0, &mut values);
-        let peak = peak(&values);
+        let (peak, squares) = prepare_row(&row, bytes, &mut values);
         let bad = |why| EngineError::Unquantisable { name: c.name.to_string(), row: number, why };
         if !peak.is_finite() {
             return Err(bad("holds a number that is not finite in fp16"));
@@ -258,7 +250,7 @@ fn rows_of(
             return Err(bad("has a scale that fp16 cannot hold"));
         }
         let outcome = measure_row(&row, &values);
-        found.squares += values.chunks(256).map(|c| f64::from(c.iter().map(|v| v * v).sum::<f32>())).sum::<f64>();
+        found.squares += squares;
         found.scales.push(row.scale);
         found.sums.push(outcome.sum);
         found.total.greatest = found.total.greatest.max(outcome.greatest);
