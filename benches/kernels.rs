@@ -125,6 +125,7 @@ fn plan(sources: u64, targets: u64) -> Plan {
                 shape: Shape::new([ROWS, ROW / 2 / targets]).expect("a small shape"),
                 first_holder: true,
                 routes: (0..sources).map(route).collect(),
+                quantised: None,
             }],
             crc: false,
             tensor_crcs: Vec::new(),

@@ -129,7 +129,9 @@ impl Error {
             Self::Cluster(e) if e.is_input() => ErrorKind::Input,
             Self::Engine(EngineError::Cancelled) => ErrorKind::Cancelled,
             Self::Engine(EngineError::WorkerPanicked) => ErrorKind::Internal,
-            Self::Engine(EngineError::TargetExists(_) | EngineError::TargetBusy(_))
+            Self::Engine(
+                EngineError::TargetExists(_) | EngineError::TargetBusy(_) | EngineError::Unquantisable { .. },
+            )
             | Self::Usage(_)
             | Self::Overlap { .. }
             | Self::ReplicasDiffer(_)

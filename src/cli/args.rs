@@ -88,7 +88,7 @@ pub(super) enum Function {
     DistributedWeightTransfer,
     /// Training checkpoint to inference checkpoint.
     TrainToInfer,
-    /// fp16 to int8 (not built yet).
+    /// Floating-point to int8, by the arithmetic of golden-stick.
     QuantWeight,
     /// Hugging Face, PyTorch or Meta to MindSpore.
     PtToMs,
@@ -107,16 +107,29 @@ pub(super) enum PrecisionArg {
     Fp32,
     /// As in the source, tensor by tensor.
     Keep,
-    /// int8 weights (not built yet).
+    /// int8 weights.
     W8a16,
-    /// int8 weights and activations (not built yet).
+    /// int8 weights and activations.
     W8a8,
-    /// int8 weights and KV cache (not built yet).
+    /// int8 weights and KV cache.
     W8a16c8,
-    /// int8 weights, activations and KV cache (not built yet).
+    /// int8 weights, activations and KV cache.
     W8a8c8,
-    /// int8 KV cache (not built yet).
+    /// int8 KV cache.
     Fp16c8,
+}
+
+/// Whose names quantised parameters have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum NamesArg {
+    /// golden-stick 0.6.0 (with mindformers 1.3): t_scale, t_zp_neg.
+    #[value(name = "gs-0.6")]
+    Gs06,
+    /// golden-stick 1.x: weight_scale, weight_zp (w8a16 only).
+    #[value(name = "gs-1.x")]
+    Gs1x,
+    /// Round-to-nearest: _handler, _weight_quantizer; scales and quotients in fp32 (w8a16 only).
+    Rtn,
 }
 
 /// A file format.
@@ -251,6 +264,21 @@ pub(super) struct ConvertArgs {
     /// [-dp] Calibration data file (quant_weight).
     #[arg(long = "dataset_path", alias = "dataset-path", value_name = "PATH")]
     pub(super) dataset_path: Option<PathBuf>,
+    /// Whose names quantised parameters get (quant_weight).
+    #[arg(long, value_enum, default_value = "gs-0.6")]
+    pub(super) names: NamesArg,
+    /// Statistics of activations, as docs/statistics.md describes them (quant_weight but for w8a16).
+    #[arg(long, value_name = "FILE")]
+    pub(super) stats: Option<PathBuf>,
+    /// SmoothQuant: how much of the activations' outliers goes to the weights, between 0 and 1 (w8a8, w8a8c8).
+    #[arg(long, default_value_t = 0.5)]
+    pub(super) alpha: f64,
+    /// Leave linear layers whose names hold this (such as w2, or layers.0.) as they are (quant_weight). May be given several times.
+    #[arg(long = "keep-float", value_name = "TEXT")]
+    pub(super) keep_float: Vec<String>,
+    /// Do not smooth (w8a8, w8a8c8).
+    #[arg(long = "no-smooth")]
+    pub(super) no_smooth: bool,
     /// How the work is done.
     #[command(flatten)]
     pub(super) run: RunArgs,
@@ -330,6 +358,10 @@ pub(super) struct VerifyArgs {
     /// Order of rows in the second one's fused parameters.
     #[arg(long = "dst-fusion", value_enum, default_value = "rank-concat")]
     pub(super) dst_fusion: FusionArg,
+    /// A is unquantised and B is w8a16 of it: allow B's weights, dequantised, to be so many steps (scales of their row) off. A
+    /// rounded element is half a step off; 0.51 leaves room for fp16's own rounding.
+    #[arg(long, value_name = "STEPS")]
+    pub(super) tolerance: Option<f64>,
     /// mindformers yaml or built-in model.
     #[arg(short = 'y', long = "yaml_path", alias = "yaml-path", value_name = "YAML|MODEL")]
     pub(super) yaml_path: Option<String>,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::Error;
-use crate::cli::args::{Function, FusionArg, PrecisionArg};
+use crate::cli::args::{Function, FusionArg, NamesArg, PrecisionArg};
 use crate::cli::run_args::{ReaderArg, ReflinkArg, RunArgs, WriterArg, WritesArg};
 use crate::engine::{CancelToken, Chosen, Durability, Facts, Reflink, Wishes, WriterKind, Writes, choose};
 use crate::models::FusionLayout;
@@ -97,19 +97,19 @@ pub(super) fn cancel_on_signal() -> Result<CancelToken, Error> {
     Ok(token)
 }
 
-/// The dtype that a precision names. Quantised ones are not built yet.
-pub(super) fn precision(arg: PrecisionArg) -> Result<Precision, Error> {
-    Ok(match arg {
+/// The dtype that a precision names. What is quantised already keeps its own.
+pub(super) fn precision(arg: PrecisionArg) -> Precision {
+    match arg {
         PrecisionArg::Fp16 => Precision::To(Dtype::F16),
         PrecisionArg::Bf16 => Precision::To(Dtype::BF16),
         PrecisionArg::Fp32 => Precision::To(Dtype::F32),
-        PrecisionArg::Keep => Precision::Keep,
-        PrecisionArg::W8a16
+        PrecisionArg::Keep
+        | PrecisionArg::W8a16
         | PrecisionArg::W8a8
         | PrecisionArg::W8a16c8
         | PrecisionArg::W8a8c8
-        | PrecisionArg::Fp16c8 => return Err(Error::NotBuilt(format!("-p {}", precision_name(arg)))),
-    })
+        | PrecisionArg::Fp16c8 => Precision::Keep,
+    }
 }
 
 /// The function as it stands on the command line.
@@ -120,6 +120,11 @@ pub(super) fn function_name(arg: Function) -> String {
 /// The precision as it stands in the target's name.
 pub(super) fn precision_name(arg: PrecisionArg) -> String {
     clap::ValueEnum::to_possible_value(&arg).map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// The generation's name, as it is typed.
+pub(super) fn names(names: NamesArg) -> String {
+    clap::ValueEnum::to_possible_value(&names).map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// The order of rows in fused parameters.

@@ -43,7 +43,7 @@ pub(super) fn hint(error: &Error) -> Option<String> {
             Some("remove it yourself if nobody needs it, or choose another directory with -dc or -is".to_owned())
         }
         Error::NotBuilt(_) => Some(
-            "built so far: distributed_weight_transfer, train_to_infer, pt_to_ms, ms_to_pt (fp16, bf16, fp32), strategy, doctor, inspect, verify"
+            "built so far: distributed_weight_transfer (any precision), quant_weight, train_to_infer, pt_to_ms, ms_to_pt (fp16, bf16, fp32)"
                 .to_owned(),
         ),
         Error::File(_) | Error::Usage(_) => None,

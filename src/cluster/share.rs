@@ -142,7 +142,8 @@ pub fn parts(plan: &mut Plan, units: &[Unit]) -> (Plan, Vec<Option<FilePart>>) {
     let places = units.iter().map(place).collect();
     let (sources, tensors) = (std::mem::take(&mut plan.sources), std::mem::take(&mut plan.tensors));
     let (updates, factors) = (plan.updates.clone(), plan.factors.clone());
-    (Plan { sources, tensors, outputs, updates, factors }, places)
+    let computed = plan.computed.clone();
+    (Plan { sources, tensors, outputs, updates, factors, computed }, places)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Sources need not be aligned. One loop for each pair of types goes over the elements by way of the bits of a single, and is
 //! compiled for the vectors of the processor that it runs on: as fast as a core reads from memory.
 
-mod float;
+pub(in crate::engine) mod float;
 
 use float::{Bfloat, Float, Half, INFINITY, MAGNITUDE, Single};
 

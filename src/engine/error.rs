@@ -20,6 +20,16 @@ pub enum EngineError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Numbers that cannot be quantised.
+    #[error("row {row} of `{name}` {why}")]
+    Unquantisable {
+        /// The matrix.
+        name: String,
+        /// The row, or for caches and norms the channel.
+        row: u64,
+        /// Why not.
+        why: &'static str,
+    },
     /// Somebody asked to stop.
     #[error("interrupted")]
     Cancelled,

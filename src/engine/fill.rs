@@ -76,8 +76,17 @@ impl Inputs<'_> {
 
     /// Writes bytes `from ..` of an output tensor to `buf`. Answers how many values overflowed.
     pub(super) fn fill_tensor(&self, tensor: &OutputTensor, from: u64, buf: &mut [u8], view: &View<'_>) -> u64 {
+        if let Some(how) = &tensor.quantised {
+            self.quantise(how, from, buf, view);
+            return 0;
+        }
+        self.fill_routes(&tensor.routes, from, buf, view)
+    }
+
+    /// Writes what routes bring to bytes `from ..` of their target to `buf`. Answers how many values overflowed.
+    pub(super) fn fill_routes(&self, routes: &[Route], from: u64, buf: &mut [u8], view: &View<'_>) -> u64 {
         let to = from + buf.len() as u64;
-        routes_into(tensor, from, to).map(|route| self.follow(route, from, buf, view)).sum()
+        routes_into(routes, from, to).map(|route| self.follow(route, from, buf, view)).sum()
     }
 
     /// What one route brings to bytes `from ..` of its target.
@@ -121,7 +130,10 @@ impl Inputs<'_> {
             let Segment::Data { tensor, range } = span.segment else { continue };
             let from = range.start() + at.saturating_sub(span.at);
             let to = range.start() + (at + len - span.at).min(range.len());
-            for route in routes_into(&file.tensors[*tensor], from, to) {
+            let tensor = &file.tensors[*tensor];
+            // What an int8 element is made of is an fp16 one. Scales are read from memory.
+            let (from, to) = if tensor.quantised.is_some() { (from * 2, to * 2) } else { (from, to) };
+            for route in routes_into(tensor.operands(), from, to) {
                 let source = &self.plan.tensors[route.source];
                 let (unit, _) = route.transform.unit();
                 runs_into(route, from, to, &mut |src, _, units| {
@@ -133,9 +145,9 @@ impl Inputs<'_> {
 }
 
 /// The routes that bring something to bytes `from .. to` of a tensor.
-fn routes_into(tensor: &OutputTensor, from: u64, to: u64) -> impl Iterator<Item = &Route> {
+fn routes_into(routes: &[Route], from: u64, to: u64) -> impl Iterator<Item = &Route> {
     // Routes are sorted by where they begin.
-    let begun = tensor.routes.iter().take_while(move |route| route.moves.dst * route.transform.unit().1 < to);
+    let begun = routes.iter().take_while(move |route| route.moves.dst * route.transform.unit().1 < to);
     begun.filter(move |route| route.moves.dst_end() * route.transform.unit().1 > from)
 }
 

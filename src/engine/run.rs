@@ -14,7 +14,7 @@ use super::schedule::{From, Task, tasks};
 use super::share::Clones;
 use super::windows::Windows;
 use super::worker::{Found, Shared, work};
-use super::{CancelToken, Durability, EngineConfig, EngineError, Event, Observer, Ways};
+use super::{CancelToken, Durability, EngineConfig, EngineError, Event, Observer, QuantError, Ways};
 use crate::plan::{CRC_TRAILER, Plan};
 use crate::sys::{self, FilePart, Mapping, OutFile};
 
@@ -29,6 +29,8 @@ pub struct RunSummary {
     pub shared: u64,
     /// Which way the bytes went.
     pub ways: Ways,
+    /// What quantising did to each matrix; whoever computed it before the run adds it.
+    pub quantised: Vec<QuantError>,
 }
 
 /// What is known of a written tensor.
@@ -124,7 +126,7 @@ pub fn run_parts(
     };
     let tensors = plan.outputs.iter().enumerate();
     let tensors = tensors.map(|(file, output)| (0..output.tensors.len()).map(|t| result(file, t)).collect()).collect();
-    Ok(RunSummary { tensors, direct, shared: shared_bytes, ways: found.ways })
+    Ok(RunSummary { tensors, direct, shared: shared_bytes, ways: found.ways, quantised: Vec::new() })
 }
 
 /// Makes all files and reserves their room, so that a disk that is too small is found before anything is written.
@@ -155,7 +157,7 @@ fn windows(plan: &Plan, mappings: &[Arc<Mapping>], tasks: &[Task], config: &Engi
     }
     // How many files one tensor is put together from, at most.
     let sources = plan.outputs.iter().flat_map(|file| &file.tensors).map(|tensor| {
-        let mut files: Vec<usize> = tensor.routes.iter().map(|route| plan.tensors[route.source].file).collect();
+        let mut files: Vec<usize> = tensor.operands().iter().map(|route| plan.tensors[route.source].file).collect();
         files.sort_unstable();
         files.dedup();
         files.len()

@@ -141,8 +141,11 @@ fn mapped_runs<'a>(
 fn key_of(plan: &Plan, file: &OutputFile, spans: &[Span<'_>], at: u64, len: u64) -> (usize, u64) {
     for span in overlapping(spans, at, len) {
         let Segment::Data { tensor, range } = span.segment else { continue };
-        let from = range.start() + at.saturating_sub(span.at);
-        for route in &file.tensors[*tensor].routes {
+        let tensor = &file.tensors[*tensor];
+        // An int8 element is made of an fp16 one.
+        let widened = if tensor.quantised.is_some() { 2 } else { 1 };
+        let from = (range.start() + at.saturating_sub(span.at)) * widened;
+        for route in tensor.operands() {
             let (unit_in, unit_out) = route.transform.unit();
             let moves = &route.moves;
             if moves.dst_end() * unit_out <= from {

@@ -13,6 +13,14 @@ use crate::sys::FileError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InputError {
+    /// Statistics of activations that are not usable.
+    #[error("{}: {source}", .path.display())]
+    Statistics {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: Box<crate::plan::PlanError>,
+    },
     /// Nothing has that name.
     #[error("{} does not exist", .0.display())]
     NotFound(PathBuf),

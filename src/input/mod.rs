@@ -8,6 +8,7 @@ mod foreign;
 mod foreign_load;
 mod load;
 mod model;
+mod statistics;
 mod steps;
 mod strategies;
 mod survey;
@@ -21,6 +22,7 @@ pub use foreign::{
 pub use foreign_load::ForeignInput;
 pub use load::{Input, LoadedFile, check_crc};
 pub use model::{load_lora_alpha, load_model};
+pub use statistics::load_statistics;
 pub use steps::{discover_training, step_of};
 pub use strategies::{StrategySource, is_strategy, load_strategies, strategy_bytes, strategy_files};
 pub use survey::{Survey, survey};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::quantised::{Quantity, quantity};
+
 /// In which order the rows of a fused parameter stand. Files do not tell: both have the same names and shapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum FusionLayout {
@@ -38,6 +40,8 @@ pub struct Fused {
     pub parts: Vec<String>,
     /// The output projection of the same attention, whose axis 1 tells the number of q rows. `None` for gate/up.
     pub query_rows_of: Option<String>,
+    /// Whether the fused parameter is not made of the parts' rows but is the same as each of them: what belongs to the input.
+    pub shared: bool,
 }
 
 /// How the rows of the parts alternate in a grouped parameter: `groups` times, for each part `slots` blocks of `height`
@@ -63,13 +67,24 @@ pub fn fused(name: &str) -> Option<Fused> {
             let Some(at) = name.find(marker) else { continue };
             let (prefix, tail) = (&name[..at], &name[at + marker.len()..]);
             let begins_a_component = prefix.is_empty() || prefix.ends_with('.');
-            if !begins_a_component || !matches!(tail, "weight" | "bias") {
+            let quantity = quantity(tail);
+            if !begins_a_component || !(matches!(tail, "weight" | "bias") || quantity.is_some()) {
                 continue;
             }
+            let output = if quantity.is_some() { "attention.wo._layer.weight" } else { "attention.wo.weight" };
             return Some(Fused {
                 name: format!("{prefix}{whole}{tail}"),
                 parts: parts.iter().map(|part| format!("{prefix}{part}{tail}")).collect(),
-                query_rows_of: (whole == QKV.0).then(|| format!("{prefix}attention.wo.weight")),
+                query_rows_of: (whole == QKV.0).then(|| format!("{prefix}{output}")),
+                shared: matches!(
+                    quantity,
+                    Some(
+                        Quantity::InputScale
+                            | Quantity::InputZeroPoint
+                            | Quantity::InputScaleCopy
+                            | Quantity::InputZeroPointCopy
+                    )
+                ),
             });
         }
     }

@@ -9,6 +9,7 @@ pub mod foreign;
 mod fusion;
 mod lora;
 mod names;
+mod quantised;
 mod spec;
 mod state;
 mod yaml;
@@ -17,6 +18,10 @@ pub use builtin::{builtin, builtin_names};
 pub use fusion::{Fused, FusionLayout, Grouping, fused};
 pub use lora::{LoraFactor, is_lora, lora_factor};
 pub use names::{Role, Split, TRANSFORMER_TOP, layer_suffixes, role};
+pub use quantised::{
+    KV_CELL, KV_CELL_ALONE, QuantNames, Quantity, before, cache_name, copy_of, is_copy, is_not_loaded, is_quantised,
+    kv_names, linear_weight, quantity_name,
+};
 pub use spec::{ModelSpec, SpecError};
 pub use state::{is_model_name, is_training_state, training_rule};
 pub use yaml::{from_yaml, lora_alpha};

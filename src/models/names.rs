@@ -64,8 +64,8 @@ pub fn role(name: &str) -> Option<Role<'_>> {
         return Some(Role { layer: None, suffix, split });
     }
     let (layer, suffix) = layer_of(name)?;
-    let &(_, split) = LAYER.iter().find(|(known, _)| *known == suffix)?;
-    Some(Role { layer: Some(layer), suffix, split })
+    let known = LAYER.iter().find(|(known, _)| *known == suffix).map(|&(_, split)| split);
+    Some(Role { layer: Some(layer), suffix, split: known.or_else(|| super::quantised::split(suffix))? })
 }
 
 /// The layer number and the rest of `model.layers.<n>.<rest>`.

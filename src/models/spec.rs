@@ -2,6 +2,7 @@
 
 use super::fusion::fused;
 use super::names::{Role, Split, TRANSFORMER_TOP, layer_suffixes, role};
+use super::quantised::{self, Quantity};
 use crate::tensor::Shape;
 
 /// The dimensions of a llama-family model and how its parameters are arranged for inference.
@@ -101,6 +102,9 @@ impl ModelSpec {
         if layer.is_some_and(|n| n >= self.layers) {
             return None;
         }
+        if let Some(dims) = self.quantised_dims(name, suffix) {
+            return Shape::new(dims).ok();
+        }
         let dims = match suffix {
             "attention.wq.weight" => vec![self.query_rows(), self.hidden],
             "attention.wk.weight" | "attention.wv.weight" => vec![self.key_rows(), self.hidden],
@@ -122,6 +126,22 @@ impl ModelSpec {
         let mut dims = parts.first()?.dims().to_vec();
         *dims.first_mut()? = parts.iter().filter_map(|shape| shape.dims().first()).sum();
         Shape::new(dims).ok()
+    }
+
+    /// The full dimensions of a quantised parameter; `None` for any other.
+    fn quantised_dims(&self, name: &str, suffix: &str) -> Option<Vec<u64>> {
+        if let Some((_, along_second)) = quantised::kv_of(suffix) {
+            return Some(if along_second { vec![2, self.key_rows()] } else { vec![self.key_rows()] });
+        }
+        let (layer, quantity) = quantised::linear_of(suffix)?;
+        let prefix = &name[..name.len() - suffix.len()];
+        let weight = self.shape(&format!("{prefix}{layer}.weight"))?;
+        let &[rows, columns] = weight.dims() else { return None };
+        Some(match quantity {
+            Quantity::Weight => vec![rows, columns],
+            Quantity::Bias | Quantity::Scale | Quantity::ZeroPoint | Quantity::DequantScale => vec![rows],
+            _ => vec![columns],
+        })
     }
 
     /// The unfused parameters that a checkpoint of the model must hold.

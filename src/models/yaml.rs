@@ -29,9 +29,6 @@ pub fn from_yaml(text: &str) -> Result<ModelSpec, SpecError> {
     if !config.is_mapping() {
         return Err(SpecError::Missing("model.model_config"));
     }
-    if present(&config["quantization_config"]).is_some() {
-        return Err(SpecError::Unsupported("a quantised network (`quantization_config`)".to_owned()));
-    }
     let hidden = required(config, "hidden_size")?;
     let heads = required(config, "num_heads")?;
     let layers = required(config, "num_layers")?;

@@ -64,8 +64,8 @@ impl Arrangement<'_> {
                         _ => None,
                     }
                 } else {
-                    fused(name).filter(|f| f.name == name)?;
-                    Some(0)
+                    let fused = fused(name).filter(|f| f.name == name)?;
+                    (!fused.shared).then_some(0)
                 };
                 if split.is_some_and(|axis| axis >= ndim) {
                     return None;

@@ -2,16 +2,20 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::calculation::Computed;
 use super::catalog::Catalog;
-use super::holders::Holder;
-use super::route::{LowRank, OutputFile, OutputTensor, Plan, PlanSource, Route, SourceTensor, TensorCrc, Transform};
+use super::holders::{Holder, Holders};
+use super::quantise::{Gathered, QuantisedModel};
+use super::route::{
+    LowRank, OutputFile, OutputTensor, Plan, PlanSource, Quantised, Route, SourceTensor, TensorCrc, Transform,
+};
 use super::target::{Content, Kind, TargetEntry, TargetRank};
 use super::{PlanError, SourceFile, low_rank};
 use crate::formats::mindspore::{self, CkptOptions};
 use crate::formats::{FileLayout, FormatKind, TensorToWrite, pytorch, safetensors};
 use crate::layout::{Move, Piece, Region};
 use crate::source::Extents;
-use crate::tensor::Dtype;
+use crate::tensor::{Dtype, Shape};
 
 /// The precision that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,20 +75,46 @@ pub fn build(
     options: &PlanOptions,
 ) -> Result<Plan, PlanError> {
     let mut builder = Builder::new(files, catalog);
-    let mut outputs = Vec::new();
-    for target in targets {
-        let entries = target.entries.into_iter();
-        let tensors = entries.map(|entry| builder.tensor(&entry, options)).collect::<Result<Vec<_>, _>>()?;
-        if let Some(whole) = options.whole {
-            outputs.extend(builder.whole_model(target.rank, tensors, whole, options)?);
-        } else {
-            let extension = options.format.extension();
-            let path = format!("rank_{0}/checkpoint_{0}.{extension}", target.rank);
-            outputs.push(builder.file(path, target.rank, tensors, options)?);
-        }
-    }
+    let outputs = builder.outputs(targets, options)?;
     let Builder { tensors, updates, factors, .. } = builder;
-    Ok(Plan { sources: sources(files), tensors, outputs, updates, factors })
+    Ok(Plan { sources: sources(files), tensors, outputs, updates, factors, computed: None })
+}
+
+/// As [`build`], for a quantised model. `files` are those of the source and, last, [`super::computed_file`].
+///
+/// # Errors
+/// As [`build`].
+pub fn build_quantised(
+    files: &[SourceFile<'_>],
+    model: &QuantisedModel,
+    targets: Vec<TargetRank>,
+    options: &PlanOptions,
+) -> Result<Plan, PlanError> {
+    let mut builder = Builder::new(files, &model.catalog);
+    let outputs = builder.outputs(targets, options)?;
+    let calculations = model.linears.iter().map(|l| l.calculation(|name, what| builder.gather(name, what))).collect();
+    let (bytes, caches) = (model.room.bytes.clone(), model.caches.clone());
+    let computed = Some(Computed { source: files.len() - 1, bytes, calculations, caches });
+    Ok(Plan { sources: sources(files), tensors: builder.tensors, outputs, computed, ..Plan::default() })
+}
+
+impl Builder<'_> {
+    fn outputs(&mut self, targets: Vec<TargetRank>, options: &PlanOptions) -> Result<Vec<OutputFile>, PlanError> {
+        let builder = self;
+        let mut outputs = Vec::new();
+        for target in targets {
+            let entries = target.entries.into_iter();
+            let tensors = entries.map(|entry| builder.tensor(&entry, options)).collect::<Result<Vec<_>, _>>()?;
+            if let Some(whole) = options.whole {
+                outputs.extend(builder.whole_model(target.rank, tensors, whole, options)?);
+            } else {
+                let extension = options.format.extension();
+                let path = format!("rank_{0}/checkpoint_{0}.{extension}", target.rank);
+                outputs.push(builder.file(path, target.rank, tensors, options)?);
+            }
+        }
+        Ok(outputs)
+    }
 }
 
 fn sources(files: &[SourceFile<'_>]) -> Vec<PlanSource> {
@@ -125,7 +155,11 @@ pub fn compare(
         }
         let Some(index) = a.get(&tensor.name) else { continue };
         for holder in tensor.holders.all() {
-            pieces.entry((holder.file, holder.entry)).or_default().push((index, holder.piece.clone()));
+            let known = pieces.entry((holder.file, holder.entry)).or_default();
+            // What belongs to the input of a fused layer is the same piece for each part.
+            if known.iter().all(|(_, piece)| *piece != holder.piece) {
+                known.push((index, holder.piece.clone()));
+            }
         }
     }
     pieces.retain(|entry, _| which == Compared::All || replicas.contains(entry));
@@ -140,6 +174,7 @@ pub fn compare(
                 shape: entry.shape.clone(),
                 first_holder: true,
                 routes: builder.routes(pieces, entry.dtype, Transform::Copy),
+                quantised: None,
             });
             extents.push(entry.extents.clone());
         }
@@ -157,7 +192,19 @@ pub fn compare(
     (Plan { sources: sources(a_files), tensors: builder.tensors, outputs, ..Plan::default() }, places)
 }
 
-struct Builder<'a> {
+/// What brings elements of one floating-point type to another.
+fn to(from: Dtype, to: Dtype) -> Transform {
+    if from == to { Transform::Copy } else { Transform::Cast { from, to } }
+}
+
+/// The rows of a box of a matrix that is stored with `columns` elements a row: a box of a vector, one element for each row.
+fn rows_of(piece: &Piece, columns: u64) -> Piece {
+    let axes = piece.region.len().len() - 1;
+    let region = Region::new(piece.region.start()[..axes].iter().copied(), piece.region.len()[..axes].iter().copied());
+    Piece::new(region, piece.offset / columns, piece.strides()[..axes].iter().map(|stride| stride / columns))
+}
+
+pub(super) struct Builder<'a> {
     files: &'a [SourceFile<'a>],
     catalog: &'a Catalog,
     /// (file, entry) to the index among `tensors`.
@@ -172,7 +219,7 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(files: &'a [SourceFile<'a>], catalog: &'a Catalog) -> Self {
+    pub(super) fn new(files: &'a [SourceFile<'a>], catalog: &'a Catalog) -> Self {
         let (tensors, updates, factors) = (Vec::new(), Vec::new(), Vec::new());
         Self { files, catalog, index: HashMap::new(), tensors, merge: true, updates, factors, pairs: HashMap::new() }
     }
@@ -193,11 +240,23 @@ impl<'a> Builder<'a> {
             };
             let routes = self.routes(&[(index, Piece::dense(Region::whole(&whole)))], tensor.dtype, transform);
             let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
-            self.factors.push(OutputTensor { name, dtype: Dtype::F32, shape, first_holder: true, routes });
+            self.factors.push(OutputTensor {
+                name,
+                dtype: Dtype::F32,
+                shape,
+                first_holder: true,
+                routes,
+                quantised: None,
+            });
         }
         let made = (first, first + 1, pair.scale);
         self.pairs.insert(weight, made);
         Some(made)
+    }
+
+    /// A plan of what was gathered only, without outputs.
+    pub(super) fn into_plan(self) -> Plan {
+        Plan { sources: sources(self.files), tensors: self.tensors, ..Plan::default() }
     }
 
     fn tensor(&mut self, entry: &TargetEntry, options: &PlanOptions) -> Result<OutputTensor, PlanError> {
@@ -206,6 +265,18 @@ impl<'a> Builder<'a> {
             Kind::Norm => options.norms,
             Kind::Other => Precision::Keep,
         };
+        if let Content::Pieces(pieces) = &entry.content
+            && let Some(quantised) = self.quantised(pieces, &entry.shape)
+        {
+            return Ok(OutputTensor {
+                name: entry.name.clone(),
+                dtype: entry.dtype,
+                shape: entry.shape.clone(),
+                first_holder: entry.first_holder,
+                routes: Vec::new(),
+                quantised: Some(Box::new(quantised)),
+            });
+        }
         let dtype = match precision {
             Precision::To(dtype) if entry.dtype.is_float() => dtype,
             _ => entry.dtype,
@@ -231,7 +302,70 @@ impl<'a> Builder<'a> {
             shape: entry.shape.clone(),
             first_holder: entry.first_holder,
             routes,
+            quantised: None,
         })
+    }
+
+    /// How the boxes of a target tensor are quantised, where they are: its elements, and what belongs to its rows and columns.
+    fn quantised(&mut self, pieces: &[(usize, Piece)], shape: &Shape) -> Option<Quantised> {
+        let catalog = self.catalog;
+        let of = |tensor: usize| catalog.tensors()[tensor].quantise.as_ref();
+        let (&(tensor, ref piece), &[_, columns]) = (pieces.first()?, shape.dims()) else { return None };
+        let first = of(tensor)?;
+        let (mut operand, mut scales, mut divide) = (Vec::new(), Vec::new(), Vec::new());
+        for (tensor, piece) in pieces {
+            let how = of(*tensor)?;
+            let transform = to(how.from, Dtype::F16);
+            self.bring(&catalog.tensors()[*tensor].holders, piece, Dtype::F16, transform, &mut operand);
+            let rows = rows_of(piece, columns);
+            self.bring(&catalog.vectors[how.scales].holders, &rows, Dtype::F32, Transform::Copy, &mut scales);
+            if let Some(vector) = how.divide {
+                self.bring(&catalog.vectors[vector].holders, &rows, Dtype::F16, Transform::Copy, &mut divide);
+            }
+        }
+        // All parts of a fused weight have one input, and so the same columns with the same factors.
+        let multiply = first.multiply.map(|vector| {
+            let axis = piece.region.len().len() - 1;
+            let region = Region::new([piece.region.start()[axis]], [piece.region.len()[axis]]);
+            let mut routes = Vec::new();
+            let (holders, dtype) = (&catalog.vectors[vector].holders, Dtype::F16);
+            self.bring(holders, &Piece::dense(region), dtype, Transform::Copy, &mut routes);
+            routes
+        });
+        for routes in [&mut operand, &mut scales, &mut divide] {
+            routes.sort_by_key(|r| r.moves.dst);
+        }
+        let divide = first.divide.map(|_| divide);
+        Some(Quantised { columns, arithmetic: first.arithmetic, operand, scales, multiply, divide })
+    }
+
+    /// What the catalog's vectors give to a matrix or vector that is not written.
+    pub(super) fn gather(&mut self, name: &str, what: &Gathered) -> OutputTensor {
+        let catalog = self.catalog;
+        let (mut routes, mut rows) = (Vec::new(), 0);
+        let mut dims = Vec::new();
+        for &(vector, first) in &what.parts {
+            let tensor = &catalog.vectors[vector];
+            let axes: Vec<u64> = tensor.radices.iter().chain(tensor.shape.dims().iter().skip(1)).copied().collect();
+            let dense = Piece::dense(Region::whole(&axes));
+            let piece = Piece::new(dense.region.clone(), first * what.columns, dense.strides().iter().copied());
+            self.bring(&tensor.holders, &piece, what.dtype, to(tensor.dtype, what.dtype), &mut routes);
+            rows += tensor.shape.dims().first().copied().unwrap_or(1);
+            dims = tensor.shape.dims().to_vec();
+        }
+        if let Some(first) = dims.first_mut() {
+            *first = rows;
+        }
+        routes.sort_by_key(|r| r.moves.dst);
+        OutputTensor {
+            name: name.into(),
+            dtype: what.dtype,
+            // The parts' shapes are sound, and no model has 2^60 rows.
+            shape: Shape::new(dims).unwrap_or_default(),
+            first_holder: true,
+            routes,
+            quantised: None,
+        }
     }
 
     /// What the holders give to the boxes of a target tensor, in target order.
@@ -239,24 +373,31 @@ impl<'a> Builder<'a> {
         let catalog = self.catalog;
         let mut routes = Vec::new();
         for (tensor, piece) in pieces {
-            let pair = self.pair(*tensor);
+            let Some(pair) = self.pair(*tensor) else {
+                self.bring(&catalog.tensors()[*tensor].holders, piece, dtype, transform, &mut routes);
+                continue;
+            };
             let tensor = &catalog.tensors()[*tensor];
             for holder in tensor.holders.near(&piece.region) {
                 let Some(moves) = holder.piece.to(piece) else { continue };
-                let transform = match (pair, transform) {
-                    (None, transform) => transform,
-                    (Some(pair), transform) => {
-                        let to = if let Transform::Cast { to, .. } = transform { to } else { dtype };
-                        self.updates.push(low_rank::place(self.files, tensor, holder, pair));
-                        Transform::Update { from: dtype, to, update: self.updates.len() - 1 }
-                    }
-                };
-                let moves = if transform == Transform::Copy { moves.scaled(dtype.size()) } else { moves };
+                let to = if let Transform::Cast { to, .. } = transform { to } else { dtype };
+                self.updates.push(low_rank::place(self.files, tensor, holder, pair));
+                let transform = Transform::Update { from: dtype, to, update: self.updates.len() - 1 };
                 routes.push(Route { source: self.source(holder.file, holder.entry), transform, moves });
             }
         }
         routes.sort_by_key(|r| r.moves.dst * r.transform.unit().1);
         routes
+    }
+
+    /// What holders give to a box.
+    fn bring(&mut self, holders: &Holders, piece: &Piece, dtype: Dtype, transform: Transform, routes: &mut Vec<Route>) {
+        for holder in holders.near(&piece.region) {
+            if let Some(moves) = holder.piece.to(piece) {
+                let moves = if transform == Transform::Copy { moves.scaled(dtype.size()) } else { moves };
+                routes.push(Route { source: self.source(holder.file, holder.entry), transform, moves });
+            }
+        }
     }
 
     fn source(&mut self, file: usize, entry: usize) -> usize {

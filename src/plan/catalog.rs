@@ -7,7 +7,7 @@ mod whole;
 
 pub use foreign::{ForeignNotes, ForeignOptions};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::fused_rows::{grouping, radices};
@@ -16,7 +16,7 @@ use super::low_rank::Adapters;
 use super::pieces::{self, Order, Part, Stored};
 use super::{Arrangement, PlanError, SourceFile, agreement};
 use crate::layout::{Piece, Region, TensorLayout};
-use crate::models::{FusionLayout, ModelSpec, fused};
+use crate::models::{FusionLayout, ModelSpec, before, fused, is_copy};
 use crate::tensor::{Dtype, Shape, TensorName};
 
 /// How to read a source checkpoint.
@@ -53,6 +53,8 @@ pub struct LogicalTensor {
     pub(super) holders: Holders,
     /// Whether no layout knows it, and all ranks hold it alike.
     pub loose: bool,
+    /// How its elements are made of what its holders hold, where they are not just that.
+    pub(super) quantise: Option<super::quantise::Quantise>,
 }
 
 /// The parameters of a checkpoint.
@@ -68,6 +70,12 @@ pub struct Catalog {
     pub ignored: Vec<String>,
     /// Adapters that are merged into their weights.
     pub(super) adapters: Adapters,
+    /// The names that quantised weights and biases have unquantised.
+    quantised: HashSet<String>,
+    /// Whether the source holds second copies of what belongs to the layers' inputs. They are made anew.
+    pub(super) input_copies: bool,
+    /// What is read to make others, but is no parameter itself.
+    pub(super) vectors: Vec<LogicalTensor>,
 }
 
 /// One name, and who holds it: file and entry, in the order of ranks.
@@ -145,6 +153,10 @@ impl Catalog {
                     self.ignored.push(found.name.to_string());
                     continue;
                 }
+                if is_copy(&found.name) {
+                    self.input_copies = true;
+                    continue;
+                }
                 let at = *index.entry(found.name.clone()).or_insert_with(|| {
                     named.push(Named { name: found.name.clone(), holders: Vec::new() });
                     named.len() - 1
@@ -176,14 +188,41 @@ impl Catalog {
         }
     }
 
+    /// Adds a tensor whose name is new.
+    pub(super) fn push(&mut self, tensor: LogicalTensor) {
+        self.quantised.extend(before(&tensor.name));
+        self.by_name.insert(tensor.name.clone(), self.tensors.len());
+        self.tensors.push(tensor);
+    }
+
+    /// Whether any weight is quantised.
+    pub fn is_quantised(&self) -> bool {
+        !self.quantised.is_empty()
+    }
+
+    /// A catalog without tensors, of which the same is known as of this one.
+    pub(super) fn emptied(&self) -> Self {
+        let ignored = self.ignored.clone();
+        Self { fused: self.fused, vocabulary_whole: self.vocabulary_whole, ignored, ..Self::default() }
+    }
+
+    /// What is quantised: weights, their inputs, keys and values. `None`: nothing.
+    pub fn quantised_as(&self) -> Option<(bool, bool, bool)> {
+        let any = |marks: [&str; 2]| self.tensors.iter().any(|t| marks.iter().any(|mark| t.name.contains(mark)));
+        let inputs = any([".dequant_scale", ".quant_op."]);
+        let caches = any(["paged_attention_mgr.key_value_t_scale", "paged_attention_mgr._key_input_quantizer"]);
+        let what = (self.is_quantised(), inputs, caches);
+        (what != (false, false, false)).then_some(what)
+    }
+
     fn add(&mut self, name: &str, dtype: Dtype, shape: Shape, radices: Vec<u64>, held: Held) -> Result<(), PlanError> {
         let name = TensorName::from(name);
-        if self.by_name.insert(name.clone(), self.tensors.len()).is_some() {
+        if self.by_name.contains_key(&name) {
             // A checkpoint that holds both `wq` and `w_qkv` of one layer.
             return Err(PlanError::Ambiguous(format!("`{name}` is there both by itself and in a fused parameter")));
         }
         let holders = Holders::new(held.used, held.copies);
-        self.tensors.push(LogicalTensor { name, dtype, shape, radices, holders, loose: false });
+        self.push(LogicalTensor { name, dtype, shape, radices, holders, loose: false, quantise: None });
         Ok(())
     }
 }
@@ -193,7 +232,7 @@ fn index(named: &[Named]) -> HashMap<TensorName, usize> {
 }
 
 /// Who holds a tensor.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Held {
     /// Those of the lowest stage, which are read.
     used: Vec<Holder>,
@@ -274,6 +313,9 @@ impl Reader<'_> {
         stages: &[InStage],
         catalog: &mut Catalog,
     ) -> Result<(), PlanError> {
+        if info.shared {
+            return self.shared(one, info, stages, catalog);
+        }
         let (shape, dtype) = self.full(one, stages)?;
         let Some((&total, tail)) = shape.dims().split_first() else {
             return Err(self.wrong_rows(&one.name, 1));
@@ -307,6 +349,28 @@ impl Reader<'_> {
         for ((name, part), held) in info.parts.iter().zip(&parts).zip(held) {
             let shape = shape_of(part).map_err(|e| PlanError::Layout { name: name.clone(), source: e.into() })?;
             catalog.add(name, dtype, shape, part.radices.clone(), held)?;
+        }
+        Ok(())
+    }
+
+    /// What belongs to the input of a fused layer is the same for each part.
+    fn shared(
+        &self,
+        one: &Named,
+        info: &crate::models::Fused,
+        stages: &[InStage],
+        catalog: &mut Catalog,
+    ) -> Result<(), PlanError> {
+        let (shape, dtype) = self.full(one, stages)?;
+        let radices: Vec<u64> = shape.dims().iter().take(1).copied().collect();
+        let stored = |layout: &TensorLayout, device| pieces::plain(shape.dims(), &radices, layout, device);
+        let mut held = Held::default();
+        self.hold(one, stages, stored, |_, lowest, holder| held.push(lowest, holder))?;
+        for name in &info.parts {
+            if self.options.spec.is_some() {
+                self.check_spec(name, &shape, one.holders[0])?;
+            }
+            catalog.add(name, dtype, shape.clone(), radices.clone(), held.clone())?;
         }
         Ok(())
     }

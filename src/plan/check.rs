@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::{OutputTensor, Plan, PlanError, Transform};
 use crate::formats::Segment;
 use crate::layout::{CoverFault, Footprint, Move, exact_cover};
+use crate::tensor::{Dtype, Shape};
 
 /// Proves the plan.
 ///
@@ -31,8 +32,30 @@ pub fn prove(plan: &Plan) -> Result<(), PlanError> {
                 let fault = CoverFault::Gap(place.len().min(bytes));
                 return Err(PlanError::Cover { name: tensor.name.to_string(), rank, fault });
             }
-            prove_routes(plan, tensor, rank)?;
+            prove_tensor(plan, tensor, rank)?;
         }
+    }
+    for calculation in plan.computed.iter().flat_map(|c| &c.calculations) {
+        prove_tensor(plan, &calculation.weight, 0)?;
+    }
+    Ok(())
+}
+
+/// Proves that a tensor's routes, and those of what it is quantised with, write each element once.
+fn prove_tensor(plan: &Plan, tensor: &OutputTensor, rank: u32) -> Result<(), PlanError> {
+    let Some(quantised) = &tensor.quantised else { return prove_routes(plan, tensor, rank) };
+    let rows = tensor.shape.elements().checked_div(quantised.columns).unwrap_or(0);
+    let vectors = [
+        (Some(&quantised.operand), Dtype::F16, tensor.shape.elements()),
+        (Some(&quantised.scales), Dtype::F32, rows),
+        (quantised.multiply.as_ref(), Dtype::F16, quantised.columns),
+        (quantised.divide.as_ref(), Dtype::F16, rows),
+    ];
+    for (routes, dtype, elements) in vectors {
+        let Some(routes) = routes else { continue };
+        let shape = Shape::new([elements]).unwrap_or_default();
+        let part = OutputTensor { dtype, shape, routes: routes.clone(), quantised: None, ..tensor.clone() };
+        prove_routes(plan, &part, rank)?;
     }
     Ok(())
 }

@@ -151,6 +151,15 @@ pub enum PlanError {
         /// What was expected.
         wanted: String,
     },
+    /// Parts of a fused parameter whose inputs were scaled differently.
+    #[error("`{0}` cannot be fused: its parts have different inputs (they were smoothed one by one)")]
+    InputsDiffer(String),
+    /// A checkpoint that is quantised otherwise than asked, or at all.
+    #[error("{0}")]
+    Quantised(String),
+    /// Statistics that are not this model's.
+    #[error("the statistics do not fit the model: {0}")]
+    Statistics(String),
     /// Strategy files that contradict each other.
     #[error("strategy files {first} and {second} {why}")]
     Strategies {

@@ -2,12 +2,12 @@
 
 use super::catalog::{Catalog, LogicalTensor};
 use super::pieces::Part;
-use crate::models::{Fused, Grouping, ModelSpec, builtin, builtin_names, role};
+use crate::models::{Fused, Grouping, ModelSpec, before, builtin, builtin_names, role};
 
 /// The axes as which a parameter's rows are read, so that every grouped piece of it is a box: one axis unless `refine`
 /// gives the model's heads and the parameter is part of a fused one.
 pub(super) fn radices(fused: Option<&Fused>, name: &str, rows: u64, refine: Option<&ModelSpec>) -> Vec<u64> {
-    let (Some(spec), Some(fused)) = (refine, fused) else { return vec![rows] };
+    let (Some(spec), Some(fused)) = (refine, fused.filter(|f| !f.shared)) else { return vec![rows] };
     let Some(index) = fused.parts.iter().position(|part| part == name) else { return vec![rows] };
     let grouping = grouping(fused, spec);
     vec![grouping.groups, grouping.slots[index], grouping.height]
@@ -53,7 +53,10 @@ pub(super) fn parts(
 /// are those of a built-in model.
 pub fn infer_spec(catalog: &Catalog) -> Option<(ModelSpec, Option<&'static str>)> {
     let dims = |suffix: &str| {
-        let of = |t: &&LogicalTensor| role(&t.name).is_some_and(|r| r.suffix == suffix);
+        let of = |t: &&LogicalTensor| {
+            let plain = before(&t.name);
+            role(plain.as_deref().unwrap_or(&t.name)).is_some_and(|r| r.suffix == suffix)
+        };
         catalog.tensors().iter().find(of).map(|t| t.shape.dims().to_vec())
     };
     let query = dims("attention.wq.weight")?;

@@ -11,6 +11,7 @@
 mod agreement;
 mod arrangement;
 mod builder;
+mod calculation;
 mod catalog;
 mod check;
 mod diagnosis;
@@ -19,26 +20,34 @@ mod fused_rows;
 mod holders;
 mod low_rank;
 mod pieces;
+mod quantise;
 mod route;
 mod source;
+mod statistics;
 mod strategy_set;
 mod target;
+mod tolerance;
 mod training;
 mod written;
 
 pub use arrangement::Arrangement;
-pub use builder::{Compared, PlanOptions, Precision, WholeModel, WholeReader, build, compare};
+pub use builder::{Compared, PlanOptions, Precision, WholeModel, WholeReader, build, build_quantised, compare};
+pub use calculation::{CacheScales, Calculation, Computed, InputScales, Inverse, Range, Smooth};
 pub use catalog::{Catalog, CatalogOptions, ForeignNotes, ForeignOptions, LogicalTensor};
 pub use check::{prove, prove_covered};
 pub use diagnosis::{Finding, diagnose_entries, diagnose_strategy, diagnose_strategy_files};
 pub use error::{PlanError, list};
 pub use fused_rows::infer_spec;
+pub use quantise::{QuantOptions, QuantisedModel, computed_file};
 pub use route::{
-    LowRank, OutputFile, OutputTensor, Plan, PlanSource, PlanTotals, Route, SourceTensor, TensorCrc, Transform,
+    Arithmetic, LowRank, OutputFile, OutputTensor, Plan, PlanSource, PlanTotals, Quantised, Route, SourceTensor,
+    TensorCrc, Transform,
 };
 pub use source::{SourceFile, rank_count};
+pub use statistics::{STATISTICS_VERSION, Statistics};
 pub use strategy_set::{MAX_RANKS, StrategySet};
 pub use target::{TargetEntry, TargetOptions, TargetRank, foreign_target, targets};
+pub use tolerance::{Compare, Tolerance, tolerance};
 pub use training::{Fate, Sorted, Sorter, check_ranks, sort_entries};
 pub use written::{rules_strategy, strategies};
 

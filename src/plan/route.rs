@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::calculation::Computed;
 use crate::formats::{FileLayout, FormatKind};
 use crate::layout::Move;
 use crate::source::Extents;
@@ -20,6 +21,8 @@ pub struct Plan {
     pub updates: Vec<LowRank>,
     /// The factors of updates, each whole and in single precision.
     pub factors: Vec<OutputTensor>,
+    /// What is computed before anything is written, and read like a source.
+    pub computed: Option<Computed>,
 }
 
 /// A product of two thin matrices that is added to a weight `W`: `W + scale * B A`.
@@ -105,8 +108,44 @@ pub struct OutputTensor {
     pub shape: Shape,
     /// Whether no earlier file holds the same elements, so that each is counted once over all ranks.
     pub first_holder: bool,
-    /// Where its elements come from. Together they write every element once.
+    /// Where its elements come from. Together they write every element once. Empty where they are quantised.
     pub routes: Vec<Route>,
+    /// How its elements are quantised, where they are.
+    pub quantised: Option<Box<Quantised>>,
+}
+
+/// How the elements of a tensor (a matrix, or rows of one) are made: `clamp(round(x * multiply[column] / divide[row] /
+/// scale[row]))` of each element `x`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quantised {
+    /// Elements of a row.
+    pub columns: u64,
+    /// In which arithmetic.
+    pub arithmetic: Arithmetic,
+    /// Bring the elements before they are quantised, as fp16, in the target's order.
+    pub operand: Vec<Route>,
+    /// Bring the scale of each row, as fp32.
+    pub scales: Vec<Route>,
+    /// Bring a factor for each column, as fp16.
+    pub multiply: Option<Vec<Route>>,
+    /// Bring a divisor for each row, as fp16.
+    pub divide: Option<Vec<Route>>,
+}
+
+/// In which precision scales and quotients are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// Each step is rounded to fp16, as golden-stick's ptq does.
+    Half,
+    /// fp32, as its round-to-nearest does.
+    Single,
+}
+
+impl OutputTensor {
+    /// All routes that bring its elements, quantised or not.
+    pub fn operands(&self) -> &[Route] {
+        self.quantised.as_ref().map_or(&self.routes, |q| &q.operand)
+    }
 }
 
 /// Elements of one source tensor on their way to one output tensor.
@@ -179,6 +218,12 @@ impl Plan {
         self.updates.iter().map(|u| bytes(&self.factors[u.a])).max().unwrap_or(0)
     }
 
+    /// The source files; what is computed is none.
+    pub fn files(&self) -> impl Iterator<Item = &PlanSource> {
+        let computed = self.computed.as_ref().map(|c| c.source);
+        self.sources.iter().enumerate().filter(move |(index, _)| Some(*index) != computed).map(|(_, source)| source)
+    }
+
     /// Sums over the plan.
     pub fn totals(&self) -> PlanTotals {
         let mut totals = PlanTotals::default();
@@ -186,6 +231,11 @@ impl Plan {
             totals.written += file.layout.len();
             for tensor in &file.tensors {
                 totals.tensors += 1;
+                if let Some(quantised) = &tensor.quantised {
+                    totals.read +=
+                        quantised.operand.iter().map(|r| r.moves.volume() * r.transform.unit().0).sum::<u64>();
+                    totals.converted += tensor.shape.bytes(tensor.dtype);
+                }
                 for route in &tensor.routes {
                     let (from, to) = route.transform.unit();
                     let (read, written) = (route.moves.volume() * from, route.moves.volume() * to);

@@ -9,7 +9,9 @@ use super::fused_rows::grouping;
 use super::pieces::{self, Order, Part, Stored};
 use super::{Arrangement, PlanError};
 use crate::layout::{Piece, Region, TensorLayout};
-use crate::models::{Fused, FusionLayout, ModelSpec, Split, fused, is_training_state, role};
+use crate::models::{
+    Fused, FusionLayout, ModelSpec, Split, cache_name, copy_of, fused, is_quantised, is_training_state, role,
+};
 use crate::tensor::{Dtype, Shape, TensorName};
 
 pub use foreign::foreign_target;
@@ -101,6 +103,7 @@ pub fn targets(
         let wanted = wanted(catalog, options, stage)?;
         let mut laid = Vec::with_capacity(wanted.len());
         for one in &wanted {
+            one.check_shared(catalog, files)?;
             let first = one.first(catalog);
             let name = one.name(first);
             let rows = first.shape.dims().first().copied().unwrap_or(1);
@@ -120,7 +123,11 @@ pub fn targets(
         for device in 0..devices {
             let mut entries = Vec::with_capacity(laid.len());
             for (one, layout) in &laid {
-                entries.push(entry(catalog, options, one, layout, device, &mut seen)?);
+                let made = entry(catalog, options, one, layout, device, &mut seen)?;
+                let copy = copy_of(&made.name).filter(|_| catalog.input_copies);
+                let copy = copy.map(|name| TargetEntry { name: name.as_str().into(), ..made.clone() });
+                entries.push(made);
+                entries.extend(copy);
             }
             let rank = u32::try_from(stage * devices + device).unwrap_or(u32::MAX);
             ranks.push(TargetRank { rank, entries });
@@ -231,10 +238,24 @@ impl Wanted {
         }
     }
 
+    /// What belongs to the input of a fused layer must be the same for all its parts.
+    fn check_shared(&self, catalog: &Catalog, files: &[super::SourceFile<'_>]) -> Result<(), PlanError> {
+        let Self::Fused { info, parts } = self else { return Ok(()) };
+        if !info.shared {
+            return Ok(());
+        }
+        let held = |&part: &usize| catalog.tensors()[part].holders.all().map(|h| (h.file, h.entry)).next();
+        let held: Vec<(usize, usize)> = parts.iter().filter_map(held).collect();
+        let same = held.windows(2).all(|pair| pair[0] == pair[1]) || super::agreement::agree(files, &held);
+        if same { Ok(()) } else { Err(PlanError::InputsDiffer(info.name.clone())) }
+    }
+
     /// Its full shape; a fused one has the rows of its parts.
     fn full_shape(&self, catalog: &Catalog) -> Option<Shape> {
         let mut dims = self.first(catalog).shape.dims().to_vec();
-        if let Self::Fused { parts, .. } = self {
+        if let Self::Fused { parts, info } = self
+            && !info.shared
+        {
             *dims.first_mut()? = parts.iter().filter_map(|&p| catalog.tensors()[p].shape.dims().first()).sum();
         }
         Shape::new(dims).ok()
@@ -277,9 +298,17 @@ fn entry(
     seen: &mut Seen,
 ) -> Result<TargetEntry, PlanError> {
     let first = one.first(catalog);
-    let name = TensorName::from(one.name(first));
+    let alone = options.arrangement.ranks() == 1;
+    // The cell that keeps keys and values has another name in the network for one card.
+    let name = match options.arrangement {
+        Arrangement::Rules(_) => TensorName::from(cache_name(one.name(first), alone).as_str()),
+        Arrangement::Strategy(_) => TensorName::from(one.name(first)),
+    };
     let layout_error = |source| PlanError::Layout { name: name.to_string(), source };
     let Stored { dims, pieces } = match one {
+        Wanted::Fused { info, .. } if info.shared => {
+            pieces::plain(first.shape.dims(), &first.radices, layout, device).map_err(layout_error)?
+        }
         Wanted::Plain(_) => pieces::plain(first.shape.dims(), &first.radices, layout, device).map_err(layout_error)?,
         Wanted::Fused { info, parts } => {
             let tensors: Vec<&LogicalTensor> = parts.iter().map(|&index| &catalog.tensors()[index]).collect();
@@ -319,7 +348,7 @@ fn entry(
 /// What a parameter is, by its unfused name.
 fn kind_of(name: &str, dtype: Dtype, shape: &Shape) -> Kind {
     match role(name) {
-        _ if is_training_state(name) || dtype == Dtype::Str => Kind::Other,
+        _ if is_training_state(name) || dtype == Dtype::Str || is_quantised(name) => Kind::Other,
         Some(role) if role.split == Split::Whole => Kind::Norm,
         None if shape.elements() <= 1 => Kind::Other,
         _ => Kind::Weight,

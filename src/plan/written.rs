@@ -52,6 +52,6 @@ pub fn rules_strategy(spec: &ModelSpec, ranks: u64) -> Result<Vec<(String, Tenso
 impl super::TargetEntry {
     /// Whether the target's layout places it (rather than its being copied to every rank).
     fn is_placed(&self) -> bool {
-        matches!(self.content, super::target::Content::Pieces(_))
+        matches!(self.content, super::target::Content::Pieces(_)) && !crate::models::is_not_loaded(&self.name)
     }
 }

@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::cluster::PartManifest;
-use crate::engine::{RunSummary, TensorResult};
+use crate::engine::{QuantError, RunSummary, TensorResult};
 use crate::plan::{OutputFile, OutputTensor, Plan};
 use crate::source::Extents;
 
@@ -58,9 +58,10 @@ pub fn manifest(plan: &Plan, summary: &RunSummary, provenance: &Provenance, to: 
         part: provenance.part.as_ref().map(|p| p.part.as_str()),
         options,
         inputs: Each::new(
-            plan.sources.iter().map(|s| json!({"path": s.path.display().to_string(), "length": s.len, "rank": s.rank})),
+            plan.files().map(|s| json!({"path": s.path.display().to_string(), "length": s.len, "rank": s.rank})),
         ),
         files: Each::new(plan.outputs.iter().map(file_entry)),
+        quantised: summary.quantised.iter().map(quantised_entry).collect(),
         tensors: Each::new(plan.outputs.iter().zip(&summary.tensors).flat_map(|(file, results)| {
             let places = file.layout.extents(file.tensors.len());
             let tensors = file.tensors.iter().zip(results).zip(places);
@@ -85,6 +86,7 @@ pub fn write_merged(merged: PartManifest, to: &mut dyn Write) -> io::Result<()> 
         options: merged.options,
         inputs: Each::new(merged.inputs.into_iter()),
         files: Each::new(merged.files.into_iter()),
+        quantised: Vec::new(),
         tensors: Each::new(merged.tensors.into_iter()),
         whole: None,
     };
@@ -109,6 +111,8 @@ where
     options: Map<String, Value>,
     inputs: Each<I>,
     files: Each<F>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    quantised: Vec<Value>,
     tensors: Each<T>,
     #[serde(skip_serializing_if = "Option::is_none")]
     whole: Option<&'a [Value]>,
@@ -131,6 +135,17 @@ impl<I: Iterator<Item = Value>> Serialize for Each<I> {
         }
         list.end()
     }
+}
+
+/// What quantising did to a matrix, over all ranks.
+fn quantised_entry(error: &QuantError) -> Value {
+    json!({
+        "name": error.name.as_str(),
+        "max_error": error.greatest,
+        "rms_error": error.rms,
+        "rms": error.rms_of_elements,
+        "clipped": error.clipped,
+    })
 }
 
 fn tensor_entry(file: &OutputFile, tensor: &OutputTensor, result: TensorResult, place: &Extents) -> Value {

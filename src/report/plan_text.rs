@@ -67,8 +67,7 @@ pub fn plan_report(plan: &Plan, target: &str, free: u64, memory: u64) -> PlanRep
         source_ranks: plan.sources.iter().map(|s| s.rank + 1).max().unwrap_or(0),
         target_ranks: ranks.len(),
         sources: plan
-            .sources
-            .iter()
+            .files()
             .map(|s| FileReport { path: s.path.display().to_string(), rank: Some(s.rank), bytes: s.len, tensors: None })
             .collect(),
         outputs: plan

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::units;
-use crate::engine::{RunSummary, Ways};
+use crate::engine::{QuantError, RunSummary, Ways};
 use crate::plan::{Plan, PlanTotals, Transform};
 
 /// Values of one tensor that became infinite.
@@ -71,6 +71,37 @@ pub struct Summary {
     pub training_state: BTreeMap<String, usize>,
     /// Values that became infinite, tensor by tensor.
     pub overflowed: Vec<Overflow>,
+    /// What quantising did, over all matrices. `None` where nothing was quantised.
+    pub quantised: Option<Quantisation>,
+}
+
+/// What quantising did to a model. Each matrix stands in the manifest.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Quantisation {
+    /// Matrices that were quantised.
+    pub matrices: usize,
+    /// The greatest relative error (root mean square of the error over that of the elements), and of which.
+    pub worst_relative_error: f64,
+    /// Its name.
+    pub worst: String,
+    /// The greatest error of any element.
+    pub max_error: f64,
+    /// The greatest share of elements beyond the range of int8.
+    pub max_clipped: f64,
+}
+
+impl Quantisation {
+    fn new(errors: &[QuantError]) -> Option<Self> {
+        let relative = |e: &QuantError| if e.rms_of_elements > 0.0 { e.rms / e.rms_of_elements } else { 0.0 };
+        let worst = errors.iter().max_by(|a, b| relative(a).total_cmp(&relative(b)))?;
+        Some(Self {
+            matrices: errors.len(),
+            worst_relative_error: relative(worst),
+            worst: worst.name.to_string(),
+            max_error: errors.iter().map(|e| e.greatest).fold(0.0, f64::max),
+            max_clipped: errors.iter().map(|e| e.clipped).fold(0.0, f64::max),
+        })
+    }
 }
 
 impl Summary {
@@ -80,7 +111,7 @@ impl Summary {
         let cast = |r: &crate::plan::Route| matches!(r.transform, Transform::Cast { .. });
         let merged = |r: &crate::plan::Route| matches!(r.transform, Transform::Update { .. });
         let written = || plan.outputs.iter().flat_map(|f| &f.tensors);
-        let converted = written().filter(|t| t.routes.iter().any(cast)).count();
+        let converted = written().filter(|t| t.quantised.is_some() || t.routes.iter().any(cast)).count();
         Self {
             target: String::new(),
             strategies: None,
@@ -98,6 +129,7 @@ impl Summary {
             ignored: 0,
             training_state: BTreeMap::new(),
             overflowed: overflows(plan, run),
+            quantised: Quantisation::new(&run.quantised),
         }
     }
 
@@ -125,6 +157,16 @@ impl Summary {
         }
         if self.merged_tensors > 0 {
             line(format!("adapters were merged into {} tensors", self.merged_tensors));
+        }
+        if let Some(quantised) = &self.quantised {
+            line(format!(
+                "{} matrices were quantised; relative error at most {:.3} % (`{}`), largest error {:.3e}, clipped at most {:.4} %",
+                quantised.matrices,
+                quantised.worst_relative_error * 100.0,
+                quantised.worst,
+                quantised.max_error,
+                quantised.max_clipped * 100.0,
+            ));
         }
         if self.bytes_shared > 0 {
             line(format!("{} share their blocks with the source", units::bytes(self.bytes_shared)));

@@ -437,12 +437,10 @@ fn a_parameter_that_is_there_twice() {
 #[test]
 fn functions_that_are_not_built() {
     let env = env();
-    for precision in ["w8a16", "w8a8", "w8a16c8", "w8a8c8", "fp16c8"] {
-        let line = format!("-f distributed_weight_transfer -sc src -dc out -is st -w 2 -p {precision}");
-        refused_line(&env, &line, 1, &[precision, "not built yet", "hint: "]);
+    for function in ["train_to_infer", "pt_to_ms", "ms_to_pt"] {
+        let line = format!("-f {function} -sc src -dc out -is st -p w8a16");
+        refused_line(&env, &line, 1, &["w8a16", function, "not built yet", "hint: "]);
     }
-    let line = "-f quant_weight -sc src -dc out -is st -w 2 -p fp16";
-    refused_line(&env, line, 1, &["quant_weight", "not built yet", "hint: "]);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod inspect;
 mod lora;
 mod oracle;
 mod pytorch;
+mod quantise;
 mod reference;
 mod strategy;
 mod support;

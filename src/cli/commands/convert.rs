@@ -3,6 +3,7 @@
 mod foreign;
 mod hosts;
 mod publish;
+mod quantise;
 mod request;
 mod shared;
 mod train_to_infer;
@@ -18,7 +19,7 @@ use super::reading::{self, Opened};
 use super::target::{self, Strategies};
 use super::{note, print, print_json};
 use crate::Error;
-use crate::cli::args::{CkptRecordsArg, ConvertArgs, Function, FusionArg, NToMArgs, TrainArgs};
+use crate::cli::args::{CkptRecordsArg, ConvertArgs, Function, FusionArg, NToMArgs, NamesArg, TrainArgs};
 use crate::cli::{ExitStatus, config};
 use crate::cluster::{Environment, Role};
 use crate::engine::{self, CancelToken, EngineConfig, Leftovers, Staging};
@@ -68,6 +69,11 @@ pub(in crate::cli) fn n_to_m(args: NToMArgs, env: &Environment) -> Result<ExitSt
         train: TrainArgs::default(),
         dataset_name: None,
         dataset_path: None,
+        names: NamesArg::Gs06,
+        stats: None,
+        alpha: 0.5,
+        no_smooth: false,
+        keep_float: Vec::new(),
         run: args.run,
         cluster: args.cluster,
     };
@@ -110,6 +116,7 @@ pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitSt
         Opened::Foreign(source) => foreign::pt_to_ms(&request, source)?,
         Opened::Ours(input) => match request.function {
             Function::MsToPt => foreign::ms_to_pt(&request, input)?,
+            Function::QuantWeight => quantise::plan(&request, input)?,
             Function::TrainToInfer => train_to_infer::plan(&request, input)?,
             _ => transfer::plan(&request, input)?,
         },
@@ -117,16 +124,22 @@ pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitSt
     if let Role::Part(me) = &hosts.role {
         if request.args.dry_run {
             note(&me.text());
+        } else if planned.plan.computed.is_some() {
+            return Err(Error::NotBuilt(
+                "-f quant_weight on several machines (--nodes 1 does it on this one)".to_owned(),
+            ));
         } else {
             return shared::run(&request, planned, input, &hosts, me);
         }
     }
     let free = check_targets(&request, &planned)?;
-    let mappings = input.mappings();
+    let mut mappings = input.mappings();
     let chosen = config::settle(&request.wishes, &mappings, Some(&planned.target));
     let engine = chosen.config;
     let factors = planned.plan.factor_bytes() * engine.workers as u64;
-    let memory = engine.buffer_bytes() + factors + sys::anonymous_memory().unwrap_or(0);
+    // The computed range is held as the plan has it, as it is computed, and as it is read.
+    let computed = planned.plan.computed.as_ref().map_or(0, |c| 2 * c.bytes.len() as u64);
+    let memory = engine.buffer_bytes() + factors + computed + sys::anonymous_memory().unwrap_or(0);
     let mut report = plan_report(&planned.plan, &planned.target.display().to_string(), free, memory);
     report.settings = chosen.settings;
     if request.args.dry_run {
@@ -150,13 +163,14 @@ pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitSt
     check_replicas(&engine, &planned, &mappings)?;
     // Until here nothing is written, and a signal may end the program as it likes.
     let cancel = config::cancel_on_signal()?;
+    let errors = quantise::compute(&request, &engine, &planned.plan, &mut mappings, &cancel)?;
     let staging = Staging::new(&planned.target, request.publish(), request.durability)?;
     match staging.leftovers() {
         Leftovers::None => {}
         Leftovers::Removed => note("removed what an interrupted run had left"),
         Leftovers::Restored => note("put back the old target, which an interrupted run had left under another name"),
     }
-    let summary = publish::execute(&request, &engine, &planned, &mappings, staging, &cancel)?;
+    let summary = publish::execute(&request, &engine, &planned, &mappings, (staging, errors), &cancel)?;
     if request.args.run.json {
         print_json(&summary);
     } else {

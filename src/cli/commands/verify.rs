@@ -53,6 +53,15 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
     // Meta's rows are read by the halves of their heads.
     a_catalog.refine_like(&b_catalog);
     b_catalog.refine_like(&a_catalog);
+    if let Some(steps) = args.tolerance {
+        let pairs = plan::tolerance(&a_files, &a_catalog, &b_files, &b_catalog)?;
+        let progress = Progress::start(config::progress(&args.run), "comparing");
+        let (a_maps, b_maps) = (a.input().mappings(), b.input().mappings());
+        let engine_config = config::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
+        let found = engine::distances(&pairs, &a_maps, &b_maps, &engine_config, &progress, &cancel)?;
+        drop(progress);
+        return Ok(within(args, &a_catalog, &found, steps));
+    }
     let mut verdict = Verdict {
         same: false,
         tensors: a_catalog.tensors().len(),
@@ -94,6 +103,28 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
     verdict.same = verdict.differences.is_empty();
     report(args, &verdict);
     Ok(if verdict.same { ExitStatus::Done } else { ExitStatus::Input })
+}
+
+/// Whether a quantised checkpoint is near enough to the unquantised one.
+fn within(args: &VerifyArgs, catalog: &Catalog, found: &[engine::Distance], steps: f64) -> ExitStatus {
+    // NaN is no tolerance.
+    let far = found.iter().filter(|d| d.steps.partial_cmp(&steps).is_none_or(std::cmp::Ordering::is_gt));
+    let describe = |d: &engine::Distance| {
+        if d.steps.is_finite() {
+            format!("`{}` is {:.3} steps off at element {}", d.name, d.steps, d.element)
+        } else {
+            format!("`{}` differs first at element {}", d.name, d.element)
+        }
+    };
+    let mut verdict = Verdict {
+        same: false,
+        tensors: found.len(),
+        bytes: catalog.tensors().iter().map(|t| t.shape.bytes(t.dtype)).sum(),
+        differences: far.map(describe).collect(),
+    };
+    verdict.same = verdict.differences.is_empty();
+    report(args, &verdict);
+    if verdict.same { ExitStatus::Done } else { ExitStatus::Input }
 }
 
 /// Names, dtypes and shapes that are not the same on both sides.

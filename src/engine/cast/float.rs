@@ -6,7 +6,7 @@
 #![expect(clippy::inline_always, reason = "only what is inlined is compiled for the processor's vectors")]
 
 /// A floating-point format that single precision contains.
-pub(super) trait Float {
+pub(in crate::engine) trait Float {
     /// An element in memory.
     type Bytes: Copy;
 
@@ -43,14 +43,14 @@ pub(super) trait Float {
 }
 
 const SIGN: u32 = 1 << 31;
-pub(super) const MAGNITUDE: u32 = !SIGN;
+pub(in crate::engine) const MAGNITUDE: u32 = !SIGN;
 /// The bits of infinity. Larger magnitudes are not numbers.
-pub(super) const INFINITY: u32 = 0x7f80_0000;
+pub(in crate::engine) const INFINITY: u32 = 0x7f80_0000;
 /// Tells a quiet NaN.
 const QUIET: u32 = 0x0040_0000;
 
 /// IEEE 754 half precision.
-pub(super) struct Half;
+pub(in crate::engine) struct Half;
 
 impl Half {
     /// What a half's exponent is less than a single's of the same value, in a single's exponent bits.

@@ -90,7 +90,7 @@ impl Merge {
             output.layout.segments.push(Segment::Data { tensor, range });
             let shape = Shape::new([ROWS, width]).unwrap();
             let name = format!("tensor {tensor}").as_str().into();
-            output.tensors.push(OutputTensor { name, dtype, shape, first_holder: true, routes });
+            output.tensors.push(OutputTensor { name, dtype, shape, first_holder: true, routes, quantised: None });
         }
         plan.outputs.push(output);
         let mut merge = Self { dir, paths, plan, mappings: Vec::new(), expected };

@@ -131,7 +131,10 @@ impl Reader<'_> {
 
     /// The number of columns over all ranks of the output projection, which is the number of q rows.
     pub(super) fn columns_of(&self, output: &str) -> Result<Option<u64>, PlanError> {
-        let Some(&at) = self.index.get(output) else { return Ok(None) };
+        // A layer may be left unquantised by name.
+        let plain = crate::models::before(output);
+        let found = self.index.get(output).or_else(|| self.index.get(plain?.as_str()));
+        let Some(&at) = found else { return Ok(None) };
         let one = &self.named[at];
         let stages = self.stages(one)?;
         if stages.is_empty() {

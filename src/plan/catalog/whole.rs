@@ -10,14 +10,14 @@ impl Catalog {
     /// Every parameter that the model, or the source's strategy, names is there; every layer holds the same parameters.
     pub(super) fn check_whole(&self, options: &CatalogOptions<'_>) -> Result<(), PlanError> {
         if let Some(spec) = options.spec {
-            let lacks: Vec<String> = spec.required().filter(|name| self.get(name).is_none()).collect();
+            let lacks: Vec<String> = spec.required().filter(|name| !self.has(name)).collect();
             if !lacks.is_empty() {
                 return Err(PlanError::Lacks(lacks));
             }
         }
         if let Arrangement::Strategy(set) = options.arrangement {
             let known = |name: &str| {
-                let there = |n: &str| self.get(n).is_some() || (options.ignore)(n);
+                let there = |n: &str| self.get(n).is_some() || (options.ignore)(n) || self.twin(n);
                 there(name) || crate::models::fused(name).is_some_and(|f| f.parts.iter().all(|p| there(p)))
             };
             let names: BTreeSet<&String> = set.stages().iter().flat_map(BTreeMap::keys).collect();
@@ -35,11 +35,23 @@ impl Catalog {
     pub(in crate::plan) fn check_complete(&self) -> Result<(), PlanError> {
         let layers = self.tensors.iter().filter_map(|t| role(&t.name)?.layer).max();
         let Some(last) = layers else { return Ok(()) };
-        let bias = self.tensors.iter().any(|t| role(&t.name).is_some_and(|r| r.suffix.ends_with("bias")));
+        // Quantising activations makes biases where there were none.
+        let plain = |r: crate::models::Role<'_>| r.suffix.ends_with("bias") && !r.suffix.contains("._layer.");
+        let bias = self.tensors.iter().any(|t| role(&t.name).is_some_and(plain));
         let of_layer = |n| layer_suffixes(bias).map(move |suffix| format!("model.layers.{n}.{suffix}"));
         let top = TRANSFORMER_TOP[..2].iter().map(|name| (*name).to_owned());
-        let lacks: Vec<String> = (0..=last).flat_map(of_layer).chain(top).filter(|n| self.get(n).is_none()).collect();
+        let lacks: Vec<String> = (0..=last).flat_map(of_layer).chain(top).filter(|n| !self.has(n)).collect();
         if lacks.is_empty() { Ok(()) } else { Err(PlanError::Lacks(lacks)) }
+    }
+
+    /// Whether the parameter is there, quantised or not.
+    fn has(&self, name: &str) -> bool {
+        self.get(name).is_some() || self.quantised.contains(name)
+    }
+
+    /// Whether it is an entry that is made anew from its twin.
+    fn twin(&self, name: &str) -> bool {
+        crate::models::is_copy(name) && self.input_copies
     }
 
     fn check_layers(&self) -> Result<(), PlanError> {

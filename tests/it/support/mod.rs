@@ -4,6 +4,7 @@ mod bits;
 mod ckpt;
 mod golden;
 mod llama;
+mod quant;
 mod safetensors;
 mod training;
 
@@ -20,6 +21,7 @@ pub(crate) use bits::{Float, cast, crc32, crc64_nvme};
 pub(crate) use ckpt::{read_ckpt, record, write_ckpt};
 pub(crate) use golden::{Index, compare, compare_dir, data, index};
 pub(crate) use llama::{Fusion, Llama, Sharding, Values, fused_of};
+pub(crate) use quant::{numbers, quantise, rank_of as quantised_rank, w8a16};
 pub(crate) use safetensors::{read_safetensors, write_safetensors};
 pub(crate) use training::TrainingRun;
 

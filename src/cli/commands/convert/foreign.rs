@@ -54,6 +54,7 @@ pub(super) fn pt_to_ms(request: &Request, foreign: &ForeignInput) -> Result<Plan
         format: FormatKind::Ckpt,
         // A head that is left out because it is the embedding must be the embedding.
         all_replicas: args.check_replicas || notes.head_is_copy,
+        quantise: &transfer::unquantised,
     };
     let mut planned = transfer::over_ranks(request, &source)?;
     carry_along(&foreign.companions, &mut planned)?;

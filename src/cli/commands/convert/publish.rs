@@ -8,11 +8,11 @@ use serde_json::json;
 
 use super::{Planned, Request};
 use crate::Error;
-use crate::cli::args::CkptRecordsArg;
+use crate::cli::args::{CkptRecordsArg, Function};
 use crate::cli::commands::note;
 use crate::cli::config;
 use crate::cluster::plan_id;
-use crate::engine::{self, CancelToken, EngineConfig, EngineError, Published, Staging};
+use crate::engine::{self, CancelToken, EngineConfig, EngineError, Published, QuantError, Staging};
 use crate::report::{Progress, Provenance, Summary, manifest};
 use crate::sys::Mapping;
 
@@ -22,7 +22,7 @@ pub(super) fn execute(
     engine_config: &EngineConfig,
     planned: &Planned,
     mappings: &[Arc<Mapping>],
-    staging: Staging,
+    (staging, errors): (Staging, Vec<QuantError>),
     cancel: &CancelToken,
 ) -> Result<Summary, Error> {
     let strategies = match &planned.strategies {
@@ -31,7 +31,8 @@ pub(super) fn execute(
     };
     let progress = Progress::start(config::progress(&request.args.run), "converting");
     let begun = Instant::now();
-    let result = engine::run(&planned.plan, mappings, staging.dir(), engine_config, &progress, cancel)?;
+    let mut result = engine::run(&planned.plan, mappings, staging.dir(), engine_config, &progress, cancel)?;
+    result.quantised = errors;
     let plan_id = plan_id(&planned.plan, &super::shared::sources(mappings));
     let provenance = provenance(request, &plan_id);
     staging.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance, to))?;
@@ -65,6 +66,8 @@ pub(super) fn execute(
 pub(super) fn provenance(request: &Request, plan: &str) -> Provenance {
     let args = &request.args;
     let path = |path: &Path| json!(path.display().to_string());
+    let quantised = request.function == Function::QuantWeight;
+    let smoothed = quantised && args.stats.is_some() && !args.no_smooth;
     let given = [
         ("function", Some(json!(config::function_name(request.function)))),
         ("precision", Some(json!(config::precision_name(request.precision)))),
@@ -88,6 +91,10 @@ pub(super) fn provenance(request: &Request, plan: &str) -> Provenance {
         ("max_shard_size", args.max_shard_size.map(|size| json!(size.as_u64()))),
         ("crc", args.crc.then_some(json!(true))),
         ("ckpt_records", (args.ckpt_records == CkptRecordsArg::Canonical).then_some(json!("canonical"))),
+        ("stats", args.stats.as_deref().map(path)),
+        ("names", quantised.then(|| json!(config::names(args.names)))),
+        ("keep_float", (!args.keep_float.is_empty()).then(|| json!(args.keep_float))),
+        ("alpha", smoothed.then(|| json!(args.alpha))),
         ("ignore", (!args.ignore.is_empty()).then(|| json!(args.ignore))),
     ];
     let options = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use super::quantise::quantises;
 use crate::Error;
 use crate::cli::args::{ConvertArgs, Function, PrecisionArg};
 use crate::cli::config;
 use crate::engine::{Durability, Publish, Wishes};
 use crate::plan::{MAX_RANKS, Precision};
+use crate::tensor::Dtype;
 
 /// What was typed, as far as it must be there.
 pub(super) struct Request {
@@ -25,12 +27,10 @@ impl Request {
         let (Some(function), Some(precision)) = (args.function, args.precision) else {
             return Err(Error::Usage("missing -f (function) or -p (precision); see --help".to_owned()));
         };
-        let not_built = match function {
-            Function::DistributedWeightTransfer | Function::TrainToInfer | Function::PtToMs | Function::MsToPt => None,
-            Function::QuantWeight => Some("-f quant_weight"),
-        };
-        if let Some(name) = not_built {
-            return Err(Error::NotBuilt(name.to_owned()));
+        let quantised = matches!(function, Function::DistributedWeightTransfer | Function::QuantWeight);
+        if !quantised && quantises(precision).is_some() {
+            let (function, precision) = (config::function_name(function), config::precision_name(precision));
+            return Err(Error::NotBuilt(format!("-p {precision} with -f {function}")));
         }
         if let Some(option) = args.train.given().filter(|_| function != Function::TrainToInfer) {
             return Err(Error::Usage(format!("{option} goes with -f train_to_infer")));
@@ -53,15 +53,19 @@ impl Request {
             return Err(Error::Usage("missing -sc (src_ckpt_path); see --help".to_owned()));
         };
         let durability = if args.no_sync { Durability::Cached } else { Durability::Synced };
-        let weights = config::precision(precision)?;
+        // A network of quantised weights computes in fp16; what is resharded keeps what it has.
+        let weights = match function {
+            Function::QuantWeight => Precision::To(Dtype::F16),
+            _ => config::precision(precision),
+        };
         Ok(Self {
             weights,
-            norms: args.norm_dtype.map_or(Ok(weights), config::precision)?,
+            norms: args.norm_dtype.map_or(weights, config::precision),
+            function,
             wishes: config::wishes(&args.run, durability)?,
             source,
             precision,
             durability,
-            function,
             args,
         })
     }

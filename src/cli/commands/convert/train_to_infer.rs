@@ -1,6 +1,6 @@
 //! The plan of `-f train_to_infer`: the shards of a training run straight to the ranks of an inference checkpoint.
 
-use super::transfer::{Sides, plan_from};
+use super::transfer::{Sides, plan_from, unquantised};
 use super::{Planned, Request};
 use crate::Error;
 use crate::cli::args::{ConvertArgs, LoraArg};
@@ -51,8 +51,11 @@ pub(super) fn plan(request: &Request, input: &Input) -> Result<Planned, Error> {
     }
     let target = if args.train.strip_only { strategy.as_ref() } else { named.as_ref() };
     let ignore = |name: &str| !kept(name);
-    let mut planned =
-        plan_from(request, input, &Sides { source: strategy.as_ref(), target, ignore: &ignore, merge_alpha })?;
+    let mut planned = plan_from(
+        request,
+        input,
+        &Sides { source: strategy.as_ref(), target, ignore: &ignore, merge_alpha, quantise: &unquantised },
+    )?;
     let lora_dropped = if lora_kept { 0 } else { sorted.lora.len() };
     planned.ignored = sorted.dropped + lora_dropped;
     planned.training_state = sorted.training;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::quantise::quantises;
 use super::{Planned, Request, is_fused};
 use crate::Error;
-use crate::cli::args::{CkptRecordsArg, FormatArg};
+use crate::cli::args::{CkptRecordsArg, FormatArg, PrecisionArg};
 use crate::cli::commands::note;
 use crate::cli::commands::reading::{self, Read, Reading};
 use crate::cli::commands::target::Strategies;
@@ -13,14 +14,58 @@ use crate::formats::FormatKind;
 use crate::input::{Input, StrategySource, load_model};
 use crate::models::{FusionLayout, ModelSpec};
 use crate::plan::{
-    self, Arrangement, Catalog, Compared, PlanError, PlanOptions, SourceFile, TargetOptions, WholeModel, WholeReader,
+    self, Arrangement, Catalog, Compared, PlanError, PlanOptions, QuantisedModel, SourceFile, TargetOptions,
+    WholeModel, WholeReader,
 };
 
 /// Replicas of at most this many bytes are always compared: the norms of any model.
 pub(super) const SMALL_REPLICA: u64 = 1 << 20;
 
+/// What is known when the target is about to be laid out.
+pub(super) struct Side<'a> {
+    pub files: &'a [SourceFile<'a>],
+    pub catalog: &'a Catalog,
+    pub spec: Option<&'a ModelSpec>,
+    /// Whether the target is fused.
+    pub fused: bool,
+    /// The target's ranks.
+    pub ranks: u64,
+}
+
 /// Plans a conversion from n ranks to m.
 pub(super) fn plan(request: &Request, input: &Input) -> Result<Planned, Error> {
+    plan_with(request, input, |side| {
+        check_precision(request.precision, side.catalog)?;
+        Ok(None)
+    })
+}
+
+/// A quantised checkpoint keeps its precision, which must be the one that was named.
+fn check_precision(precision: PrecisionArg, catalog: &Catalog) -> Result<(), PlanError> {
+    let asked = quantises(precision);
+    let held = catalog.quantised_as();
+    if asked == held || (precision == PrecisionArg::Keep) {
+        return Ok(());
+    }
+    let name = config::precision_name(precision);
+    let why = match (held, asked) {
+        (None, _) => format!("the source is not quantised: -f quant_weight -p {name} makes {name} of it"),
+        (Some(held), _) => {
+            let all = [PrecisionArg::W8a16, PrecisionArg::W8a8, PrecisionArg::W8a16c8, PrecisionArg::W8a8c8];
+            let same = all.into_iter().chain([PrecisionArg::Fp16c8]).find(|p| quantises(*p) == Some(held));
+            let held = same.map_or_else(|| "otherwise".to_owned(), config::precision_name);
+            format!("the source is quantised ({held}) and stays so: -p {held}, not -p {name}")
+        }
+    };
+    Err(PlanError::Quantised(why))
+}
+
+/// Plans a conversion from n ranks to m; `quantise` makes another model of the source's, or leaves it as it is.
+pub(super) fn plan_with(
+    request: &Request,
+    input: &Input,
+    quantise: impl Fn(&Side<'_>) -> Result<Option<QuantisedModel>, PlanError>,
+) -> Result<Planned, Error> {
     let args = &request.args;
     let source = reading::strategy(args.src_strategy.as_deref())?;
     let target = reading::strategy(args.dst_strategy.as_deref())?;
@@ -29,7 +74,13 @@ pub(super) fn plan(request: &Request, input: &Input) -> Result<Planned, Error> {
     plan_from(
         request,
         input,
-        &Sides { source: source.as_ref(), target: target.as_ref(), ignore: &ignore, merge_alpha: None },
+        &Sides {
+            source: source.as_ref(),
+            target: target.as_ref(),
+            ignore: &ignore,
+            merge_alpha: None,
+            quantise: &quantise,
+        },
     )
 }
 
@@ -41,6 +92,17 @@ pub(super) struct Sides<'a> {
     pub ignore: &'a dyn Fn(&str) -> bool,
     /// The alpha of adapters that are merged into their weights. `None`: they are not.
     pub merge_alpha: Option<f64>,
+    /// Makes another model of the source's, or leaves it as it is.
+    pub quantise: &'a Quantise<'a>,
+}
+
+/// Makes a quantised model of a source. `None`: it stays as it is.
+pub(super) type Quantise<'a> = dyn Fn(&Side<'_>) -> Result<Option<QuantisedModel>, PlanError> + 'a;
+
+/// Leaves a source as it is.
+#[expect(clippy::unnecessary_wraps, reason = "one of several ways, of which others fail")]
+pub(super) fn unquantised(_: &Side<'_>) -> Result<Option<QuantisedModel>, PlanError> {
+    Ok(None)
 }
 
 /// Plans a conversion between strategies, or by the family's rules.
@@ -73,6 +135,7 @@ pub(super) fn plan_from(request: &Request, input: &Input, sides: &Sides<'_>) -> 
         target: sides.target,
         format: input.format,
         all_replicas: args.check_replicas,
+        quantise: sides.quantise,
     };
     over_ranks(request, &source)
 }
@@ -91,6 +154,8 @@ pub(super) struct Source<'a> {
     pub format: FormatKind,
     /// Whether large replicas are compared too.
     pub all_replicas: bool,
+    /// Makes another model of it, or leaves it as it is.
+    pub quantise: &'a Quantise<'a>,
 }
 
 /// Plans how a source is laid over the ranks of the target.
@@ -109,20 +174,29 @@ pub(super) fn over_ranks(request: &Request, source: &Source<'_>) -> Result<Plann
     };
     let asked = args.qkv_concat.or_else(|| named.and_then(|spec| spec.fused));
     let whole = args.vocab_emb_dp.or_else(|| named.map(|spec| spec.vocabulary_whole));
+    let fused = asked.unwrap_or(catalog.fused);
+    let side = Side { files, catalog, spec, fused, ranks: arrangement.ranks() };
+    let quantised = (source.quantise)(&side)?;
     let options = TargetOptions {
         spec,
         arrangement,
         fusion: config::fusion(args.dst_fusion),
-        fused: asked.unwrap_or(catalog.fused),
+        fused,
         vocabulary_whole: whole.unwrap_or(catalog.vocabulary_whole.unwrap_or(false)),
     };
-    let targets = plan::targets(catalog, files, &options)?;
+    let mut all_files = files.to_vec();
+    all_files.extend(quantised.as_ref().map(plan::computed_file));
+    let laid_out = quantised.as_ref().map_or(catalog, |model| &model.catalog);
+    let targets = plan::targets(laid_out, &all_files, &options)?;
     let ranks = targets.len();
     let plan_options = plan_options(request, source.format, ranks)?;
-    let layouts = plan::strategies(catalog, &targets, &options);
+    let layouts = plan::strategies(laid_out, &targets, &options);
     let name = format!("{}_{ranks}p", config::precision_name(request.precision));
     let suffix = if is_fused(&targets) { "_qkv" } else { "" };
-    let plan = plan::build(files, catalog, targets, &plan_options)?;
+    let plan = match &quantised {
+        Some(model) => plan::build_quantised(&all_files, model, targets, &plan_options)?,
+        None => plan::build(files, catalog, targets, &plan_options)?,
+    };
     plan::prove(&plan)?;
     let at_most = if source.all_replicas { u64::MAX } else { SMALL_REPLICA };
     let replicas = plan::compare(Compared::Replicas { at_most }, files, catalog, files, catalog);

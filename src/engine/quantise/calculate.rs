@@ -1,0 +1,261 @@
+//! What is computed from whole matrices before anything is written: the factors of smoothed columns, then the scale of each
+//! row, and what it costs.
+//!
+//! Matrices are read in blocks of whole rows, each once for the columns where they are smoothed, and once for the rows.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::block::{Row, RowOutcome, measure_row, prepare_row, raise_peaks};
+use super::{arithmetic, fold};
+use crate::engine::fill::{Inputs, index};
+use crate::engine::view::View;
+use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer};
+use crate::plan::{Calculation, Computed, Plan};
+use crate::sys::Mapping;
+use crate::tensor::TensorName;
+
+/// Bytes of a block of rows: what the second cache holds, or one row.
+const BLOCK_BYTES: u64 = 256 << 10;
+
+/// What quantising does to one matrix.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuantError {
+    /// The matrix.
+    pub name: TensorName,
+    /// The greatest difference between an element and what it dequantises to.
+    pub greatest: f64,
+    /// The root of the mean square of the differences.
+    pub rms: f64,
+    /// The same of the elements themselves, to compare with.
+    pub rms_of_elements: f64,
+    /// The part of the elements that were beyond the range of int8.
+    pub clipped: f64,
+}
+
+/// The computed range and what it was computed from.
+#[derive(Debug, Default)]
+pub struct Calculated {
+    /// The range, as the plan's [`Computed`] says.
+    pub bytes: Vec<u8>,
+    /// One for each matrix.
+    pub errors: Vec<QuantError>,
+}
+
+/// Computes the plan's computed range. `mappings` are the source files'.
+///
+/// # Errors
+/// Numbers that are not finite, or scales that fp16 cannot hold; a cancelled run.
+pub fn calculate(
+    plan: &Plan,
+    mappings: &[Arc<Mapping>],
+    config: &EngineConfig,
+    observer: &dyn Observer,
+    cancel: &CancelToken,
+) -> Result<Calculated, EngineError> {
+    let Some(computed) = &plan.computed else { return Ok(Calculated::default()) };
+    for mapping in mappings {
+        mapping.read_through();
+    }
+    let run = Passes { computed, inputs: Inputs { plan, mappings }, config, observer, cancel };
+    let passes = |c: &Calculation| if c.smooth.is_some() { 2 } else { 1 };
+    let bytes = computed.calculations.iter().map(|c| c.rows * c.columns * 2 * passes(c)).sum();
+    observer.event(Event::Started { bytes });
+    let mut bytes = computed.bytes.clone();
+    let peaks = run.column_peaks()?;
+    fold::smooth(computed, &run.inputs, &peaks, &mut bytes)?;
+    let rows = run.rows(&bytes)?;
+    let mut errors = Vec::with_capacity(computed.calculations.len());
+    for (calculation, rows) in computed.calculations.iter().zip(&rows) {
+        fold::finish(calculation, &run.inputs, rows, &mut bytes)?;
+        errors.push(rows.error(calculation));
+    }
+    for cache in &computed.caches {
+        fold::cache(cache, &mut bytes)?;
+    }
+    Ok(Calculated { bytes, errors })
+}
+
+/// What is known of the rows of a matrix.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rows {
+    pub scales: Vec<f32>,
+    pub sums: Vec<i64>,
+    total: RowOutcome,
+    /// The sum of the elements' squares.
+    squares: f64,
+}
+
+impl Rows {
+    fn error(&self, calculation: &Calculation) -> QuantError {
+        #[expect(clippy::cast_precision_loss, reason = "a share")]
+        let count = ((calculation.rows * calculation.columns) as f64).max(1.0);
+        #[expect(clippy::cast_precision_loss, reason = "a share")]
+        let clipped = self.total.clipped as f64 / count;
+        QuantError {
+            name: calculation.name.clone(),
+            greatest: f64::from(self.total.greatest),
+            rms: (self.total.squares / count).sqrt(),
+            rms_of_elements: (self.squares / count).sqrt(),
+            clipped,
+        }
+    }
+}
+
+/// Some rows of a matrix.
+#[derive(Clone, Copy, Debug)]
+struct Task {
+    calculation: usize,
+    first: u64,
+    rows: u64,
+}
+
+struct Passes<'a> {
+    computed: &'a Computed,
+    inputs: Inputs<'a>,
+    config: &'a EngineConfig,
+    observer: &'a dyn Observer,
+    cancel: &'a CancelToken,
+}
+
+impl Passes<'_> {
+    /// The blocks of the matrices that `wanted` names, in order.
+    fn tasks(&self, wanted: impl Fn(&Calculation) -> bool) -> Vec<Task> {
+        let mut tasks = Vec::new();
+        for (calculation, c) in self.computed.calculations.iter().enumerate().filter(|(_, c)| wanted(c)) {
+            let rows = (BLOCK_BYTES / (c.columns * 2).max(1)).max(1);
+            let mut first = 0;
+            while first < c.rows {
+                tasks.push(Task { calculation, first, rows: rows.min(c.rows - first) });
+                first += rows;
+            }
+        }
+        tasks
+    }
+
+    /// Does the tasks on all workers; answers in the order of the tasks.
+    fn on_all_workers<T: Send>(
+        &self,
+        tasks: &[Task],
+        work: impl Fn(&Task, &[u8]) -> Result<T, EngineError> + Sync,
+    ) -> Result<Vec<T>, EngineError> {
+        let next = AtomicUsize::new(0);
+        let one_worker = || -> Result<Vec<(usize, T)>, EngineError> {
+            let (mut found, mut bytes) = (Vec::new(), Vec::new());
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(task) = tasks.get(at) else { return Ok(found) };
+                if self.cancel.is_cancelled() {
+                    return Err(EngineError::Cancelled);
+                }
+                let c = &self.computed.calculations[task.calculation];
+                bytes.resize(index(task.rows * c.columns * 2), 0);
+                self.inputs.fill_tensor(&c.weight, task.first * c.columns * 2, &mut bytes, &View::default());
+                found.push((at, work(task, &bytes)?));
+                self.observer.event(Event::Written { bytes: bytes.len() as u64 });
+            }
+        };
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.config.workers.max(1))
+                .map(|_| {
+                    scope.spawn(|| {
+                        let outcome = one_worker();
+                        if outcome.is_err() {
+                            next.store(tasks.len(), Ordering::Relaxed);
+                        }
+                        outcome
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|t| t.join().unwrap_or(Err(EngineError::WorkerPanicked))).collect()
+        });
+        let mut found = Vec::with_capacity(tasks.len());
+        for outcome in outcomes {
+            found.extend(outcome?);
+        }
+        found.sort_unstable_by_key(|(at, _)| *at);
+        Ok(found.into_iter().map(|(_, answer)| answer).collect())
+    }
+
+    /// The greatest magnitude of each column of the matrices that are smoothed; empty for others.
+    fn column_peaks(&self) -> Result<Vec<Vec<f32>>, EngineError> {
+        let of = |c: &Calculation| if c.smooth.is_some() { vec![0f32; index(c.columns)] } else { Vec::new() };
+        let peaks: Vec<Mutex<Vec<f32>>> = self.computed.calculations.iter().map(|c| Mutex::new(of(c))).collect();
+        self.on_all_workers(&self.tasks(|c| c.smooth.is_some()), |task, bytes| {
+            let columns = index(self.computed.calculations[task.calculation].columns);
+            let mut here = vec![0f32; columns];
+            bytes.chunks(columns * 2).for_each(|row| raise_peaks(row, &mut here));
+            let mut all = peaks[task.calculation].lock().unwrap_or_else(PoisonError::into_inner);
+            all.iter_mut().zip(here).for_each(|(all, here)| *all = all.max(here));
+            Ok(())
+        })?;
+        Ok(peaks.into_iter().map(|p| p.into_inner().unwrap_or_else(PoisonError::into_inner)).collect())
+    }
+
+    /// Scales, sums and errors of all rows. `bytes`: the computed range with the factors in it.
+    fn rows(&self, bytes: &[u8]) -> Result<Vec<Rows>, EngineError> {
+        let tasks = self.tasks(|_| true);
+        let factors = |c: &Calculation| {
+            let smooth = c.smooth.as_ref().map(|s| fold::halves(bytes, s.factors, c.columns));
+            (smooth, c.divide.map(|at| fold::halves(bytes, at, c.rows)))
+        };
+        let factors: Vec<_> = self.computed.calculations.iter().map(factors).collect();
+        let blocks = self.on_all_workers(&tasks, |task, bytes| {
+            let (multiply, divide) = &factors[task.calculation];
+            let c = &self.computed.calculations[task.calculation];
+            rows_of(c, task, bytes, multiply.as_deref(), divide.as_deref())
+        })?;
+        Ok(gathered(self.computed.calculations.len(), &tasks, blocks))
+    }
+}
+
+/// Blocks of rows as matrices. Sums are taken in the order of the rows, so that they are the same in every run.
+fn gathered(matrices: usize, tasks: &[Task], blocks: Vec<Rows>) -> Vec<Rows> {
+    let mut all = vec![Rows::default(); matrices];
+    for (task, block) in tasks.iter().zip(blocks) {
+        let rows = &mut all[task.calculation];
+        rows.scales.extend(block.scales);
+        rows.sums.extend(block.sums);
+        rows.total.greatest = rows.total.greatest.max(block.total.greatest);
+        rows.total.squares += block.total.squares;
+        rows.total.clipped += block.total.clipped;
+        rows.squares += block.squares;
+    }
+    all
+}
+
+/// What is known of a block of rows.
+///
+/// golden-stick gives a matrix each of whose rows is of one value the scale 1, whatever the values; here its rows are like others.
+fn rows_of(
+    c: &Calculation,
+    task: &Task,
+    bytes: &[u8],
+    multiply: Option<&[f32]>,
+    divide: Option<&[f32]>,
+) -> Result<Rows, EngineError> {
+    let columns = index(c.columns);
+    let mut values = vec![0f32; columns];
+    let mut found = Rows::default();
+    for (number, bytes) in (task.first..).zip(bytes.chunks(columns * 2)) {
+        let divide = divide.map(|d| d[index(number)]);
+        let mut row = Row { arithmetic: c.arithmetic, scale: 0.0, multiply, divide };
+        let (peak, squares) = prepare_row(&row, bytes, &mut values);
+        let bad = |why| EngineError::Unquantisable { name: c.name.to_string(), row: number, why };
+        if !peak.is_finite() {
+            return Err(bad("holds a number that is not finite in fp16"));
+        }
+        row.scale = arithmetic::scale(peak, c.arithmetic);
+        if !arithmetic::half(row.scale).is_finite() {
+            return Err(bad("has a scale that fp16 cannot hold"));
+        }
+        let outcome = measure_row(&row, &values);
+        found.squares += squares;
+        found.scales.push(row.scale);
+        found.sums.push(outcome.sum);
+        found.total.greatest = found.total.greatest.max(outcome.greatest);
+        found.total.squares += outcome.squares;
+        found.total.clipped += outcome.clipped;
+    }
+    Ok(found)
+}

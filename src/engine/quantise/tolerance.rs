@@ -1,0 +1,116 @@
+//! Comparing a quantised checkpoint, dequantised, with the unquantised one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use half::f16;
+
+use crate::engine::fill::{Inputs, index};
+use crate::engine::view::View;
+use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer};
+use crate::plan::{Compare, Tolerance};
+use crate::sys::Mapping;
+
+/// Bytes of unquantised elements that are compared at once.
+const BLOCK_BYTES: u64 = 256 << 10;
+
+/// How far one tensor of a quantised checkpoint is from the unquantised one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Distance {
+    /// The tensor.
+    pub name: String,
+    /// The greatest difference, in steps (scales of the row). Infinite where something that is not quantised differs at all.
+    pub steps: f64,
+    /// The element in which it is.
+    pub element: u64,
+}
+
+/// Compares all pairs; answers one distance for each.
+///
+/// # Errors
+/// A cancelled run.
+pub fn distances(
+    pairs: &Tolerance,
+    plain: &[Arc<Mapping>],
+    other: &[Arc<Mapping>],
+    config: &EngineConfig,
+    observer: &dyn Observer,
+    cancel: &CancelToken,
+) -> Result<Vec<Distance>, EngineError> {
+    for mapping in plain.iter().chain(other) {
+        mapping.read_through();
+    }
+    let plain = Inputs { plan: &pairs.plain, mappings: plain };
+    let other = Inputs { plan: &pairs.other, mappings: other };
+    observer.event(Event::Started { bytes: pairs.pairs.iter().map(|p| p.plain.shape.bytes(p.plain.dtype)).sum() });
+    let next = AtomicUsize::new(0);
+    let one_worker = || -> Result<Vec<(usize, Distance)>, EngineError> {
+        let mut found = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(pair) = pairs.pairs.get(at) else { return Ok(found) };
+            found.push((at, distance(pair, &plain, &other, observer, cancel)?));
+        }
+    };
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..config.workers.max(1)).map(|_| scope.spawn(one_worker)).collect();
+        threads.into_iter().map(|t| t.join().unwrap_or(Err(EngineError::WorkerPanicked))).collect()
+    });
+    let mut found = Vec::with_capacity(pairs.pairs.len());
+    for outcome in outcomes {
+        found.extend(outcome?);
+    }
+    found.sort_unstable_by_key(|(at, _)| *at);
+    Ok(found.into_iter().map(|(_, distance)| distance).collect())
+}
+
+fn distance(
+    pair: &Compare,
+    plain: &Inputs<'_>,
+    other: &Inputs<'_>,
+    observer: &dyn Observer,
+    cancel: &CancelToken,
+) -> Result<Distance, EngineError> {
+    let mut worst = Distance { name: pair.name.clone(), steps: 0.0, element: 0 };
+    let elements = pair.plain.shape.elements();
+    let (size, there) = (pair.plain.dtype.size(), pair.other.dtype.size());
+    let scales = pair.scales.as_ref().map(|scales| {
+        let mut bytes = vec![0; index(scales.shape.elements() * 2)];
+        other.fill_tensor(scales, 0, &mut bytes, &View::default());
+        bytes.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect::<Vec<f32>>()
+    });
+    let step = (BLOCK_BYTES / size).max(1);
+    let mut at = 0;
+    while at < elements {
+        if cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        let count = step.min(elements - at);
+        let (mut mine, mut theirs) = (vec![0; index(count * size)], vec![0; index(count * there)]);
+        plain.fill_tensor(&pair.plain, at * size, &mut mine, &View::default());
+        other.fill_tensor(&pair.other, at * there, &mut theirs, &View::default());
+        observer.event(Event::Written { bytes: count * size });
+        match &scales {
+            None => {
+                if let Some(byte) = mine.iter().zip(&theirs).position(|(a, b)| a != b) {
+                    return Ok(Distance { steps: f64::INFINITY, element: at + byte as u64 / size, ..worst });
+                }
+            }
+            Some(scales) => {
+                for (element, (a, b)) in (at..).zip(mine.as_chunks::<2>().0.iter().zip(&theirs)) {
+                    let scale = scales[index(element / pair.columns.max(1))];
+                    let difference = f16::from_le_bytes(*a).to_f32() - f32::from(b.cast_signed()) * scale;
+                    let steps = f64::from(difference.abs() / scale);
+                    // A row of zeros has the scale 0.
+                    let steps = if difference == 0.0 { 0.0 } else { steps };
+                    if steps > worst.steps || steps.is_nan() {
+                        worst.element = element;
+                        worst.steps = if steps.is_nan() { f64::INFINITY } else { steps };
+                    }
+                }
+            }
+        }
+        at += count;
+    }
+    Ok(worst)
+}

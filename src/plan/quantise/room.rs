@@ -1,0 +1,84 @@
+//! The computed range: which bytes are what, as entries that holders name like those of a file.
+
+use std::path::PathBuf;
+
+use super::super::catalog::{Catalog, LogicalTensor};
+use super::super::holders::{Holder, Holders};
+use super::super::pieces;
+use super::super::{PlanError, SourceFile};
+use crate::formats::Entry;
+use crate::layout::TensorLayout;
+use crate::source::{ByteRange, Extents};
+use crate::tensor::{Dtype, Shape, TensorName};
+
+/// The computed range while it grows.
+#[derive(Debug)]
+pub(in crate::plan) struct Room {
+    /// The index of the file that it will be.
+    file: usize,
+    pub bytes: Vec<u8>,
+    pub entries: Vec<Entry>,
+}
+
+/// A vector or matrix in the computed range.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// Where its bytes begin.
+    pub at: u64,
+    pub dtype: Dtype,
+}
+
+impl Room {
+    pub(super) fn new(file: usize) -> Self {
+        Self { file, bytes: Vec::new(), entries: Vec::new() }
+    }
+
+    /// Bytes for so many elements, all of the given value (its bytes in little-endian order).
+    pub(super) fn reserve(&mut self, dtype: Dtype, elements: u64, value: &[u8]) -> Place {
+        let at = self.bytes.len() as u64;
+        let count = usize::try_from(elements).unwrap_or(usize::MAX);
+        self.bytes.extend(value.iter().copied().cycle().take(count.saturating_mul(dtype.size_in_memory())));
+        Place { at, dtype }
+    }
+
+    /// A tensor of the model (or a vector for its making) that is some of the elements of a place.
+    pub(super) fn tensor(
+        &mut self,
+        name: &str,
+        place: Place,
+        first: u64,
+        dims: &[u64],
+        radices: &[u64],
+    ) -> Result<LogicalTensor, PlanError> {
+        let name = TensorName::from(name);
+        let bad = |source| PlanError::Layout { name: name.to_string(), source };
+        let shape = Shape::new(dims).map_err(|e| bad(e.into()))?;
+        let range = ByteRange::new(place.at + first * place.dtype.size(), shape.bytes(place.dtype));
+        let extents = range.map(Extents::contiguous).unwrap_or_default();
+        self.entries.push(Entry { name: name.clone(), dtype: place.dtype, shape: shape.clone(), extents });
+        let entry = self.entries.len() - 1;
+        let layout = TensorLayout::flat(1, dims.len(), None);
+        let stored = pieces::plain(dims, radices, &layout, 0).map_err(bad)?;
+        let holder = |(_, piece)| Holder { file: self.file, entry, piece };
+        let holders = Holders::new(stored.pieces.into_iter().map(holder).collect(), Vec::new());
+        let radices = radices.to_vec();
+        Ok(LogicalTensor { name, dtype: place.dtype, shape, radices, holders, loose: false, quantise: None })
+    }
+}
+
+/// A vector that is read to make others.
+pub(super) fn hidden(catalog: &mut Catalog, tensor: LogicalTensor) -> usize {
+    catalog.vectors.push(tensor);
+    catalog.vectors.len() - 1
+}
+
+/// The computed range as the file behind the source's files, for whoever plans with it.
+pub fn computed_file(model: &super::QuantisedModel) -> SourceFile<'_> {
+    SourceFile {
+        path: PathBuf::from("(computed)"),
+        rank: 0,
+        bytes: &model.room.bytes,
+        entries: &model.room.entries,
+        ahead: None,
+    }
+}
