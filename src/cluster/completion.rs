@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::joining::{join, take_place};
+use super::joining::arrive;
 use super::liveness::{Pulses, Watch, Watched, interval};
 use super::publishing::{Publication, clear, is_published, sweep};
 use super::records::{Failed, Written, to_bytes};
@@ -76,7 +76,7 @@ impl Session {
         let dir = RunDir::new(&wanted.target, &wanted.run);
         sweep(&dir);
         let finished = !wanted.replace && is_published(wanted);
-        if finished && dir.owner().is_some_and(|(_, run)| run == wanted.run) {
+        if finished && dir.owner().is_none_or(|(_, run)| run == wanted.run) {
             clear(&dir);
         }
         finished
@@ -92,9 +92,7 @@ impl Session {
             return Ok(None);
         }
         sys::create_dir(dir.ground())?;
-        join(&wanted, &dir, cancel)?;
-        sys::create_dir(&dir.run)?;
-        let (attempt, beat) = take_place(&wanted, &dir, cancel)?;
+        let (attempt, beat) = arrive(&wanted, &dir, cancel)?;
         let seen = dir.look().unwrap_or_default();
         let failed = |&node: &u32| {
             let latest = seen.latest(node);

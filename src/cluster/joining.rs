@@ -9,8 +9,22 @@ use super::{ClusterError, Wanted};
 use crate::engine::{CancelToken, EngineError};
 use crate::sys;
 
+/// Makes the meeting place this run's and this process a host of it. Answers its attempt.
+pub(super) fn arrive(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<(u64, Beat), ClusterError> {
+    loop {
+        join(wanted, dir, cancel)?;
+        sys::create_dir(&dir.run)?;
+        let Some((attempt, beat)) = take_place(wanted, dir, cancel)? else { continue };
+        if dir.owner().is_some_and(|(_, run)| run == wanted.run) {
+            return Ok((attempt, beat));
+        }
+        // The run ended meanwhile, and its place was cleared: what was made in there now belongs to nobody.
+        let _ = std::fs::remove_file(dir.mark(wanted.node, attempt, "beat"));
+    }
+}
+
 /// Makes the meeting place this run's, where it is nobody's or a dead run's.
-pub(super) fn join(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<(), ClusterError> {
+fn join(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<(), ClusterError> {
     let begun = Instant::now();
     loop {
         sys::create_dir(&dir.meeting)?;
@@ -65,8 +79,9 @@ fn lives(dir: &RunDir, stale_after: Duration, cancel: &CancelToken) -> Result<bo
     Ok(living(dir, &beats, stale_after, cancel)?.is_some())
 }
 
-/// Makes this process a host: under the next number of an attempt at it, once no other is known to live.
-pub(super) fn take_place(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<(u64, Beat), ClusterError> {
+/// Makes this process a host: under the next number of an attempt at it, once no other is known to live. `None`: the run's
+/// directory has just gone.
+fn take_place(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<Option<(u64, Beat)>, ClusterError> {
     let node = wanted.node;
     loop {
         let seen = dir.look().unwrap_or_default();
@@ -77,10 +92,9 @@ pub(super) fn take_place(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) ->
         }
         let beat = Beat::first();
         match sys::create_exclusive(&dir.mark(node, attempt + 1, "beat"), &to_bytes(&beat)) {
-            Ok(true) => return Ok((attempt + 1, beat)),
+            Ok(true) => return Ok(Some((attempt + 1, beat))),
             Ok(false) => {}
-            // The run has just ended and its directory is gone: where this process is too late, it will see that next.
-            Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => sys::create_dir(&dir.run).map(|_| ())?,
+            Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e.into()),
         }
     }
