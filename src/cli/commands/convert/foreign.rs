@@ -13,7 +13,7 @@ use crate::formats::{FileLayout, FormatKind};
 use crate::input::{ForeignInput, Input, companions, load_model};
 use crate::models::ModelSpec;
 use crate::models::foreign::{Family, Naming, from_config_json};
-use crate::plan::{self, Catalog, Compared, ForeignNotes, OutputFile, PlanError, PlanOptions, WholeModel, WholeReader};
+use crate::plan::{self, Catalog, ForeignNotes, OutputFile, PlanError, PlanOptions, WholeModel, WholeReader};
 use crate::sys::read_small;
 
 /// transformers' own default for `max_shard_size`.
@@ -154,9 +154,7 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     };
     let plan = plan::build(&files, &catalog, vec![target], &options)?;
     plan::prove(&plan)?;
-    let at_most = if args.check_replicas { u64::MAX } else { transfer::SMALL_REPLICA };
-    let replicas = plan::compare(Compared::Replicas { at_most }, &files, &catalog, &files, &catalog);
-    plan::prove_covered(&replicas.0)?;
+    let replicas = transfer::replicas(&files, &catalog, args.check_replicas)?;
     let mut planned = Planned {
         training_state: std::collections::BTreeMap::new(),
         strategies: None,

@@ -14,12 +14,13 @@ use crate::formats::FormatKind;
 use crate::input::{Input, StrategySource, load_model};
 use crate::models::{FusionLayout, ModelSpec};
 use crate::plan::{
-    self, Arrangement, Catalog, Compared, PlanError, PlanOptions, QuantisedModel, SourceFile, TargetOptions,
+    self, Arrangement, Catalog, Compared, Plan, PlanError, PlanOptions, QuantisedModel, SourceFile, TargetOptions,
     WholeModel, WholeReader,
 };
+use crate::source::Extents;
 
 /// Replicas of at most this many bytes are always compared: the norms of any model.
-pub(super) const SMALL_REPLICA: u64 = 1 << 20;
+const SMALL_REPLICA: u64 = 1 << 20;
 
 /// What is known when the target is about to be laid out.
 pub(super) struct Side<'a> {
@@ -198,13 +199,7 @@ pub(super) fn over_ranks(request: &Request, source: &Source<'_>) -> Result<Plann
         None => plan::build(files, catalog, targets, &plan_options)?,
     };
     plan::prove(&plan)?;
-    let at_most = if source.all_replicas { u64::MAX } else { SMALL_REPLICA };
-    let replicas = plan::compare(Compared::Replicas { at_most }, files, catalog, files, catalog);
-    plan::prove_covered(&replicas.0)?;
-    let larger = catalog.replicas_above(at_most);
-    if larger > 0 {
-        note(&format!("{larger} replicas of large parameters are taken to be equal; --check-replicas compares them"));
-    }
+    let replicas = replicas(files, catalog, source.all_replicas)?;
     Ok(Planned {
         strategies: Strategies::new(args.infer_strategy_file.join(&name).join("strategy"), ranks, &layouts),
         target: args.dst_ckpt_path.join(format!("{name}{suffix}")),
@@ -213,6 +208,22 @@ pub(super) fn over_ranks(request: &Request, source: &Source<'_>) -> Result<Plann
         replicas,
         plan,
     })
+}
+
+/// What is compared before anything is written. What is not is said.
+pub(super) fn replicas(
+    files: &[SourceFile<'_>],
+    catalog: &Catalog,
+    all: bool,
+) -> Result<(Plan, Vec<Vec<Extents>>), PlanError> {
+    let at_most = if all { u64::MAX } else { SMALL_REPLICA };
+    let replicas = plan::compare(Compared::Replicas { at_most }, files, catalog, files, catalog);
+    plan::prove_covered(&replicas.0)?;
+    let larger = catalog.replicas_above(at_most);
+    if larger > 0 {
+        note(&format!("{larger} replicas of large parameters are taken to be equal; --check-replicas compares them"));
+    }
+    Ok(replicas)
 }
 
 /// How the files are written.
