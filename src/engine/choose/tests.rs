@@ -138,6 +138,12 @@ fn a_kernel_without_io_uring_is_named() {
     let facts = Facts { uring_refused: Some("Operation not permitted".to_owned()), ..facts(EXT, EXT) };
     let chosen = choose(&facts, &Wishes::default());
     assert_eq!(why(&chosen, "writer"), "no io_uring: Operation not permitted");
+    // A thread for each write in flight, up to what any disk needs.
+    for (processors, workers) in [(1, 3), (2, 6), (8, 16), (64, 64)] {
+        assert_eq!(choose(&Facts { processors, ..facts.clone() }, &Wishes::default()).config.workers, workers);
+        let buffered = Wishes { writes: Writes::Buffered, ..Wishes::default() };
+        assert_eq!(choose(&Facts { processors, ..facts.clone() }, &buffered).config.workers, processors);
+    }
 }
 
 #[test]
