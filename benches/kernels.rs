@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ckpt_convert::engine::kernels::{Crc64, OutputReader, convert};
+use ckpt_convert::engine::kernels::{Crc64, OutputReader, convert, quantise_row};
 use ckpt_convert::formats::mindspore::crc32;
 use ckpt_convert::formats::{FileLayout, FormatKind, Segment};
 use ckpt_convert::layout::{Dim, Move};
@@ -185,5 +185,23 @@ fn checksums(c: &mut Criterion) {
     memcpy(&mut group, &src);
 }
 
-criterion_group!(all, casts, gathers, checksums);
+/// Rows of `feed_forward.w2` to int8, each with its scale. Throughput: bytes read.
+fn quantising(c: &mut Criterion) {
+    let bytes = usize::try_from(ROWS * ROW).expect("a small tensor");
+    let row = usize::try_from(ROW).expect("a small row");
+    let src = weights(Dtype::F16, bytes);
+    let mut group = group(c, "quantise", bytes);
+    let (mut values, mut out) = (vec![0.0; row / 2], vec![0; row / 2]);
+    group.bench_function("w8a16", |b| {
+        b.iter(|| {
+            for row in src.chunks(row) {
+                black_box(quantise_row(black_box(row), &mut values, &mut out));
+                black_box(&mut out);
+            }
+        });
+    });
+    memcpy(&mut group, &src);
+}
+
+criterion_group!(all, casts, gathers, checksums, quantising);
 criterion_main!(all);

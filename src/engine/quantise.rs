@@ -6,13 +6,22 @@ mod calculate;
 mod fold;
 mod tolerance;
 
-use self::block::{BLOCK, Row, quantise_row};
+use self::block::{BLOCK, Row, prepare_row, quantise_row};
 use super::fill::{Inputs, index};
 use super::view::{View, count};
-use crate::plan::{Quantised, Route};
+use crate::plan::{Arithmetic, Quantised, Route};
 
 pub use self::calculate::{Calculated, QuantError, calculate};
 pub use self::tolerance::{Distance, distances};
+
+/// Quantises a whole row as w8a16 does: the scale of its greatest magnitude, then int8. `values`: room for the row. Answers the
+/// scale.
+pub(super) fn symmetric_row(bytes: &[u8], values: &mut [f32], out: &mut [u8]) -> f32 {
+    let mut row = Row { arithmetic: Arithmetic::Half, scale: 0.0, multiply: None, divide: None };
+    row.scale = arithmetic::scale(prepare_row(&row, bytes, values).0, row.arithmetic);
+    quantise_row(&row, bytes, out);
+    row.scale
+}
 
 impl Inputs<'_> {
     /// Writes int8 elements `from ..` of a quantised tensor to `buf`. Never more than a block of fp16 is held.
