@@ -246,10 +246,10 @@ pub(super) struct ConvertArgs {
     /// Do not flush to the disk before publishing.
     #[arg(long = "no-sync")]
     pub(super) no_sync: bool,
-    /// [-ts] Strategy of the training run (train_to_infer): a file, or a directory of per-rank or per-stage files.
+    /// [-ts] Strategy of the training run (train_to_infer, ms_to_pt): a file, or a directory of per-rank or per-stage files.
     #[arg(long = "train_strategy_file", alias = "train-strategy-file", value_name = "PATH")]
     pub(super) train_strategy_file: Option<PathBuf>,
-    /// [-pp] Pipeline stages of the training run (train_to_infer). The strategy tells; where given, it is checked.
+    /// [-pp] Pipeline stages of the training run (train_to_infer, ms_to_pt). The strategy tells; where given, it is checked.
     #[arg(long = "pipeline_stage", alias = "pipeline-stage")]
     pub(super) pipeline_stage: Option<u32>,
     /// [-tm] 1 or 2 (train_to_infer): both give the same result.

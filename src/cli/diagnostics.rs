@@ -43,7 +43,7 @@ pub(super) fn hint(error: &Error) -> Option<String> {
             Some("remove it yourself if nobody needs it, or choose another directory with -dc or -is".to_owned())
         }
         Error::NotBuilt(_) => Some(
-            "built so far: distributed_weight_transfer (any precision), quant_weight, train_to_infer, pt_to_ms, ms_to_pt (fp16, bf16, fp32)"
+            "built so far: distributed_weight_transfer, train_to_infer, quant_weight (any precision), pt_to_ms, ms_to_pt (fp16, bf16, fp32)"
                 .to_owned(),
         ),
         Error::File(_) | Error::Usage(_) => None,
@@ -127,7 +127,9 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         PlanError::Adapters(_) => {
             "--lora merge adds them to their weights, --lora keep writes them as they are, --lora drop leaves them out"
         }
-        PlanError::MissingRanks { .. } => "a rank's file is missing or is not of this checkpoint",
+        PlanError::MissingRanks { .. } => {
+            "a rank's file is missing or is not of this checkpoint; the ranks of a training run need its strategy, with -ts"
+        }
         PlanError::RanksDisagree { .. } => {
             "the rank directories are not of one checkpoint, or the strategy is another's"
         }

@@ -42,8 +42,8 @@ impl<'a> Factors<'a> {
         let mut done = 0;
         while done < values.len() {
             let element = at + done as u64;
-            let (row, column) = (update.row + element / update.width, element % update.width);
-            let run = index(update.width - column).min(values.len() - done);
+            let (row, column) = update.place(element);
+            let run = index(update.width - element % update.width).min(values.len() - done);
             if self.row != Some(row) {
                 let from = row * (self.b.len() * size_of::<f32>()) as u64;
                 let factor = &self.inputs.plan.factors[update.b];
@@ -51,7 +51,7 @@ impl<'a> Factors<'a> {
                 little_endian(&mut self.b);
                 self.row = Some(row);
             }
-            let first = index(update.column + column);
+            let first = index(column);
             let mut sums = [0f32; BLOCK];
             let sums = &mut sums[..run];
             for (factor, row) in self.b.iter().zip(self.a.chunks_exact(self.columns)) {

@@ -8,7 +8,7 @@ mod tolerance;
 
 use self::block::{BLOCK, Row, prepare_row, quantise_row};
 use super::fill::{Inputs, index};
-use super::view::{View, count};
+use super::view::View;
 use crate::plan::{Arithmetic, Quantised, Route};
 
 pub use self::calculate::{Calculated, QuantError, calculate};
@@ -26,7 +26,8 @@ pub(super) fn symmetric_row(bytes: &[u8], values: &mut [f32], out: &mut [u8]) ->
 impl Inputs<'_> {
     /// Writes int8 elements `from ..` of a quantised tensor to `buf`. Never more than a block of fp16 is held.
     pub(super) fn quantise(&self, how: &Quantised, from: u64, buf: &mut [u8], view: &View<'_>) {
-        count(&view.converted, buf.len());
+        // Each byte is converted once, though what it is made of may be cast on the way.
+        let converted = view.converted.get() + buf.len() as u64;
         let columns = how.columns.max(1);
         // The vectors are not counted: they are in memory.
         let aside = View::default();
@@ -58,6 +59,7 @@ impl Inputs<'_> {
             }
             done += elements;
         }
+        view.converted.set(converted);
     }
 
     /// Elements of a vector of fp32 numbers.

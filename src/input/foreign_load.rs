@@ -58,9 +58,9 @@ impl ForeignInput {
         let described = match (&params, &config) {
             (Some(params), _) => Some((meta_spec(params, &files, shards)?, Family::Meta, false)),
             (None, Some(config)) => {
-                let json = read_small(config, CONFIG_LIMIT)?;
-                let (spec, family, facts) = from_config_json(&json).map_err(|source| model_error(config, source))?;
-                Some((spec, family, facts.tie_word_embeddings))
+                let (spec, family) = load_config(config)?;
+                let tied = spec.tied;
+                Some((spec, family, tied))
             }
             (None, None) => None,
         };
@@ -85,6 +85,13 @@ impl ForeignInput {
     pub fn strides(&self, file: usize, entry: usize) -> Option<Vec<u64>> {
         self.input.files.get(file)?.strides.get(entry)?.clone()
     }
+}
+
+/// Reads a `config.json`: the model, and whose names its parameters have.
+pub fn load_config(path: &Path) -> Result<(ModelSpec, Family), InputError> {
+    let json = read_small(path, CONFIG_LIMIT)?;
+    let (spec, family, _) = from_config_json(&json).map_err(|source| model_error(path, source))?;
+    Ok((spec, family))
 }
 
 fn model_error(path: &Path, source: crate::models::SpecError) -> InputError {

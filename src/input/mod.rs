@@ -19,7 +19,7 @@ pub use foreign::{
     ForeignFault, ForeignFiles, ForeignIndex, ForeignKind, Provenance, check_index, companions, discover_foreign,
     is_companion, provenance,
 };
-pub use foreign_load::ForeignInput;
+pub use foreign_load::{ForeignInput, load_config};
 pub use load::{Input, LoadedFile, check_crc};
 pub use model::{load_lora_alpha, load_model};
 pub use statistics::load_statistics;

@@ -64,6 +64,14 @@ impl Piece {
         Self { region, offset: 0, strides }
     }
 
+    /// What of it lies in a box, or `None` where they share nothing.
+    pub fn within(&self, region: &Region) -> Option<Self> {
+        let shared = self.region.intersect(region)?;
+        let steps = shared.start().iter().zip(self.region.start()).zip(&self.strides);
+        let offset = self.offset + steps.map(|((&at, &from), &stride)| (at - from) * stride).sum::<u64>();
+        Some(Self { region: shared, offset, strides: self.strides.clone() })
+    }
+
     /// The move that brings what both pieces hold from `self` to `target`, or `None` where they share nothing.
     pub fn to(&self, target: &Self) -> Option<Move> {
         let shared = self.region.intersect(&target.region)?;
@@ -131,6 +139,16 @@ impl Move {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_of_a_piece_is_where_the_piece_has_it() {
+        let piece = Piece::new(Region::new([4, 2], [3, 6]), 5, [10, 1]);
+        let part = piece.within(&Region::new([5, 0], [9, 4])).unwrap();
+        assert_eq!(part, Piece::new(Region::new([5, 2], [2, 2]), 15, [10, 1]));
+        assert_eq!(piece.within(&Region::new([7, 0], [9, 9])), None);
+        let inner = piece.within(&Region::new([6, 4], [1, 1])).unwrap();
+        assert_eq!((inner.offset, inner.region.volume()), (5 + 2 * 10 + 2, 1));
+    }
 
     #[test]
     fn rows_of_whole_width_are_one_run_and_columns_are_strided() {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::lora::{LoraFactor, factor_of};
 use super::quantised::{Quantity, quantity};
 
 /// In which order the rows of a fused parameter stand. Files do not tell: both have the same names and shapes.
@@ -59,7 +60,9 @@ pub struct Grouping {
 const QKV: (&str, &[&str]) = ("attention.w_qkv.", &["attention.wq.", "attention.wk.", "attention.wv."]);
 const GATE_UP: (&str, &[&str]) = ("feed_forward.w_gate_hidden.", &["feed_forward.w1.", "feed_forward.w3."]);
 
-/// The fused parameter that `name` is, or is a part of; `None` for any other name.
+/// The fused parameter that `name` is, or is a part of; `None` for any other name. The factors of an adapter on a fused weight
+/// are fused as the weight is: mindpet adds `B (A x)` to the layer's output, so `B` has the rows of the weight, in its order,
+/// and `A` belongs to the input.
 /// A prefix before `attention.` or `feed_forward.` is kept, so optimizer states are recognised too.
 pub fn fused(name: &str) -> Option<Fused> {
     for (whole, parts) in [QKV, GATE_UP] {
@@ -67,8 +70,9 @@ pub fn fused(name: &str) -> Option<Fused> {
             let Some(at) = name.find(marker) else { continue };
             let (prefix, tail) = (&name[..at], &name[at + marker.len()..]);
             let begins_a_component = prefix.is_empty() || prefix.ends_with('.');
-            let quantity = quantity(tail);
-            if !begins_a_component || !(matches!(tail, "weight" | "bias") || quantity.is_some()) {
+            let (quantity, factor) = (quantity(tail), factor_of(tail));
+            let known = matches!(tail, "weight" | "bias") || quantity.is_some() || factor.is_some();
+            if !begins_a_component || !known {
                 continue;
             }
             let output = if quantity.is_some() { "attention.wo._layer.weight" } else { "attention.wo.weight" };
@@ -76,15 +80,16 @@ pub fn fused(name: &str) -> Option<Fused> {
                 name: format!("{prefix}{whole}{tail}"),
                 parts: parts.iter().map(|part| format!("{prefix}{part}{tail}")).collect(),
                 query_rows_of: (whole == QKV.0).then(|| format!("{prefix}{output}")),
-                shared: matches!(
-                    quantity,
-                    Some(
-                        Quantity::InputScale
-                            | Quantity::InputZeroPoint
-                            | Quantity::InputScaleCopy
-                            | Quantity::InputZeroPointCopy
-                    )
-                ),
+                shared: factor == Some(LoraFactor::A)
+                    || matches!(
+                        quantity,
+                        Some(
+                            Quantity::InputScale
+                                | Quantity::InputZeroPoint
+                                | Quantity::InputScaleCopy
+                                | Quantity::InputZeroPointCopy
+                        )
+                    ),
             });
         }
     }
@@ -101,6 +106,9 @@ mod tests {
         assert_eq!(fused("model.layers.3.attention.wk.bias").unwrap(), whole);
         assert_eq!(whole.parts[2], "model.layers.3.attention.wv.bias");
         assert_eq!(fused("model.layers.3.feed_forward.w3.weight").unwrap().parts.len(), 2);
+        let factor = fused("model.layers.3.attention.w_qkv.lora_B.weight").unwrap();
+        assert_eq!((factor.parts[2].as_str(), factor.shared), ("model.layers.3.attention.wv.lora_B.weight", false));
+        assert!(fused("model.layers.3.feed_forward.w1.mindpet_delta_lora_a").unwrap().shared);
         for other in
             ["model.layers.3.attention.wo.weight", "model.layers.3.feed_forward.w2.weight", "xattention.wq.weight"]
         {

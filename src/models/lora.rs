@@ -26,13 +26,19 @@ pub fn is_lora(name: &str) -> bool {
     name.split('.').any(|component| component.to_ascii_lowercase().contains("lora"))
 }
 
+/// Which factor the last part of a name says (`mindpet_delta_lora_b`, `lora_B.weight`).
+pub(super) fn factor_of(tail: &str) -> Option<LoraFactor> {
+    let tail = tail.strip_suffix(".weight").unwrap_or(tail);
+    let tail = tail.strip_suffix(".default").unwrap_or(tail);
+    FACTORS.iter().find(|(known, _)| *known == tail).map(|&(_, factor)| factor)
+}
+
 /// The weight that a factor changes, and which factor it is. `None` for names that are none, or not known.
 pub fn lora_factor(name: &str) -> Option<(String, LoraFactor)> {
-    let name = name.strip_suffix(".weight").unwrap_or(name);
-    let name = name.strip_suffix(".default").unwrap_or(name);
-    let (base, last) = name.rsplit_once('.')?;
-    let &(_, factor) = FACTORS.iter().find(|(known, _)| *known == last)?;
-    Some((format!("{base}.weight"), factor))
+    let plain = name.strip_suffix(".weight").unwrap_or(name);
+    let plain = plain.strip_suffix(".default").unwrap_or(plain);
+    let (base, last) = plain.rsplit_once('.')?;
+    Some((format!("{base}.weight"), factor_of(last)?))
 }
 
 #[cfg(test)]

@@ -58,7 +58,11 @@ impl Arrangement<'_> {
                     }
                 } else if let Some((weight, factor)) = lora_factor(name) {
                     // As mindformers cuts adapters: the factor on the side that the weight is cut on.
-                    match (role(&weight)?.split, factor) {
+                    let weight_split = match role(&weight) {
+                        Some(role) => role.split,
+                        None => fused(&weight).filter(|f| f.name == weight).map(|_| Split::Rows)?,
+                    };
+                    match (weight_split, factor) {
                         (Split::Rows, LoraFactor::B) => Some(0),
                         (Split::Columns, LoraFactor::A) => Some(1),
                         _ => None,

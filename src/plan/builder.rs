@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::calculation::Computed;
-use super::catalog::Catalog;
+use super::catalog::{Catalog, LogicalTensor};
 use super::holders::{Holder, Holders};
+use super::low_rank::Pair;
 use super::quantise::{Gathered, QuantisedModel};
 use super::route::{
     LowRank, OutputFile, OutputTensor, Plan, PlanSource, Quantised, Route, SourceTensor, TensorCrc, Transform,
@@ -95,7 +96,8 @@ pub fn build_quantised(
     let calculations = model.linears.iter().map(|l| l.calculation(|name, what| builder.gather(name, what))).collect();
     let (bytes, caches) = (model.room.bytes.clone(), model.caches.clone());
     let computed = Some(Computed { source: files.len() - 1, bytes, calculations, caches });
-    Ok(Plan { sources: sources(files), tensors: builder.tensors, outputs, computed, ..Plan::default() })
+    let Builder { tensors, updates, factors, .. } = builder;
+    Ok(Plan { sources: sources(files), tensors, outputs, updates, factors, computed })
 }
 
 impl Builder<'_> {
@@ -154,10 +156,12 @@ pub fn compare(
             replicas.extend(compared.map(|h| (h.file, h.entry)));
         }
         let Some(index) = a.get(&tensor.name) else { continue };
-        for holder in tensor.holders.all() {
+        // Copies first: what is read of one in the stead of a missing rank is a part of the copy.
+        for holder in tensor.holders.replicas().iter().chain(tensor.holders.used()) {
             let known = pieces.entry((holder.file, holder.entry)).or_default();
             // What belongs to the input of a fused layer is the same piece for each part.
-            if known.iter().all(|(_, piece)| *piece != holder.piece) {
+            if known.iter().all(|(of, piece)| *piece != holder.piece && !(*of == index && holds(piece, &holder.piece)))
+            {
                 known.push((index, holder.piece.clone()));
             }
         }
@@ -192,6 +196,16 @@ pub fn compare(
     (Plan { sources: sources(a_files), tensors: builder.tensors, outputs, ..Plan::default() }, places)
 }
 
+/// Routes by where their bytes begin in the target.
+fn in_target_order(routes: &mut [Route]) {
+    routes.sort_by_key(|r| r.moves.dst * r.transform.unit().1);
+}
+
+/// Whether one piece of a tensor is a part of the other.
+fn holds(piece: &Piece, part: &Piece) -> bool {
+    piece.region.intersect(&part.region).is_some_and(|shared| shared == part.region)
+}
+
 /// What brings elements of one floating-point type to another.
 fn to(from: Dtype, to: Dtype) -> Transform {
     if from == to { Transform::Copy } else { Transform::Cast { from, to } }
@@ -214,8 +228,8 @@ pub(super) struct Builder<'a> {
     merge: bool,
     updates: Vec<LowRank>,
     factors: Vec<OutputTensor>,
-    /// Weight to its factors in the plan and their scale.
-    pairs: HashMap<usize, (usize, usize, f32)>,
+    /// Factors in the catalog to those in the plan.
+    pairs: HashMap<(usize, usize), (usize, usize)>,
 }
 
 impl<'a> Builder<'a> {
@@ -225,20 +239,21 @@ impl<'a> Builder<'a> {
     }
 
     /// The factors that are merged into a weight, whole and in single precision, and their scale.
-    fn pair(&mut self, weight: usize) -> Option<(usize, usize, f32)> {
-        let pair = self.catalog.adapters.of(weight).filter(|_| self.merge)?;
-        if let Some(&known) = self.pairs.get(&weight) {
-            return Some(known);
+    fn pair(&mut self, pair: Pair) -> (usize, usize, f32) {
+        if let Some(&(a, b)) = self.pairs.get(&(pair.a, pair.b)) {
+            return (a, b, pair.scale);
         }
-        let first = self.factors.len();
+        let (catalog, first) = (self.catalog, self.factors.len());
         for index in [pair.a, pair.b] {
-            let tensor = &self.catalog.tensors()[index];
+            let tensor = &catalog.vectors[index];
             let whole: Vec<u64> = tensor.radices.iter().chain(tensor.shape.dims().iter().skip(1)).copied().collect();
             let transform = match tensor.dtype {
                 Dtype::F32 => Transform::Copy,
                 from => Transform::Cast { from, to: Dtype::F32 },
             };
-            let routes = self.routes(&[(index, Piece::dense(Region::whole(&whole)))], tensor.dtype, transform);
+            let mut routes = Vec::new();
+            self.elements(tensor, &Piece::dense(Region::whole(&whole)), tensor.dtype, transform, &mut routes);
+            in_target_order(&mut routes);
             let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
             self.factors.push(OutputTensor {
                 name,
@@ -249,9 +264,8 @@ impl<'a> Builder<'a> {
                 quantised: None,
             });
         }
-        let made = (first, first + 1, pair.scale);
-        self.pairs.insert(weight, made);
-        Some(made)
+        self.pairs.insert((pair.a, pair.b), (first, first + 1));
+        (first, first + 1, pair.scale)
     }
 
     /// A plan of what was gathered only, without outputs.
@@ -316,7 +330,7 @@ impl<'a> Builder<'a> {
         for (tensor, piece) in pieces {
             let how = of(*tensor)?;
             let transform = to(how.from, Dtype::F16);
-            self.bring(&catalog.tensors()[*tensor].holders, piece, Dtype::F16, transform, &mut operand);
+            self.elements(&catalog.tensors()[*tensor], piece, how.from, transform, &mut operand);
             let rows = rows_of(piece, columns);
             self.bring(&catalog.vectors[how.scales].holders, &rows, Dtype::F32, Transform::Copy, &mut scales);
             if let Some(vector) = how.divide {
@@ -333,7 +347,7 @@ impl<'a> Builder<'a> {
             routes
         });
         for routes in [&mut operand, &mut scales, &mut divide] {
-            routes.sort_by_key(|r| r.moves.dst);
+            in_target_order(routes);
         }
         let divide = first.divide.map(|_| divide);
         Some(Quantised { columns, arithmetic: first.arithmetic, operand, scales, multiply, divide })
@@ -349,14 +363,14 @@ impl<'a> Builder<'a> {
             let axes: Vec<u64> = tensor.radices.iter().chain(tensor.shape.dims().iter().skip(1)).copied().collect();
             let dense = Piece::dense(Region::whole(&axes));
             let piece = Piece::new(dense.region.clone(), first * what.columns, dense.strides().iter().copied());
-            self.bring(&tensor.holders, &piece, what.dtype, to(tensor.dtype, what.dtype), &mut routes);
+            self.elements(tensor, &piece, tensor.dtype, to(tensor.dtype, what.dtype), &mut routes);
             rows += tensor.shape.dims().first().copied().unwrap_or(1);
             dims = tensor.shape.dims().to_vec();
         }
         if let Some(first) = dims.first_mut() {
             *first = rows;
         }
-        routes.sort_by_key(|r| r.moves.dst);
+        in_target_order(&mut routes);
         OutputTensor {
             name: name.into(),
             dtype: what.dtype,
@@ -373,21 +387,32 @@ impl<'a> Builder<'a> {
         let catalog = self.catalog;
         let mut routes = Vec::new();
         for (tensor, piece) in pieces {
-            let Some(pair) = self.pair(*tensor) else {
-                self.bring(&catalog.tensors()[*tensor].holders, piece, dtype, transform, &mut routes);
-                continue;
-            };
-            let tensor = &catalog.tensors()[*tensor];
-            for holder in tensor.holders.near(&piece.region) {
-                let Some(moves) = holder.piece.to(piece) else { continue };
-                let to = if let Transform::Cast { to, .. } = transform { to } else { dtype };
-                self.updates.push(low_rank::place(self.files, tensor, holder, pair));
-                let transform = Transform::Update { from: dtype, to, update: self.updates.len() - 1 };
-                routes.push(Route { source: self.source(holder.file, holder.entry), transform, moves });
-            }
+            self.elements(&catalog.tensors()[*tensor], piece, dtype, transform, &mut routes);
         }
-        routes.sort_by_key(|r| r.moves.dst * r.transform.unit().1);
+        in_target_order(&mut routes);
         routes
+    }
+
+    /// What a tensor gives to a box: its elements, of `dtype` in the source, and what is added to them.
+    fn elements(
+        &mut self,
+        tensor: &LogicalTensor,
+        piece: &Piece,
+        dtype: Dtype,
+        transform: Transform,
+        routes: &mut Vec<Route>,
+    ) {
+        let Some(pair) = tensor.update.filter(|_| self.merge) else {
+            return self.bring(&tensor.holders, piece, dtype, transform, routes);
+        };
+        let pair = self.pair(pair);
+        for holder in tensor.holders.near(&piece.region) {
+            let Some(moves) = holder.piece.to(piece) else { continue };
+            let to = if let Transform::Cast { to, .. } = transform { to } else { dtype };
+            self.updates.push(low_rank::place(self.files, tensor, holder, pair));
+            let transform = Transform::Update { from: dtype, to, update: self.updates.len() - 1 };
+            routes.push(Route { source: self.source(holder.file, holder.entry), transform, moves });
+        }
     }
 
     /// What holders give to a box.

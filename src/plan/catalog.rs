@@ -2,6 +2,7 @@
 
 mod foreign;
 mod full;
+mod hold;
 mod refine;
 mod whole;
 
@@ -12,11 +13,11 @@ use std::fmt;
 
 use super::fused_rows::{grouping, radices};
 use super::holders::{Holder, Holders};
-use super::low_rank::Adapters;
-use super::pieces::{self, Order, Part, Stored};
+use super::low_rank::Pair;
+use super::pieces::{self, Order, Part};
 use super::{Arrangement, PlanError, SourceFile, agreement};
 use crate::layout::{Piece, Region, TensorLayout};
-use crate::models::{FusionLayout, ModelSpec, before, fused, is_copy};
+use crate::models::{FusionLayout, ModelSpec, before, fused, is_copy, is_lora};
 use crate::tensor::{Dtype, Shape, TensorName};
 
 /// How to read a source checkpoint.
@@ -55,6 +56,8 @@ pub struct LogicalTensor {
     pub loose: bool,
     /// How its elements are made of what its holders hold, where they are not just that.
     pub(super) quantise: Option<super::quantise::Quantise>,
+    /// The adapter that is added to what its holders hold, where one is merged.
+    pub(super) update: Option<Pair>,
 }
 
 /// The parameters of a checkpoint.
@@ -68,8 +71,10 @@ pub struct Catalog {
     pub vocabulary_whole: Option<bool>,
     /// Names left out because they were to be ignored.
     pub ignored: Vec<String>,
-    /// Adapters that are merged into their weights.
-    pub(super) adapters: Adapters,
+    /// The factors of adapters that are merged into their weights, by index: they do not go to the target.
+    pub(super) merged: HashSet<usize>,
+    /// The fused names of factors of adapters that the source holds fused.
+    pub(super) fused_factors: HashSet<String>,
     /// The names that quantised weights and biases have unquantised.
     quantised: HashSet<String>,
     /// Whether the source holds second copies of what belongs to the layers' inputs. They are made anew.
@@ -108,7 +113,12 @@ impl Catalog {
             }
             match fused(&one.name).filter(|f| *f.name == *one.name) {
                 Some(parts) => {
-                    catalog.fused = true;
+                    if is_lora(&one.name) {
+                        reader.check_factor(one, &parts, &stages)?;
+                        catalog.fused_factors.insert(one.name.to_string());
+                    } else {
+                        catalog.fused = true;
+                    }
                     reader.fused(one, &parts, &stages, &mut catalog)?;
                 }
                 None => reader.plain(one, &stages, &mut catalog)?,
@@ -188,6 +198,11 @@ impl Catalog {
         }
     }
 
+    /// Has an adapter merged into a tensor.
+    pub(super) fn update(&mut self, tensor: usize, adapter: Pair) {
+        self.tensors[tensor].update = Some(adapter);
+    }
+
     /// Adds a tensor whose name is new.
     pub(super) fn push(&mut self, tensor: LogicalTensor) {
         self.quantised.extend(before(&tensor.name));
@@ -200,10 +215,10 @@ impl Catalog {
         !self.quantised.is_empty()
     }
 
-    /// A catalog without tensors, of which the same is known as of this one.
+    /// A catalog without tensors, of which the same is known as of this one; what is read to make others is kept.
     pub(super) fn emptied(&self) -> Self {
-        let ignored = self.ignored.clone();
-        Self { fused: self.fused, vocabulary_whole: self.vocabulary_whole, ignored, ..Self::default() }
+        let (ignored, vectors) = (self.ignored.clone(), self.vectors.clone());
+        Self { fused: self.fused, vocabulary_whole: self.vocabulary_whole, ignored, vectors, ..Self::default() }
     }
 
     /// What is quantised: weights, their inputs, keys and values. `None`: nothing.
@@ -222,7 +237,7 @@ impl Catalog {
             return Err(PlanError::Ambiguous(format!("`{name}` is there both by itself and in a fused parameter")));
         }
         let holders = Holders::new(held.used, held.copies);
-        self.push(LogicalTensor { name, dtype, shape, radices, holders, loose: false, quantise: None });
+        self.push(LogicalTensor { name, dtype, shape, radices, holders, loose: false, quantise: None, update: None });
         Ok(())
     }
 }
@@ -371,47 +386,6 @@ impl Reader<'_> {
                 self.check_spec(name, &shape, one.holders[0])?;
             }
             catalog.add(name, dtype, shape.clone(), radices.clone(), held.clone())?;
-        }
-        Ok(())
-    }
-
-    /// Calls `take` with the part of every piece, whether its stage is the lowest that holds the parameter, and its holder.
-    fn hold(
-        &self,
-        one: &Named,
-        stages: &[InStage],
-        stored: impl Fn(&TensorLayout, u64) -> Result<Stored, crate::layout::LayoutError>,
-        mut take: impl FnMut(usize, bool, Holder),
-    ) -> Result<(), PlanError> {
-        let devices = self.options.arrangement.devices();
-        let layout_error = |source| PlanError::Layout { name: one.name.to_string(), source };
-        for (position, in_stage) in stages.iter().enumerate() {
-            let mut present = Vec::new();
-            let mut regions = Vec::new();
-            for &(file, entry) in &one.holders {
-                let rank = u64::from(self.files[file].rank);
-                if rank / devices != in_stage.stage {
-                    continue;
-                }
-                let Stored { dims, pieces } = stored(&in_stage.layout, rank % devices).map_err(layout_error)?;
-                let found = &self.files[file].entries[entry];
-                if found.shape.dims() != dims {
-                    return Err(PlanError::WrongShape {
-                        name: one.name.to_string(),
-                        path: self.files[file].path.clone(),
-                        found: found.shape.clone(),
-                        expected: Shape::new(dims).map_err(|e| layout_error(e.into()))?,
-                        expected_by: "the layout of the other ranks".to_owned(),
-                    });
-                }
-                present.push(rank % devices);
-                regions.extend(pieces.iter().map(|(part, piece)| (*part, piece.region.clone())));
-                // A tensor in several stages (a tied embedding) is taken from the lowest.
-                for (part, piece) in pieces {
-                    take(part, position == 0, Holder { file, entry, piece });
-                }
-            }
-            self.check_present(one, in_stage, &present, &regions, &stored)?;
         }
         Ok(())
     }

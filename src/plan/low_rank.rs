@@ -1,6 +1,6 @@
 //! Adapters of a checkpoint: which weight each changes, and where in the weight a stored shard of it lies.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::catalog::{Catalog, LogicalTensor};
 use super::holders::Holder;
@@ -8,31 +8,12 @@ use super::route::LowRank;
 use super::{PlanError, SourceFile};
 use crate::models::{LoraFactor, is_lora, lora_factor};
 
-/// The adapters that are merged into their weights.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Adapters {
-    /// Weight to its factors, by index in the catalog.
-    by_weight: HashMap<usize, Pair>,
-    /// The factors themselves, which do not go to the target.
-    factors: Vec<usize>,
-}
-
-/// The factors of one weight.
+/// The factors of one weight, by index among the catalog's vectors, and what their product is multiplied by.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pair {
     pub a: usize,
     pub b: usize,
     pub scale: f32,
-}
-
-impl Adapters {
-    pub(super) fn of(&self, weight: usize) -> Option<Pair> {
-        self.by_weight.get(&weight).copied()
-    }
-
-    pub(super) fn is_factor(&self, tensor: usize) -> bool {
-        self.factors.contains(&tensor)
-    }
 }
 
 impl Catalog {
@@ -42,18 +23,19 @@ impl Catalog {
     /// An adapter whose weight is not there, whose other factor is not there, or whose shape does not fit.
     pub fn merge_adapters(&mut self, alpha: f64) -> Result<usize, PlanError> {
         let mut found: HashMap<usize, (Option<usize>, Option<usize>)> = HashMap::new();
-        let mut adapters = Adapters::default();
+        let mut merged = HashSet::new();
         for (index, tensor) in self.tensors().iter().enumerate().filter(|(_, t)| is_lora(&t.name)) {
             let bad = |why: &str| PlanError::Adapter { name: tensor.name.to_string(), why: why.to_owned() };
             let (weight, factor) = lora_factor(&tensor.name).ok_or_else(|| bad("it is no factor of a known kind"))?;
-            let weight = self.get(&weight).ok_or_else(|| bad("the weight that it changes is not there unfused"))?;
+            let weight = self.get(&weight).ok_or_else(|| bad("the weight that it changes is not there"))?;
             let pair = found.entry(weight).or_default();
             match factor {
                 LoraFactor::A => pair.0 = Some(index),
                 LoraFactor::B => pair.1 = Some(index),
             }
-            adapters.factors.push(index);
+            merged.insert(index);
         }
+        let mut updates = Vec::with_capacity(found.len());
         for (weight, pair) in found {
             let name = self.tensors()[weight].name.to_string();
             let bad = |why: String| PlanError::Adapter { name: name.clone(), why };
@@ -77,11 +59,17 @@ impl Catalog {
                 reason = "computed in single precision"
             )]
             let scale = (alpha / rank as f64) as f32;
-            adapters.by_weight.insert(weight, Pair { a, b, scale });
+            updates.push((weight, a, b, scale));
         }
-        let count = adapters.by_weight.len();
-        self.adapters = adapters;
-        Ok(count)
+        for &(weight, a, b, scale) in &updates {
+            let [a, b] = [a, b].map(|factor| {
+                self.vectors.push(self.tensors()[factor].clone());
+                self.vectors.len() - 1
+            });
+            self.update(weight, Pair { a, b, scale });
+        }
+        self.merged = merged;
+        Ok(updates.len())
     }
 }
 
@@ -97,7 +85,9 @@ pub(super) fn place(
     let (heads, column) = start.split_at(tensor.radices.len().min(start.len()));
     let row = heads.iter().zip(&tensor.radices).fold(0, |row, (at, radix)| row * radix + at);
     let width = files[holder.file].entries[holder.entry].shape.dims().get(1).copied().unwrap_or(1).max(1);
-    // A piece may begin within the shard, always at the shard's own first column.
-    let row = row - holder.piece.offset / width;
-    LowRank { a, b, scale, width, row, column: column.first().copied().unwrap_or(0) }
+    // Behind each group of its rows a fused weight has those of its other parts.
+    let stride = holder.piece.strides().first().map_or(1, |stride| stride / width).max(1);
+    let group = (stride, tensor.radices.iter().skip(1).product());
+    let from = (holder.piece.offset / width, holder.piece.offset % width);
+    LowRank { a, b, scale, width, from, to: (row, column.first().copied().unwrap_or(0)), group }
 }

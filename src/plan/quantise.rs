@@ -81,7 +81,8 @@ impl QuantisedModel {
         };
         model.catalog.input_copies = options.inputs;
         let mut order: HashMap<String, usize> = HashMap::new();
-        for tensor in source.tensors() {
+        let kept = || source.tensors().iter().enumerate().filter(|(at, _)| !source.merged.contains(at)).map(|(_, t)| t);
+        for tensor in kept() {
             if let Some(group) = group_of(&tensor.name, options)
                 && !order.contains_key(&group)
             {
@@ -92,7 +93,7 @@ impl QuantisedModel {
         }
         layer::smooth(source, options, &order, &mut model)?;
         let linears = std::mem::take(&mut model.linears);
-        for tensor in source.tensors() {
+        for tensor in kept() {
             match group_of(&tensor.name, options).and_then(|group| linears.get(*order.get(&group)?)) {
                 Some(linear) => linear.emit(files, tensor, options, &mut model)?,
                 None => model.keep(tensor, options),

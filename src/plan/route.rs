@@ -36,10 +36,21 @@ pub struct LowRank {
     pub scale: f32,
     /// Columns of one row of the source tensor.
     pub width: u64,
-    /// The row of the whole weight that the source tensor begins with.
-    pub row: u64,
-    /// The column of the whole weight that the source tensor begins with.
-    pub column: u64,
+    /// The first row and column of the piece of the source tensor that is of this weight.
+    pub from: (u64, u64),
+    /// The row and column of the whole weight that these are.
+    pub to: (u64, u64),
+    /// How many rows of the source tensor, and of the weight, one group of rows takes, where other weights' rows stand between the
+    /// groups. 1 and 1: the rows of both follow one another.
+    pub group: (u64, u64),
+}
+
+impl LowRank {
+    /// The row and column of the whole weight that an element of the source tensor is. It must be of the piece.
+    pub fn place(&self, element: u64) -> (u64, u64) {
+        let (row, column) = (element / self.width - self.from.0, element % self.width - self.from.1);
+        (self.to.0 + row / self.group.0 * self.group.1 + row % self.group.0, self.to.1 + column)
+    }
 }
 
 /// So that plans can be compared: no scale is NaN.

@@ -10,7 +10,7 @@ use super::pieces::{self, Order, Part, Stored};
 use super::{Arrangement, PlanError};
 use crate::layout::{Piece, Region, TensorLayout};
 use crate::models::{
-    Fused, FusionLayout, ModelSpec, Split, cache_name, copy_of, fused, is_quantised, is_training_state, role,
+    Fused, FusionLayout, ModelSpec, Split, cache_name, copy_of, fused, is_lora, is_quantised, is_training_state, role,
 };
 use crate::tensor::{Dtype, Shape, TensorName};
 
@@ -148,7 +148,7 @@ fn add_unplaced(
 ) -> Result<(), PlanError> {
     let (mut unplaced, mut training) = (Vec::new(), Vec::new());
     let mut copies = Vec::new();
-    let absent = |index: &usize| !placed.contains(index) && !catalog.adapters.is_factor(*index);
+    let absent = |index: &usize| !placed.contains(index) && !catalog.merged.contains(index);
     for (_, tensor) in catalog.tensors().iter().enumerate().filter(|(index, _)| absent(index)) {
         let counter = tensor.shape.elements() <= 1 || tensor.dtype == Dtype::Str;
         if counter || tensor.loose || options.arrangement.ranks() == 1 {
@@ -187,8 +187,9 @@ fn wanted(catalog: &Catalog, options: &TargetOptions<'_>, stage: u64) -> Result<
     let mut wanted = Vec::new();
     let mut lacks = Vec::new();
     let mut done: HashSet<String> = HashSet::new();
-    for (index, tensor) in catalog.tensors().iter().enumerate().filter(|(i, _)| !catalog.adapters.is_factor(*i)) {
-        let info = fused(&tensor.name);
+    for (index, tensor) in catalog.tensors().iter().enumerate().filter(|(i, _)| !catalog.merged.contains(i)) {
+        // Adapters of q, k and v are three, each with its own input, unless the source has them as one.
+        let info = fused(&tensor.name).filter(|f| !is_lora(&f.name) || catalog.fused_factors.contains(&f.name));
         match info {
             Some(info) if wants_fused(options, stage, &info) => {
                 if !done.insert(info.name.clone()) {
@@ -348,7 +349,9 @@ fn entry(
 /// What a parameter is, by its unfused name.
 fn kind_of(name: &str, dtype: Dtype, shape: &Shape) -> Kind {
     match role(name) {
-        _ if is_training_state(name) || dtype == Dtype::Str || is_quantised(name) => Kind::Other,
+        _ if is_training_state(name) || dtype == Dtype::Str => Kind::Other,
+        // A quantised layer adds its bias in floating point.
+        _ if is_quantised(name) && name.strip_suffix(".bias").is_none() => Kind::Other,
         Some(role) if role.split == Split::Whole => Kind::Norm,
         None if shape.elements() <= 1 => Kind::Other,
         _ => Kind::Weight,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{PlanError, SourceFile, StrategySet};
-use crate::layout::TensorLayout;
+use crate::layout::{Region, TensorLayout};
 use crate::models::{is_lora, is_model_name, training_rule};
 
 /// What becomes of an entry.
@@ -87,7 +87,8 @@ pub fn sort_entries(files: &[SourceFile<'_>], sorter: &Sorter<'_>) -> Sorted {
     sorted
 }
 
-/// Every rank that the strategy knows is there, or others hold the same of every parameter that is `wanted`.
+/// Every rank that the strategy knows is there, or others hold the same of every parameter that is `wanted`: replicas, or the
+/// ranks of another stage that has the same parameter (a tied embedding).
 ///
 /// # Errors
 /// The first stage without any rank; else all ranks and parameters that nothing stands in for.
@@ -97,10 +98,13 @@ pub fn check_ranks(
     wanted: impl Fn(&str) -> bool,
 ) -> Result<(), PlanError> {
     let present: BTreeSet<u64> = files.iter().map(|f| u64::from(f.rank)).collect();
+    let devices_of = |stage: u64| -> Vec<u64> {
+        let first = stage * set.devices();
+        present.range(first..first + set.devices()).map(|rank| rank - first).collect()
+    };
     let (mut ranks, mut names) = (BTreeSet::new(), BTreeSet::new());
     for (stage, layouts) in (0..).zip(set.stages()) {
-        let first: u64 = stage * set.devices();
-        let there: Vec<u64> = present.range(first..first + set.devices()).map(|rank| rank - first).collect();
+        let (first, there) = (stage * set.devices(), devices_of(stage));
         if there.is_empty() {
             return Err(PlanError::MissingStage { stage, first, last: first + set.devices() - 1 });
         }
@@ -114,8 +118,18 @@ pub fn check_ranks(
             });
             let missing = &by_layout[known].1;
             if !missing.is_empty() {
-                names.insert(name.clone());
-                ranks.extend(missing.iter().map(|device| first + device));
+                let others: Vec<(&TensorLayout, Vec<u64>)> = (0..)
+                    .zip(set.stages())
+                    .filter(|(other, _)| *other != stage)
+                    .filter_map(|(other, layouts)| Some((&layouts.get(name)?.layout, devices_of(other))))
+                    .collect();
+                let elsewhere =
+                    |device: &&u64| others.iter().any(|(layout, there)| holds(layout, there, &param.layout, **device));
+                let lost: Vec<u64> = missing.iter().filter(|device| !elsewhere(device)).map(|d| first + d).collect();
+                if !lost.is_empty() {
+                    names.insert(name.clone());
+                    ranks.extend(lost);
+                }
             }
         }
     }
@@ -129,4 +143,39 @@ pub fn check_ranks(
 fn uncovered(layout: &TensorLayout, there: &[u64]) -> Vec<u64> {
     let held: HashSet<_> = there.iter().map(|&device| layout.block_of(device)).collect();
     (0..layout.devices()).filter(|&device| !held.contains(&layout.block_of(device))).collect()
+}
+
+/// Whether the devices that are there of another stage's `layout` hold all that `device` holds by its own. Both are of one
+/// parameter, whose shape is any that both divide.
+fn holds(layout: &TensorLayout, there: &[u64], own: &TensorLayout, device: u64) -> bool {
+    let parts = |of: &TensorLayout, axis: usize| {
+        let shards = if axis == 0 { of.shard_parts().unwrap_or(1) } else { 1 };
+        of.parts(axis) * shards
+    };
+    let axes = own.tensor_map.len();
+    let dims: Vec<u64> = (0..axes).map(|axis| parts(own, axis) * parts(layout, axis)).collect();
+    let Ok(wanted) = own.region(&dims, device) else { return false };
+    let held: HashSet<Region> =
+        there.iter().filter_map(|&d| layout.region(&dims, d).ok()?.intersect(&wanted)).collect();
+    held.iter().map(Region::volume).sum::<u64>() == wanted.volume()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::OptimizerShard;
+
+    /// Two devices a stage: by rows in the one, by columns or whole in the other.
+    #[test]
+    fn another_stage_holds_what_its_ranks_hold_together() {
+        let cut = |axis| TensorLayout::flat(2, 2, axis);
+        let (rows, columns, whole) = (cut(Some(0)), cut(Some(1)), cut(None));
+        let shards = TensorLayout { optimizer_shard: OptimizerShard::All, ..whole.clone() };
+        assert!(holds(&columns, &[0, 1], &rows, 0));
+        assert!(!holds(&columns, &[1], &rows, 0));
+        assert!(holds(&whole, &[1], &rows, 0) && holds(&whole, &[0, 1], &columns, 1));
+        assert!(holds(&rows, &[1], &rows, 1) && !holds(&rows, &[1], &rows, 0));
+        assert!(holds(&shards, &[0], &rows, 0) && !holds(&shards, &[0], &rows, 1) && !holds(&shards, &[], &rows, 0));
+        assert!(!holds(&rows, &[0], &whole, 0));
+    }
 }

@@ -118,7 +118,7 @@ impl Summary {
             files: plan.outputs.len(),
             tensors,
             converted_tensors: converted,
-            merged_tensors: written().filter(|t| t.routes.iter().any(merged)).count(),
+            merged_tensors: written().filter(|t| t.operands().iter().any(merged)).count(),
             bytes_read: read,
             bytes_written,
             seconds: time.as_secs_f64(),

@@ -435,11 +435,11 @@ fn a_parameter_that_is_there_twice() {
 }
 
 #[test]
-fn functions_that_are_not_built() {
+fn functions_that_do_not_quantise() {
     let env = env();
-    for function in ["train_to_infer", "pt_to_ms", "ms_to_pt"] {
+    for function in ["pt_to_ms", "ms_to_pt"] {
         let line = format!("-f {function} -sc src -dc out -is st -p w8a16");
-        refused_line(&env, &line, 1, &["w8a16", function, "not built yet", "hint: "]);
+        refused_line(&env, &line, 1, &[function, "does not quantise", "-f quant_weight -p w8a16"]);
     }
 }
 

@@ -16,7 +16,7 @@ fn expected(case: &str) -> BTreeMap<String, Value> {
 }
 
 /// mindformers' name of a Hugging Face parameter, after the table of its own converter.
-fn ours(name: &str) -> String {
+pub(crate) fn ours(name: &str) -> String {
     let table = [
         ("model.embed_tokens.weight", "model.tok_embeddings.embedding_weight"),
         ("model.norm.weight", "model.norm_out.weight"),

@@ -47,7 +47,7 @@ fn plans() -> impl Strategy<Value = Plan> {
 }
 
 /// Values between -1 and 1 as a format has them.
-fn small(float: Float, elements: u64, state: &mut u64) -> Vec<u8> {
+pub(crate) fn small(float: Float, elements: u64, state: &mut u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..elements {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -74,7 +74,7 @@ fn singles(float: Float, tensor: &Tensor) -> Vec<f32> {
     clippy::cast_possible_truncation,
     reason = "small numbers, rounded as they are asked"
 )]
-fn merged(float: Float, (w, a, b): (&Tensor, &Tensor, &Tensor), alpha: u32) -> Vec<f32> {
+pub(crate) fn merged(float: Float, (w, a, b): (&Tensor, &Tensor, &Tensor), alpha: u32) -> Vec<f32> {
     let (columns, rank) = (usize::try_from(w.dims[1]).expect("small"), usize::try_from(a.dims[0]).expect("small"));
     let scale = (f64::from(alpha) / rank as f64) as f32;
     let (mut values, a, b) = (singles(float, w), singles(float, a), singles(float, b));

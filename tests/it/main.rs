@@ -1,5 +1,6 @@
 //! Integration tests, one binary.
 
+mod chain;
 mod cluster;
 mod convert;
 mod errors;

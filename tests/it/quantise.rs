@@ -540,7 +540,7 @@ proptest! {
 }
 
 /// Statistics of a model, from a simple sequence.
-fn random_statistics(env: &TestEnv, model: &Llama) -> PathBuf {
+pub(crate) fn random_statistics(env: &TestEnv, model: &Llama) -> PathBuf {
     let (hidden, kv) = (model.hidden(), model.kv_heads * model.head_dim);
     let mut all = Vec::new();
     for layer in 0..model.layers {

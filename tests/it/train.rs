@@ -1,6 +1,6 @@
 //! `-f train_to_infer`: MindSpore's own results of training runs, and random runs against naive slicing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -201,17 +201,21 @@ fn target(env: &TestEnv, plan: &Plan) -> PathBuf {
     env.path(&format!("out/fp16_{}p{suffix}", plan.target.ranks))
 }
 
-/// The ranks that hold an element of the model that none of the others of their stage holds.
+/// The ranks that hold an element of the model that none of the others holds, of whatever stage.
 fn irreplaceable(run: &TrainingRun, full: &[Tensor], gone: &[u64]) -> Vec<u64> {
     let mut found = Vec::new();
     for &rank in gone {
         let (stage, device) = (rank / run.devices(), rank % run.devices());
         let lost = full.iter().filter(|t| run.is_in(&t.name, stage)).any(|tensor| {
-            let layout = run.layout(&tensor.name, &tensor.dims, stage);
-            let mine = layout.block(&tensor.dims, device).1;
-            !(0..run.devices())
-                .filter(|other| !gone.contains(&(stage * run.devices() + other)))
-                .any(|other| layout.block(&tensor.dims, other).1 == mine)
+            let mine = run.layout(&tensor.name, &tensor.dims, stage).block(&tensor.dims, device).1;
+            let mut held = HashSet::new();
+            for other in (0..run.ranks()).filter(|other| !gone.contains(other)) {
+                let (stage, device) = (other / run.devices(), other % run.devices());
+                if run.is_in(&tensor.name, stage) {
+                    held.extend(run.layout(&tensor.name, &tensor.dims, stage).block(&tensor.dims, device).1);
+                }
+            }
+            mine.iter().any(|element| !held.contains(element))
         });
         found.extend(lost.then_some(rank));
     }

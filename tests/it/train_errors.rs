@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::support::{Llama, Run, Tensor, TestEnv, TrainingRun, read_tensors, write_ckpt};
+use crate::support::{Llama, Run, Tensor, TestEnv, TrainingRun, read_ranks, read_tensors, write_ckpt};
 
 const BASE: &str = "-f train_to_infer -p fp16 -w 2 -sc src -ts ts -dc out -is st -y model.yaml --no-sync";
 
@@ -89,6 +89,13 @@ fn the_number_of_stages_is_checked_where_it_is_given() {
     let run = env.line("-f train_to_infer -p fp16 -w 2 -sc src -dc out -is st");
     run.failed(1, &["-ts"]);
     env.line("-f distributed_weight_transfer -p fp16 -w 2 -sc src --step 70").failed(1, &["--step", "train_to_infer"]);
+    let to_hf = "-f ms_to_pt -p fp16 -sc src -ts ts -dc out -y model.yaml";
+    env.line(&format!("{to_hf} --strip-only")).failed(1, &["--strip-only", "train_to_infer"]);
+    env.line(&format!("{to_hf} --lora keep")).failed(1, &["--lora merge", "--lora drop"]);
+    env.line(&format!("{to_hf} -pp 3")).failed(1, &["-pp 3", "2 pipeline stage"]);
+    env.line("-f ms_to_pt -p w8a16 -sc src -ts ts -dc out").failed(1, &["ms_to_pt does not quantise", "quant_weight"]);
+    env.line("-f train_to_infer -p w8a16 --strip-only -sc src -ts ts -dc out")
+        .failed(1, &["--strip-only does not quantise"]);
 }
 
 #[test]
@@ -138,6 +145,29 @@ fn a_tied_embedding_must_be_one_tensor_in_both_stages() {
         std::fs::write(file(&env, rank), good).unwrap();
     }
     accepted(&env, "");
+}
+
+/// What one rank of a stage lacks of it another stage has, cut over its ranks in its own way.
+#[test]
+fn the_other_stage_stands_in_for_a_rank_without_its_shard_of_a_tied_embedding() {
+    for seed in 0..6 {
+        let run = TrainingRun { seed, ..run_of(true) };
+        let env = env_of(&run);
+        env.line(&format!("{BASE} -dc whole -is whole_st")).ok();
+        for rank in 0..8 {
+            let good = std::fs::read(file(&env, rank)).unwrap();
+            edit(&env, rank, |tensors| tensors.retain(|t| t.name != "model.tok_embeddings.embedding_weight"));
+            env.line(&format!("{BASE} --overwrite --check-replicas")).ok();
+            let read = |dir: &str| read_ranks(&env.path(&format!("{dir}/fp16_2p")), 2, "ckpt");
+            assert_eq!(read("out"), read("whole"), "seed {seed}");
+            std::fs::write(file(&env, rank), good).unwrap();
+        }
+        std::fs::remove_dir_all(env.path("out")).unwrap();
+        for rank in 0..8 {
+            edit(&env, rank, |tensors| tensors.retain(|t| t.name != "model.tok_embeddings.embedding_weight"));
+        }
+        refused(&env, "", &["lacks", "tok_embeddings"]);
+    }
 }
 
 #[test]

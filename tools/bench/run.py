@@ -34,17 +34,20 @@ import time
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 CONVERT = ["-f", "distributed_weight_transfer", "-q", "--json"]
+# A training run's fp32 parameters and moments, of which only the parameters are read and become fp16.
+TRAIN_STATE, TRAIN_READ = 6, 3
 
 
 class Row:
-    """One kind of work. `source` and `target` are (ranks, fused)."""
+    """One kind of work. `source` and `target` are (ranks, fused); `train` is (stages, data parallelism) of a training run, of
+    which the source's ranks are the tensor parallelism."""
 
     def __init__(self, name, source, target, precision="fp16", dtype="fp16", cold=False, durable=True, more=(),
-                 mindspore=None, goal=None, limit=None, stored="ckpt"):
+                 mindspore=None, goal=None, limit=None, stored="ckpt", train=None):
         self.name, self.source, self.target, self.precision, self.dtype = name, source, target, precision, dtype
         self.stored = stored
         self.cold, self.durable, self.more, self.mindspore, self.goal = cold, durable, list(more), mindspore, goal
-        self.limit = limit
+        self.limit, self.train = limit, train
 
 
 F, U = True, False
@@ -64,6 +67,8 @@ ROWS = [
     Row("fp32 -> fp16, 1 -> 4, warm, durable", (1, F), (4, F), dtype="fp32", goal=0.55),
     Row("1 -> 4 by pwrite, warm, durable", (1, F), (4, F), more=["--writer", "pwrite"], goal=0.55),
     Row("1 -> 4 in 1.5 GiB of memory, cold, durable", (1, F), (4, F), cold=True, limit=1536 << 20, goal=0.60),
+    Row("pp 2 x dp 2 x mp 2 trained -> 4 fused, cold, durable", (2, U), (4, F), dtype="fp32", cold=True, train=(2, 2)),
+    Row("pp 2 x dp 2 x mp 2 trained -> 4 fused, warm, durable", (2, U), (4, F), dtype="fp32", train=(2, 2)),
     Row("1 -> 4 unfused, against MindSpore", (1, U), (4, U), durable=False, mindspore="transform_checkpoints"),
     Row("4 -> 8 unfused, against MindSpore", (4, U), (8, U), durable=False, mindspore="transform_checkpoints"),
     Row("4 -> 1 unfused, against MindSpore", (4, U), (1, U), durable=False, mindspore="transform_checkpoints"),
@@ -100,6 +105,8 @@ class Bench:
     def source(self, row):
         ranks, fused = row.source
         kind = "" if row.stored == "ckpt" else f"_{row.stored}"
+        if row.train:
+            kind = "_trained_pp{}_dp{}".format(*row.train)
         name = f"{row.dtype}_{ranks}p{'_qkv' if fused else ''}_{self.args.layers}l{kind}"
         path = os.path.join(self.work, name)
         if not os.path.isdir(path):
@@ -107,6 +114,9 @@ class Bench:
             shutil.rmtree(part, ignore_errors=True)
             command = [self.generator, "--model", "llama2_7b", "--layers", str(self.args.layers), "--ranks", str(ranks),
                        "--dtype", row.dtype, "--format", row.stored, "--seed", "1", "--out", part] + (["--fused"] if fused else [])
+            if row.train:
+                stages, data = row.train
+                command += ["--train", "--pp", str(stages), "--dp", str(data), "--strategy", path + "_strategy"]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             os.rename(part, path)
         return path
@@ -195,11 +205,16 @@ class Bench:
         size = sum(os.path.getsize(os.path.join(d, f)) for d, _, fs in os.walk(source) for f in fs)
         ours = [self.program, *CONVERT, "-p", row.precision, "-w", str(row.target[0]), "-y", self.yaml(row),
                 "-sc", source, "-dc", out, "-is", out + "/strategy", *row.more]
+        if row.train:
+            ours[ours.index("distributed_weight_transfer")] = "train_to_infer"
+            ours += ["-ts", source + "_strategy"]
         if not row.durable:
             ours.append("--no-sync")
         copy = f'cp -r "{source}" "{out}.cp"' + (" && sync" if row.durable else "")
         tools = {"ours": ours, "cp": ["sh", "-c", copy]}
-        if row.durable:
+        if row.train:
+            tools["cp"] = self.copy_of_trained(row, source, out, ours, size)
+        elif row.durable:
             # A conversion writes fewer bytes than it reads where it narrows them.
             written = size // 2 if row.dtype == "fp32" else size
             tools["disk"] = self.disk(out + ".cp", max(1, written >> 20), source if row.cold else None)
@@ -213,6 +228,21 @@ class Bench:
             strategies = [self.strategy(row, r) for r in (row.source[0], row.target[0])]
             tools["mindspore"] = [self.args.mindspore, "-c", code, source, out, *strategies]
         return tools, size
+
+    def copy_of_trained(self, row, source, out, ours, size):
+        """reads and writes as many bytes as a conversion of a training run must: `cp` of its target, and so much more read from
+        the source"""
+        made = source + "_target"
+        if not os.path.isdir(made):
+            shutil.rmtree(out, ignore_errors=True)
+            subprocess.run(ours, check=True, capture_output=True)
+            os.rename(out, made)
+        first = os.path.join(source, "rank_0")
+        files = sorted(os.path.join(d, f) for d, _, fs in os.walk(source) for f in fs)
+        files.sort(key=lambda path: not path.startswith(first))
+        more = size // TRAIN_READ - size // TRAIN_STATE
+        read = "cat " + " ".join(f'"{path}"' for path in files) + f" | head -c {more} | cat > /dev/null"
+        return ["sh", "-c", f'{read}; cp -r "{made}" "{out}.cp"' + (" && sync" if row.durable else "")]
 
     def disk(self, path, mib, source):
         """what the disk takes: fio with eight 4 MiB writes in flight into reserved room, and as many reads of the source at

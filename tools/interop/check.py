@@ -31,7 +31,7 @@ ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)),
 DATA = os.path.join(ROOT, "tests", "data")
 NUMPY2 = int(np.__version__.split(".", maxsplit=1)[0]) >= 2
 # bits, not values: NaN and -0 have to survive too
-BITS = {"Float16": "<u2", "BFloat16": "<u2", "Float32": "<u4", "Int32": "<u4", "Int64": "<u8"}
+BITS = {"Float16": "<u2", "BFloat16": "<u2", "Float32": "<u4", "Int32": "<u4", "Int64": "<u8", "Int8": "|i1"}
 SAFETENSORS = {"F16": "Float16", "BF16": "BFloat16", "F32": "Float32"}
 FUSIONS = (("attention.w_qkv", ("attention.wq", "attention.wk", "attention.wv")),
            ("feed_forward.w_gate_hidden", ("feed_forward.w1", "feed_forward.w3")))

@@ -14,9 +14,9 @@ pub(in crate::cli) enum LoraArg {
     Drop,
 }
 
-/// Options of `-f train_to_infer`.
+/// Options of `-f train_to_infer`, and of `-f ms_to_pt` from a training run.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Options of train_to_infer")]
+#[command(next_help_heading = "Options of train_to_infer, and of ms_to_pt from a training run")]
 pub(in crate::cli) struct TrainArgs {
     /// Which step to take, where rank directories hold several (<prefix>-<epoch>_<step>.ckpt).
     #[arg(long, value_name = "N")]
@@ -33,7 +33,7 @@ pub(in crate::cli) struct TrainArgs {
     /// The adapters' alpha, for --lora merge. Default: lora_alpha of the yaml's pet_config.
     #[arg(long = "lora-alpha", value_name = "ALPHA")]
     pub(in crate::cli) lora_alpha: Option<f64>,
-    /// Write the same ranks without the training state.
+    /// Write the same ranks without the training state (train_to_infer).
     #[arg(long = "strip-only")]
     pub(in crate::cli) strip_only: bool,
 }

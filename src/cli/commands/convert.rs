@@ -192,7 +192,7 @@ fn open(request: &Request, gaps: RankGaps) -> Result<Opened, Error> {
     if whose == Provenance::Foreign {
         return Err(InputError::IsForeign(path.to_owned()).into());
     }
-    let input = if request.function == Function::TrainToInfer {
+    let input = if request.trained() {
         Input::open_training(path, request.args.train.step, promise)?
     } else {
         Input::open(path, gaps, promise)?

@@ -143,13 +143,13 @@ impl Reader<'_> {
         Ok(self.full(one, &stages)?.0.dims().get(1).copied())
     }
 
-    /// Every device of a stage must hold the parameter, or another must hold the same boxes.
+    /// Every device of a stage must hold the parameter, or the boxes that it would hold (part and region) must be `covered`.
     pub(super) fn check_present(
         &self,
         one: &Named,
         in_stage: &InStage,
         present: &[u64],
-        regions: &[(usize, Region)],
+        mut covered: impl FnMut(usize, Region) -> bool,
         stored: impl Fn(&TensorLayout, u64) -> Result<Stored, LayoutError>,
     ) -> Result<(), PlanError> {
         let devices = self.options.arrangement.devices();
@@ -157,7 +157,6 @@ impl Reader<'_> {
             return Ok(());
         }
         let present: HashSet<u64> = present.iter().copied().collect();
-        let regions: HashSet<&(usize, Region)> = regions.iter().collect();
         let mut missing = Vec::new();
         for device in (0..devices).filter(|d| !present.contains(d)) {
             if missing.len() == MISSING_SHOWN {
@@ -168,7 +167,7 @@ impl Reader<'_> {
                 .map_err(|source| PlanError::Layout { name: one.name.to_string(), source })?;
             // By the rules every rank holds every parameter; only a strategy tells which ranks are replicas.
             let replica = matches!(self.options.arrangement, Arrangement::Strategy(_))
-                && wanted.pieces.into_iter().all(|(part, piece)| regions.contains(&&(part, piece.region)));
+                && wanted.pieces.into_iter().all(|(part, piece)| covered(part, piece.region));
             if !replica {
                 missing.push((in_stage.stage * devices + device).to_string());
             }

@@ -62,7 +62,16 @@ impl Room {
         let holder = |(_, piece)| Holder { file: self.file, entry, piece };
         let holders = Holders::new(stored.pieces.into_iter().map(holder).collect(), Vec::new());
         let radices = radices.to_vec();
-        Ok(LogicalTensor { name, dtype: place.dtype, shape, radices, holders, loose: false, quantise: None })
+        Ok(LogicalTensor {
+            name,
+            dtype: place.dtype,
+            shape,
+            radices,
+            holders,
+            loose: false,
+            quantise: None,
+            update: None,
+        })
     }
 }
 

@@ -20,7 +20,8 @@ pub fn foreign_target(catalog: &Catalog, naming: Naming, spec: Option<&ModelSpec
     let (mut unplaced, mut training) = (Vec::new(), Vec::new());
     let mut entries = Vec::with_capacity(catalog.tensors().len());
     let mut done: HashSet<String> = HashSet::new();
-    for tensor in catalog.tensors() {
+    let kept = catalog.tensors().iter().enumerate().filter(|(index, _)| !catalog.merged.contains(index));
+    for (_, tensor) in kept {
         let Some(name) = naming.foreign_name(&tensor.name) else {
             if is_training_state(&tensor.name) {
                 training.push(tensor.name.to_string());

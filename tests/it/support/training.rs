@@ -49,7 +49,7 @@ impl Layout {
         self.matrix[self.matrix.len() - 1 - usize::try_from(from_right).expect("small")]
     }
 
-    fn parts(&self, axis: usize) -> u64 {
+    pub(crate) fn parts(&self, axis: usize) -> u64 {
         self.map[axis].iter().map(|m| self.extent(*m)).product()
     }
 

@@ -1,7 +1,8 @@
 //! The plans of `-f pt_to_ms` and `-f ms_to_pt`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::train_to_infer::Trained;
 use super::transfer::{self, Source};
 use super::{Planned, Request};
 use crate::Error;
@@ -10,9 +11,9 @@ use crate::cli::commands::note;
 use crate::cli::commands::reading::{self, Read, Reading};
 use crate::cli::config;
 use crate::formats::{FileLayout, FormatKind};
-use crate::input::{ForeignInput, Input, companions, load_model};
+use crate::input::{ForeignInput, Input, companions, load_config, load_model};
 use crate::models::ModelSpec;
-use crate::models::foreign::{Family, Naming, from_config_json};
+use crate::models::foreign::{Family, Naming};
 use crate::plan::{self, Catalog, ForeignNotes, OutputFile, PlanError, PlanOptions, WholeModel, WholeReader};
 use crate::sys::read_small;
 
@@ -106,28 +107,34 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
         (None, true) => companions(&request.source)?,
         (None, false) => Vec::new(),
     };
-    let described = beside.iter().find(|path| path.ends_with("config.json")).map(|path| described(path)).transpose()?;
+    let described =
+        beside.iter().find(|path| path.ends_with("config.json")).map(|path| load_config(path)).transpose()?;
     if let (Some(named), Some((found, _))) = (&named, &described) {
         check_same(named, found)?;
     }
     let known = named.as_ref().or(described.as_ref().map(|(spec, _)| spec));
-    let strategy = reading::strategy(args.src_strategy.as_deref())?;
+    let trained = request.trained().then(|| Trained::read(request, input)).transpose()?;
+    let strategy = if trained.is_none() { reading::strategy(args.src_strategy.as_deref())? } else { None };
+    let strategy = strategy.as_ref().or_else(|| trained.as_ref()?.strategy.as_ref());
     let ignore = config::Patterns::new(&args.ignore)?;
     let family = described.as_ref().map(|(_, family)| *family);
     let files = input.source_files();
-    let Read { catalog, spec, inferred } = reading::read(
+    let Read { mut catalog, spec, inferred } = reading::read(
         &files,
         &Reading {
             spec: known,
-            strategy: strategy.as_ref(),
+            strategy,
             fusion: config::fusion(args.src_fusion),
             // Its q, k and v stand by heads.
             other_grouped: family == Some(Family::InternLm2),
-            ignore: &|name| ignore.matches(name),
+            ignore: &|name| trained.as_ref().map_or_else(|| ignore.matches(name), |trained| trained.leaves_out(name)),
         },
     )?;
     if let Some(inferred) = inferred {
         note(&inferred);
+    }
+    if let Some(alpha) = trained.as_ref().and_then(|trained| trained.merge_alpha) {
+        catalog.merge_adapters(alpha)?;
     }
     if described.is_none() {
         note(
@@ -163,15 +170,11 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
         replicas,
         plan,
     };
+    if let Some(trained) = trained {
+        trained.account(&mut planned);
+    }
     carry_along(&beside, &mut planned)?;
     Ok(planned)
-}
-
-fn described(path: &Path) -> Result<(ModelSpec, Family), Error> {
-    let json = read_small(path, COMPANION_LIMIT)?;
-    let (spec, family, facts) = from_config_json(&json)
-        .map_err(|source| crate::input::InputError::Model { name: path.display().to_string(), source })?;
-    Ok((ModelSpec { tied: facts.tie_word_embeddings, ..spec }, family))
 }
 
 /// The family whose names fit, where no configuration tells: llama and qwen2 differ in their biases only.

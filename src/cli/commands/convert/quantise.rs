@@ -31,6 +31,13 @@ pub(super) fn quantises(precision: PrecisionArg) -> Option<(bool, bool, bool)> {
 
 /// Plans a conversion from n unquantised ranks to m quantised ones.
 pub(super) fn plan(request: &Request, input: &Input) -> Result<Planned, Error> {
+    transfer::plan_with(request, input, quantiser(request)?)
+}
+
+/// Makes a quantised model of a source, as it was asked for.
+pub(super) fn quantiser(
+    request: &Request,
+) -> Result<impl Fn(&Side<'_>) -> Result<Option<QuantisedModel>, PlanError> + '_, Error> {
     let args = &request.args;
     let Some((weights, inputs, caches)) = quantises(request.precision) else {
         let name = config::precision_name(request.precision);
@@ -42,7 +49,7 @@ pub(super) fn plan(request: &Request, input: &Input) -> Result<Planned, Error> {
     };
     let statistics = statistics(request, inputs || caches)?;
     let alpha_milli = alpha(args.alpha)?;
-    transfer::plan_with(request, input, |side: &Side<'_>| {
+    Ok(move |side: &Side<'_>| {
         let options = QuantOptions {
             weights,
             inputs,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::quantise::quantises;
 use crate::Error;
-use crate::cli::args::{ConvertArgs, Function, PrecisionArg};
+use crate::cli::args::{ConvertArgs, Function, LoraArg, PrecisionArg};
 use crate::cli::config;
 use crate::engine::{Durability, Publish, Wishes};
 use crate::plan::{MAX_RANKS, Precision};
@@ -27,13 +27,21 @@ impl Request {
         let (Some(function), Some(precision)) = (args.function, args.precision) else {
             return Err(Error::Usage("missing -f (function) or -p (precision); see --help".to_owned()));
         };
-        let quantised = matches!(function, Function::DistributedWeightTransfer | Function::QuantWeight);
-        if !quantised && quantises(precision).is_some() {
-            let (function, precision) = (config::function_name(function), config::precision_name(precision));
-            return Err(Error::NotBuilt(format!("-p {precision} with -f {function}")));
+        let whole_model = matches!(function, Function::PtToMs | Function::MsToPt);
+        if quantises(precision).is_some() && (whole_model || args.train.strip_only) {
+            let precision = config::precision_name(precision);
+            let what =
+                if whole_model { format!("-f {}", config::function_name(function)) } else { "--strip-only".into() };
+            return Err(Error::Usage(format!(
+                "{what} does not quantise: -p fp16, bf16, fp32 or keep (-f quant_weight -p {precision} quantises rank files)"
+            )));
         }
-        if let Some(option) = args.train.given().filter(|_| function != Function::TrainToInfer) {
-            return Err(Error::Usage(format!("{option} goes with -f train_to_infer")));
+        let training = matches!(function, Function::TrainToInfer | Function::MsToPt);
+        if let Some(option) = args.train.given().filter(|_| !training) {
+            return Err(Error::Usage(format!("{option} goes with -f train_to_infer or ms_to_pt")));
+        }
+        if function == Function::MsToPt {
+            check_whole_model(&args)?;
         }
         if function == Function::MsToPt && args.world_size.is_some_and(|ranks| ranks != 1) {
             return Err(Error::Usage("-f ms_to_pt writes one whole model: leave -w out".to_owned()));
@@ -56,6 +64,7 @@ impl Request {
         // A network of quantised weights computes in fp16; what is resharded keeps what it has.
         let weights = match function {
             Function::QuantWeight => Precision::To(Dtype::F16),
+            Function::TrainToInfer if quantises(precision).is_some() => Precision::To(Dtype::F16),
             _ => config::precision(precision),
         };
         Ok(Self {
@@ -70,7 +79,25 @@ impl Request {
         })
     }
 
+    /// Whether the source is a training run: several steps, stages and the optimizer's state may be in it.
+    pub(super) fn trained(&self) -> bool {
+        let options = self.args.train_strategy_file.is_some() || self.args.train.given().is_some();
+        self.function == Function::TrainToInfer || self.function == Function::MsToPt && options
+    }
+
     pub(super) fn publish(&self) -> Publish {
         if self.args.overwrite { Publish::Replace } else { Publish::New }
     }
+}
+
+/// What a training run becomes beside ranks of MindSpore's is no model of Hugging Face's.
+fn check_whole_model(args: &ConvertArgs) -> Result<(), Error> {
+    if args.train.strip_only {
+        return Err(Error::Usage("--strip-only goes with -f train_to_infer".to_owned()));
+    }
+    if args.train.lora == Some(LoraArg::Keep) {
+        let why = "-f ms_to_pt has no place for adapters: --lora merge adds them to their weights, --lora drop leaves them out";
+        return Err(Error::Usage(why.to_owned()));
+    }
+    Ok(())
 }

@@ -1,70 +1,107 @@
 //! The plan of `-f train_to_infer`: the shards of a training run straight to the ranks of an inference checkpoint.
 
-use super::transfer::{Sides, plan_from, unquantised};
+use super::quantise::{self, quantises};
+use super::transfer::{Quantise, Sides, plan_from, unquantised};
 use super::{Planned, Request};
 use crate::Error;
 use crate::cli::args::{ConvertArgs, LoraArg};
 use crate::cli::commands::{note, reading};
 use crate::cli::config::{self, Patterns};
 use crate::input::{Input, StrategySource, load_lora_alpha};
-use crate::plan::{self, Fate, PlanError, Sorter, rank_count};
+use crate::plan::{self, Fate, PlanError, Sorted, Sorter, rank_count};
+
+/// What is known of a training run before its shards are looked at.
+pub(super) struct Trained {
+    pub strategy: Option<StrategySource>,
+    /// The alpha of adapters that are merged into their weights. `None`: they are not.
+    pub merge_alpha: Option<f64>,
+    keep: Patterns,
+    drop: [Patterns; 2],
+    lora_kept: bool,
+    sorted: Sorted,
+}
+
+impl Trained {
+    /// Sorts the entries, and makes sure that every rank is there or others hold the same.
+    pub(super) fn read(request: &Request, input: &Input) -> Result<Self, Error> {
+        let args = &request.args;
+        check_mode(args)?;
+        let strategy = reading::strategy(args.train_strategy_file.as_deref().or(args.src_strategy.as_deref()))?;
+        let files = input.source_files();
+        check_stages(args, strategy.as_ref(), rank_count(&files))?;
+        let mut trained = Self {
+            strategy,
+            merge_alpha: None,
+            keep: Patterns::of("--keep", &args.train.keep)?,
+            drop: [Patterns::new(&args.ignore)?, Patterns::of("--drop", &args.train.drop)?],
+            lora_kept: matches!(args.train.lora, Some(LoraArg::Keep | LoraArg::Merge)),
+            sorted: Sorted::default(),
+        };
+        let mut sorted = trained.with_sorter(|sorter| plan::sort_entries(&files, sorter));
+        if !sorted.unknown.is_empty() {
+            return Err(PlanError::UnknownEntries(std::mem::take(&mut sorted.unknown).into_iter().collect()).into());
+        }
+        if !sorted.lora.is_empty() {
+            match args.train.lora {
+                None => return Err(PlanError::Adapters(sorted.lora.into_iter().collect()).into()),
+                Some(LoraArg::Merge) => trained.merge_alpha = Some(alpha(args)?),
+                Some(LoraArg::Keep | LoraArg::Drop) => {}
+            }
+        }
+        trained.sorted = sorted;
+        if let Some(strategy) = &trained.strategy {
+            plan::check_ranks(&files, &strategy.set, |name| !trained.leaves_out(name))?;
+        }
+        Ok(trained)
+    }
+
+    fn with_sorter<T>(&self, ask: impl FnOnce(&Sorter<'_>) -> T) -> T {
+        let drop = |name: &str| self.drop.iter().any(|patterns| patterns.matches(name));
+        ask(&Sorter { keep: &|name| self.keep.matches(name), drop: &drop })
+    }
+
+    /// Whether an entry does not go to the target, neither by itself nor in another.
+    pub(super) fn leaves_out(&self, name: &str) -> bool {
+        match self.with_sorter(|sorter| sorter.fate(name)) {
+            Fate::Model => false,
+            Fate::Lora => !self.lora_kept,
+            Fate::Dropped | Fate::Training(_) | Fate::Unknown => true,
+        }
+    }
+
+    /// Notes in the plan what was left out, and why.
+    pub(super) fn account(self, planned: &mut Planned) {
+        let lora_dropped = if self.lora_kept { 0 } else { self.sorted.lora.len() };
+        planned.ignored = self.sorted.dropped + lora_dropped;
+        planned.training_state = self.sorted.training;
+    }
+}
 
 /// Plans a conversion from a training run, all of whose stages are read at once.
 pub(super) fn plan(request: &Request, input: &Input) -> Result<Planned, Error> {
     let args = &request.args;
-    check_mode(args)?;
-    let strategy = reading::strategy(args.train_strategy_file.as_deref().or(args.src_strategy.as_deref()))?;
-    let files = input.source_files();
-    check_stages(args, strategy.as_ref(), rank_count(&files))?;
-    let (keep, ignore, drop) = (
-        Patterns::of("--keep", &args.train.keep)?,
-        Patterns::new(&args.ignore)?,
-        Patterns::of("--drop", &args.train.drop)?,
-    );
-    let sorter = Sorter { keep: &|name| keep.matches(name), drop: &|name| ignore.matches(name) || drop.matches(name) };
-    let sorted = plan::sort_entries(&files, &sorter);
-    if !sorted.unknown.is_empty() {
-        return Err(PlanError::UnknownEntries(sorted.unknown.into_iter().collect()).into());
-    }
-    if !sorted.lora.is_empty() {
-        match args.train.lora {
-            None => return Err(PlanError::Adapters(sorted.lora.into_iter().collect()).into()),
-            Some(LoraArg::Merge | LoraArg::Keep | LoraArg::Drop) => {}
-        }
-    }
-    let merge_alpha = match args.train.lora {
-        Some(LoraArg::Merge) if !sorted.lora.is_empty() => Some(alpha(args)?),
-        _ => None,
-    };
-    let lora_kept = matches!(args.train.lora, Some(LoraArg::Keep | LoraArg::Merge));
-    let kept = |name: &str| match sorter.fate(name) {
-        Fate::Model => true,
-        Fate::Lora => lora_kept,
-        Fate::Dropped | Fate::Training(_) | Fate::Unknown => false,
-    };
-    if let Some(strategy) = &strategy {
-        plan::check_ranks(&files, &strategy.set, kept)?;
-    }
+    let trained = Trained::read(request, input)?;
     let named = reading::strategy(args.dst_strategy.as_deref())?;
+    let strategy = trained.strategy.as_ref();
     if args.train.strip_only && (named.is_some() || strategy.is_none() && args.world_size.is_some_and(|w| w != 1)) {
         return Err(Error::Usage("--strip-only writes the ranks of the source: leave -w and -ds out".to_owned()));
     }
-    let target = if args.train.strip_only { strategy.as_ref() } else { named.as_ref() };
-    let ignore = |name: &str| !kept(name);
-    let mut planned = plan_from(
-        request,
-        input,
-        &Sides { source: strategy.as_ref(), target, ignore: &ignore, merge_alpha, quantise: &unquantised },
-    )?;
-    let lora_dropped = if lora_kept { 0 } else { sorted.lora.len() };
-    planned.ignored = sorted.dropped + lora_dropped;
-    planned.training_state = sorted.training;
+    let target = if args.train.strip_only { strategy } else { named.as_ref() };
+    let (ignore, merge_alpha) = (|name: &str| trained.leaves_out(name), trained.merge_alpha);
+    let quantiser = quantises(request.precision).map(|_| quantise::quantiser(request)).transpose()?;
+    let quantise: &Quantise<'_> = match &quantiser {
+        Some(quantise) => quantise,
+        None => &unquantised,
+    };
+    let sides = Sides { source: strategy, target, ignore: &ignore, merge_alpha, quantise };
+    let mut planned = plan_from(request, input, &sides)?;
     if args.train.strip_only {
-        let ranks = strategy.as_ref().map_or(1, |s| s.set.ranks());
+        let ranks = strategy.map_or(1, |s| s.set.ranks());
         let name = format!("{}_{ranks}p_stripped", config::precision_name(request.precision));
         planned.target = args.dst_ckpt_path.join(name);
         planned.strategies = None;
     }
+    trained.account(&mut planned);
     Ok(planned)
 }
 
