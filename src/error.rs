@@ -1,5 +1,7 @@
 //! The facade's error: every layer's own, and what kind of trouble it is.
 
+#[cfg(feature = "calibrate")]
+use crate::calibrate::CalibrateError;
 use crate::cluster::ClusterError;
 use crate::engine::EngineError;
 use crate::input::InputError;
@@ -74,6 +76,18 @@ pub enum Error {
     /// Something that the program cannot do yet.
     #[error("{0} is not built yet")]
     NotBuilt(String),
+    /// The model cannot be run to see its activations.
+    #[cfg(feature = "calibrate")]
+    #[error(transparent)]
+    Calibrate(Box<CalibrateError>),
+    /// A part of the program that was left out when it was built.
+    #[error("{what} needs the cargo feature `{feature}`, which this ckpt-convert was built without")]
+    NoFeature {
+        /// What was asked for.
+        what: &'static str,
+        /// The feature.
+        feature: &'static str,
+    },
     /// Other strategy files are there.
     #[error("{} holds other strategies than this conversion's", .0.display())]
     OtherStrategies(std::path::PathBuf),
@@ -92,6 +106,17 @@ impl From<ClusterError> for Error {
             ClusterError::Engine(e) => e.into(),
             ClusterError::File(e) => e.into(),
             other => Self::Cluster(Box::new(other)),
+        }
+    }
+}
+
+#[cfg(feature = "calibrate")]
+impl From<CalibrateError> for Error {
+    fn from(error: CalibrateError) -> Self {
+        match error {
+            CalibrateError::Plan(plan) => Self::Plan(plan),
+            CalibrateError::Cancelled => Self::Engine(EngineError::Cancelled),
+            other => Self::Calibrate(Box::new(other)),
         }
     }
 }
@@ -146,7 +171,12 @@ impl Error {
             | Self::NoRoom { .. }
             | Self::NotWritable(_)
             | Self::CannotMake { .. } => ErrorKind::Environment,
-            Self::NotBuilt(_) => ErrorKind::Unsupported,
+            #[cfg(feature = "calibrate")]
+            Self::Calibrate(e) => match **e {
+                CalibrateError::Arithmetic(_) => ErrorKind::Internal,
+                _ => ErrorKind::Input,
+            },
+            Self::NotBuilt(_) | Self::NoFeature { .. } => ErrorKind::Unsupported,
         }
     }
 }

@@ -15,6 +15,7 @@
 //! | 3 | [`plan`] | which bytes go where, as a value that is proved |
 //! | 4 | [`input`], [`engine`] | files found, mapped and parsed; a plan run |
 //! | 5 | [`cluster`] | one plan carried out by several machines |
+//! | 5 | [`calibrate`] | a model run on the processor, to see its activations (feature `calibrate`) |
 //! | 6 | [`report`] | what people and machines read |
 //! | 7 | [`cli`] | the program |
 //!
@@ -22,6 +23,8 @@
 //! The plan decides everything and writes nothing; the engine knows no format, model or rank. Every output byte is written
 //! exactly once, proved before the first. Nothing has its final name before all of it is complete.
 
+#[cfg(feature = "calibrate")]
+pub mod calibrate;
 pub mod cli;
 pub mod cluster;
 pub mod engine;

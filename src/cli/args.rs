@@ -1,6 +1,7 @@
 //! What was typed. Names and meanings of the original scripts' options; validation only, no effects.
 #![expect(clippy::doc_markdown, reason = "these comments are the text of --help, where backticks would show")]
 
+mod calibrate;
 mod tools;
 mod train;
 
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod cluster;
 
 use super::run_args::RunArgs;
+pub(super) use calibrate::CalibrateArgs;
 pub(super) use cluster::{ClusterArgs, MergeArgs};
 pub(super) use tools::{DoctorArgs, StrategyCommand};
 pub(super) use train::{LoraArg, TrainArgs};
@@ -258,12 +260,15 @@ pub(super) struct ConvertArgs {
     /// Options of train_to_infer.
     #[command(flatten)]
     pub(super) train: TrainArgs,
-    /// Calibration data: boolq, squad1.1 or wikitext2 (quant_weight).
+    /// Run the model on this data set to gather the statistics of --stats: boolq, squad1.1 or wikitext2 (quant_weight).
     #[arg(short = 'd', long = "dataset_name", alias = "dataset-name")]
     pub(super) dataset_name: Option<String>,
     /// [-dp] Calibration data file (quant_weight).
     #[arg(long = "dataset_path", alias = "dataset-path", value_name = "PATH")]
     pub(super) dataset_path: Option<PathBuf>,
+    /// Options of calibration.
+    #[command(flatten)]
+    pub(super) calibrate: CalibrateArgs,
     /// Whose names quantised parameters get (quant_weight).
     #[arg(long, value_enum, default_value = "gs-0.6")]
     pub(super) names: NamesArg,

@@ -1,5 +1,7 @@
 //! From errors to text with the way out.
 
+#[cfg(feature = "calibrate")]
+use crate::calibrate::CalibrateError;
 use crate::cluster::ClusterError;
 use crate::engine::EngineError;
 use crate::formats::FormatFault;
@@ -46,7 +48,25 @@ pub(super) fn hint(error: &Error) -> Option<String> {
             "built so far: distributed_weight_transfer, train_to_infer, quant_weight (any precision), pt_to_ms, ms_to_pt (fp16, bf16, fp32)"
                 .to_owned(),
         ),
+        Error::NoFeature { feature, .. } => Some(format!(
+            "build it with --features {feature}; or gather the statistics elsewhere and give --stats FILE (docs/statistics.md)"
+        )),
+        #[cfg(feature = "calibrate")]
+        Error::Calibrate(calibrate) => calibrate_hint(calibrate).map(str::to_owned),
         Error::File(_) | Error::Usage(_) => None,
+    }
+}
+
+#[cfg(feature = "calibrate")]
+fn calibrate_hint(error: &CalibrateError) -> Option<&'static str> {
+    match error {
+        CalibrateError::Memory { .. } => {
+            Some("run fewer --samples, shorter ones (--seq-length), or allow more --memory")
+        }
+        CalibrateError::Data { .. } => Some(
+            "boolq is JSON lines, squad1.1 one JSON value, wikitext2 plain text; docs/statistics.md describes them",
+        ),
+        _ => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::InputError;
-use crate::models::{ModelSpec, SpecError, builtin, from_yaml, lora_alpha};
+use crate::models::{ModelSpec, RunFacts, SpecError, builtin, from_yaml, lora_alpha};
 use crate::sys::read_small;
 
 /// Reads a yaml, or looks up a built-in model. A file of that name counts first.
@@ -26,4 +26,16 @@ pub fn load_lora_alpha(name: &str) -> Result<Option<f64>, InputError> {
     }
     let bytes = read_small(path, 4 << 20)?;
     Ok(std::str::from_utf8(&bytes).ok().and_then(lora_alpha))
+}
+
+/// What a yaml or a built-in model says of the model's arithmetic. A yaml may say nothing.
+pub fn load_run_facts(name: &str) -> Result<RunFacts, InputError> {
+    let error = |source| InputError::Model { name: name.to_owned(), source };
+    let path = Path::new(name);
+    if path.is_file() {
+        let bytes = read_small(path, 4 << 20)?;
+        let text = std::str::from_utf8(&bytes).map_err(|e| error(SpecError::Unreadable(e.to_string())))?;
+        return RunFacts::from_yaml(text).map_err(error);
+    }
+    RunFacts::builtin(name).ok_or_else(|| error(SpecError::UnknownModel(name.to_owned())))
 }

@@ -10,6 +10,7 @@ mod fusion;
 mod lora;
 mod names;
 mod quantised;
+mod running;
 mod spec;
 mod state;
 mod yaml;
@@ -22,6 +23,7 @@ pub use quantised::{
     KV_CELL, KV_CELL_ALONE, QuantNames, Quantity, before, cache_name, copy_of, is_copy, is_not_loaded, is_quantised,
     kv_names, linear_weight, quantity_name,
 };
+pub use running::RunFacts;
 pub use spec::{ModelSpec, SpecError};
 pub use state::{is_model_name, is_training_state, training_rule};
 pub use yaml::{from_yaml, lora_alpha};

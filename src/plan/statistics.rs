@@ -7,6 +7,7 @@ use half::f16;
 use super::PlanError;
 use super::calculation::Range;
 use crate::formats::Entry;
+use crate::models::ModelSpec;
 use crate::tensor::Dtype;
 
 /// The inputs that are observed, by the fused name of the layer that they go into, and the two caches.
@@ -65,6 +66,25 @@ impl Statistics {
             ranges.insert(name.clone(), Range { min: min.clone(), max: max.clone() });
         }
         Ok(Self { ranges, layers })
+    }
+
+    /// Statistics of a model that was not run: every channel between -1 and 1. For plans whose sizes are wanted before.
+    pub fn placeholder(spec: &ModelSpec) -> Self {
+        let mut ranges = BTreeMap::new();
+        for layer in 0..spec.layers {
+            for what in OBSERVED {
+                let channels = match what {
+                    "attention.wo.input" => spec.query_rows(),
+                    "feed_forward.w2.input" => spec.ffn,
+                    "attention.key" | "attention.value" => spec.key_rows(),
+                    _ => spec.hidden,
+                };
+                let all = |value| vec![f16::to_bits(value); usize::try_from(channels).unwrap_or(0)];
+                let range = Range { min: all(f16::NEG_ONE), max: all(f16::ONE) };
+                ranges.insert(format!("model.layers.{layer}.{what}"), range);
+            }
+        }
+        Self { ranges, layers: spec.layers }
     }
 
     /// How many layers they are of.

@@ -1,5 +1,7 @@
 //! Integration tests, one binary.
 
+#[cfg(feature = "calibrate")]
+mod calibrate;
 mod chain;
 mod cluster;
 mod convert;

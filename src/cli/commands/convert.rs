@@ -1,5 +1,7 @@
 //! Conversions: `-f` and `n-to-m`. Plans, and unless it is a dry run, moves and publishes.
 
+#[cfg(feature = "calibrate")]
+mod calibrate;
 mod foreign;
 mod hosts;
 mod publish;
@@ -19,7 +21,9 @@ use super::reading::{self, Opened};
 use super::target::{self, Strategies};
 use super::{note, print, print_json};
 use crate::Error;
-use crate::cli::args::{CkptRecordsArg, ConvertArgs, Function, FusionArg, NToMArgs, NamesArg, TrainArgs};
+use crate::cli::args::{
+    CalibrateArgs, CkptRecordsArg, ConvertArgs, Function, FusionArg, NToMArgs, NamesArg, TrainArgs,
+};
 use crate::cli::{ExitStatus, config};
 use crate::cluster::{Environment, Role};
 use crate::engine::{self, CancelToken, EngineConfig, Leftovers, Staging};
@@ -69,6 +73,7 @@ pub(in crate::cli) fn n_to_m(args: NToMArgs, env: &Environment) -> Result<ExitSt
         train: TrainArgs::default(),
         dataset_name: None,
         dataset_path: None,
+        calibrate: CalibrateArgs::default(),
         names: NamesArg::Gs06,
         stats: None,
         alpha: 0.5,
@@ -110,6 +115,9 @@ pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitSt
     let request = Request::new(args)?;
     sys::raise_open_files_limit();
     let gaps = if request.args.src_strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
+    if request.args.dataset_name.is_some() && matches!(hosts.role, Role::Part(_)) && !request.args.dry_run {
+        return Err(not_on_several());
+    }
     let opened = open(&request, gaps)?;
     let input = opened.input();
     let planned = match &opened {
@@ -125,9 +133,7 @@ pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitSt
         if request.args.dry_run {
             note(&me.text());
         } else if planned.plan.computed.is_some() {
-            return Err(Error::NotBuilt(
-                "-f quant_weight on several machines (--nodes 1 does it on this one)".to_owned(),
-            ));
+            return Err(not_on_several());
         } else {
             return shared::run(&request, planned, input, &hosts, me);
         }
@@ -177,6 +183,10 @@ pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitSt
         print(&summary.text());
     }
     Ok(ExitStatus::Done)
+}
+
+fn not_on_several() -> Error {
+    Error::NotBuilt("-f quant_weight on several machines (--nodes 1 does it on this one)".to_owned())
 }
 
 /// Opens the source that the function wants; another's is named as what it is.

@@ -1,6 +1,6 @@
 //! The plan of `-f quant_weight`, and what is computed before it is run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::transfer::{self, Side};
@@ -31,63 +31,155 @@ pub(super) fn quantises(precision: PrecisionArg) -> Option<(bool, bool, bool)> {
 
 /// Plans a conversion from n unquantised ranks to m quantised ones.
 pub(super) fn plan(request: &Request, input: &Input) -> Result<Planned, Error> {
-    transfer::plan_with(request, input, quantiser(request)?)
+    let asked = Asked::read(request)?;
+    let planned = |statistics: Option<&Statistics>| {
+        transfer::plan_with(request, input, |side: &Side<'_>| asked.model(request, side, statistics).map(Some))
+    };
+    match wanted(request, asked.needs_statistics())? {
+        Wanted::Nothing => planned(None),
+        Wanted::File(path) => planned(Some(&load_statistics(path)?)),
+        Wanted::Run => calibrated(request, input, planned),
+    }
 }
 
-/// Makes a quantised model of a source, as it was asked for.
+/// Makes a quantised model of a source, as it was asked for, with statistics of a file where they are needed.
 pub(super) fn quantiser(
     request: &Request,
 ) -> Result<impl Fn(&Side<'_>) -> Result<Option<QuantisedModel>, PlanError> + '_, Error> {
-    let args = &request.args;
-    let Some((weights, inputs, caches)) = quantises(request.precision) else {
-        let name = config::precision_name(request.precision);
-        return Err(Error::Usage(format!("-f quant_weight -p {name}: w8a16, w8a8, w8a16c8, w8a8c8 or fp16c8")));
+    let asked = Asked::read(request)?;
+    let statistics = match wanted(request, asked.needs_statistics())? {
+        Wanted::Nothing => None,
+        Wanted::File(path) => Some(load_statistics(path)?),
+        Wanted::Run => {
+            return Err(Error::Usage(
+                "-d and -dp run the model with -f quant_weight only; the statistics that it leaves do here, with --stats"
+                    .to_owned(),
+            ));
+        }
     };
-    let norms = match request.norms {
-        Precision::To(dtype) => dtype,
-        Precision::Keep => Dtype::F16,
-    };
-    let statistics = statistics(request, inputs || caches)?;
-    let alpha_milli = alpha(args.alpha)?;
-    Ok(move |side: &Side<'_>| {
+    Ok(move |side: &Side<'_>| asked.model(request, side, statistics.as_ref()).map(Some))
+}
+
+/// What is to be quantised, and how.
+struct Asked {
+    weights: bool,
+    inputs: bool,
+    caches: bool,
+    norms: Dtype,
+    alpha_milli: Option<u32>,
+}
+
+impl Asked {
+    fn read(request: &Request) -> Result<Self, Error> {
+        let args = &request.args;
+        let Some((weights, inputs, caches)) = quantises(request.precision) else {
+            let name = config::precision_name(request.precision);
+            return Err(Error::Usage(format!("-f quant_weight -p {name}: w8a16, w8a8, w8a16c8, w8a8c8 or fp16c8")));
+        };
+        let norms = match request.norms {
+            Precision::To(dtype) => dtype,
+            Precision::Keep => Dtype::F16,
+        };
+        let alpha_milli = alpha(args.alpha)?.filter(|_| !args.no_smooth);
+        Ok(Self { weights, inputs, caches, norms, alpha_milli })
+    }
+
+    /// Whether it depends on what the layers see.
+    fn needs_statistics(&self) -> bool {
+        self.inputs || self.caches
+    }
+
+    fn model(
+        &self,
+        request: &Request,
+        side: &Side<'_>,
+        statistics: Option<&Statistics>,
+    ) -> Result<QuantisedModel, PlanError> {
         let options = QuantOptions {
-            weights,
-            inputs,
-            caches,
-            keep: &args.keep_float,
-            alpha_milli: alpha_milli.filter(|_| !args.no_smooth),
-            names: match args.names {
+            weights: self.weights,
+            inputs: self.inputs,
+            caches: self.caches,
+            keep: &request.args.keep_float,
+            alpha_milli: self.alpha_milli,
+            names: match request.args.names {
                 NamesArg::Gs06 => QuantNames::Gs06,
                 NamesArg::Gs1x => QuantNames::Gs1x,
                 NamesArg::Rtn => QuantNames::Rtn,
             },
             fused: side.fused,
-            norms,
+            norms: self.norms,
             alone: side.ranks == 1,
             spec: side.spec,
-            statistics: statistics.as_ref(),
+            statistics,
         };
-        QuantisedModel::new(side.files, side.catalog, &options).map(Some)
-    })
+        QuantisedModel::new(side.files, side.catalog, &options)
+    }
 }
 
-/// The statistics, if the precision needs them.
-fn statistics(request: &Request, needed: bool) -> Result<Option<Statistics>, Error> {
+/// Runs the model for the statistics, after everything else that can be refused has been looked at.
+#[cfg(feature = "calibrate")]
+fn calibrated(
+    request: &Request,
+    input: &Input,
+    planned: impl Fn(Option<&Statistics>) -> Result<Planned, Error>,
+) -> Result<Planned, Error> {
+    let spec = super::calibrate::model(request, input)?;
+    let before = planned(Some(&Statistics::placeholder(&spec)))?;
+    if request.args.dry_run {
+        note("a dry run does not run the model: the numbers of its activations are not in this plan");
+        return Ok(before);
+    }
+    super::check_targets(request, &before)?;
+    let mut keep = before.target.into_os_string();
+    keep.push(".statistics.safetensors");
+    let statistics = super::calibrate::run(request, input, &spec, &PathBuf::from(keep))?;
+    planned(Some(&statistics))
+}
+
+#[cfg(not(feature = "calibrate"))]
+fn calibrated(
+    _: &Request,
+    _: &Input,
+    _: impl Fn(Option<&Statistics>) -> Result<Planned, Error>,
+) -> Result<Planned, Error> {
+    Err(Error::NoFeature { what: "calibration with -d and -dp", feature: "calibrate" })
+}
+
+/// Where statistics come from.
+enum Wanted<'a> {
+    /// None are needed.
+    Nothing,
+    /// A file.
+    File(&'a Path),
+    /// Running the model.
+    Run,
+}
+
+/// Where the statistics come from, if the precision needs them.
+fn wanted(request: &Request, needed: bool) -> Result<Wanted<'_>, Error> {
     let args = &request.args;
     let data = args.dataset_name.is_some() || args.dataset_path.is_some();
     match (&args.stats, needed) {
-        (Some(path), true) => Ok(Some(load_statistics(path)?)),
-        (None, true) if data => Err(Error::NotBuilt("calibration with -d and -dp (give --stats FILE)".to_owned())),
+        (Some(path), true) => {
+            if data {
+                note("--stats is given: -d and -dp change nothing");
+            }
+            Ok(Wanted::File(path))
+        }
+        (None, true) if data => Ok(Wanted::Run),
         (None, true) => {
             let name = config::precision_name(request.precision);
-            let why = format!("-p {name} needs statistics of the activations: --stats FILE (see docs/statistics.md)");
+            let why = format!(
+                "-p {name} needs statistics of the activations: --stats FILE, or -d and -dp to run the model (see \
+                 docs/statistics.md)"
+            );
             Err(PlanError::Quantised(why).into())
         }
         (stats, false) => {
             if data || stats.is_some() {
                 note("this precision needs no statistics of activations: -d, -dp and --stats change nothing");
             }
-            Ok(None)
+            Ok(Wanted::Nothing)
         }
     }
 }

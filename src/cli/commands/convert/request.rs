@@ -46,6 +46,9 @@ impl Request {
         if function == Function::MsToPt && args.world_size.is_some_and(|ranks| ranks != 1) {
             return Err(Error::Usage("-f ms_to_pt writes one whole model: leave -w out".to_owned()));
         }
+        if let Some(option) = args.calibrate.given().filter(|_| args.dataset_name.is_none()) {
+            return Err(Error::Usage(format!("{option} goes with -d (a data set) and -f quant_weight")));
+        }
         // One whole model, the ranks of the source, or as many as are asked for.
         let counted = function == Function::MsToPt || args.train.strip_only;
         if !counted && args.world_size.is_none() && args.dst_strategy.is_none() {

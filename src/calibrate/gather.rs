@@ -1,0 +1,198 @@
+//! All samples through all layers.
+
+use candle_core::{Device, Tensor};
+
+use super::layer::{Layer, Linear, Positions};
+use super::ranges::{Channels, Ranges};
+use super::weights::Reader;
+use super::{CalibrateError, Weights};
+use crate::engine::{CancelToken, Event, Observer};
+use crate::models::ModelSpec;
+use crate::plan::PlanError;
+
+const EMBEDDING: &str = "model.tok_embeddings.embedding_weight";
+
+/// What a layer may hold. Anything else would change the arithmetic in a way that is not known here.
+const PARAMETERS: [&str; 12] = [
+    "attention_norm.weight",
+    "attention.wq.weight",
+    "attention.wk.weight",
+    "attention.wv.weight",
+    "attention.wq.bias",
+    "attention.wk.bias",
+    "attention.wv.bias",
+    "attention.wo.weight",
+    "ffn_norm.weight",
+    "feed_forward.w1.weight",
+    "feed_forward.w3.weight",
+    "feed_forward.w2.weight",
+];
+
+/// The numbers that decide what a layer computes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Arithmetic {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Channels of a head; even.
+    pub head_dim: usize,
+    /// What is added to the mean square in a norm.
+    pub norm_eps: f64,
+    /// The base of the rotary embedding's wavelengths.
+    pub rope_theta: f64,
+}
+
+impl Arithmetic {
+    /// That of a model's heads.
+    ///
+    /// # Errors
+    /// Heads that cannot be rotated or grouped.
+    pub fn new(spec: &ModelSpec, norm_eps: f64, rope_theta: f64) -> Result<Self, CalibrateError> {
+        let whole = spec.kv_heads > 0 && spec.heads.is_multiple_of(spec.kv_heads) && spec.head_dim.is_multiple_of(2);
+        let count = |n: u64| usize::try_from(n).ok().filter(|n| *n > 0);
+        match (count(spec.heads), count(spec.kv_heads), count(spec.head_dim)) {
+            (Some(heads), Some(kv_heads), Some(head_dim)) if whole => {
+                Ok(Self { heads, kv_heads, head_dim, norm_eps, rope_theta })
+            }
+            _ => Err(CalibrateError::Model(format!(
+                "{} heads of {} channels, {} of keys",
+                spec.heads, spec.head_dim, spec.kv_heads
+            ))),
+        }
+    }
+}
+
+/// Bytes that running these samples takes at most, about: one layer, all samples' activations, and what the longest sample
+/// needs on its way through a layer.
+pub fn memory(spec: &ModelSpec, samples: &[Vec<u32>]) -> u64 {
+    let tokens: u64 = samples.iter().map(|s| s.len() as u64).sum();
+    let longest = samples.iter().map(|s| s.len() as u64).max().unwrap_or(0);
+    let (query, key) = (spec.query_rows(), spec.key_rows());
+    let layer = spec.hidden.saturating_mul(2 * query + 2 * key + 3 * spec.ffn);
+    let scores = (spec.heads / spec.kv_heads.max(1)).saturating_mul(longest * longest);
+    let passing = longest.saturating_mul(5 * spec.hidden + 4 * (query + key) + 4 * spec.ffn);
+    let activations = tokens.saturating_mul(spec.hidden);
+    layer.saturating_add(activations).saturating_add(passing).saturating_add(4 * scores).saturating_mul(4)
+}
+
+/// Runs the samples (lists of tokens). Answers the bytes of a statistics file, as `docs/statistics.md` describes it.
+/// `observer` is told of bytes of activations, each once for every layer.
+///
+/// # Errors
+/// A parameter that is missing, not known or of another shape than the model's; a token without a row in the embedding;
+/// numbers that are not finite; a cancelled run.
+pub fn gather(
+    weights: &Weights,
+    spec: &ModelSpec,
+    how: &Arithmetic,
+    samples: &[Vec<u32>],
+    observer: &dyn Observer,
+    cancel: &CancelToken,
+) -> Result<Vec<u8>, CalibrateError> {
+    for layer in 0..spec.layers {
+        if let Some(other) = weights.of_layer(layer).into_iter().find(|name| !PARAMETERS.contains(name)) {
+            return Err(CalibrateError::Model(format!("layer {layer} has a `{other}`, which llama has not")));
+        }
+    }
+    let width = size(spec.hidden)?;
+    let bytes = |tokens: usize| (tokens * width * 4) as u64;
+    observer
+        .event(Event::Started { bytes: samples.iter().map(|s| bytes(s.len())).sum::<u64>() * u64::from(spec.layers) });
+    let reader = weights.open();
+    let mut activations = embedded(&reader, spec, samples)?;
+    let mut ranges = Ranges::default();
+    let mut positions: Option<Positions> = None;
+    for number in 0..spec.layers {
+        let layer = read_layer(&reader, spec, number)?;
+        for x in &mut activations {
+            if cancel.is_cancelled() {
+                return Err(CalibrateError::Cancelled);
+            }
+            let tokens = x.dim(0)?;
+            let at = match positions.take().filter(|p| p.tokens() == tokens) {
+                Some(known) => known,
+                None => Positions::new(tokens, how)?,
+            };
+            let mut see = |name: &'static str, seen: &Tensor| {
+                let values = seen.flatten_all()?.to_vec1::<f32>()?;
+                let channels = ranges.0.entry(format!("model.layers.{number}.{name}"));
+                let channels = channels.or_insert(Channels::new(seen.dim(1)?));
+                channels.see(&values);
+                Ok(())
+            };
+            *x = layer.forward(x, &at, how, &mut see)?;
+            positions = Some(at);
+            observer.event(Event::Written { bytes: bytes(tokens) });
+        }
+        if let Some((name, _)) = ranges.0.iter().find(|(_, c)| !c.finite) {
+            return Err(CalibrateError::NotFinite(name.clone()));
+        }
+    }
+    let file = ranges.file().map_err(|source| PlanError::Header { rank: 0, source })?;
+    Ok(file)
+}
+
+fn size(n: u64) -> Result<usize, CalibrateError> {
+    usize::try_from(n).map_err(|_| CalibrateError::Model(format!("{n} is too many")))
+}
+
+/// The rows of the embedding that the samples' tokens have.
+fn embedded(reader: &Reader<'_>, spec: &ModelSpec, samples: &[Vec<u32>]) -> Result<Vec<Tensor>, CalibrateError> {
+    let weights = reader.weights;
+    let rows = *weights.dims(EMBEDDING)?.first().unwrap_or(&0);
+    let width = size(spec.hidden)?;
+    check(weights, EMBEDDING, &[rows, spec.hidden])?;
+    let mut found = Vec::with_capacity(samples.len());
+    for sample in samples {
+        let mut values = vec![0f32; sample.len() * width];
+        for (token, row) in sample.iter().zip(values.chunks_exact_mut(width)) {
+            if u64::from(*token) >= rows {
+                return Err(CalibrateError::Vocabulary { token: *token, rows });
+            }
+            reader.read(EMBEDDING, *token as usize * width, row)?;
+        }
+        found.push(Tensor::from_vec(values, (sample.len(), width), &Device::Cpu)?);
+    }
+    Ok(found)
+}
+
+fn check(weights: &Weights, name: &str, dims: &[u64]) -> Result<(), CalibrateError> {
+    let found = weights.dims(name)?;
+    if found == dims {
+        return Ok(());
+    }
+    Err(CalibrateError::Model(format!("`{name}` is {found:?}, the model's dimensions say {dims:?}")))
+}
+
+fn read_layer(reader: &Reader<'_>, spec: &ModelSpec, layer: u32) -> Result<Layer, CalibrateError> {
+    let weights = reader.weights;
+    let tensor = |suffix: &str| {
+        let name = format!("model.layers.{layer}.{suffix}");
+        let dims = weights.dims(&name)?.to_vec();
+        if let Some(shape) = spec.shape(&name) {
+            check(weights, &name, shape.dims())?;
+        }
+        let dims = dims.into_iter().map(size).collect::<Result<Vec<_>, _>>()?;
+        let mut values = vec![0f32; dims.iter().product()];
+        reader.read(&name, 0, &mut values)?;
+        Ok::<_, CalibrateError>(Tensor::from_vec(values, dims, &Device::Cpu)?)
+    };
+    let present = weights.of_layer(layer);
+    let linear = |name: &str| {
+        let bias = format!("{name}.bias");
+        let bias = present.contains(&&*bias).then(|| tensor(&bias)).transpose()?;
+        Ok::<_, CalibrateError>(Linear { weight: tensor(&format!("{name}.weight"))?, bias })
+    };
+    Ok(Layer {
+        attention_norm: tensor("attention_norm.weight")?,
+        query: linear("attention.wq")?,
+        key: linear("attention.wk")?,
+        value: linear("attention.wv")?,
+        output: linear("attention.wo")?,
+        ffn_norm: tensor("ffn_norm.weight")?,
+        gate: linear("feed_forward.w1")?,
+        up: linear("feed_forward.w3")?,
+        down: linear("feed_forward.w2")?,
+    })
+}

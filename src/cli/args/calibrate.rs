@@ -1,0 +1,55 @@
+//! Options of calibration: `-f quant_weight -d … -dp …`.
+#![expect(clippy::doc_markdown, reason = "these comments are the text of --help, where backticks would show")]
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Options of calibration.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Options of calibration (-d, -dp)")]
+pub(in crate::cli) struct CalibrateArgs {
+    /// The model's tokenizer.json. Default: the one in the source's directory, or in the directory above.
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) tokenizer: Option<PathBuf>,
+    /// How many samples are run at most. Default: 200.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(in crate::cli) samples: Option<u32>,
+    /// Tokens of a sample: of wikitext2 just so many (default 512), of the others at most (default 4096).
+    #[arg(long = "seq-length", value_name = "N", value_parser = clap::value_parser!(u32).range(2..=131_072))]
+    pub(in crate::cli) seq_length: Option<u32>,
+    /// Base of the rotary embedding. Default: as the yaml, the built-in model or the config.json beside the tokenizer says.
+    #[arg(long = "rope-theta", value_name = "NUMBER", value_parser = positive)]
+    pub(in crate::cli) rope_theta: Option<f64>,
+    /// What the norms add to the mean square. Default: as for --rope-theta.
+    #[arg(long = "norm-eps", value_name = "NUMBER", value_parser = positive)]
+    pub(in crate::cli) norm_eps: Option<f64>,
+    /// Token that begins a text; '' for none. Default: as the tokenizer_config.json beside the tokenizer says.
+    #[arg(long = "bos-token", value_name = "TOKEN")]
+    pub(in crate::cli) bos_token: Option<String>,
+    /// Token that ends a text; '' for none. Default: as for --bos-token.
+    #[arg(long = "eos-token", value_name = "TOKEN")]
+    pub(in crate::cli) eos_token: Option<String>,
+}
+
+impl CalibrateArgs {
+    /// The first option that was given, if any.
+    pub(in crate::cli) fn given(&self) -> Option<&'static str> {
+        [
+            (self.tokenizer.is_some(), "--tokenizer"),
+            (self.samples.is_some(), "--samples"),
+            (self.seq_length.is_some(), "--seq-length"),
+            (self.rope_theta.is_some(), "--rope-theta"),
+            (self.norm_eps.is_some(), "--norm-eps"),
+            (self.bos_token.is_some(), "--bos-token"),
+            (self.eos_token.is_some(), "--eos-token"),
+        ]
+        .into_iter()
+        .find_map(|(given, name)| given.then_some(name))
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (1e-30..1e30).contains(&value) { Ok(value) } else { Err("a positive number".to_owned()) }
+}

@@ -1,0 +1,138 @@
+//! What running a llama needs to know beyond its dimensions: two numbers, and whether anything is unlike plain llama.
+
+use serde_json::Value as Json;
+use serde_norway::Value as Yaml;
+
+use super::SpecError;
+
+/// The largest configuration that is read.
+const MAX_BYTES: usize = 4 << 20;
+
+/// What a configuration says of the arithmetic. What it does not say is `None`: nothing is guessed.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct RunFacts {
+    /// What is added to the mean square in an RMS norm.
+    pub norm_eps: Option<f64>,
+    /// The base of the rotary embedding's wavelengths.
+    pub rope_theta: Option<f64>,
+    /// Something that changes the arithmetic and is not computed here, as the configuration states it.
+    pub unknown: Option<String>,
+}
+
+impl RunFacts {
+    /// Those of a built-in model. Source: the models' published `config.json`.
+    pub fn builtin(name: &str) -> Option<Self> {
+        let (norm_eps, rope_theta) = match name {
+            "llama2_7b" | "llama2_13b" | "llama2_70b" => (1e-5, 10_000.0),
+            "llama3_8b" | "llama3_70b" => (1e-5, 500_000.0),
+            "qwen2_7b" => (1e-6, 1_000_000.0),
+            _ => return None,
+        };
+        Some(Self { norm_eps: Some(norm_eps), rope_theta: Some(rope_theta), unknown: None })
+    }
+
+    /// Reads a mindformers yaml: `rms_norm_eps`, `theta`, `extend_method` of `model.model_config`.
+    ///
+    /// # Errors
+    /// No yaml, or a value that is no number of the right size.
+    pub fn from_yaml(text: &str) -> Result<Self, SpecError> {
+        check_size(text.len())?;
+        let unreadable = |e: serde_norway::Error| SpecError::Unreadable(e.to_string());
+        let mut root: Yaml = serde_norway::from_str(text).map_err(unreadable)?;
+        root.apply_merge().map_err(unreadable)?;
+        let config = &root["model"]["model_config"];
+        let number = |field: &'static str| match &config[field] {
+            Yaml::Null => Ok(None),
+            Yaml::String(text) if text == "None" => Ok(None),
+            // Python reads 1e-5 without a point as a string, and so may whoever writes these files.
+            Yaml::String(text) => positive(field, text, text.parse().ok()),
+            value => positive(field, &format!("{value:?}"), value.as_f64()),
+        };
+        let extended = match &config["extend_method"] {
+            Yaml::Null => None,
+            Yaml::String(text) if text == "None" => None,
+            Yaml::String(text) => Some(format!("`extend_method: {text}`")),
+            _ => Some("`extend_method`".to_owned()),
+        };
+        Ok(Self { norm_eps: number("rms_norm_eps")?, rope_theta: number("theta")?, unknown: extended })
+    }
+
+    /// Reads Hugging Face's `config.json`: `rms_norm_eps`, `rope_theta` (or that of `rope_parameters`), `rope_scaling`,
+    /// `hidden_act`, `partial_rotary_factor`.
+    ///
+    /// # Errors
+    /// No JSON, or a value that is no number of the right size.
+    pub fn from_config_json(json: &[u8]) -> Result<Self, SpecError> {
+        check_size(json.len())?;
+        let root: Json = serde_json::from_slice(json).map_err(|e| SpecError::Unreadable(e.to_string()))?;
+        let number = |field: &'static str, value: &Json| match value {
+            Json::Null => Ok(None),
+            value => positive(field, &value.to_string(), value.as_f64()),
+        };
+        let newer = &root["rope_parameters"];
+        let rope_theta = match number("rope_theta", &root["rope_theta"])? {
+            Some(theta) => Some(theta),
+            None => number("rope_theta", &newer["rope_theta"])?,
+        };
+        let scaled = |scaling: &Json| {
+            let kind = scaling["rope_type"].as_str().or(scaling["type"].as_str());
+            !scaling.is_null() && kind != Some("default")
+        };
+        let mut unknown = None;
+        for (name, found) in [
+            ("rope_scaling", scaled(&root["rope_scaling"])),
+            ("rope_parameters", scaled(newer)),
+            ("hidden_act", !root["hidden_act"].is_null() && root["hidden_act"] != "silu"),
+            (
+                "partial_rotary_factor",
+                !root["partial_rotary_factor"].is_null() && root["partial_rotary_factor"].as_f64() != Some(1.0),
+            ),
+        ] {
+            if found {
+                let shown: String = root[name].to_string().chars().take(80).collect();
+                unknown.get_or_insert(format!("`{name}: {shown}`"));
+            }
+        }
+        Ok(Self { norm_eps: number("rms_norm_eps", &root["rms_norm_eps"])?, rope_theta, unknown })
+    }
+}
+
+fn check_size(len: usize) -> Result<(), SpecError> {
+    if len > MAX_BYTES { Err(SpecError::Unreadable(format!("{len} bytes, more than {MAX_BYTES}"))) } else { Ok(()) }
+}
+
+/// A positive number that single precision holds, or why it is none.
+fn positive(field: &'static str, shown: &str, value: Option<f64>) -> Result<Option<f64>, SpecError> {
+    let fits = |v: &f64| (1e-30..1e30).contains(v);
+    let value_of = || format!("`{}`", shown.chars().take(80).collect::<String>());
+    let bad = || SpecError::BadValue { field, value: value_of(), wanted: "a positive number" };
+    value.filter(fits).map(Some).ok_or_else(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_yaml_says_what_it_says_and_nothing_is_guessed() {
+        let of = |more: &str| RunFacts::from_yaml(&format!("model:\n  model_config:\n    num_layers: 2\n{more}"));
+        assert_eq!(of("").unwrap(), RunFacts::default());
+        let found = of("    rms_norm_eps: 1e-6\n    theta: 500000\n    extend_method: \"None\"\n").unwrap();
+        assert_eq!(found, RunFacts { norm_eps: Some(1e-6), rope_theta: Some(5e5), unknown: None });
+        assert!(of("    extend_method: NTK\n").unwrap().unknown.unwrap().contains("NTK"));
+        assert!(of("    theta: -1\n").unwrap_err().to_string().contains("theta"));
+    }
+
+    #[test]
+    fn a_config_json_names_what_is_unlike_plain_llama() {
+        let of = |json: &str| RunFacts::from_config_json(json.as_bytes()).unwrap();
+        let plain = of(r#"{"rms_norm_eps": 1e-05, "rope_theta": 10000.0, "rope_scaling": null, "hidden_act": "silu"}"#);
+        assert_eq!(plain, RunFacts { norm_eps: Some(1e-5), rope_theta: Some(1e4), unknown: None });
+        let newer = of(r#"{"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}"#);
+        assert_eq!(newer, RunFacts { norm_eps: None, rope_theta: Some(5e5), unknown: None });
+        let scaled = of(r#"{"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}"#);
+        assert!(scaled.unknown.unwrap().contains("rope_scaling"));
+        assert!(of(r#"{"hidden_act": "gelu"}"#).unknown.unwrap().contains("gelu"));
+        assert!(RunFacts::from_config_json(br#"{"rms_norm_eps": "x"}"#).is_err());
+    }
+}
