@@ -73,9 +73,6 @@ pub enum Error {
         /// Bytes that are free.
         free: u64,
     },
-    /// Something that the program cannot do yet.
-    #[error("{0} is not built yet")]
-    NotBuilt(String),
     /// The model cannot be run to see its activations.
     #[cfg(feature = "calibrate")]
     #[error(transparent)]
@@ -176,7 +173,7 @@ impl Error {
                 CalibrateError::Arithmetic(_) => ErrorKind::Internal,
                 _ => ErrorKind::Input,
             },
-            Self::NotBuilt(_) | Self::NoFeature { .. } => ErrorKind::Unsupported,
+            Self::NoFeature { .. } => ErrorKind::Unsupported,
         }
     }
 }

@@ -44,10 +44,6 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         Error::ForeignTarget(_) => {
             Some("remove it yourself if nobody needs it, or choose another directory with -dc or -is".to_owned())
         }
-        Error::NotBuilt(_) => Some(
-            "built so far: distributed_weight_transfer, train_to_infer, quant_weight (any precision), pt_to_ms, ms_to_pt (fp16, bf16, fp32)"
-                .to_owned(),
-        ),
         Error::NoFeature { feature, .. } => Some(format!(
             "build it with --features {feature}; or gather the statistics elsewhere and give --stats FILE (docs/statistics.md)"
         )),

@@ -6,12 +6,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::early::EarlyFailures;
 use super::joining::arrive;
 use super::liveness::{Pulses, Watch, Watched, interval};
 use super::publishing::{Publication, clear, is_published, sweep};
 use super::records::{Failed, Written, to_bytes};
 use super::rundir::{Claim, Progress, RunDir, Seen};
-use super::{ClusterError, FileSums};
+use super::{ClusterError, FileSums, Measured};
 use crate::engine::{CancelToken, EngineError};
 use crate::sys;
 
@@ -38,6 +39,8 @@ pub struct Wanted {
     pub stale_after: Duration,
     /// Whether hosts may be started one after the other.
     pub staggered: bool,
+    /// Where hosts tell that they failed before they came to the run. `None`: nobody waits for another.
+    pub early: Option<EarlyFailures>,
 }
 
 /// A process's part in a run.
@@ -47,7 +50,7 @@ pub struct Session {
     dir: RunDir,
     attempt: u64,
     /// What earlier attempts of this host say they have written.
-    earlier: Vec<FileSums>,
+    earlier: Written,
     /// Failures that were there before this process began.
     failed_before: Vec<(u32, u64)>,
     /// Whether all hosts were done before this process began.
@@ -99,10 +102,16 @@ impl Session {
             (node, if latest.progress == Progress::Failed { latest.attempt } else { 0 })
         };
         let others: Vec<(u32, u64)> = wanted.nodes.iter().filter(|&&n| n != wanted.node).map(failed).collect();
-        let mut earlier = Vec::new();
+        let mut earlier = Written::default();
         for before in seen.attempts(wanted.node).filter(|&a| a < attempt) {
             let record = dir.written(wanted.node, before, "done").or_else(|| dir.written(wanted.node, before, "kept"));
-            earlier.extend(record.unwrap_or_default().files);
+            let record = record.unwrap_or_default();
+            // On another machine something else came out, so that attempt did not take what was there either.
+            if record.computed.is_some() && earlier.computed.is_some() && record.computed != earlier.computed {
+                earlier.files.clear();
+            }
+            earlier.files.extend(record.files);
+            earlier.computed = record.computed.or(earlier.computed);
             sys::remove_dir(&dir.work(wanted.node, before))?;
         }
         let watch = Watch::start(Watched {
@@ -111,6 +120,7 @@ impl Session {
             attempt,
             beat,
             others: others.clone(),
+            early: wanted.early.clone(),
             every: interval(wanted.stale_after),
             cancel: cancel.clone(),
         });
@@ -139,7 +149,12 @@ impl Session {
 
     /// What earlier attempts of this host say they have written.
     pub fn earlier(&self) -> &[FileSums] {
-        &self.earlier
+        &self.earlier.files
+    }
+
+    /// What earlier attempts of this host computed before they wrote.
+    pub fn computed(&self) -> Option<&Measured> {
+        self.earlier.computed.as_ref()
     }
 
     /// Whether all hosts were done before this process began, so that only the publication is left.
@@ -148,11 +163,11 @@ impl Session {
     }
 
     /// Gives finished files of [`Self::work`] their place among the finished ones, and records everything that is finished so
-    /// far. `moved`: the paths of the files.
+    /// far. `moved`: the paths of the files; `computed`: what this host, or an earlier attempt at it, computed before.
     ///
     /// # Errors
     /// What the system answers.
-    pub fn keep(&self, moved: &[&str], finished: &[FileSums]) -> Result<(), ClusterError> {
+    pub fn keep(&self, moved: &[&str], finished: &[FileSums], computed: Option<&Measured>) -> Result<(), ClusterError> {
         let (work, files) = (self.work(), self.files());
         for path in moved {
             let to = files.join(path);
@@ -166,20 +181,20 @@ impl Session {
         if self.wanted.durable {
             sys::sync_dir(&files)?;
         }
-        self.record("kept", finished)
+        self.record("kept", finished, computed)
     }
 
     /// Records that all of this host's share is written.
     ///
     /// # Errors
     /// What the system answers.
-    pub fn done(&self, finished: &[FileSums]) -> Result<(), ClusterError> {
+    pub fn done(&self, finished: &[FileSums], computed: Option<&Measured>) -> Result<(), ClusterError> {
         sys::remove_dir(&self.work())?;
-        self.record("done", finished)
+        self.record("done", finished, computed)
     }
 
-    fn record(&self, kind: &str, finished: &[FileSums]) -> Result<(), ClusterError> {
-        let record = Written { files: finished.to_vec() };
+    fn record(&self, kind: &str, finished: &[FileSums], computed: Option<&Measured>) -> Result<(), ClusterError> {
+        let record = Written { files: finished.to_vec(), computed: computed.cloned() };
         let path = self.dir.mark(self.wanted.node, self.attempt, kind);
         Ok(sys::replace_small(&path, true, &to_bytes(&record))?)
     }
@@ -310,7 +325,14 @@ impl Session {
                     let reason = self.dir.failure(node, latest.attempt);
                     return Err(ClusterError::PeerFailed { node, reason });
                 }
-                Progress::Failed | Progress::Absent => absent.push(node),
+                Progress::Failed | Progress::Absent => {
+                    // An earlier failure may be mended already, and the host about to begin: it would take its notice back.
+                    let old = !self.wanted.staggered && begun.elapsed() >= stale_after;
+                    if let Some(reason) = self.wanted.early.as_ref().and_then(|early| early.reason(node, old)) {
+                        return Err(ClusterError::PeerFailed { node, reason });
+                    }
+                    absent.push(node);
+                }
                 Progress::Working if pulses.look(&self.dir, node, latest.attempt).still() >= stale_after => {
                     dead.push(node);
                 }

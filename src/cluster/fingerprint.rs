@@ -1,14 +1,17 @@
 //! The fingerprint of a plan: hosts that come to the same one do the same work.
 
+mod computed;
+
 use std::fmt::Write;
 use std::ops::Deref;
 use std::time::UNIX_EPOCH;
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::Unit;
 use crate::formats::Segment;
-use crate::plan::Plan;
+use crate::plan::{LowRank, OutputTensor, Plan, Quantised, Route, Transform};
 use crate::source::Extents;
 
 /// What is looked at of each source file, at five places from its first byte to its last.
@@ -20,6 +23,12 @@ struct Feed(Sha256);
 impl Feed {
     fn number(&mut self, number: u64) {
         self.0.update(number.to_le_bytes());
+    }
+
+    fn numbers(&mut self, numbers: impl IntoIterator<Item = u64>) {
+        for number in numbers {
+            self.number(number);
+        }
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
@@ -35,6 +44,11 @@ impl Feed {
         }
     }
 
+    fn optional(&mut self, number: Option<u64>) {
+        self.number(u64::from(number.is_some()));
+        self.number(number.unwrap_or(0));
+    }
+
     /// The first 128 bits as hexadecimal digits.
     fn finish(self) -> String {
         self.0.finalize().iter().take(16).fold(String::new(), |mut text, byte| {
@@ -45,13 +59,15 @@ impl Feed {
     }
 }
 
-/// The fingerprint of what a plan writes and from what: files, tensors, routes, and samples of the sources' bytes. Where the
-/// sources lie and when they were copied there does not matter. `sources`: the bytes of each source, in the plan's order.
+/// The fingerprint of what a plan writes and from what: files, tensors, routes, what is computed and from which statistics, and
+/// samples of the sources' bytes. Where the sources lie and when they were copied there does not matter. `sources`: the bytes of
+/// each source, in the plan's order; what is computed may be there or not yet.
 pub fn plan_id(plan: &Plan, sources: &[impl Deref<Target = [u8]>]) -> String {
     let mut feed = Feed(Sha256::new());
     feed.bytes(env!("CARGO_PKG_VERSION").as_bytes());
     feed.number(plan.sources.len() as u64);
-    for (source, bytes) in plan.sources.iter().zip(sources) {
+    // What is computed follows from the rest.
+    for (source, bytes) in plan.files().zip(sources) {
         feed.bytes(source.path.file_name().map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default());
         feed.number(u64::from(source.rank));
         feed.number(source.len);
@@ -69,14 +85,67 @@ pub fn plan_id(plan: &Plan, sources: &[impl Deref<Target = [u8]>]) -> String {
         feed.bytes(tensor.dtype.name().as_bytes());
         feed.extents(&tensor.extents);
     }
-    outputs(plan, &mut feed);
+    let mut routes = Routes::default();
+    outputs(plan, &mut feed, &mut routes);
+    updates(plan, &mut feed, &mut routes);
+    computed::feed(plan.computed.as_ref(), &mut feed, &mut routes);
     feed.finish()
 }
 
-fn outputs(plan: &Plan, feed: &mut Feed) {
-    // The text of a transform is made once for each, not for each of a million routes.
-    let mut last = None;
-    let mut text = String::new();
+/// Routes on their way into a hash.
+#[derive(Default)]
+struct Routes {
+    /// The text of a transform is made once for each, not for each of a million routes.
+    last: Option<Transform>,
+    text: String,
+}
+
+impl Routes {
+    fn feed(&mut self, routes: &[Route], feed: &mut Feed) {
+        feed.number(routes.len() as u64);
+        for Route { source, transform, moves } in routes {
+            if self.last != Some(*transform) {
+                self.text = format!("{transform:?}");
+                self.last = Some(*transform);
+            }
+            feed.bytes(self.text.as_bytes());
+            let ends = [*source as u64, moves.src, moves.dst, moves.run, moves.dims.len() as u64];
+            let dims = moves.dims.iter().flat_map(|d| [d.count, d.src_stride, d.dst_stride]);
+            feed.numbers(ends.into_iter().chain(dims));
+        }
+    }
+
+    fn tensor(&mut self, tensor: &OutputTensor, feed: &mut Feed) {
+        feed.bytes(tensor.name.as_bytes());
+        feed.bytes(tensor.dtype.name().as_bytes());
+        self.feed(&tensor.routes, feed);
+        feed.number(u64::from(tensor.quantised.is_some()));
+        let Some(quantised) = &tensor.quantised else { return };
+        // In full, so that what is added there is not forgotten here.
+        let Quantised { columns, arithmetic, operand, scales, multiply, divide } = &**quantised;
+        feed.number(*columns);
+        feed.bytes(format!("{arithmetic:?}").as_bytes());
+        for routes in [Some(operand), Some(scales), multiply.as_ref(), divide.as_ref()] {
+            feed.number(u64::from(routes.is_some()));
+            self.feed(routes.map_or(&[], Vec::as_slice), feed);
+        }
+    }
+}
+
+/// What is added to weights, and by how much.
+fn updates(plan: &Plan, feed: &mut Feed, routes: &mut Routes) {
+    feed.number(plan.updates.len() as u64);
+    for LowRank { a, b, scale, width, from, to, group } in &plan.updates {
+        feed.numbers([*a as u64, *b as u64, u64::from(scale.to_bits()), *width]);
+        feed.numbers([from, to, group].into_iter().flat_map(|&(rows, columns)| [rows, columns]));
+    }
+    feed.number(plan.factors.len() as u64);
+    for factor in &plan.factors {
+        routes.tensor(factor, feed);
+    }
+}
+
+fn outputs(plan: &Plan, feed: &mut Feed, routes: &mut Routes) {
     feed.number(plan.outputs.len() as u64);
     for output in &plan.outputs {
         feed.bytes(output.path.as_bytes());
@@ -96,22 +165,22 @@ fn outputs(plan: &Plan, feed: &mut Feed) {
         }
         feed.number(output.tensors.len() as u64);
         for tensor in &output.tensors {
-            feed.bytes(tensor.name.as_bytes());
-            feed.bytes(tensor.dtype.name().as_bytes());
-            feed.number(tensor.routes.len() as u64);
-            for route in &tensor.routes {
-                if last != Some(route.transform) {
-                    text = format!("{:?}", route.transform);
-                    last = Some(route.transform);
-                }
-                feed.bytes(text.as_bytes());
-                let moves = &route.moves;
-                let ends = [route.source as u64, moves.src, moves.dst, moves.run, moves.dims.len() as u64];
-                let dims = moves.dims.iter().flat_map(|d| [d.count, d.src_stride, d.dst_stride]);
-                ends.into_iter().chain(dims).for_each(|n| feed.number(n));
-            }
+            routes.tensor(tensor, feed);
         }
     }
+}
+
+/// The fingerprint of what is asked for, before anything is known of the sources: the options that decide the result, as they
+/// were typed, and over how many hosts.
+pub(super) fn request_id(options: &[(String, Value)], nodes: u32) -> String {
+    let mut feed = Feed(Sha256::new());
+    feed.bytes(env!("CARGO_PKG_VERSION").as_bytes());
+    feed.number(u64::from(nodes));
+    for (name, value) in options {
+        feed.bytes(name.as_bytes());
+        feed.bytes(value.to_string().as_bytes());
+    }
+    feed.finish()
 }
 
 /// The fingerprint of a run: the plan, when its sources were last changed, and who takes what. What an earlier run has left is
@@ -119,7 +188,7 @@ fn outputs(plan: &Plan, feed: &mut Feed) {
 pub fn run_id(plan: &Plan, plan_id: &str, shares: &[Vec<Unit>]) -> String {
     let mut feed = Feed(Sha256::new());
     feed.bytes(plan_id.as_bytes());
-    for source in &plan.sources {
+    for source in plan.files() {
         // On shared storage all hosts see the one server's answer. One that cannot be had is left to the plan's samples.
         let changed = std::fs::metadata(&source.path).and_then(|meta| meta.modified()).ok();
         let since = changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
@@ -137,3 +206,6 @@ pub fn run_id(plan: &Plan, plan_id: &str, shares: &[Vec<Unit>]) -> String {
     }
     feed.finish()
 }
+
+#[cfg(test)]
+mod tests;

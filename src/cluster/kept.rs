@@ -11,7 +11,8 @@ use crc_fast::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::ClusterError;
-use crate::engine::{Crc64, RunSummary, TensorResult};
+use super::records::Written;
+use crate::engine::{Calculated, Crc64, QuantError, RunSummary, TensorResult};
 use crate::formats::Segment;
 use crate::plan::{CRC_TRAILER, OutputFile, Plan, crc_trailer};
 use crate::sys;
@@ -36,6 +37,50 @@ pub struct TensorSum {
     pub crc: u64,
     /// Finite values that became infinite.
     pub overflowed: u64,
+}
+
+/// What a host computed before it wrote anything. All hosts of a run come to the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The CRC-64/NVME of the computed range.
+    crc: u64,
+    /// What quantising does to each matrix.
+    matrices: Vec<MatrixError>,
+}
+
+/// A [`QuantError`] as a record holds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct MatrixError {
+    name: String,
+    greatest: f64,
+    rms: f64,
+    rms_of_elements: f64,
+    clipped: f64,
+}
+
+impl Measured {
+    /// What was just computed.
+    pub fn new(calculated: &Calculated) -> Self {
+        let matrix = |e: &QuantError| MatrixError {
+            name: e.name.to_string(),
+            greatest: e.greatest,
+            rms: e.rms,
+            rms_of_elements: e.rms_of_elements,
+            clipped: e.clipped,
+        };
+        Self { crc: Crc64::of(&calculated.bytes).0, matrices: calculated.errors.iter().map(matrix).collect() }
+    }
+
+    fn errors(&self) -> Vec<QuantError> {
+        let error = |m: &MatrixError| QuantError {
+            name: m.name.as_str().into(),
+            greatest: m.greatest,
+            rms: m.rms,
+            rms_of_elements: m.rms_of_elements,
+            clipped: m.clipped,
+        };
+        self.matrices.iter().map(error).collect()
+    }
 }
 
 /// The sums of a part that was just written.
@@ -129,9 +174,10 @@ fn late(file: &OutputFile) -> Vec<Range<u64>> {
 ///
 /// # Errors
 /// Where a byte of the plan's files is nobody's, or two hosts', or a record does not fit.
-pub(super) fn joined(plan: &Plan, records: &[(u32, Vec<FileSums>)]) -> Result<RunSummary, ClusterError> {
+pub(super) fn joined(plan: &Plan, records: &[(u32, Written)]) -> Result<RunSummary, ClusterError> {
+    let quantised = same_everywhere(plan, records)?;
     let mut units: Vec<(&FileSums, u32)> =
-        records.iter().flat_map(|(node, sums)| sums.iter().map(move |s| (s, *node))).collect();
+        records.iter().flat_map(|(node, record)| record.files.iter().map(move |s| (s, *node))).collect();
     units.sort_by(|(a, _), (b, _)| (&a.path, a.at).cmp(&(&b.path, b.at)));
     let mut tensors = Vec::with_capacity(plan.outputs.len());
     let mut used = 0;
@@ -146,7 +192,33 @@ pub(super) fn joined(plan: &Plan, records: &[(u32, Vec<FileSums>)]) -> Result<Ru
         let (path, node) = stray.map_or((String::new(), 0), |(sums, node)| (sums.path.clone(), *node));
         return Err(ClusterError::BadRecord { node, what: format!("`{path}` is not a file of it") });
     }
-    Ok(RunSummary { tensors, ..RunSummary::default() })
+    Ok(RunSummary { tensors, quantised, ..RunSummary::default() })
+}
+
+/// What quantising did, which every host that had something to write has measured. Hosts whose scales differ (a processor, a
+/// library that rounds otherwise) have written matrices that do not belong together.
+fn same_everywhere(plan: &Plan, records: &[(u32, Written)]) -> Result<Vec<QuantError>, ClusterError> {
+    if plan.computed.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut first: Option<(u32, &Measured)> = None;
+    for (node, record) in records {
+        let Some(measured) = &record.computed else {
+            if record.files.is_empty() {
+                continue;
+            }
+            return Err(ClusterError::BadRecord { node: *node, what: "it does not say what it computed".to_owned() });
+        };
+        match first {
+            None => first = Some((*node, measured)),
+            Some((_, same)) if same == measured => {}
+            Some((other, _)) => {
+                let what = format!("its scales are not those of host {other}");
+                return Err(ClusterError::BadRecord { node: *node, what });
+            }
+        }
+    }
+    Ok(first.map(|(_, measured)| measured.errors()).unwrap_or_default())
 }
 
 /// The results of one file whose ranges, in order, must tile it.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::early::EarlyFailures;
 use super::records::{Beat, to_bytes};
 use super::rundir::{Progress, RunDir};
 use crate::engine::CancelToken;
@@ -68,6 +69,8 @@ pub(super) struct Watched {
     pub beat: Beat,
     /// The other hosts, and the attempt of each that had failed before this process began.
     pub others: Vec<(u32, u64)>,
+    /// Where hosts tell that they failed before they came to the run.
+    pub early: Option<EarlyFailures>,
     pub every: Duration,
     pub cancel: CancelToken,
 }
@@ -112,13 +115,19 @@ fn watch(mut watched: Watched, over: &AtomicBool, reason: &Reason) {
         let failed = watched.dir.look().and_then(|seen| {
             watched.others.iter().find_map(|&(node, before)| {
                 let latest = seen.latest(node);
-                (latest.progress == Progress::Failed && latest.attempt > before).then_some((node, latest.attempt))
+                match latest.progress {
+                    Progress::Failed if latest.attempt > before => {
+                        Some((node, watched.dir.failure(node, latest.attempt)))
+                    }
+                    Progress::Failed | Progress::Absent => Some((node, watched.early.as_ref()?.reason(node, false)?)),
+                    Progress::Working | Progress::Done => None,
+                }
             })
         });
-        if let Some((node, attempt)) = failed {
+        if let Some(failed) = failed {
             let mut reason = reason.lock().unwrap_or_else(PoisonError::into_inner);
             if reason.is_none() {
-                *reason = Some((node, watched.dir.failure(node, attempt)));
+                *reason = Some(failed);
                 watched.cancel.cancel();
             }
         }

@@ -22,6 +22,9 @@ pub struct PartManifest {
     pub inputs: Vec<Value>,
     /// The part's files.
     pub files: Vec<Value>,
+    /// What quantising did to each matrix of the whole model, where anything was quantised.
+    #[serde(default)]
+    pub quantised: Vec<Value>,
     /// The part's tensors.
     pub tensors: Vec<Value>,
     /// The files of the whole.
@@ -55,6 +58,9 @@ pub fn merge(parts: &[(String, PartManifest)]) -> Result<PartManifest, ClusterEr
     for (name, part) in parts {
         if part.plan != first.plan || part.tool != first.tool || part.whole != first.whole {
             return Err(merge_error(format!("{first_name} and {name} are of different plans")));
+        }
+        if part.quantised != first.quantised {
+            return Err(merge_error(format!("{first_name} and {name} were quantised with different scales")));
         }
         let number = part.part.as_deref().and_then(|text| text.split_once(" of "));
         let number = number.and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
@@ -123,6 +129,7 @@ mod tests {
             options: Map::new(),
             inputs: Vec::new(),
             files: vec![file(index), file(index + 2)],
+            quantised: vec![json!({"name": "w", "rms_error": 0.1})],
             tensors: vec![json!({"file": format!("rank_{index}/x"), "name": "w"})],
             whole: (0..4).map(file).collect(),
         }
@@ -143,7 +150,8 @@ mod tests {
     #[test]
     fn what_is_not_whole_is_refused_by_name() {
         type Change = fn(&mut PartManifest);
-        let cases: [(Change, &str); 7] = [
+        let cases: [(Change, &str); 8] = [
+            (|p| p.quantised[0]["rms_error"] = json!(0.2), "a and b were quantised with different scales"),
             (|p| p.plan.push('x'), "a and b are of different plans"),
             (|p| p.part = Some("0 of 2".to_owned()), "both part 0"),
             (|p| p.part = Some("2 of 3".to_owned()), "part 1 of 3 is missing"),

@@ -8,10 +8,14 @@
 //! There is no engine of our own and nothing is sent: every process makes the same plan, takes its part by a fixed rule and
 //! tells the others through small files beside the target. Knows plans, files and host numbers; no formats, no models.
 //!
+//! What is computed before anything is written (scales of quantised rows) is computed by every process, of the whole model, and
+//! must come out the same for all. A process that fails before it has a plan leaves a notice beside the target.
+//!
 //! Invariants: nothing is published before every byte of every file is proved to be written; exactly one process publishes;
 //! no decision compares the clocks of two machines.
 
 mod completion;
+mod early;
 mod error;
 mod fingerprint;
 mod identity;
@@ -26,10 +30,11 @@ mod rundir;
 mod share;
 
 pub use completion::{Finished, Session, Wanted};
+pub use early::EarlyFailures;
 pub use error::ClusterError;
 pub use fingerprint::{plan_id, run_id};
 pub use identity::{Asked, Environment, Identity, Role, identify, rank_table_path};
-pub use kept::{FileSums, TensorSum, holds, sums_of};
+pub use kept::{FileSums, Measured, TensorSum, holds, sums_of};
 pub use merge::{PartManifest, merge};
 pub use publishing::Publication;
 pub use rank_table::{MAX_TABLE_BYTES, RankTable, Server};

@@ -49,7 +49,7 @@ impl Publication {
         let seen = self.dir.look().unwrap_or_default();
         let mut records = Vec::with_capacity(self.wanted.nodes.len());
         for &node in &self.wanted.nodes {
-            records.push((node, self.dir.done_record(&seen, node)?.files));
+            records.push((node, self.dir.done_record(&seen, node)?));
         }
         let result = joined(plan, &records)?;
         let dir = self.dir();

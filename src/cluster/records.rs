@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::FileSums;
+use super::{FileSums, Measured};
 use crate::sys::{ProcessId, host_name};
 
 /// `node-<i>.<attempt>.beat`: a process at work, which writes it anew all the time.
@@ -34,10 +34,13 @@ impl Beat {
 }
 
 /// `node-<i>.<attempt>.done`, and `.kept` for what is finished so far.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Written {
     /// What is written.
     pub files: Vec<FileSums>,
+    /// What was computed before that, where anything is.
+    #[serde(default)]
+    pub computed: Option<Measured>,
 }
 
 /// `node-<i>.<attempt>.failed`.

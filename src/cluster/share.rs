@@ -130,8 +130,8 @@ pub fn part_of(file: &OutputFile, range: ByteRange) -> OutputFile {
     OutputFile { layout: FileLayout { segments }, ..file.clone() }
 }
 
-/// The plan of some units, which takes sources and tensors out of the whole one: the caller puts them back. With it, for each
-/// output, which part of its file it is.
+/// The plan of some units, which takes sources, tensors and what is computed out of the whole one: the caller puts them back.
+/// With it, for each output, which part of its file it is.
 pub fn parts(plan: &mut Plan, units: &[Unit]) -> (Plan, Vec<Option<FilePart>>) {
     let output = |unit: &Unit| part_of(&plan.outputs[unit.file], unit.range);
     let outputs = units.iter().map(output).collect();
@@ -142,7 +142,7 @@ pub fn parts(plan: &mut Plan, units: &[Unit]) -> (Plan, Vec<Option<FilePart>>) {
     let places = units.iter().map(place).collect();
     let (sources, tensors) = (std::mem::take(&mut plan.sources), std::mem::take(&mut plan.tensors));
     let (updates, factors) = (plan.updates.clone(), plan.factors.clone());
-    let computed = plan.computed.clone();
+    let computed = plan.computed.take();
     (Plan { sources, tensors, outputs, updates, factors, computed }, places)
 }
 

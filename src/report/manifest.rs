@@ -86,7 +86,7 @@ pub fn write_merged(merged: PartManifest, to: &mut dyn Write) -> io::Result<()> 
         options: merged.options,
         inputs: Each::new(merged.inputs.into_iter()),
         files: Each::new(merged.files.into_iter()),
-        quantised: Vec::new(),
+        quantised: merged.quantised,
         tensors: Each::new(merged.tensors.into_iter()),
         whole: None,
     };

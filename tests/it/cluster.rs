@@ -26,18 +26,18 @@ fn larger() -> TestEnv {
 }
 
 /// A process of its own, with these variables and no other launcher's.
-fn start(env: &TestEnv, line: &str, variables: &str) -> Child {
+pub(crate) fn start(env: &TestEnv, line: &str, variables: &str) -> Child {
     let mut command = env.command(&line.split_whitespace().collect::<Vec<_>>());
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.envs(variables.split_whitespace().filter_map(|pair| pair.split_once('=')));
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
 }
 
-fn end(child: Child) -> Run {
+pub(crate) fn end(child: Child) -> Run {
     Run::from_output(child.wait_with_output().expect("a child"))
 }
 
-fn host(env: &TestEnv, line: &str, index: u32, count: u32) -> Child {
+pub(crate) fn host(env: &TestEnv, line: &str, index: u32, count: u32) -> Child {
     start(env, &format!("{line} --node-rank {index} --nodes {count}"), "")
 }
 
@@ -45,7 +45,7 @@ fn host(env: &TestEnv, line: &str, index: u32, count: u32) -> Child {
 type Variables<'a> = &'a dyn Fn(u32) -> String;
 
 /// All files below two directories, hidden ones too, with their bytes.
-fn made(env: &TestEnv, dirs: [&str; 2]) -> Vec<(PathBuf, String)> {
+pub(crate) fn made(env: &TestEnv, dirs: [&str; 2]) -> Vec<(PathBuf, String)> {
     let tree = env.tree();
     let below = |dir: &str, path: &Path| path.strip_prefix(dir).ok().map(Path::to_owned);
     let found = tree.iter().filter_map(|(path, hash)| Some((dirs.iter().find_map(|d| below(d, path))?, hash.clone())));
@@ -55,7 +55,7 @@ fn made(env: &TestEnv, dirs: [&str; 2]) -> Vec<(PathBuf, String)> {
 }
 
 /// What one host makes of the same command.
-fn one_host(env: &TestEnv, line: &str) -> Vec<(PathBuf, String)> {
+pub(crate) fn one_host(env: &TestEnv, line: &str) -> Vec<(PathBuf, String)> {
     let line = line.replace("-dc out", "-dc one").replace("-is st", "-is one_st");
     end(start(env, &line, "")).ok();
     let found = made(env, ["one", "one_st"]);
@@ -63,7 +63,7 @@ fn one_host(env: &TestEnv, line: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
-fn clear(env: &TestEnv) {
+pub(crate) fn clear(env: &TestEnv) {
     for dir in ["out", "st"] {
         let _ = std::fs::remove_dir_all(env.path(dir));
     }
@@ -197,18 +197,18 @@ fn a_host_that_is_killed_is_simply_started_again() {
 }
 
 /// The directories of runs that go on, or died.
-fn run_dirs(env: &TestEnv) -> Vec<PathBuf> {
+pub(crate) fn run_dirs(env: &TestEnv) -> Vec<PathBuf> {
     let below = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     let meetings = below(env.path("out")).filter(|path| path.extension().is_some_and(|e| e == "cluster"));
     meetings.flat_map(below).filter(|path| path.is_dir()).collect()
 }
 
-fn has_mark(env: &TestEnv, mark: &str) -> bool {
+pub(crate) fn has_mark(env: &TestEnv, mark: &str) -> bool {
     run_dirs(env).iter().any(|run| run.join(mark).exists())
 }
 
 /// Waits until a host has left a mark.
-fn wait_for(env: &TestEnv, child: &mut Child, mark: &str) {
+pub(crate) fn wait_for(env: &TestEnv, child: &mut Child, mark: &str) {
     while !has_mark(env, mark) {
         assert!(child.try_wait().expect("a child").is_none(), "it ended before {mark}");
         std::thread::sleep(Duration::from_millis(2));

@@ -4,6 +4,8 @@
 mod calibrate;
 mod chain;
 mod cluster;
+mod cluster_failures;
+mod cluster_quantise;
 mod convert;
 mod errors;
 mod faults;

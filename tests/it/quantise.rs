@@ -95,7 +95,7 @@ pub(crate) fn with_metadata(tensors: &[Tensor]) -> Vec<u8> {
     [&(text.len() as u64).to_le_bytes()[..], &text, &plain[8 + length..]].concat()
 }
 
-fn write_ranks(dir: &Path, ranks: impl Iterator<Item = Vec<Tensor>>) {
+pub(crate) fn write_ranks(dir: &Path, ranks: impl Iterator<Item = Vec<Tensor>>) {
     for (rank, tensors) in ranks.enumerate() {
         let folder = dir.join(format!("rank_{rank}"));
         std::fs::create_dir_all(&folder).expect("a directory");
@@ -104,7 +104,7 @@ fn write_ranks(dir: &Path, ranks: impl Iterator<Item = Vec<Tensor>>) {
     }
 }
 
-fn sharding(ranks: u64, fusion: Option<Fusion>) -> Sharding {
+pub(crate) fn sharding(ranks: u64, fusion: Option<Fusion>) -> Sharding {
     Sharding { ranks, fusion, vocabulary_whole: false }
 }
 
@@ -459,7 +459,7 @@ fn cases() -> impl Strategy<Value = (Llama, Layout, Layout)> {
 }
 
 /// Numbers of a size that scales of fp16 can hold.
-fn tame(full: &mut [Tensor]) {
+pub(crate) fn tame(full: &mut [Tensor]) {
     for tensor in full {
         for bytes in tensor.bytes.as_chunks_mut::<2>().0 {
             bytes[1] &= 0xbf;
@@ -467,7 +467,7 @@ fn tame(full: &mut [Tensor]) {
     }
 }
 
-fn named(tensors: Vec<Tensor>) -> BTreeMap<String, Tensor> {
+pub(crate) fn named(tensors: Vec<Tensor>) -> BTreeMap<String, Tensor> {
     tensors.into_iter().map(|t| (t.name.clone(), t)).collect()
 }
 

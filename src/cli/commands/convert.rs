@@ -25,7 +25,7 @@ use crate::cli::args::{
     CalibrateArgs, CkptRecordsArg, ConvertArgs, Function, FusionArg, NToMArgs, NamesArg, TrainArgs,
 };
 use crate::cli::{ExitStatus, config};
-use crate::cluster::{Environment, Role};
+use crate::cluster::{EarlyFailures, Environment, Role};
 use crate::engine::{self, CancelToken, EngineConfig, Leftovers, Staging};
 use crate::input::{ForeignInput, Input, InputError, Provenance, RankGaps, provenance};
 use crate::models::foreign::{Origin, recognise};
@@ -113,39 +113,54 @@ pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitSt
         Role::Alone(None) | Role::Part(_) => {}
     }
     let request = Request::new(args)?;
+    let Role::Part(me) = &hosts.role else { return convert(&request, &hosts, None) };
+    let early = EarlyFailures::new(&request.args.dst_ckpt_path, &publish::provenance(&request, "").options, me.count);
+    // Who publishes alone, or only looks, keeps nobody waiting.
+    let awaited = !request.args.cluster.local_output && !request.args.dry_run;
+    if awaited {
+        early.withdraw(me.index);
+    }
+    convert(&request, &hosts, Some(&early)).inspect_err(|e| {
+        if awaited {
+            early.leave(me.index, &e.to_string());
+        }
+    })
+}
+
+/// Does what is asked for, or this host's share of it.
+fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> Result<ExitStatus, Error> {
     sys::raise_open_files_limit();
     let gaps = if request.args.src_strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
-    if request.args.dataset_name.is_some() && matches!(hosts.role, Role::Part(_)) && !request.args.dry_run {
-        return Err(not_on_several());
+    if quantise::runs_the_model(request) && matches!(hosts.role, Role::Part(_)) && !request.args.dry_run {
+        return Err(Error::Usage(
+            "-d and -dp run the model, which one machine does: start it there with --nodes 1, or give every machine the \
+             statistics that such a run leaves, with --stats"
+                .to_owned(),
+        ));
     }
-    let opened = open(&request, gaps)?;
+    let opened = open(request, gaps)?;
     let input = opened.input();
     let planned = match &opened {
-        Opened::Foreign(source) => foreign::pt_to_ms(&request, source)?,
+        Opened::Foreign(source) => foreign::pt_to_ms(request, source)?,
         Opened::Ours(input) => match request.function {
-            Function::MsToPt => foreign::ms_to_pt(&request, input)?,
-            Function::QuantWeight => quantise::plan(&request, input)?,
-            Function::TrainToInfer => train_to_infer::plan(&request, input)?,
-            _ => transfer::plan(&request, input)?,
+            Function::MsToPt => foreign::ms_to_pt(request, input)?,
+            Function::QuantWeight => quantise::plan(request, input)?,
+            Function::TrainToInfer => train_to_infer::plan(request, input)?,
+            _ => transfer::plan(request, input)?,
         },
     };
-    if let Role::Part(me) = &hosts.role {
+    if let (Role::Part(me), Some(early)) = (&hosts.role, early) {
         if request.args.dry_run {
             note(&me.text());
-        } else if planned.plan.computed.is_some() {
-            return Err(not_on_several());
         } else {
-            return shared::run(&request, planned, input, &hosts, me);
+            return shared::run(request, planned, input, hosts, (me, early));
         }
     }
-    let free = check_targets(&request, &planned)?;
+    let free = check_targets(request, &planned)?;
     let mut mappings = input.mappings();
     let chosen = config::settle(&request.wishes, &mappings, Some(&planned.target));
     let engine = chosen.config;
-    let factors = planned.plan.factor_bytes() * engine.workers as u64;
-    // The computed range is held as the plan has it, as it is computed, and as it is read.
-    let computed = planned.plan.computed.as_ref().map_or(0, |c| 2 * c.bytes.len() as u64);
-    let memory = engine.buffer_bytes() + factors + computed + sys::anonymous_memory().unwrap_or(0);
+    let memory = memory(&planned.plan, &engine);
     let mut report = plan_report(&planned.plan, &planned.target.display().to_string(), free, memory);
     report.settings = chosen.settings;
     if request.args.dry_run {
@@ -169,24 +184,20 @@ pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitSt
     check_replicas(&engine, &planned, &mappings)?;
     // Until here nothing is written, and a signal may end the program as it likes.
     let cancel = config::cancel_on_signal()?;
-    let errors = quantise::compute(&request, &engine, &planned.plan, &mut mappings, &cancel)?;
+    let errors = quantise::compute(request, &engine, &planned.plan, &mut mappings, &cancel)?.errors;
     let staging = Staging::new(&planned.target, request.publish(), request.durability)?;
     match staging.leftovers() {
         Leftovers::None => {}
         Leftovers::Removed => note("removed what an interrupted run had left"),
         Leftovers::Restored => note("put back the old target, which an interrupted run had left under another name"),
     }
-    let summary = publish::execute(&request, &engine, &planned, &mappings, (staging, errors), &cancel)?;
+    let summary = publish::execute(request, &engine, &planned, &mappings, (staging, errors), &cancel)?;
     if request.args.run.json {
         print_json(&summary);
     } else {
         print(&summary.text());
     }
     Ok(ExitStatus::Done)
-}
-
-fn not_on_several() -> Error {
-    Error::NotBuilt("-f quant_weight on several machines (--nodes 1 does it on this one)".to_owned())
 }
 
 /// Opens the source that the function wants; another's is named as what it is.
@@ -212,6 +223,14 @@ fn open(request: &Request, gaps: RankGaps) -> Result<Opened, Error> {
         return Err(InputError::IsForeign(path.to_owned()).into());
     }
     Ok(Opened::Ours(input))
+}
+
+/// Bytes of memory that running a plan takes, with what the process holds already.
+fn memory(plan: &Plan, engine: &EngineConfig) -> u64 {
+    let factors = plan.factor_bytes() * engine.workers as u64;
+    // The computed range is held as the plan has it, as it is computed, and as it is read.
+    let computed = plan.computed.as_ref().map_or(0, |c| 2 * c.bytes.len() as u64);
+    engine.buffer_bytes() + factors + computed + sys::anonymous_memory().unwrap_or(0)
 }
 
 /// Whether both targets may be made. Answers the bytes that are free where the checkpoint is to be.

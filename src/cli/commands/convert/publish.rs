@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::{Planned, Request};
+use super::{Planned, Request, shared};
 use crate::Error;
 use crate::cli::args::{CkptRecordsArg, Function};
 use crate::cli::commands::note;
@@ -33,7 +33,7 @@ pub(super) fn execute(
     let begun = Instant::now();
     let mut result = engine::run(&planned.plan, mappings, staging.dir(), engine_config, &progress, cancel)?;
     result.quantised = errors;
-    let plan_id = plan_id(&planned.plan, &super::shared::sources(mappings));
+    let plan_id = plan_id(&planned.plan, &shared::sources(mappings));
     let provenance = provenance(request, &plan_id);
     staging.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance, to))?;
     let peak = progress.finish();

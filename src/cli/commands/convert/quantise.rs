@@ -9,7 +9,7 @@ use crate::Error;
 use crate::cli::args::{NamesArg, PrecisionArg};
 use crate::cli::commands::note;
 use crate::cli::config;
-use crate::engine::{self, CancelToken, EngineConfig, QuantError};
+use crate::engine::{self, Calculated, CancelToken, EngineConfig};
 use crate::input::{Input, load_statistics};
 use crate::models::QuantNames;
 use crate::plan::{Plan, PlanError, Precision, QuantOptions, QuantisedModel, Statistics};
@@ -145,6 +145,12 @@ fn calibrated(
     Err(Error::NoFeature { what: "calibration with -d and -dp", feature: "calibrate" })
 }
 
+/// Whether the model must be run first.
+pub(super) fn runs_the_model(request: &Request) -> bool {
+    let needed = quantises(request.precision).is_some_and(|(_, inputs, caches)| inputs || caches);
+    needed && request.args.stats.is_none() && request.args.dataset_name.is_some()
+}
+
 /// Where statistics come from.
 enum Wanted<'a> {
     /// None are needed.
@@ -193,16 +199,16 @@ fn alpha(alpha: f64) -> Result<Option<u32>, Error> {
     }
 }
 
-/// Computes what must be known before anything is written; it becomes the last of the mappings.
+/// Computes what must be known before anything is written; it becomes the last of the mappings. Empty where the plan has no such.
 pub(super) fn compute(
     request: &Request,
     engine_config: &EngineConfig,
     plan: &Plan,
     mappings: &mut Vec<Arc<Mapping>>,
     cancel: &CancelToken,
-) -> Result<Vec<QuantError>, Error> {
+) -> Result<Calculated, Error> {
     if plan.computed.is_none() {
-        return Ok(Vec::new());
+        return Ok(Calculated::default());
     }
     let progress = Progress::start(config::progress(&request.args.run), "measuring");
     let calculated = engine::calculate(plan, mappings, engine_config, &progress, cancel)?;
@@ -210,5 +216,5 @@ pub(super) fn compute(
     let path = PathBuf::from("(computed)");
     let error = |source| FileError { op: FileOp::Map, path, source };
     mappings.push(Arc::new(Mapping::in_memory(&calculated.bytes).map_err(error)?));
-    Ok(calculated.errors)
+    Ok(calculated)
 }

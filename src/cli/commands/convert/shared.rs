@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::hosts::Hosts;
-use super::{Planned, Request, check_replicas, check_targets, publish};
+use super::{Planned, Request, check_replicas, check_targets, memory, publish, quantise};
 use crate::Error;
 use crate::cli::commands::target::Strategies;
 use crate::cli::commands::{note, print, print_json, reading};
 use crate::cli::{ExitStatus, config};
-use crate::cluster::{self, FileSums, Finished, Identity, Publication, Session, Unit, Wanted};
+use crate::cluster::{self, EarlyFailures, FileSums, Finished, Identity, Measured, Publication, Session, Unit, Wanted};
 use crate::engine::{self, CancelToken, EngineConfig, Published, Staging};
 use crate::input::Input;
 use crate::plan::Plan;
 use crate::report::{PartOf, Progress, Summary, bytes, manifest};
-use crate::sys::{self, Mapping};
+use crate::sys::Mapping;
 
 /// What one process of several needs to know.
 struct Share {
@@ -30,10 +30,11 @@ pub(super) fn run(
     mut planned: Planned,
     input: &Input,
     hosts: &Hosts,
-    me: &Identity,
+    (me, early): (&Identity, &EarlyFailures),
 ) -> Result<ExitStatus, Error> {
     let mappings = input.mappings();
-    let share = share(request, &mut planned, &mappings, hosts, me)?;
+    let mut share = share(request, &mut planned, &mappings, hosts, me)?;
+    share.wanted.early = (!request.args.cluster.local_output).then(|| early.clone());
     let own: u64 = share.units.iter().map(|unit| unit.range.len()).sum();
     note(&format!("{}; its share: {} in {} files", me.text(), bytes(own), share.units.len()));
     let target = planned.target.display().to_string();
@@ -53,7 +54,7 @@ pub(super) fn run(
         free => free?,
     };
     let chosen = config::settle(&request.wishes, &mappings, Some(&planned.target));
-    let memory = chosen.config.buffer_bytes() + sys::anonymous_memory().unwrap_or(0);
+    let memory = memory(&planned.plan, &chosen.config);
     if memory > chosen.memory {
         return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
     }
@@ -63,6 +64,7 @@ pub(super) fn run(
     check_replicas(&chosen.config, &planned, &mappings)?;
     let cancel = config::cancel_on_signal()?;
     let begun = Instant::now();
+    early.arrived();
     let Some(session) = Session::begin(share.wanted.clone(), &cancel)? else { return published() };
     let peak = if session.is_complete() {
         0
@@ -145,6 +147,7 @@ fn share(
         durable: !request.args.no_sync,
         stale_after: request.args.cluster.stale_after,
         staggered: me.staggered,
+        early: None,
     };
     let mut part = None;
     if local {
@@ -180,10 +183,21 @@ struct Work<'a> {
 impl Work<'_> {
     /// Writes what of the share is not there yet, group by group. Answers the most anonymous memory that was seen.
     fn share(&self, plan: &mut Plan, share: &Share, free: u64) -> Result<u64, Error> {
-        let (mut finished, todo) = kept(plan, share, self.session);
+        let (mut finished, mut todo) = kept(plan, share, self.session);
+        let mut mappings = self.mappings.to_vec();
+        let mut computed = self.session.computed().cloned().filter(|_| !finished.is_empty());
+        if plan.computed.is_some() && !todo.is_empty() {
+            let calculated = quantise::compute(self.request, self.engine, plan, &mut mappings, self.cancel)?;
+            let now = Measured::new(&calculated);
+            // An earlier attempt was on another machine, where the same came out otherwise.
+            if computed.as_ref().is_some_and(|before| *before != now) {
+                (finished, todo) = (Vec::new(), share.units.clone());
+            }
+            computed = Some(now);
+        }
         if !finished.is_empty() {
             note(&format!("kept {} files that an earlier attempt had finished", finished.len()));
-            self.session.keep(&[], &finished)?;
+            self.session.keep(&[], &finished, computed.as_ref())?;
         }
         let needed: u64 = todo.iter().map(|unit| unit.range.len()).sum();
         if free < needed {
@@ -192,27 +206,33 @@ impl Work<'_> {
         let secure_every = self.request.args.cluster.secure_every.as_u64();
         let mut peak = 0;
         for group in groups(plan, &todo, secure_every, self.engine.workers) {
-            peak = peak.max(self.group(plan, &group, &mut finished)?);
+            peak = peak.max(self.group(plan, &group, &mappings, &mut finished)?);
             let whole = group.iter().filter(|unit| cluster::is_whole(plan, unit));
             let whole: Vec<&str> = whole.map(|unit| plan.outputs[unit.file].path.as_str()).collect();
-            self.session.keep(&whole, &finished)?;
+            self.session.keep(&whole, &finished, computed.as_ref())?;
         }
-        self.session.done(&finished)?;
+        self.session.done(&finished, computed.as_ref())?;
         Ok(peak)
     }
 
-    fn group(&self, plan: &mut Plan, group: &[Unit], finished: &mut Vec<FileSums>) -> Result<u64, Error> {
+    fn group(
+        &self,
+        plan: &mut Plan,
+        group: &[Unit],
+        mappings: &[Arc<Mapping>],
+        finished: &mut Vec<FileSums>,
+    ) -> Result<u64, Error> {
         let in_place = group.iter().any(|unit| !cluster::is_whole(plan, unit));
         let dir = if in_place { self.session.files() } else { self.session.work() };
         let (part, places) = cluster::parts(plan, group);
         let progress = Progress::start(config::progress(&self.request.args.run), "converting");
-        let result = engine::run_parts(&part, &places, self.mappings, &dir, self.engine, &progress, self.cancel);
+        let result = engine::run_parts(&part, &places, mappings, &dir, self.engine, &progress, self.cancel);
         let peak = progress.finish();
         if let Ok(result) = &result {
             let files = group.iter().zip(&part.outputs).zip(&result.tensors);
             finished.extend(files.map(|((unit, output), sums)| cluster::sums_of(output, unit.range.start(), sums)));
         }
-        (plan.sources, plan.tensors) = (part.sources, part.tensors);
+        (plan.sources, plan.tensors, plan.computed) = (part.sources, part.tensors, part.computed);
         result?;
         Ok(peak)
     }

@@ -1,0 +1,104 @@
+//! What decides the bytes of a target changes its fingerprint.
+
+use super::*;
+use crate::plan::{Arithmetic, CacheScales, Calculation, Computed, InputScales, Inverse, PlanSource, Range, Smooth};
+use crate::tensor::{Dtype, Shape};
+
+fn tensor(name: &str) -> OutputTensor {
+    OutputTensor {
+        name: name.into(),
+        dtype: Dtype::F16,
+        shape: Shape::new([2]).unwrap(),
+        first_holder: true,
+        routes: Vec::new(),
+        quantised: None,
+    }
+}
+
+/// A matrix that is smoothed, its input, a cache, and a merged adapter.
+fn plan() -> Plan {
+    let range = Range { min: vec![1, 2], max: vec![3, 4] };
+    let calculation = Calculation {
+        name: "w".into(),
+        rows: 2,
+        columns: 2,
+        weight: tensor("w"),
+        arithmetic: Arithmetic::Half,
+        scales: 0,
+        half_scales: Some(8),
+        smooth: Some(Smooth { alpha_milli: 500, factors: 16, repeat: 1, block: 2, inverse: Inverse::Input }),
+        divide: None,
+        input: Some(InputScales {
+            range: range.clone(),
+            bias: None,
+            new_bias: 20,
+            dequant_scales: 24,
+            scales: 40,
+            zero_points: 44,
+        }),
+    };
+    let cache = CacheScales {
+        name: "cache".into(),
+        keys: range.clone(),
+        values: range,
+        divide: None,
+        key_scales: vec![46],
+        value_scales: vec![50],
+        packed: 54,
+    };
+    let source = |name: &str| PlanSource { path: name.into(), len: 4, rank: 0 };
+    Plan {
+        sources: vec![source("a"), source("(computed)")],
+        updates: vec![LowRank { a: 0, b: 1, scale: 2.0, width: 2, from: (0, 0), to: (0, 0), group: (1, 1) }],
+        factors: vec![tensor("a"), tensor("b")],
+        computed: Some(Computed {
+            source: 1,
+            bytes: vec![0; 70],
+            calculations: vec![calculation],
+            caches: vec![cache],
+        }),
+        ..Plan::default()
+    }
+}
+
+/// Changes a plan.
+type Change = fn(&mut Plan);
+
+fn computed(plan: &mut Plan) -> &mut Computed {
+    plan.computed.as_mut().unwrap()
+}
+
+#[test]
+fn whatever_decides_the_bytes_changes_it() {
+    let sources = [&b"abcd"[..]];
+    let before = plan_id(&plan(), &sources);
+    assert_eq!(plan_id(&plan(), &sources), before);
+    let found = plan_id(&plan(), &[&b"abcd"[..], &b"scales"[..]]);
+    assert_eq!(found, before, "it is the same whether or not what is computed is there already");
+    assert_ne!(plan_id(&plan(), &[&b"abce"[..]]), before, "the source's bytes");
+    let changes: [(&str, Change); 12] = [
+        ("where an adapter is added", |p| p.updates[0].to = (1, 0)),
+        ("the adapter's scale", |p| p.updates[0].scale = 1.0),
+        ("a factor", |p| p.factors[1] = tensor("c")),
+        ("nothing computed", |p| p.computed = None),
+        ("the share of outliers", |p| {
+            computed(p).calculations[0].smooth.as_mut().unwrap().alpha_milli = 501;
+        }),
+        ("who divides", |p| {
+            computed(p).calculations[0].smooth.as_mut().unwrap().inverse = Inverse::Rows { to: 4 };
+        }),
+        ("no smoothing", |p| computed(p).calculations[0].smooth = None),
+        ("what was seen of an input", |p| computed(p).calculations[0].input.as_mut().unwrap().range.max[1] = 5),
+        ("a bias", |p| {
+            computed(p).calculations[0].input.as_mut().unwrap().bias = Some(Box::new(tensor("bias")));
+        }),
+        ("the arithmetic", |p| computed(p).calculations[0].arithmetic = Arithmetic::Single),
+        ("what was seen of values", |p| computed(p).caches[0].values.min[0] = 9),
+        ("where scales go", |p| computed(p).caches[0].key_scales[0] = 48),
+    ];
+    for (what, change) in changes {
+        let mut other = plan();
+        change(&mut other);
+        assert_ne!(plan_id(&other, &sources), before, "{what}");
+    }
+}
