@@ -19,6 +19,8 @@ pub struct Facts {
     pub sources: Vec<Place>,
     /// Where the target is to be; `None` where nothing is written.
     pub target: Option<Place>,
+    /// Bytes that are to be written.
+    pub output: u64,
     /// Processors that may be used.
     pub processors: usize,
     /// Bytes of memory that may still be taken.
@@ -109,6 +111,9 @@ const IN_FLIGHT: u64 = 32 << 20;
 const WAITING: usize = 3;
 /// More of them keep no disk busier.
 const MOST_WAITING: usize = 16;
+/// How much of the memory that is available may be waiting for the disk before those who write must wait too. The kernel's own
+/// limit (`vm.dirty_ratio`) is 20; meanwhile the disk takes some.
+const PAGE_CACHE_PERCENT: u64 = 30;
 /// Threads that read from a server: a few streams from front to back, not many faults all over the file.
 const STREAMS: usize = 4;
 
@@ -131,7 +136,7 @@ pub fn choose(facts: &Facts, wishes: &Wishes) -> Chosen {
     let remote = places().find(|place| is_remote(place));
     let rotating = places().any(|place| place.rotational == Some(true));
 
-    let (direct, why) = writes(facts.target.as_ref(), wishes);
+    let (direct, why) = writes(facts, wishes);
     if facts.target.is_some() {
         set("writes", if direct { "direct" } else { "buffered" }.to_owned(), why);
         let (value, why) = writer(facts, wishes.writer, direct);
@@ -237,15 +242,16 @@ fn reader(place: &Place, wish: Option<Reader>) -> (Reader, String) {
     (Reader::Auto, format!("{kind}: from the page cache what is there, past it what is not"))
 }
 
-fn writes(target: Option<&Place>, wishes: &Wishes) -> (bool, String) {
-    let Some(target) = target else { return (false, String::new()) };
+fn writes(facts: &Facts, wishes: &Wishes) -> (bool, String) {
+    let Some(target) = &facts.target else { return (false, String::new()) };
     let kind = kind(target);
     match wishes.writes {
         Writes::Direct => return (true, "--writes says so".to_owned()),
         Writes::Buffered => return (false, "--writes says so".to_owned()),
         Writes::Auto => {}
     }
-    if wishes.durability == Durability::Cached {
+    let held = facts.memory.unwrap_or(u64::MAX) / 100 * PAGE_CACHE_PERCENT;
+    if wishes.durability == Durability::Cached && (facts.output <= held || target.rotational != Some(false)) {
         return (false, "the output is not flushed".to_owned());
     }
     if let Some(align) = too_coarse(target) {
@@ -254,9 +260,13 @@ fn writes(target: Option<&Place>, wishes: &Wishes) -> (bool, String) {
     match target.file_system {
         Some(FileSystem::Memory) => (false, format!("{kind}: there is no disk")),
         Some(FileSystem::Network(_) | FileSystem::Fuse) => (false, format!("{kind}: the cache gathers what is sent")),
+        Some(FileSystem::Ext | FileSystem::Xfs | FileSystem::Btrfs) if wishes.durability == Durability::Cached => {
+            (true, format!("{kind}, and {} are more than the page cache takes", ByteSize::b(facts.output)))
+        }
         Some(FileSystem::Ext | FileSystem::Xfs | FileSystem::Btrfs) => {
             (true, format!("{kind}, and the output is flushed"))
         }
+        _ if wishes.durability == Durability::Cached => (false, "the output is not flushed".to_owned()),
         Some(FileSystem::Overlay | FileSystem::Other(_)) | None => (true, format!("{kind}: buffered if it refuses")),
     }
 }

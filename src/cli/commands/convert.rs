@@ -158,7 +158,7 @@ fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> R
     }
     let free = check_targets(request, &planned)?;
     let mut mappings = input.mappings();
-    let chosen = config::settle(&request.wishes, &mappings, Some(&planned.target));
+    let chosen = config::settle(&request.wishes, &mappings, Some((&planned.target, planned.plan.totals().written)));
     let engine = chosen.config;
     let memory = memory(&planned.plan, &engine);
     let mut report = plan_report(&planned.plan, &planned.target.display().to_string(), free, memory);

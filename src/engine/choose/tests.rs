@@ -23,7 +23,14 @@ const fn elsewhere(place: Place) -> Place {
 }
 
 fn facts(source: Place, target: Place) -> Facts {
-    Facts { sources: vec![source], target: Some(target), processors: 16, memory: Some(64 << 30), uring_refused: None }
+    Facts {
+        sources: vec![source],
+        target: Some(target),
+        output: 13 << 30,
+        processors: 16,
+        memory: Some(64 << 30),
+        uring_refused: None,
+    }
 }
 
 fn why<'a>(chosen: &'a Chosen, name: &str) -> &'a str {
@@ -101,6 +108,23 @@ fn output_that_is_not_flushed_stays_in_the_page_cache() {
     let chosen = choose(&facts(XFS, XFS), &Wishes { durability: Durability::Cached, ..Wishes::default() });
     assert!(!chosen.config.direct && chosen.config.reflink);
     assert_eq!(why(&chosen, "writes"), "the output is not flushed");
+}
+
+/// Whoever writes more than that waits for the disk anyway, so the copy to the page cache is for nothing.
+#[test]
+fn what_the_page_cache_cannot_hold_goes_past_it() {
+    let wishes = Wishes { durability: Durability::Cached, ..Wishes::default() };
+    let large = |target| Facts { output: 20 << 30, ..facts(XFS, target) };
+    let chosen = choose(&large(EXT), &wishes);
+    assert!(chosen.config.direct);
+    assert_eq!(why(&chosen, "writes"), "ext4, and 20.0 GiB are more than the page cache takes");
+    let rotating = Place { rotational: Some(true), ..EXT };
+    for target in [NFS, FUSE, TMPFS, OVERLAY, COARSE, UNKNOWN, rotating] {
+        assert!(!choose(&large(target), &wishes).config.direct, "{target:?}");
+    }
+    let buffered = Wishes { writes: Writes::Buffered, ..wishes };
+    assert!(!choose(&large(EXT), &buffered).config.direct);
+    assert!(!choose(&Facts { memory: None, ..large(EXT) }, &wishes).config.direct);
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub(super) fn run(
         Err(_) if Session::is_finished(&share.wanted) => return published(),
         free => free?,
     };
-    let chosen = config::settle(&request.wishes, &mappings, Some(&planned.target));
+    let chosen = config::settle(&request.wishes, &mappings, Some((&planned.target, own)));
     let memory = memory(&planned.plan, &chosen.config);
     if memory > chosen.memory {
         return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
