@@ -1,5 +1,7 @@
 //! From texts to tokens: a `tokenizer.json`, with the beginning and end of each text marked, as golden-stick forces it to be.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use tokenizers::Tokenizer;
 
 use super::{CalibrateError, Texts};
@@ -36,7 +38,7 @@ impl Words {
                        AutoTokenizer.from_pretrained(DIR).save_pretrained(OUT)";
             return Err(error(why.to_owned()));
         }
-        let mut tokenizer = Tokenizer::from_bytes(json)
+        let mut tokenizer = guarded(|| Tokenizer::from_bytes(json))?
             .map_err(|e| error(format!("the tokenizer.json is not readable: {}", e.to_string().replace('\n', " "))))?;
         // Neither is part of the text's tokens.
         tokenizer.with_padding(None);
@@ -102,7 +104,28 @@ impl Words {
     }
 
     fn tokens(&self, text: &str) -> Result<Vec<u32>, CalibrateError> {
-        let encoded = self.tokenizer.encode(text, false).map_err(|e| CalibrateError::Tokenizer(e.to_string()))?;
+        let encoded =
+            guarded(|| self.tokenizer.encode(text, false))?.map_err(|e| CalibrateError::Tokenizer(e.to_string()))?;
         Ok(self.bos.into_iter().chain(encoded.get_ids().iter().copied()).chain(self.eos).collect())
+    }
+}
+
+/// The crate may panic over a file that nobody thought of; a file is never a reason for the program to end that way. Nothing of
+/// a tokenizer is used after it did.
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, CalibrateError> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| {
+        CalibrateError::Tokenizer("the tokenizer.json is damaged, or of a kind that is not known".to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_over_a_file_is_an_error() {
+        let no: Option<u32> = None;
+        assert!(matches!(guarded(|| no.unwrap()), Err(CalibrateError::Tokenizer(_))));
+        assert!(matches!(guarded(|| 7), Ok(7)));
     }
 }
