@@ -63,11 +63,13 @@ def write_source(model, folder):
     tensors["model.norm_out.weight"] = model.model.norm.weight
     (folder / "src/rank_0").mkdir(parents=True, exist_ok=True)
     save_file({n: t.detach().half().contiguous() for n, t in tensors.items()}, folder / "src/rank_0/checkpoint_0.safetensors")
+    # transformers 5 has it in a dictionary.
+    theta = config.rope_parameters["rope_theta"] if hasattr(config, "rope_parameters") else config.rope_theta
     (folder / "model.yaml").write_text(
         "model:\n  arch:\n    type: LlamaForCausalLM\n  model_config:\n"
         f"    hidden_size: {config.hidden_size}\n    num_layers: {config.num_hidden_layers}\n    num_heads: {config.num_attention_heads}\n"
         f"    n_kv_heads: {config.num_key_value_heads}\n    intermediate_size: {config.intermediate_size}\n    vocab_size: {config.vocab_size}\n"
-        f"    rms_norm_eps: {config.rms_norm_eps}\n    theta: {config.rope_theta}\n"
+        f"    rms_norm_eps: {config.rms_norm_eps}\n    theta: {theta}\n"
         "    tie_word_embeddings: True\n    qkv_concat: True\nparallel_config:\n  vocab_emb_dp: False\n"
     )
 
