@@ -119,6 +119,8 @@ pub(super) enum PrecisionArg {
     W8a8c8,
     /// int8 KV cache.
     Fp16c8,
+    /// int4 weights, with names of our own: an extension that no network of golden-stick's loads.
+    W4a16,
 }
 
 /// Whose names quantised parameters have.
@@ -272,6 +274,10 @@ pub(super) struct ConvertArgs {
     /// Whose names quantised parameters get (quant_weight).
     #[arg(long, value_enum, default_value = "gs-0.6")]
     pub(super) names: NamesArg,
+    /// One scale for each 64 or 128 columns of a row instead of one for the row, with names of our own: an extension that no
+    /// network of golden-stick's loads (w8a16, w4a16).
+    #[arg(long = "group-size", value_name = "64|128")]
+    pub(super) group_size: Option<u64>,
     /// Statistics of activations, as docs/statistics.md describes them (quant_weight but for w8a16).
     #[arg(long, value_name = "FILE")]
     pub(super) stats: Option<PathBuf>,
@@ -363,8 +369,8 @@ pub(super) struct VerifyArgs {
     /// Order of rows in the second one's fused parameters.
     #[arg(long = "dst-fusion", value_enum, default_value = "rank-concat")]
     pub(super) dst_fusion: FusionArg,
-    /// A is unquantised and B is w8a16 of it: allow B's weights, dequantised, to be so many steps (scales of their row) off. A
-    /// rounded element is half a step off; 0.51 leaves room for fp16's own rounding.
+    /// A is unquantised and B is w8a16 (or w4a16) of it: allow B's weights, dequantised, to be so many steps (scales of their row
+    /// or group) off. A rounded element is half a step off; 0.51 leaves room for fp16's own rounding.
     #[arg(long, value_name = "STEPS")]
     pub(super) tolerance: Option<f64>,
     /// mindformers yaml or built-in model.

@@ -109,7 +109,8 @@ pub(super) fn precision(arg: PrecisionArg) -> Precision {
         | PrecisionArg::W8a8
         | PrecisionArg::W8a16c8
         | PrecisionArg::W8a8c8
-        | PrecisionArg::Fp16c8 => Precision::Keep,
+        | PrecisionArg::Fp16c8
+        | PrecisionArg::W4a16 => Precision::Keep,
     }
 }
 

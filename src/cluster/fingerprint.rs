@@ -122,9 +122,9 @@ impl Routes {
         feed.number(u64::from(tensor.quantised.is_some()));
         let Some(quantised) = &tensor.quantised else { return };
         // In full, so that what is added there is not forgotten here.
-        let Quantised { columns, arithmetic, operand, scales, multiply, divide } = &**quantised;
-        feed.number(*columns);
-        feed.bytes(format!("{arithmetic:?}").as_bytes());
+        let Quantised { columns, group, width, arithmetic, operand, scales, multiply, divide } = &**quantised;
+        feed.numbers([*columns, *group]);
+        feed.bytes(format!("{width:?} {arithmetic:?}").as_bytes());
         for routes in [Some(operand), Some(scales), multiply.as_ref(), divide.as_ref()] {
             feed.number(u64::from(routes.is_some()));
             self.feed(routes.map_or(&[], Vec::as_slice), feed);

@@ -131,8 +131,9 @@ impl Inputs<'_> {
             let from = range.start() + at.saturating_sub(span.at);
             let to = range.start() + (at + len - span.at).min(range.len());
             let tensor = &file.tensors[*tensor];
-            // What an int8 element is made of is an fp16 one. Scales are read from memory.
-            let (from, to) = if tensor.quantised.is_some() { (from * 2, to * 2) } else { (from, to) };
+            // What an integer is made of is an fp16 element. Scales are read from memory.
+            let widened = tensor.quantised.as_ref().map_or(1, |how| how.operand_bytes());
+            let (from, to) = (from * widened, to * widened);
             for route in routes_into(tensor.operands(), from, to) {
                 let source = &self.plan.tensors[route.source];
                 let (unit, _) = route.transform.unit();

@@ -9,7 +9,7 @@ mod tolerance;
 use self::block::{BLOCK, Row, prepare_row, quantise_row};
 use super::fill::{Inputs, index};
 use super::view::View;
-use crate::plan::{Arithmetic, Quantised, Route};
+use crate::plan::{Arithmetic, Quantised, Route, Width};
 
 pub use self::calculate::{Calculated, QuantError, calculate};
 pub use self::tolerance::{Distance, distances};
@@ -17,49 +17,71 @@ pub use self::tolerance::{Distance, distances};
 /// Quantises a whole row as w8a16 does: the scale of its greatest magnitude, then int8. `values`: room for the row. Answers the
 /// scale.
 pub(super) fn symmetric_row(bytes: &[u8], values: &mut [f32], out: &mut [u8]) -> f32 {
-    let mut row = Row { arithmetic: Arithmetic::Half, scale: 0.0, multiply: None, divide: None };
-    row.scale = arithmetic::scale(prepare_row(&row, bytes, values).0, row.arithmetic);
+    let mut row = Row { width: Width::Int8, arithmetic: Arithmetic::Half, scale: 0.0, multiply: None, divide: None };
+    row.scale = arithmetic::scale(prepare_row(&row, bytes, values).0, row.width, row.arithmetic);
     quantise_row(&row, bytes, out);
     row.scale
 }
 
 impl Inputs<'_> {
-    /// Writes int8 elements `from ..` of a quantised tensor to `buf`. Never more than a block of fp16 is held.
+    /// Writes bytes `from ..` of a quantised tensor to `buf`. Never more than a block of fp16 is held.
     pub(super) fn quantise(&self, how: &Quantised, from: u64, buf: &mut [u8], view: &View<'_>) {
         // Each byte is converted once, though what it is made of may be cast on the way.
         let converted = view.converted.get() + buf.len() as u64;
-        let columns = how.columns.max(1);
+        let (columns, group) = (how.columns.max(1), how.group.max(1));
+        let in_a_byte = how.width.in_a_byte();
         // The vectors are not counted: they are in memory.
         let aside = View::default();
         let multiply = how.multiply.as_ref().map(|routes| self.halves(routes, 0, how.columns, &aside));
         let mut operand = [0u8; BLOCK * 2];
-        let mut done = 0;
-        while done < buf.len() {
-            let at = from + done as u64;
-            let elements = (buf.len() - done).min(BLOCK);
+        let mut apart = [0u8; BLOCK];
+        for (number, out) in (0..).zip(buf.chunks_mut(BLOCK / index(in_a_byte))) {
+            // In elements, from here on.
+            let at = (from + number * (BLOCK as u64 / in_a_byte)) * in_a_byte;
+            let elements = out.len() * index(in_a_byte);
             let operand = &mut operand[..elements * 2];
             self.fill_routes(&how.operand, at * 2, operand, view);
-            let (first, last) = (at / columns, (at + elements as u64 - 1) / columns);
-            let scales = self.floats(&how.scales, first, last - first + 1, &aside);
-            let divide = how.divide.as_ref().map(|routes| self.halves(routes, first, last - first + 1, &aside));
+            let end = at + elements as u64;
+            // Groups divide the rows, so the groups of all rows are counted like the elements.
+            let (first, last) = (at / group, (end - 1) / group);
+            let scales = self.scales(how, first, last - first + 1, &aside);
+            let first_row = at / columns;
+            let rows = (end - 1) / columns - first_row + 1;
+            let divide = how.divide.as_ref().map(|routes| self.halves(routes, first_row, rows, &aside));
+            let integers = match how.width {
+                Width::Int8 => &mut *out,
+                Width::Int4 => &mut apart[..elements],
+            };
             let mut begin = 0;
-            for row in first..=last {
-                let column = index((at + begin as u64) - row * columns);
-                let len = (elements - begin).min(index(columns) - column);
-                let place = index(row - first);
+            for (of_group, scale) in (first..).zip(scales) {
+                let element = at + begin as u64;
+                let len = (elements - begin).min(index((of_group + 1) * group - element));
+                let (row, column) = (element / columns, index(element % columns));
                 let what = Row {
+                    width: how.width,
                     arithmetic: how.arithmetic,
-                    scale: scales[place],
+                    scale,
                     multiply: multiply.as_ref().map(|m| &m[column..column + len]),
-                    divide: divide.as_ref().map(|d| d[place]),
+                    divide: divide.as_ref().map(|d| d[index(row - first_row)]),
                 };
-                let bytes = &operand[begin * 2..(begin + len) * 2];
-                quantise_row(&what, bytes, &mut buf[done + begin..done + begin + len]);
+                quantise_row(&what, &operand[begin * 2..(begin + len) * 2], &mut integers[begin..begin + len]);
                 begin += len;
             }
-            done += elements;
+            if how.width == Width::Int4 {
+                for (out, [low, high]) in out.iter_mut().zip(apart.as_chunks::<2>().0) {
+                    *out = (low & 0xf) | (high << 4);
+                }
+            }
         }
         view.converted.set(converted);
+    }
+
+    /// Scales of groups.
+    fn scales(&self, how: &Quantised, from: u64, count: u64, view: &View<'_>) -> Vec<f32> {
+        match how.arithmetic {
+            Arithmetic::Half => self.halves(&how.scales, from, count, view),
+            Arithmetic::Single => self.floats(&how.scales, from, count, view),
+        }
     }
 
     /// Elements of a vector of fp32 numbers.

@@ -142,8 +142,8 @@ fn key_of(plan: &Plan, file: &OutputFile, spans: &[Span<'_>], at: u64, len: u64)
     for span in overlapping(spans, at, len) {
         let Segment::Data { tensor, range } = span.segment else { continue };
         let tensor = &file.tensors[*tensor];
-        // An int8 element is made of an fp16 one.
-        let widened = if tensor.quantised.is_some() { 2 } else { 1 };
+        // An integer is made of an fp16 element.
+        let widened = tensor.quantised.as_ref().map_or(1, |how| how.operand_bytes());
         let from = (range.start() + at.saturating_sub(span.at)) * widened;
         for route in tensor.operands() {
             let (unit_in, unit_out) = route.transform.unit();

@@ -20,8 +20,9 @@ pub use fusion::{Fused, FusionLayout, Grouping, fused};
 pub use lora::{LoraFactor, is_lora, lora_factor};
 pub use names::{Role, Split, TRANSFORMER_TOP, layer_suffixes, role};
 pub use quantised::{
-    KV_CELL, KV_CELL_ALONE, QuantNames, Quantity, before, cache_name, copy_of, is_copy, is_not_loaded, is_quantised,
-    kv_names, linear_weight, quantity_name,
+    GROUP_SIZES, KV_CELL, KV_CELL_ALONE, QuantNames, Quantity, before, cache_name, columns_in_one, copy_of,
+    group_scale_of, is_copy, is_not_loaded, is_quantised, kv_names, linear_weight, quantity_name, scale_names,
+    weight_names,
 };
 pub use running::RunFacts;
 pub use spec::{ModelSpec, SpecError};

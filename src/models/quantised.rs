@@ -3,6 +3,9 @@
 //! Source: golden-stick 0.6.0 (`ptq/wrappers/mindformers/wrapper_cells.py`, `sharded_state_dict`), its 1.x (`ptq/hal.py`) and
 //! its round-to-nearest generation. A linear layer `L` of the network becomes a cell around it, so its weight is
 //! `L._layer.weight`, and what the quantised matrix product needs stands beside it.
+//!
+//! int4 weights and scales of groups of columns are an extension of this program ([`QuantNames::Extension`]): no network of
+//! golden-stick's knows their names, so none takes them for its own.
 
 use super::names::Split;
 
@@ -16,17 +19,26 @@ pub enum QuantNames {
     Gs1x,
     /// Round-to-nearest (0.5 and `rtn-a16w8`).
     Rtn,
+    /// This program's own: int4, and scales of groups.
+    Extension,
 }
+
+/// How many neighbouring columns of a row may share a scale.
+pub const GROUP_SIZES: [u64; 2] = [64, 128];
 
 /// What a parameter of a quantised linear layer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Quantity {
     /// The int8 weight.
     Weight,
+    /// The int4 weight, two columns a byte.
+    PackedWeight,
     /// The bias, with the zero point's share where activations are quantised.
     Bias,
     /// One scale for each row.
     Scale,
+    /// One scale for each group of columns of each row.
+    GroupScale,
     /// The negated zero point of each row.
     ZeroPoint,
     /// The product of weight and input scale of each row, an fp32 in the low half of an int64.
@@ -44,7 +56,7 @@ pub enum Quantity {
 /// Each quantity's name behind the layer's, by generation. The first that fits counts.
 const TAILS: &[(&str, Quantity, &[QuantNames])] = &[
     ("_layer.weight", Quantity::Weight, &[QuantNames::Gs06, QuantNames::Gs1x]),
-    ("_layer.bias", Quantity::Bias, &[QuantNames::Gs06, QuantNames::Gs1x]),
+    ("_layer.bias", Quantity::Bias, &[QuantNames::Gs06, QuantNames::Gs1x, QuantNames::Extension]),
     ("_layer.matmul.t_scale", Quantity::Scale, &[QuantNames::Gs06]),
     ("_layer.matmul.t_zp_neg", Quantity::ZeroPoint, &[QuantNames::Gs06]),
     ("_layer.matmul.dequant_scale", Quantity::DequantScale, &[QuantNames::Gs06, QuantNames::Gs1x]),
@@ -60,6 +72,10 @@ const TAILS: &[(&str, Quantity, &[QuantNames])] = &[
     ("_handler.bias", Quantity::Bias, &[QuantNames::Rtn]),
     ("_weight_quantizer.scale", Quantity::Scale, &[QuantNames::Rtn]),
     ("_weight_quantizer.zp_neg", Quantity::ZeroPoint, &[QuantNames::Rtn]),
+    ("_layer.grouped_weight", Quantity::Weight, &[QuantNames::Extension]),
+    ("_layer.int4_weight", Quantity::PackedWeight, &[QuantNames::Extension]),
+    ("_layer.matmul.group_scale", Quantity::GroupScale, &[QuantNames::Extension]),
+    ("_layer.matmul.int4_scale", Quantity::Scale, &[QuantNames::Extension]),
 ];
 
 /// Linear layers whose rows are shared by the ranks.
@@ -109,10 +125,11 @@ pub(super) fn split(suffix: &str) -> Option<Split> {
         let by_rows = BY_ROWS.contains(&layer);
         let of_row =
             matches!(quantity, Quantity::Bias | Quantity::Scale | Quantity::ZeroPoint | Quantity::DequantScale);
+        let matrix = matches!(quantity, Quantity::Weight | Quantity::PackedWeight | Quantity::GroupScale);
         // What belongs to a row goes with the rows, what belongs to a column with the columns.
-        return Some(match (quantity, by_rows) {
-            (Quantity::Weight, false) => Split::Columns,
-            _ if quantity == Quantity::Weight || of_row == by_rows => Split::Rows,
+        return Some(match (matrix, by_rows) {
+            (true, false) => Split::Columns,
+            _ if matrix || of_row == by_rows => Split::Rows,
             _ => Split::Whole,
         });
     }
@@ -149,10 +166,45 @@ pub fn before(name: &str) -> Option<String> {
     let (layer, quantity) = linear_of(suffix)?;
     let prefix = &name[..name.len() - suffix.len()];
     match quantity {
-        Quantity::Weight => Some(format!("{prefix}{layer}.weight")),
+        Quantity::Weight | Quantity::PackedWeight => Some(format!("{prefix}{layer}.weight")),
         Quantity::Bias => Some(format!("{prefix}{layer}.bias")),
         _ => None,
     }
+}
+
+/// Columns of the unquantised weight in one stored column: 2 for the int4 weights, which hold two in a byte.
+pub fn columns_in_one(name: &str) -> u64 {
+    let packed = layer_part(name).and_then(linear_of).is_some_and(|(_, quantity)| quantity == Quantity::PackedWeight);
+    1 + u64::from(packed)
+}
+
+/// The unquantised weight, of whose columns a parameter is the scales of groups; `None` for any other parameter.
+pub fn group_scale_of(name: &str) -> Option<String> {
+    let suffix = layer_part(name)?;
+    let (layer, _) = linear_of(suffix).filter(|(_, quantity)| *quantity == Quantity::GroupScale)?;
+    Some(format!("{}{layer}.weight", &name[..name.len() - suffix.len()]))
+}
+
+/// The names that a linear layer's weight may have, unquantised or quantised, by any of them.
+pub fn weight_names(name: &str) -> Vec<String> {
+    let plain = before(name).unwrap_or_else(|| name.to_owned());
+    let Some(layer) = plain.strip_suffix(".weight") else { return vec![plain] };
+    let tails = TAILS.iter().filter(|(_, q, _)| matches!(q, Quantity::Weight | Quantity::PackedWeight));
+    let quantised: Vec<String> = tails.map(|(tail, ..)| format!("{layer}.{tail}")).collect();
+    quantised.into_iter().chain([plain]).collect()
+}
+
+/// The names that the scales of a quantised weight may have.
+pub fn scale_names(weight: &str) -> Vec<String> {
+    let tail = |known: &str| weight.strip_suffix(known)?.strip_suffix('.');
+    let of = TAILS.iter().filter(|(_, q, _)| matches!(q, Quantity::Weight | Quantity::PackedWeight));
+    let layer_and_names = of.filter_map(|(known, _, names)| Some((tail(known)?, *names)));
+    let scales = TAILS.iter().filter(|(_, q, _)| matches!(q, Quantity::Scale | Quantity::GroupScale));
+    let fits = |(layer, names): (&str, &[QuantNames])| -> Vec<String> {
+        let same = scales.clone().filter(|(.., of)| of.iter().any(|one| names.contains(one)));
+        same.map(|(tail, ..)| format!("{layer}.{tail}")).collect()
+    };
+    layer_and_names.flat_map(fits).collect()
 }
 
 /// Whether an entry is a second copy of what belongs to a layer's input. No network loads it, and a tool that did not know it
@@ -214,6 +266,9 @@ mod tests {
             {
                 assert_eq!(split(&format!("{layer}.{tail}")), Some(of_row), "{layer}.{tail}");
             }
+            for tail in ["_layer.grouped_weight", "_layer.int4_weight", "_layer.matmul.group_scale"] {
+                assert_eq!(split(&format!("{layer}.{tail}")), Some(weight), "{layer}.{tail}");
+            }
             for tail in ["input_scale", "input_zp", "quant_op.input_scale", "_layer.matmul.input_scale"] {
                 assert_eq!(split(&format!("{layer}.{tail}")), Some(of_column), "{layer}.{tail}");
             }
@@ -221,6 +276,24 @@ mod tests {
         assert_eq!(split("attention.paged_attention_mgr.key_value_t_scale"), Some(Split::Columns));
         assert_eq!(split("attention.infer_attention.paged_attention_mgr.value_t_zp"), Some(Split::Rows));
         assert_eq!(split("attention.wq._layer.unknown"), None);
+    }
+
+    /// Their size is the checkpoint's, so the model's shapes leave it open.
+    #[test]
+    fn scales_of_groups_fit_a_model_with_any_size() {
+        let spec = crate::models::builtin("llama2_7b").unwrap();
+        let fits = |layer: &str, dims: [u64; 2]| {
+            let name = format!("model.layers.31.{layer}._layer.matmul.group_scale");
+            assert_eq!(spec.shape(&name), None);
+            spec.fits_groups(&name, &crate::tensor::Shape::new(dims).unwrap())
+        };
+        assert!(fits("attention.wq", [4096, 64]) && fits("attention.wq", [4096, 32]));
+        assert!(fits("feed_forward.w2", [4096, 172]) && fits("feed_forward.w1", [11008, 32]));
+        for dims in [[4096, 4096], [4096, 16], [4096, 63], [2048, 64]] {
+            assert!(!fits("attention.wq", dims), "{dims:?}");
+        }
+        let packed = spec.shape("model.layers.0.feed_forward.w2._layer.int4_weight").unwrap();
+        assert_eq!(packed.dims(), [4096, 5504]);
     }
 
     #[test]

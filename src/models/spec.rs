@@ -96,10 +96,15 @@ impl ModelSpec {
         self.kv_heads.saturating_mul(self.head_dim)
     }
 
-    /// The full shape of an unfused parameter, or `None` for a name or layer that the model does not have.
+    /// The full shape of an unfused parameter, or `None` for a name or layer that the model does not have, and for what the
+    /// model does not tell: how many columns share a scale.
     pub fn shape(&self, name: &str) -> Option<Shape> {
         let Role { layer, suffix, split } = role(name)?;
         if layer.is_some_and(|n| n >= self.layers) {
+            return None;
+        }
+        // The size of the groups is the checkpoint's.
+        if quantised::group_scale_of(name).is_some() {
             return None;
         }
         if let Some(dims) = self.quantised_dims(name, suffix) {
@@ -117,6 +122,19 @@ impl ModelSpec {
             _ => vec![self.hidden],
         };
         Shape::new(dims).ok()
+    }
+
+    /// Whether this may be the full shape of an unfused parameter that is the scales of groups: their size is the
+    /// checkpoint's, not the model's.
+    pub fn fits_groups(&self, name: &str, shape: &Shape) -> bool {
+        let weight = quantised::group_scale_of(name).and_then(|weight| self.shape(&weight));
+        match (weight.as_ref().map(Shape::dims), shape.dims()) {
+            (Some(&[rows, columns]), &[found, groups]) => {
+                let whole = |size: &u64| groups.checked_mul(*size) == Some(columns);
+                found == rows && quantised::GROUP_SIZES.iter().any(whole)
+            }
+            _ => false,
+        }
     }
 
     /// The full shape of a parameter, fused or not; a fused one has the rows of its parts.
@@ -139,6 +157,7 @@ impl ModelSpec {
         let &[rows, columns] = weight.dims() else { return None };
         Some(match quantity {
             Quantity::Weight => vec![rows, columns],
+            Quantity::PackedWeight => vec![rows, columns / 2],
             Quantity::Bias | Quantity::Scale | Quantity::ZeroPoint | Quantity::DequantScale => vec![rows],
             _ => vec![columns],
         })

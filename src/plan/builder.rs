@@ -1,7 +1,10 @@
 //! Catalog and target to routes.
 
+mod boxes;
+
 use std::collections::{HashMap, HashSet};
 
+use self::boxes::{groups_of, rows_of, unpacked};
 use super::calculation::Computed;
 use super::catalog::{Catalog, LogicalTensor};
 use super::holders::{Holder, Holders};
@@ -211,13 +214,6 @@ fn to(from: Dtype, to: Dtype) -> Transform {
     if from == to { Transform::Copy } else { Transform::Cast { from, to } }
 }
 
-/// The rows of a box of a matrix that is stored with `columns` elements a row: a box of a vector, one element for each row.
-fn rows_of(piece: &Piece, columns: u64) -> Piece {
-    let axes = piece.region.len().len() - 1;
-    let region = Region::new(piece.region.start()[..axes].iter().copied(), piece.region.len()[..axes].iter().copied());
-    Piece::new(region, piece.offset / columns, piece.strides()[..axes].iter().map(|stride| stride / columns))
-}
-
 pub(super) struct Builder<'a> {
     files: &'a [SourceFile<'a>],
     catalog: &'a Catalog,
@@ -280,7 +276,7 @@ impl<'a> Builder<'a> {
             Kind::Other => Precision::Keep,
         };
         if let Content::Pieces(pieces) = &entry.content
-            && let Some(quantised) = self.quantised(pieces, &entry.shape)
+            && let Some(quantised) = self.quantised(pieces, entry)?
         {
             return Ok(OutputTensor {
                 name: entry.name.clone(),
@@ -321,24 +317,33 @@ impl<'a> Builder<'a> {
     }
 
     /// How the boxes of a target tensor are quantised, where they are: its elements, and what belongs to its rows and columns.
-    fn quantised(&mut self, pieces: &[(usize, Piece)], shape: &Shape) -> Option<Quantised> {
+    fn quantised(&mut self, pieces: &[(usize, Piece)], entry: &TargetEntry) -> Result<Option<Quantised>, PlanError> {
         let catalog = self.catalog;
         let of = |tensor: usize| catalog.tensors()[tensor].quantise.as_ref();
-        let (&(tensor, ref piece), &[_, columns]) = (pieces.first()?, shape.dims()) else { return None };
-        let first = of(tensor)?;
+        let (Some((tensor, piece)), &[_, stored]) = (pieces.first(), entry.shape.dims()) else { return Ok(None) };
+        let Some(first) = of(*tensor) else { return Ok(None) };
+        let columns = stored * first.width.in_a_byte();
         let (mut operand, mut scales, mut divide) = (Vec::new(), Vec::new(), Vec::new());
         for (tensor, piece) in pieces {
-            let how = of(*tensor)?;
+            let Some(how) = of(*tensor) else { return Ok(None) };
             let transform = to(how.from, Dtype::F16);
-            self.elements(&catalog.tensors()[*tensor], piece, how.from, transform, &mut operand);
-            let rows = rows_of(piece, columns);
-            self.bring(&catalog.vectors[how.scales].holders, &rows, Dtype::F32, Transform::Copy, &mut scales);
+            let piece = unpacked(piece, how.width.in_a_byte());
+            self.elements(&catalog.tensors()[*tensor], &piece, how.from, transform, &mut operand);
+            let rows = rows_of(&piece, columns);
+            let scaled = match how.group {
+                None => rows.clone(),
+                Some(size) => groups_of(&piece, columns, size)
+                    .ok_or_else(|| PlanError::Groups { name: entry.name.to_string(), size })?,
+            };
+            let dtype = how.arithmetic.scales();
+            self.bring(&catalog.vectors[how.scales].holders, &scaled, dtype, Transform::Copy, &mut scales);
             if let Some(vector) = how.divide {
                 self.bring(&catalog.vectors[vector].holders, &rows, Dtype::F16, Transform::Copy, &mut divide);
             }
         }
         // All parts of a fused weight have one input, and so the same columns with the same factors.
         let multiply = first.multiply.map(|vector| {
+            let piece = unpacked(piece, first.width.in_a_byte());
             let axis = piece.region.len().len() - 1;
             let region = Region::new([piece.region.start()[axis]], [piece.region.len()[axis]]);
             let mut routes = Vec::new();
@@ -350,7 +355,8 @@ impl<'a> Builder<'a> {
             in_target_order(routes);
         }
         let divide = first.divide.map(|_| divide);
-        Some(Quantised { columns, arithmetic: first.arithmetic, operand, scales, multiply, divide })
+        let (group, width, arithmetic) = (first.group.unwrap_or(columns), first.width, first.arithmetic);
+        Ok(Some(Quantised { columns, group, width, arithmetic, operand, scales, multiply, divide }))
     }
 
     /// What the catalog's vectors give to a matrix or vector that is not written.

@@ -4,7 +4,7 @@
 //! Which bytes are what is said here by offsets, so that whoever computes them needs to know no name.
 
 use super::OutputTensor;
-use super::route::Arithmetic;
+use super::route::{Arithmetic, Width};
 use crate::tensor::{Dtype, TensorName};
 
 /// The computed range, and how it is computed.
@@ -31,11 +31,15 @@ pub struct Calculation {
     pub columns: u64,
     /// Brings its elements, row by row, as fp16. Never written.
     pub weight: OutputTensor,
+    /// How many neighbours of a row have one scale: a divisor of `columns`, which is all of them.
+    pub group: u64,
+    /// What its elements become.
+    pub width: Width,
     /// In which precision.
     pub arithmetic: Arithmetic,
-    /// Where the scale of each row goes, as fp32.
+    /// Where the scale of each group goes, row by row, as [`Arithmetic::scales`] says.
     pub scales: u64,
-    /// Where the same goes as fp16.
+    /// Where the same goes as fp16, where that is another precision.
     pub half_scales: Option<u64>,
     /// How its columns are smoothed.
     pub smooth: Option<Smooth>,

@@ -15,9 +15,9 @@ use super::fused_rows::{grouping, radices};
 use super::holders::{Holder, Holders};
 use super::low_rank::Pair;
 use super::pieces::{self, Order, Part};
-use super::{Arrangement, PlanError, SourceFile, agreement};
+use super::{Arrangement, PlanError, SourceFile, Width, agreement};
 use crate::layout::{Piece, Region, TensorLayout};
-use crate::models::{FusionLayout, ModelSpec, before, fused, is_copy, is_lora};
+use crate::models::{FusionLayout, ModelSpec, before, columns_in_one, fused, is_copy, is_lora};
 use crate::tensor::{Dtype, Shape, TensorName};
 
 /// How to read a source checkpoint.
@@ -81,6 +81,17 @@ pub struct Catalog {
     pub(super) input_copies: bool,
     /// What is read to make others, but is no parameter itself.
     pub(super) vectors: Vec<LogicalTensor>,
+}
+
+/// What of a model is quantised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct QuantisedAs {
+    /// The linear layers' weights, and to what.
+    pub weights: Option<Width>,
+    /// Their inputs.
+    pub inputs: bool,
+    /// Keys and values.
+    pub caches: bool,
 }
 
 /// One name, and who holds it: file and entry, in the order of ranks.
@@ -221,13 +232,15 @@ impl Catalog {
         Self { fused: self.fused, vocabulary_whole: self.vocabulary_whole, ignored, vectors, ..Self::default() }
     }
 
-    /// What is quantised: weights, their inputs, keys and values. `None`: nothing.
-    pub fn quantised_as(&self) -> Option<(bool, bool, bool)> {
+    /// What is quantised. `None`: nothing.
+    pub fn quantised_as(&self) -> Option<QuantisedAs> {
         let any = |marks: [&str; 2]| self.tensors.iter().any(|t| marks.iter().any(|mark| t.name.contains(mark)));
         let inputs = any([".dequant_scale", ".quant_op."]);
         let caches = any(["paged_attention_mgr.key_value_t_scale", "paged_attention_mgr._key_input_quantizer"]);
-        let what = (self.is_quantised(), inputs, caches);
-        (what != (false, false, false)).then_some(what)
+        let packed = || self.tensors.iter().any(|t| columns_in_one(&t.name) > 1);
+        let weights = self.is_quantised().then(|| if packed() { Width::Int4 } else { Width::Int8 });
+        let what = QuantisedAs { weights, inputs, caches };
+        (what != QuantisedAs::default()).then_some(what)
     }
 
     fn add(&mut self, name: &str, dtype: Dtype, shape: Shape, radices: Vec<u64>, held: Held) -> Result<(), PlanError> {

@@ -44,10 +44,12 @@ pub fn prove(plan: &Plan) -> Result<(), PlanError> {
 /// Proves that a tensor's routes, and those of what it is quantised with, write each element once.
 fn prove_tensor(plan: &Plan, tensor: &OutputTensor, rank: u32) -> Result<(), PlanError> {
     let Some(quantised) = &tensor.quantised else { return prove_routes(plan, tensor, rank) };
-    let rows = tensor.shape.elements().checked_div(quantised.columns).unwrap_or(0);
+    let elements = tensor.shape.elements() * quantised.width.in_a_byte();
+    let rows = elements.checked_div(quantised.columns).unwrap_or(0);
+    let scales = elements.checked_div(quantised.group).unwrap_or(0);
     let vectors = [
-        (Some(&quantised.operand), Dtype::F16, tensor.shape.elements()),
-        (Some(&quantised.scales), Dtype::F32, rows),
+        (Some(&quantised.operand), Dtype::F16, elements),
+        (Some(&quantised.scales), quantised.arithmetic.scales(), scales),
         (quantised.multiply.as_ref(), Dtype::F16, quantised.columns),
         (quantised.divide.as_ref(), Dtype::F16, rows),
     ];

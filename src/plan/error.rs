@@ -157,6 +157,16 @@ pub enum PlanError {
     /// A checkpoint that is quantised otherwise than asked, or at all.
     #[error("{0}")]
     Quantised(String),
+    /// Columns with one scale that the target's layout cuts.
+    #[error(
+        "`{name}`: the target's layout cuts groups of {size} columns that have one scale; take another --group-size, or none"
+    )]
+    Groups {
+        /// The weight.
+        name: String,
+        /// Columns of a group.
+        size: u64,
+    },
     /// Statistics that are not this model's.
     #[error("the statistics do not fit the model: {0}")]
     Statistics(String),

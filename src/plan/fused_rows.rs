@@ -2,7 +2,7 @@
 
 use super::catalog::{Catalog, LogicalTensor};
 use super::pieces::Part;
-use crate::models::{Fused, Grouping, ModelSpec, before, builtin, builtin_names, role};
+use crate::models::{Fused, Grouping, ModelSpec, before, builtin, builtin_names, columns_in_one, role};
 
 /// The axes as which a parameter's rows are read, so that every grouped piece of it is a box: one axis unless `refine`
 /// gives the model's heads and the parameter is part of a fused one.
@@ -57,7 +57,10 @@ pub fn infer_spec(catalog: &Catalog) -> Option<(ModelSpec, Option<&'static str>)
             let plain = before(&t.name);
             role(plain.as_deref().unwrap_or(&t.name)).is_some_and(|r| r.suffix == suffix)
         };
-        catalog.tensors().iter().find(of).map(|t| t.shape.dims().to_vec())
+        let tensor = catalog.tensors().iter().find(of)?;
+        let mut dims = tensor.shape.dims().to_vec();
+        *dims.last_mut()? *= columns_in_one(&tensor.name);
+        Some(dims)
     };
     let query = dims("attention.wq.weight")?;
     let key = dims("attention.wk.weight")?;

@@ -33,7 +33,7 @@ mod written;
 pub use arrangement::Arrangement;
 pub use builder::{Compared, PlanOptions, Precision, WholeModel, WholeReader, build, build_quantised, compare};
 pub use calculation::{CacheScales, Calculation, Computed, InputScales, Inverse, Range, Smooth};
-pub use catalog::{Catalog, CatalogOptions, ForeignNotes, ForeignOptions, LogicalTensor};
+pub use catalog::{Catalog, CatalogOptions, ForeignNotes, ForeignOptions, LogicalTensor, QuantisedAs};
 pub use check::{prove, prove_covered};
 pub use diagnosis::{Finding, diagnose_entries, diagnose_strategy, diagnose_strategy_files};
 pub use error::{PlanError, list};
@@ -41,7 +41,7 @@ pub use fused_rows::infer_spec;
 pub use quantise::{QuantOptions, QuantisedModel, computed_file};
 pub use route::{
     Arithmetic, LowRank, OutputFile, OutputTensor, Plan, PlanSource, PlanTotals, Quantised, Route, SourceTensor,
-    TensorCrc, Transform,
+    TensorCrc, Transform, Width,
 };
 pub use source::{SourceFile, rank_count};
 pub use statistics::{STATISTICS_VERSION, Statistics};

@@ -10,16 +10,17 @@ pub(super) use self::room::Room;
 pub use self::room::computed_file;
 use super::calculation::CacheScales;
 use super::catalog::{Catalog, LogicalTensor};
-use super::{Arithmetic, PlanError, SourceFile, Statistics};
+use super::{Arithmetic, PlanError, SourceFile, Statistics, Width};
 use crate::models::{ModelSpec, QuantNames, fused, linear_weight};
 use crate::tensor::Dtype;
 
 /// What is quantised, and how.
-#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Clone, Copy, Debug)]
 pub struct QuantOptions<'a> {
-    /// Whether the linear layers' weights become int8.
-    pub weights: bool,
+    /// What the linear layers' weights become, where they do not stay as they are.
+    pub weights: Option<Width>,
+    /// How many neighbouring columns of a row have one scale, where not all of them do. Our own extension.
+    pub group: Option<u64>,
     /// Whether their inputs do too, which needs statistics.
     pub inputs: bool,
     /// Whether keys and values do, which needs statistics.
@@ -28,14 +29,14 @@ pub struct QuantOptions<'a> {
     pub alpha_milli: Option<u32>,
     /// Layers that stay as they are: those whose names hold one of these.
     pub keep: &'a [String],
-    /// Whose names and arithmetic.
+    /// Whose names and arithmetic. Only [`QuantNames::Extension`] has names for int4 and for groups.
     pub names: QuantNames,
     /// Whether the target is fused: what is fused has one input, so its smoothing is one.
     pub fused: bool,
     /// The precision of the norms.
     pub norms: Dtype,
-    /// Whether the target is one rank, whose cache cell has another name.
-    pub alone: bool,
+    /// The target's ranks. Where it is one, its cache cell has another name.
+    pub ranks: u64,
     /// The model, for the heads.
     pub spec: Option<&'a ModelSpec>,
     /// What was observed.
@@ -47,6 +48,9 @@ pub struct QuantOptions<'a> {
 pub(super) struct Quantise {
     /// What the holders hold.
     pub from: Dtype,
+    pub width: Width,
+    /// As in [`QuantOptions`].
+    pub group: Option<u64>,
     pub arithmetic: Arithmetic,
     pub scales: usize,
     pub multiply: Option<usize>,
@@ -125,7 +129,7 @@ impl QuantisedModel {
 
 /// The name (without `.weight`) of the layer that a weight is quantised with: its own, or the fused one's.
 fn group_of(name: &str, options: &QuantOptions<'_>) -> Option<String> {
-    let layer = linear_weight(name).filter(|_| options.weights)?;
+    let layer = linear_weight(name).filter(|_| options.weights.is_some())?;
     let group = match fused(name).filter(|_| options.fused) {
         Some(info) => info.name.trim_end_matches(".weight").to_owned(),
         None => layer.to_owned(),
@@ -138,11 +142,16 @@ fn check(source: &Catalog, options: &QuantOptions<'_>) -> Result<(), PlanError> 
         let why = "the source is quantised already; -f distributed_weight_transfer reshards it as it is";
         return Err(PlanError::Quantised(why.to_owned()));
     }
+    let extended = options.weights == Some(Width::Int4) || options.group.is_some();
+    if extended != (options.names == QuantNames::Extension) {
+        let why = "int4 and scales of groups have names of their own, and nothing else has these";
+        return Err(PlanError::Quantised(why.to_owned()));
+    }
     if options.names != QuantNames::Gs06 && (options.inputs || options.caches) {
         return Err(PlanError::Quantised("only w8a16 has names of other generations (--names)".to_owned()));
     }
     let layers = source.tensors().iter().filter_map(|t| crate::models::role(&t.name)?.layer).max().map_or(0, |l| l + 1);
-    if options.weights && layers == 0 {
+    if options.weights.is_some() && layers == 0 {
         return Err(PlanError::Quantised("the source has no linear layer that could be quantised".to_owned()));
     }
     if let Some(statistics) = options.statistics.filter(|s| s.layers() != layers) {

@@ -126,16 +126,20 @@ pub struct OutputTensor {
 }
 
 /// How the elements of a tensor (a matrix, or rows of one) are made: `clamp(round(x * multiply[column] / divide[row] /
-/// scale[row]))` of each element `x`.
+/// scale[row, column / group]))` of each element `x`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quantised {
     /// Elements of a row.
     pub columns: u64,
+    /// How many neighbours of a row have one scale; a divisor of `columns`, which is all of them.
+    pub group: u64,
+    /// What they become.
+    pub width: Width,
     /// In which arithmetic.
     pub arithmetic: Arithmetic,
     /// Bring the elements before they are quantised, as fp16, in the target's order.
     pub operand: Vec<Route>,
-    /// Bring the scale of each row, as fp32.
+    /// Bring the scale of each group, row by row, as [`Arithmetic::scales`] says.
     pub scales: Vec<Route>,
     /// Bring a factor for each column, as fp16.
     pub multiply: Option<Vec<Route>>,
@@ -150,6 +154,51 @@ pub enum Arithmetic {
     Half,
     /// fp32, as its round-to-nearest does.
     Single,
+}
+
+impl Arithmetic {
+    /// The precision that scales have.
+    pub fn scales(self) -> Dtype {
+        match self {
+            Self::Half => Dtype::F16,
+            Self::Single => Dtype::F32,
+        }
+    }
+}
+
+/// The integers that elements are quantised to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Width {
+    /// One a byte.
+    #[default]
+    Int8,
+    /// Two a byte, the first in the low half, each in two's complement.
+    Int4,
+}
+
+impl Width {
+    /// Elements in a byte.
+    pub const fn in_a_byte(self) -> u64 {
+        match self {
+            Self::Int8 => 1,
+            Self::Int4 => 2,
+        }
+    }
+
+    /// The dtype as which they are stored. Two in a byte are no number of their own, so they are bytes, which all readers have.
+    pub const fn stored(self) -> Dtype {
+        match self {
+            Self::Int8 => Dtype::I8,
+            Self::Int4 => Dtype::U8,
+        }
+    }
+}
+
+impl Quantised {
+    /// Bytes of the operand (fp16) that one byte is made of.
+    pub fn operand_bytes(&self) -> u64 {
+        2 * self.width.in_a_byte()
+    }
 }
 
 impl OutputTensor {

@@ -10,7 +10,8 @@ use super::pieces::{self, Order, Part, Stored};
 use super::{Arrangement, PlanError};
 use crate::layout::{Piece, Region, TensorLayout};
 use crate::models::{
-    Fused, FusionLayout, ModelSpec, Split, cache_name, copy_of, fused, is_lora, is_quantised, is_training_state, role,
+    Fused, FusionLayout, ModelSpec, Split, cache_name, copy_of, fused, group_scale_of, is_lora, is_quantised,
+    is_training_state, role,
 };
 use crate::tensor::{Dtype, Shape, TensorName};
 
@@ -305,7 +306,13 @@ fn entry(
         Arrangement::Rules(_) => TensorName::from(cache_name(one.name(first), alone).as_str()),
         Arrangement::Strategy(_) => TensorName::from(one.name(first)),
     };
-    let layout_error = |source| PlanError::Layout { name: name.to_string(), source };
+    let layout_error = |source| {
+        if group_scale_of(&name).is_some() {
+            let why = format!("`{name}`: {source}; columns with one scale must lie on one rank: take another -w");
+            return PlanError::Quantised(why);
+        }
+        PlanError::Layout { name: name.to_string(), source }
+    };
     let Stored { dims, pieces } = match one {
         Wanted::Fused { info, .. } if info.shared => {
             pieces::plain(first.shape.dims(), &first.radices, layout, device).map_err(layout_error)?

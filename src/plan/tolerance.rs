@@ -4,22 +4,24 @@ use std::collections::HashMap;
 
 use super::builder::Builder;
 use super::quantise::Gathered;
-use super::{Catalog, OutputTensor, Plan, PlanError, SourceFile};
-use crate::models::before;
-use crate::tensor::Dtype;
+use super::{Catalog, OutputTensor, Plan, PlanError, QuantisedAs, SourceFile, Width};
+use crate::models::{before, columns_in_one, scale_names};
+use crate::tensor::{Dtype, Shape};
 
 /// A tensor of both checkpoints.
 #[derive(Clone, Debug)]
 pub struct Compare {
     /// Its name in the unquantised one.
     pub name: String,
-    /// Elements of a row.
-    pub columns: u64,
+    /// How many elements, one after the other, have one scale.
+    pub group: u64,
+    /// What the other's elements are, where it is quantised.
+    pub width: Width,
     /// Brings the unquantised elements, as fp16 or, where nothing is quantised, in the other's dtype.
     pub plain: OutputTensor,
     /// Brings the other's elements, as they are.
     pub other: OutputTensor,
-    /// Brings the scale of each row, as fp16, where the other is quantised.
+    /// Brings the scale of each row or group of columns, as fp16, where the other is quantised.
     pub scales: Option<OutputTensor>,
 }
 
@@ -37,7 +39,7 @@ pub struct Tolerance {
 /// Pairs a quantised checkpoint with the unquantised one.
 ///
 /// # Errors
-/// One that is not w8a16 (smoothed weights are other weights, and only w8a16 has none), tensors that only one of them has,
+/// One that is not w8a16 or w4a16 (smoothed weights are other weights, and only these have none), tensors that only one of them has,
 /// or of other shapes.
 pub fn tolerance(
     plain_files: &[SourceFile<'_>],
@@ -45,9 +47,9 @@ pub fn tolerance(
     other_files: &[SourceFile<'_>],
     other: &Catalog,
 ) -> Result<Tolerance, PlanError> {
-    if !matches!(other.quantised_as(), Some((true, false, _))) {
-        let why = "--tolerance compares an unquantised checkpoint with a w8a16 or w8a16c8 one, in this order: the weights of \
-                   others may be smoothed, and are not comparable one by one";
+    if !matches!(other.quantised_as(), Some(QuantisedAs { weights: Some(_), inputs: false, .. })) {
+        let why = "--tolerance compares an unquantised checkpoint with a w8a16, w4a16 or w8a16c8 one, in this order: the \
+                   weights of others may be smoothed, and are not comparable one by one";
         return Err(PlanError::Quantised(why.to_owned()));
     }
     let (mut a, mut b) = (plain.clone(), other.clone());
@@ -61,15 +63,19 @@ pub fn tolerance(
             continue;
         };
         let there = &other.tensors()[index];
-        if there.shape != tensor.shape {
+        let width = if columns_in_one(&there.name) == 1 { Width::Int8 } else { Width::Int4 };
+        let mut dims = there.shape.dims().to_vec();
+        dims.iter_mut().skip(1).for_each(|columns| *columns *= width.in_a_byte());
+        if dims != tensor.shape.dims() {
             return Err(PlanError::Quantised(format!(
                 "`{}` is {} in one and {} in the other",
                 tensor.name, tensor.shape, there.shape
             )));
         }
-        let quantised = there.dtype == Dtype::I8;
-        let columns = tensor.shape.dims().iter().skip(1).product();
-        let scales = if quantised { Some(scale_of(other, &there.name)?) } else { None };
+        let quantised = *there.name != *tensor.name && there.shape.ndim() == 2;
+        let columns: u64 = tensor.shape.dims().iter().skip(1).product();
+        let scales = if quantised { Some(scale_of(other, &there.name, &tensor.shape)?) } else { None };
+        let group = scales.map_or(columns, |at| tensor.shape.elements() / other.tensors()[at].shape.elements().max(1));
         let gathered = |catalog: &mut Catalog, tensor: super::LogicalTensor, dtype| {
             catalog.vectors.push(tensor);
             Gathered { parts: vec![(catalog.vectors.len() - 1, 0)], columns, dtype }
@@ -79,7 +85,7 @@ pub fn tolerance(
         let theirs = gathered(&mut b, there.clone(), there.dtype);
         let scales =
             scales.map(|index| Gathered { columns: 1, ..gathered(&mut b, other.tensors()[index].clone(), Dtype::F16) });
-        found.push((tensor.name.to_string(), columns, mine, theirs, scales));
+        found.push((tensor.name.to_string(), (group, width), mine, theirs, scales));
     }
     if !lacks.is_empty() {
         return Err(PlanError::Lacks(lacks));
@@ -87,8 +93,9 @@ pub fn tolerance(
     let (mut a_builder, mut b_builder) = (Builder::new(plain_files, &a), Builder::new(other_files, &b));
     let pairs = found
         .into_iter()
-        .map(|(name, columns, mine, theirs, scales)| Compare {
-            columns,
+        .map(|(name, (group, width), mine, theirs, scales)| Compare {
+            group,
+            width,
             plain: a_builder.gather(&name, &mine),
             other: b_builder.gather(&name, &theirs),
             scales: scales.map(|scales| b_builder.gather(&name, &scales)),
@@ -98,12 +105,14 @@ pub fn tolerance(
     Ok(Tolerance { plain: a_builder.into_plan(), other: b_builder.into_plan(), pairs })
 }
 
-/// The scales of a quantised weight.
-fn scale_of(catalog: &Catalog, weight: &str) -> Result<usize, PlanError> {
-    let tails = [("_layer.weight", "_layer.matmul.t_scale"), ("_layer.weight", "_layer.matmul.weight_scale")];
-    let rtn = ("_handler.weight", "_weight_quantizer.scale");
-    let named = |(end, scale): &(&str, &str)| Some(format!("{}{scale}", weight.strip_suffix(end)?));
-    let found = tails.iter().chain([&rtn]).filter_map(named).find_map(|name| catalog.get(&name));
-    let rows = |index: &usize| catalog.tensors()[*index].shape.ndim() == 1;
-    found.filter(rows).ok_or_else(|| PlanError::Lacks(vec![format!("the scales of {weight}")]))
+/// The scales of a quantised weight of this shape: one for each row, or for each group of columns.
+fn scale_of(catalog: &Catalog, weight: &str, shape: &Shape) -> Result<usize, PlanError> {
+    let &[rows, columns] = shape.dims() else { return Err(PlanError::Lacks(vec![format!("the rows of {weight}")])) };
+    let fits = |index: &usize| match *catalog.tensors()[*index].shape.dims() {
+        [found] => found == rows,
+        [found, groups] => found == rows && groups > 0 && columns.is_multiple_of(groups),
+        _ => false,
+    };
+    let found = scale_names(weight).into_iter().find_map(|name| catalog.get(&name));
+    found.filter(fits).ok_or_else(|| PlanError::Lacks(vec![format!("the scales of {weight}")]))
 }

@@ -18,6 +18,7 @@ mod lora;
 mod oracle;
 mod pytorch;
 mod quantise;
+mod quantise_groups;
 mod reference;
 mod strategy;
 mod support;

@@ -424,7 +424,7 @@ fn a_quantised_checkpoint_is_compared_with_its_source() {
     assert!(run.stdout.contains("attention.wo.weight"), "{run:#?}");
 }
 
-fn fusions() -> impl Strategy<Value = Option<Fusion>> {
+pub(crate) fn fusions() -> impl Strategy<Value = Option<Fusion>> {
     prop::sample::select(vec![None, Some(Fusion::RankConcat), Some(Fusion::Grouped)])
 }
 
@@ -433,7 +433,7 @@ fn divisors(of: u64) -> Vec<u64> {
 }
 
 /// Ranks and fusion.
-type Layout = (u64, Option<Fusion>);
+pub(crate) type Layout = (u64, Option<Fusion>);
 
 /// A model and two layouts of it.
 fn cases() -> impl Strategy<Value = (Llama, Layout, Layout)> {
@@ -472,7 +472,7 @@ pub(crate) fn named(tensors: Vec<Tensor>) -> BTreeMap<String, Tensor> {
 }
 
 /// Runs a function on a directory; answers the target.
-fn run(
+pub(crate) fn run(
     env: &TestEnv,
     model: &Llama,
     function: &str,

@@ -30,7 +30,7 @@ use crate::engine::{self, CancelToken, EngineConfig, Leftovers, Staging};
 use crate::input::{ForeignInput, Input, InputError, Provenance, RankGaps, provenance};
 use crate::models::foreign::{Origin, recognise};
 use crate::models::fused;
-use crate::plan::{Plan, TargetRank};
+use crate::plan::{Computed, Plan, TargetRank};
 use crate::report::plan_report;
 use crate::source::Extents;
 use crate::sys::{self, Mapping};
@@ -75,6 +75,7 @@ pub(in crate::cli) fn n_to_m(args: NToMArgs, env: &Environment) -> Result<ExitSt
         dataset_path: None,
         calibrate: CalibrateArgs::default(),
         names: NamesArg::Gs06,
+        group_size: None,
         stats: None,
         alpha: 0.5,
         no_smooth: false,
@@ -229,7 +230,9 @@ fn open(request: &Request, gaps: RankGaps) -> Result<Opened, Error> {
 fn memory(plan: &Plan, engine: &EngineConfig) -> u64 {
     let factors = plan.factor_bytes() * engine.workers as u64;
     // The computed range is held as the plan has it, as it is computed, and as it is read.
-    let computed = plan.computed.as_ref().map_or(0, |c| 2 * c.bytes.len() as u64);
+    // Scales are gathered in blocks before they go into it, in single precision.
+    let scales = |c: &Computed| c.calculations.iter().map(|c| c.rows * (c.columns / c.group.max(1)) * 8).sum::<u64>();
+    let computed = plan.computed.as_ref().map_or(0, |c| 2 * c.bytes.len() as u64 + scales(c));
     engine.buffer_bytes() + factors + computed + sys::anonymous_memory().unwrap_or(0)
 }
 

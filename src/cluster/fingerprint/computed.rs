@@ -21,12 +21,24 @@ pub(super) fn feed(computed: Option<&Computed>, feed: &mut Feed, routes: &mut Ro
 }
 
 fn calculation(calculation: &Calculation, feed: &mut Feed, routes: &mut Routes) {
-    let Calculation { name, rows, columns, weight, arithmetic, scales, half_scales, smooth, divide, input } =
-        calculation;
+    let Calculation {
+        name,
+        rows,
+        columns,
+        weight,
+        group,
+        width,
+        arithmetic,
+        scales,
+        half_scales,
+        smooth,
+        divide,
+        input,
+    } = calculation;
     feed.bytes(name.as_bytes());
-    feed.numbers([*rows, *columns, *scales]);
+    feed.numbers([*rows, *columns, *group, *scales]);
     routes.tensor(weight, feed);
-    feed.bytes(format!("{arithmetic:?}").as_bytes());
+    feed.bytes(format!("{width:?} {arithmetic:?}").as_bytes());
     feed.optional(*half_scales);
     feed.optional(*divide);
     feed.number(u64::from(smooth.is_some()));

@@ -1,7 +1,9 @@
 //! What decides the bytes of a target changes its fingerprint.
 
 use super::*;
-use crate::plan::{Arithmetic, CacheScales, Calculation, Computed, InputScales, Inverse, PlanSource, Range, Smooth};
+use crate::plan::{
+    Arithmetic, CacheScales, Calculation, Computed, InputScales, Inverse, PlanSource, Range, Smooth, Width,
+};
 use crate::tensor::{Dtype, Shape};
 
 fn tensor(name: &str) -> OutputTensor {
@@ -23,6 +25,8 @@ fn plan() -> Plan {
         rows: 2,
         columns: 2,
         weight: tensor("w"),
+        group: 2,
+        width: Width::Int8,
         arithmetic: Arithmetic::Half,
         scales: 0,
         half_scales: Some(8),
@@ -76,7 +80,7 @@ fn whatever_decides_the_bytes_changes_it() {
     let found = plan_id(&plan(), &[&b"abcd"[..], &b"scales"[..]]);
     assert_eq!(found, before, "it is the same whether or not what is computed is there already");
     assert_ne!(plan_id(&plan(), &[&b"abce"[..]]), before, "the source's bytes");
-    let changes: [(&str, Change); 12] = [
+    let changes: [(&str, Change); 14] = [
         ("where an adapter is added", |p| p.updates[0].to = (1, 0)),
         ("the adapter's scale", |p| p.updates[0].scale = 1.0),
         ("a factor", |p| p.factors[1] = tensor("c")),
@@ -93,6 +97,8 @@ fn whatever_decides_the_bytes_changes_it() {
             computed(p).calculations[0].input.as_mut().unwrap().bias = Some(Box::new(tensor("bias")));
         }),
         ("the arithmetic", |p| computed(p).calculations[0].arithmetic = Arithmetic::Single),
+        ("how many share a scale", |p| computed(p).calculations[0].group = 1),
+        ("int4", |p| computed(p).calculations[0].width = Width::Int4),
         ("what was seen of values", |p| computed(p).caches[0].values.min[0] = 9),
         ("where scales go", |p| computed(p).caches[0].key_scales[0] = 48),
     ];

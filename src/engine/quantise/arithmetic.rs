@@ -3,7 +3,7 @@
 
 use half::f16;
 
-use crate::plan::Arithmetic;
+use crate::plan::{Arithmetic, Width};
 
 /// Rounds a double to fp16 once. (`half` goes through fp32, and so rounds twice.)
 pub(super) fn round_to_half(value: f64) -> f16 {
@@ -18,11 +18,21 @@ pub(super) fn round_to_half(value: f64) -> f16 {
 }
 
 /// The symmetric scale of values up to `peak` in magnitude. Infinite where fp16 cannot hold it.
-pub(super) fn scale(peak: f32, arithmetic: Arithmetic) -> f32 {
+pub(super) fn scale(peak: f32, width: Width, arithmetic: Arithmetic) -> f32 {
+    let (least, greatest) = range(width);
+    let steps = greatest - least;
     match arithmetic {
-        // peak - (-peak), then the 255 steps of int8.
-        Arithmetic::Half => half(half(peak + peak) / 255.0),
-        Arithmetic::Single => (peak + peak) / 255.0,
+        // peak - (-peak), then the 255 steps of int8, or the 15 of int4.
+        Arithmetic::Half => half(half(peak + peak) / steps),
+        Arithmetic::Single => (peak + peak) / steps,
+    }
+}
+
+/// The least and the greatest integer.
+pub(super) const fn range(width: Width) -> (f32, f32) {
+    match width {
+        Width::Int8 => (-128.0, 127.0),
+        Width::Int4 => (-8.0, 7.0),
     }
 }
 
@@ -89,9 +99,11 @@ mod tests {
 
     #[test]
     fn a_scale_that_fp16_cannot_hold_is_infinite() {
-        assert!(scale(40_000.0, Arithmetic::Half).is_infinite());
-        assert!(scale(32_752.0, Arithmetic::Half).is_finite());
-        assert!(scale(40_000.0, Arithmetic::Single).is_finite());
+        for width in [Width::Int8, Width::Int4] {
+            assert!(scale(40_000.0, width, Arithmetic::Half).is_infinite());
+            assert!(scale(32_752.0, width, Arithmetic::Half).is_finite());
+            assert!(scale(40_000.0, width, Arithmetic::Single).is_finite());
+        }
     }
 
     #[test]

@@ -7,7 +7,8 @@
 #![expect(clippy::inline_always, reason = "only what is inlined is compiled for the processor's vectors")]
 
 use crate::engine::cast::float::{Float, Half, INFINITY, MAGNITUDE};
-use crate::plan::Arithmetic;
+use crate::engine::quantise::arithmetic::range;
+use crate::plan::{Arithmetic, Width};
 use crate::sys::{Kernel, Vectors};
 
 /// Elements that are held at once: they stay in the first cache.
@@ -21,6 +22,7 @@ const MAGIC: f32 = 12_582_912.0;
 /// A row, or a part of one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row<'a> {
+    pub width: Width,
     pub arithmetic: Arithmetic,
     pub scale: f32,
     /// One factor for each element.
@@ -31,13 +33,13 @@ pub(super) struct Row<'a> {
 /// What quantising did to a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct RowOutcome {
-    /// The sum of the int8 elements.
+    /// The sum of the integers.
     pub sum: i64,
     /// The greatest difference between an element and what it dequantises to.
     pub greatest: f32,
     /// The sum of the squares of the differences.
     pub squares: f64,
-    /// Elements beyond the range of int8.
+    /// Elements beyond the range of int8, or int4.
     pub clipped: u64,
 }
 
@@ -74,7 +76,7 @@ fn scale_elements(row: &Row<'_>, at: usize, values: &mut [f32]) {
     }
 }
 
-/// Quotients by the scale, before they are clamped to int8 and rounded to integers. A scale of 0 is that of a row of zeros.
+/// Quotients by the scale, before they are clamped to the width and rounded to integers. A scale of 0 is that of a row of zeros.
 #[inline(always)]
 fn quotients(row: &Row<'_>, values: &mut [f32]) {
     let scale = if row.scale == 0.0 { f32::INFINITY } else { row.scale };
@@ -92,14 +94,14 @@ fn quotients(row: &Row<'_>, values: &mut [f32]) {
 
 /// Rounds half to even after clamping, which gives the same as clamping after rounding: the bounds are integers.
 #[inline(always)]
-fn to_int8(quotients: &[f32], out: &mut [u8]) {
+fn to_integers((least, greatest): (f32, f32), quotients: &[f32], out: &mut [u8]) {
     for (out, quotient) in out.iter_mut().zip(quotients) {
-        let bits = (quotient.clamp(-128.0, 127.0) + MAGIC).to_bits();
+        let bits = (quotient.clamp(least, greatest) + MAGIC).to_bits();
         *out = bits.to_le_bytes()[0];
     }
 }
 
-/// Quantises a row, or a part of one, of fp16 elements.
+/// Quantises a row, or a part of one, of fp16 elements, to one integer a byte, whatever the width.
 pub(super) fn quantise_row(row: &Row<'_>, bytes: &[u8], out: &mut [u8]) {
     Vectors::widest().run(Quantise { row, bytes, out });
 }
@@ -116,12 +118,13 @@ impl Kernel for Quantise<'_, '_> {
     #[inline(always)]
     fn run(self) {
         let mut values = [0f32; STEP];
+        let bounds = range(self.row.width);
         for (step, (bytes, out)) in self.bytes.chunks(STEP * 2).zip(self.out.chunks_mut(STEP)).enumerate() {
             let values = &mut values[..out.len()];
             widen(bytes, values);
             scale_elements(self.row, step * STEP, values);
             quotients(self.row, values);
-            to_int8(values, out);
+            to_integers(bounds, values, out);
         }
     }
 }
@@ -208,35 +211,36 @@ impl Kernel for Measure<'_, '_> {
     fn run(self) -> RowOutcome {
         let mut outcome = RowOutcome::default();
         let (mut quotient, mut whole) = ([0f32; STEP], [0f32; STEP]);
+        let (least, greatest) = range(self.row.width);
         for values in self.values.chunks(STEP) {
             let (quotient, whole) = (&mut quotient[..values.len()], &mut whole[..values.len()]);
             quotient.copy_from_slice(values);
             quotients(self.row, quotient);
             let (mut sum, mut clipped) = (0i32, 0u32);
             for (whole, &q) in whole.iter_mut().zip(&*quotient) {
-                // Beyond what rounds to -128 or 127; ties go to the even -128 and 128.
-                clipped += u32::from(q < -128.5) + u32::from(q >= 127.5);
-                let shifted = q.clamp(-128.0, 127.0) + MAGIC;
+                // Beyond what rounds to -128 or 127 (-8 or 7); ties go to the even -128 and 128 (-8 and 8).
+                clipped += u32::from(q < least - 0.5) + u32::from(q >= greatest + 0.5);
+                let shifted = q.clamp(least, greatest) + MAGIC;
                 sum += shifted.to_bits().cast_signed() - MAGIC.to_bits().cast_signed();
                 *whole = shifted - MAGIC;
             }
-            let (mut greatest, mut squares) = ([0f32; LANES], [0f32; LANES]);
+            let (mut furthest, mut squares) = ([0f32; LANES], [0f32; LANES]);
             let ((values, rest), (wholes, last)) = (values.as_chunks::<LANES>(), whole.as_chunks::<LANES>());
             for (values, wholes) in values.iter().zip(wholes) {
                 for lane in 0..LANES {
                     let error = (wholes[lane] * self.row.scale - values[lane]).abs();
-                    greatest[lane] = if error > greatest[lane] { error } else { greatest[lane] };
+                    furthest[lane] = if error > furthest[lane] { error } else { furthest[lane] };
                     squares[lane] += error * error;
                 }
             }
             for (value, whole) in rest.iter().zip(last) {
                 let error = (whole * self.row.scale - value).abs();
-                greatest[0] = greatest[0].max(error);
+                furthest[0] = furthest[0].max(error);
                 squares[0] += error * error;
             }
             outcome.sum += i64::from(sum);
             outcome.clipped += u64::from(clipped);
-            outcome.greatest = greatest.iter().fold(outcome.greatest, |a, &b| a.max(b));
+            outcome.greatest = furthest.iter().fold(outcome.greatest, |a, &b| a.max(b));
             outcome.squares += squares.iter().map(|&s| f64::from(s)).sum::<f64>();
         }
         outcome
@@ -255,7 +259,7 @@ mod tests {
         let elements: Vec<u8> =
             (0..=u16::MAX).filter(|b| f16::from_bits(*b).is_finite()).flat_map(u16::to_le_bytes).collect();
         for scale in [1.0, 0.007_057, 0.001_051, 6.0e-8, 100.0, 513.7].map(|s| f16::from_f32(s).to_f32()) {
-            let row = Row { arithmetic: Arithmetic::Half, scale, multiply: None, divide: None };
+            let row = Row { width: Width::Int8, arithmetic: Arithmetic::Half, scale, multiply: None, divide: None };
             let mut out = vec![0; elements.len() / 2];
             quantise_row(&row, &elements, &mut out);
             for (bytes, out) in elements.as_chunks::<2>().0.iter().zip(out) {
@@ -268,15 +272,29 @@ mod tests {
     }
 
     #[test]
+    fn int4_is_clamped_to_its_own_range() {
+        let row = Row { width: Width::Int4, arithmetic: Arithmetic::Half, scale: 0.5, multiply: None, divide: None };
+        let elements = [100.0, -100.0, 3.75, -4.25, 0.25, -0.75, 1.0];
+        let bytes: Vec<u8> = elements.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
+        let mut out = [0; 7];
+        quantise_row(&row, &bytes, &mut out);
+        // 7.5 would be 8; 0.5 goes to the even 0, -1.5 to -2.
+        assert_eq!(out.map(u8::cast_signed), [7, -8, 7, -8, 0, -2, 2]);
+    }
+
+    #[test]
     fn what_a_row_lost_is_counted_and_a_row_of_zeros_stays_one() {
         let values = [1.0, -1.0, 127.5, -128.0, 126.5, 0.25];
-        let row = Row { arithmetic: Arithmetic::Half, scale: 1.0, multiply: None, divide: None };
+        let row = Row { width: Width::Int8, arithmetic: Arithmetic::Half, scale: 1.0, multiply: None, divide: None };
         let outcome = measure_row(&row, &values);
         // 127.5 would round to 128; 126.5 goes to the even 126.
         assert_eq!(outcome.clipped, 1);
         assert_eq!(outcome.sum, 125);
         assert!((outcome.greatest - 0.5).abs() < 1e-6);
         assert!((outcome.squares - (0.25 + 0.25 + 0.0625)).abs() < 1e-6);
+        // The same by int4: 1, -1, 7, -8, 7 and 0, of which the third to the fifth are beyond its range.
+        let narrow = measure_row(&Row { width: Width::Int4, ..row }, &values);
+        assert_eq!((narrow.clipped, narrow.sum), (3, 6));
         let zeros = Row { scale: 0.0, ..row };
         assert_eq!(measure_row(&zeros, &[0.0, -0.0]), RowOutcome::default());
         let halves =

@@ -29,7 +29,7 @@ pub struct QuantError {
     pub rms: f64,
     /// The same of the elements themselves, to compare with.
     pub rms_of_elements: f64,
-    /// The part of the elements that were beyond the range of int8.
+    /// The part of the elements that were beyond the range of int8 (or int4).
     pub clipped: f64,
 }
 
@@ -79,7 +79,9 @@ pub fn calculate(
 /// What is known of the rows of a matrix.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rows {
+    /// One for each group of columns, row by row.
     pub scales: Vec<f32>,
+    /// One for each row, where inputs are quantised.
     pub sums: Vec<i64>,
     total: RowOutcome,
     /// The sum of the elements' squares.
@@ -234,28 +236,35 @@ fn rows_of(
     multiply: Option<&[f32]>,
     divide: Option<&[f32]>,
 ) -> Result<Rows, EngineError> {
-    let columns = index(c.columns);
-    let mut values = vec![0f32; columns];
+    let (columns, group) = (index(c.columns), index(c.group));
+    let mut values = vec![0f32; group];
     let mut found = Rows::default();
     for (number, bytes) in (task.first..).zip(bytes.chunks(columns * 2)) {
         let divide = divide.map(|d| d[index(number)]);
-        let mut row = Row { arithmetic: c.arithmetic, scale: 0.0, multiply, divide };
-        let (peak, squares) = prepare_row(&row, bytes, &mut values);
         let bad = |why| EngineError::Unquantisable { name: c.name.to_string(), row: number, why };
-        if !peak.is_finite() {
-            return Err(bad("holds a number that is not finite in fp16"));
+        let mut sum = 0;
+        for (at, bytes) in bytes.chunks(group * 2).enumerate() {
+            let multiply = multiply.map(|m| &m[at * group..(at + 1) * group]);
+            let mut row = Row { width: c.width, arithmetic: c.arithmetic, scale: 0.0, multiply, divide };
+            let (peak, squares) = prepare_row(&row, bytes, &mut values);
+            if !peak.is_finite() {
+                return Err(bad("holds a number that is not finite in fp16"));
+            }
+            row.scale = arithmetic::scale(peak, c.width, c.arithmetic);
+            if !arithmetic::half(row.scale).is_finite() {
+                return Err(bad("has a scale that fp16 cannot hold"));
+            }
+            let outcome = measure_row(&row, &values);
+            sum += outcome.sum;
+            found.squares += squares;
+            found.scales.push(row.scale);
+            found.total.greatest = found.total.greatest.max(outcome.greatest);
+            found.total.squares += outcome.squares;
+            found.total.clipped += outcome.clipped;
         }
-        row.scale = arithmetic::scale(peak, c.arithmetic);
-        if !arithmetic::half(row.scale).is_finite() {
-            return Err(bad("has a scale that fp16 cannot hold"));
+        if c.input.is_some() {
+            found.sums.push(sum);
         }
-        let outcome = measure_row(&row, &values);
-        found.squares += squares;
-        found.scales.push(row.scale);
-        found.sums.push(outcome.sum);
-        found.total.greatest = found.total.greatest.max(outcome.greatest);
-        found.total.squares += outcome.squares;
-        found.total.clipped += outcome.clipped;
     }
     Ok(found)
 }

@@ -7,7 +7,9 @@ use super::calculate::Rows;
 use crate::engine::EngineError;
 use crate::engine::fill::{Inputs, index};
 use crate::engine::view::View;
-use crate::plan::{CacheScales, Calculation, Computed, InputScales, Inverse, OutputTensor, Range, Smooth};
+use crate::plan::{
+    Arithmetic, CacheScales, Calculation, Computed, InputScales, Inverse, OutputTensor, Range, Smooth, Width,
+};
 use crate::tensor::Dtype;
 
 /// Numbers that stand in the computed range as fp16.
@@ -121,10 +123,13 @@ pub(super) fn finish(
     rows: &Rows,
     bytes: &mut [u8],
 ) -> Result<(), EngineError> {
-    for (row, scale) in rows.scales.iter().enumerate() {
-        put(bytes, calculation.scales, row, scale.to_le_bytes());
+    for (group, scale) in rows.scales.iter().enumerate() {
+        match calculation.arithmetic {
+            Arithmetic::Half => put_half(bytes, calculation.scales, group, *scale),
+            Arithmetic::Single => put(bytes, calculation.scales, group, scale.to_le_bytes()),
+        }
         if let Some(at) = calculation.half_scales {
-            put_half(bytes, at, row, *scale);
+            put_half(bytes, at, group, *scale);
         }
     }
     let Some(input) = &calculation.input else { return Ok(()) };
@@ -184,7 +189,7 @@ pub(super) fn cache(cache: &CacheScales, bytes: &mut [u8]) -> Result<(), EngineE
             half(number(range.min[c]).abs().max(number(range.max[c]).abs()) * (1.0 / factor))
         };
         // A channel that was never anything but 0 gets 1. golden-stick gives it 0, by which its network then divides.
-        let of = |c| match arithmetic::scale(peak(c), crate::plan::Arithmetic::Half) {
+        let of = |c| match arithmetic::scale(peak(c), Width::Int8, Arithmetic::Half) {
             0.0 => 1.0,
             scale => scale,
         };

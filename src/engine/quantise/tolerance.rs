@@ -8,7 +8,7 @@ use half::f16;
 use crate::engine::fill::{Inputs, index};
 use crate::engine::view::View;
 use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer};
-use crate::plan::{Compare, Tolerance};
+use crate::plan::{Compare, Tolerance, Width};
 use crate::sys::Mapping;
 
 /// Bytes of unquantised elements that are compared at once.
@@ -19,7 +19,7 @@ const BLOCK_BYTES: u64 = 256 << 10;
 pub struct Distance {
     /// The tensor.
     pub name: String,
-    /// The greatest difference, in steps (scales of the row). Infinite where something that is not quantised differs at all.
+    /// The greatest difference, in steps (scales of the row or group). Infinite where something that is not quantised differs at all.
     pub steps: f64,
     /// The element in which it is.
     pub element: u64,
@@ -64,6 +64,19 @@ pub fn distances(
     Ok(found.into_iter().map(|(_, distance)| distance).collect())
 }
 
+/// The integers of a quantised weight.
+fn integers(width: Width, bytes: &[u8]) -> impl Iterator<Item = i8> + '_ {
+    // Shifting a signed number to the right keeps its sign.
+    let low_first = |byte: u8| [(byte << 4).cast_signed() >> 4, byte.cast_signed() >> 4];
+    bytes.iter().flat_map(move |&byte| {
+        let (pair, count) = match width {
+            Width::Int8 => ([byte.cast_signed(), 0], 1),
+            Width::Int4 => (low_first(byte), 2),
+        };
+        pair.into_iter().take(count)
+    })
+}
+
 fn distance(
     pair: &Compare,
     plain: &Inputs<'_>,
@@ -73,7 +86,9 @@ fn distance(
 ) -> Result<Distance, EngineError> {
     let mut worst = Distance { name: pair.name.clone(), steps: 0.0, element: 0 };
     let elements = pair.plain.shape.elements();
-    let (size, there) = (pair.plain.dtype.size(), pair.other.dtype.size());
+    let size = pair.plain.dtype.size();
+    // Bytes of so many of the other's elements. Blocks are of an even number of them.
+    let there = |elements: u64| elements * pair.other.dtype.size() / pair.width.in_a_byte();
     let scales = pair.scales.as_ref().map(|scales| {
         let mut bytes = vec![0; index(scales.shape.elements() * 2)];
         other.fill_tensor(scales, 0, &mut bytes, &View::default());
@@ -86,9 +101,9 @@ fn distance(
             return Err(EngineError::Cancelled);
         }
         let count = step.min(elements - at);
-        let (mut mine, mut theirs) = (vec![0; index(count * size)], vec![0; index(count * there)]);
+        let (mut mine, mut theirs) = (vec![0; index(count * size)], vec![0; index(there(count))]);
         plain.fill_tensor(&pair.plain, at * size, &mut mine, &View::default());
-        other.fill_tensor(&pair.other, at * there, &mut theirs, &View::default());
+        other.fill_tensor(&pair.other, there(at), &mut theirs, &View::default());
         observer.event(Event::Written { bytes: count * size });
         match &scales {
             None => {
@@ -97,9 +112,9 @@ fn distance(
                 }
             }
             Some(scales) => {
-                for (element, (a, b)) in (at..).zip(mine.as_chunks::<2>().0.iter().zip(&theirs)) {
-                    let scale = scales[index(element / pair.columns.max(1))];
-                    let difference = f16::from_le_bytes(*a).to_f32() - f32::from(b.cast_signed()) * scale;
+                for (element, (a, b)) in (at..).zip(mine.as_chunks::<2>().0.iter().zip(integers(pair.width, &theirs))) {
+                    let scale = scales[index(element / pair.group.max(1))];
+                    let difference = f16::from_le_bytes(*a).to_f32() - f32::from(b) * scale;
                     let steps = f64::from(difference.abs() / scale);
                     // A row of zeros has the scale 0.
                     let steps = if difference == 0.0 { 0.0 } else { steps };

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{InStage, Named, Reader};
 use crate::layout::{LayoutError, Region, TensorLayout};
-use crate::models::{ModelSpec, Split, role};
+use crate::models::{ModelSpec, Split, columns_in_one, group_scale_of, role, weight_names};
 use crate::plan::pieces::Stored;
 use crate::plan::{Arrangement, PlanError, agreement};
 use crate::tensor::{Dtype, Shape};
@@ -132,15 +132,15 @@ impl Reader<'_> {
     /// The number of columns over all ranks of the output projection, which is the number of q rows.
     pub(super) fn columns_of(&self, output: &str) -> Result<Option<u64>, PlanError> {
         // A layer may be left unquantised by name.
-        let plain = crate::models::before(output);
-        let found = self.index.get(output).or_else(|| self.index.get(plain?.as_str()));
+        let found = weight_names(output).into_iter().find_map(|name| self.index.get(name.as_str()));
         let Some(&at) = found else { return Ok(None) };
         let one = &self.named[at];
         let stages = self.stages(one)?;
         if stages.is_empty() {
             return Ok(None);
         }
-        Ok(self.full(one, &stages)?.0.dims().get(1).copied())
+        let stored = self.full(one, &stages)?.0.dims().get(1).copied();
+        Ok(stored.map(|columns| columns * columns_in_one(&one.name)))
     }
 
     /// Every device of a stage must hold the parameter, or the boxes that it would hold (part and region) must be `covered`.
@@ -186,6 +186,14 @@ impl Reader<'_> {
     pub(super) fn check_spec(&self, name: &str, shape: &Shape, holder: (usize, usize)) -> Result<(), PlanError> {
         let Some(spec) = self.options.spec else { return Ok(()) };
         let Some(role) = role(name) else { return Ok(()) };
+        if let Some(weight) = group_scale_of(name) {
+            let why = || {
+                format!(
+                    "`{name}` is {shape}, which is no whole groups of 64 or 128 of the model's columns of `{weight}`"
+                )
+            };
+            return spec.fits_groups(name, shape).then_some(()).ok_or_else(|| PlanError::Quantised(why()));
+        }
         let Some(expected) = spec.shape(name) else {
             return Err(PlanError::Ambiguous(format!(
                 "`{name}` is of layer {}, the model configuration has {} layers",

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use super::super::calculation::{CacheScales, Calculation, InputScales, Inverse, Range, Smooth};
 use super::super::catalog::{Catalog, LogicalTensor};
-use super::super::{Arithmetic, OutputTensor, PlanError, SourceFile};
+use super::super::{Arithmetic, OutputTensor, PlanError, SourceFile, Width};
 use super::room::{Place, hidden};
 use super::{QuantOptions, Quantise, QuantisedModel};
-use crate::models::{QuantNames, Quantity, fused, kv_names, quantity_name};
-use crate::tensor::{Dtype, TensorName};
+use crate::models::{QuantNames, Quantity, Split, fused, kv_names, quantity_name, role};
+use crate::tensor::{Dtype, Shape, ShapeError, TensorName};
 
 /// Rows of tensors that are one matrix, or elements that are one vector, in order.
 #[derive(Clone, Debug)]
@@ -24,11 +24,13 @@ pub(in crate::plan) struct Gathered {
 /// A linear layer that is quantised as one matrix.
 #[derive(Debug)]
 pub(in crate::plan) struct Linear {
-    group: String,
+    name: String,
     parts: Vec<Part>,
     rows: u64,
     columns: u64,
     weight: Gathered,
+    width: Width,
+    group: Option<u64>,
     arithmetic: Arithmetic,
     scales: Place,
     half: Option<Place>,
@@ -106,9 +108,13 @@ impl Linear {
             rows += here;
         }
         let columns = width.unwrap_or(0);
+        let width = options.weights.unwrap_or_default();
+        check_columns(group, columns, width, options)?;
         let room = &mut model.room;
-        let scales = room.reserve(Dtype::F32, rows, &[0]);
-        let half = (!options.inputs).then(|| room.reserve(Dtype::F16, rows, &[0]));
+        let arithmetic = if options.names == QuantNames::Rtn { Arithmetic::Single } else { Arithmetic::Half };
+        let groups = options.group.map_or(1, |size| columns / size);
+        let scales = room.reserve(arithmetic.scales(), rows * groups, &[0]);
+        let half = (arithmetic == Arithmetic::Single).then(|| room.reserve(Dtype::F16, rows, &[0]));
         let smoothed = options.inputs && options.alpha_milli.is_some();
         let factors = smoothed.then(|| room.reserve(Dtype::F16, columns, &ONE));
         let divided = smoothed && parts.len() > 1;
@@ -118,13 +124,14 @@ impl Linear {
         let input =
             if options.inputs { Some(input(group, &parts, (rows, columns), source, options, model)?) } else { None };
         let weight = Gathered { parts: gathered, columns, dtype: Dtype::F16 };
-        let arithmetic = if options.names == QuantNames::Rtn { Arithmetic::Single } else { Arithmetic::Half };
         Ok(Self {
-            group: group.to_owned(),
+            name: group.to_owned(),
             parts,
             rows,
             columns,
             weight,
+            width,
+            group: options.group,
             arithmetic,
             scales,
             half,
@@ -150,24 +157,47 @@ impl Linear {
         let vector = |model: &mut QuantisedModel, name: &str, place: Place| {
             model.room.tensor(name, place, part.first, &rows, &radices)
         };
-        let scales = vector(model, &layer, self.scales)?;
+        let of_scales = |model: &mut QuantisedModel, place: Place| match self.group {
+            None => vector(model, &layer, place),
+            Some(size) => {
+                let groups = self.columns / size;
+                model.room.tensor(&layer, place, part.first * groups, &[part.rows, groups], &radices)
+            }
+        };
+        let scales = of_scales(model, self.scales)?;
         let scales = hidden(&mut model.catalog, scales);
         let divide = self.divide.map(|place| vector(model, &layer, place)).transpose()?;
         let divide = divide.map(|tensor| hidden(&mut model.catalog, tensor));
         let from = tensor.holders.all().next().map_or(tensor.dtype, |h| files[h.file].entries[h.entry].dtype);
-        let quantise = Quantise { from, arithmetic: self.arithmetic, scales, multiply: self.multiply, divide };
+        let quantise = Quantise {
+            from,
+            width: self.width,
+            group: self.group,
+            arithmetic: self.arithmetic,
+            scales,
+            multiply: self.multiply,
+            divide,
+        };
         let mut made: Vec<(Quantity, LogicalTensor)> = Vec::new();
         if let Some(input) = &self.input {
             let [scale, zero_point] = input.tensors.clone();
             made.extend([(Quantity::InputScale, scale), (Quantity::InputZeroPoint, zero_point)]);
         }
-        made.push((Quantity::Weight, LogicalTensor { dtype: Dtype::I8, quantise: Some(quantise), ..tensor.clone() }));
+        let (quantity, columns) = match self.width {
+            Width::Int8 => (Quantity::Weight, self.columns),
+            Width::Int4 => (Quantity::PackedWeight, self.columns / self.width.in_a_byte()),
+        };
+        let bad = |source: ShapeError| PlanError::Layout { name: layer.clone(), source: source.into() };
+        let shape = Shape::new([part.rows, columns]).map_err(bad)?;
+        let dtype = self.width.stored();
+        made.push((quantity, LogicalTensor { dtype, shape, quantise: Some(quantise), ..tensor.clone() }));
         if let Some(input) = &self.input {
             made.push((Quantity::Bias, vector(model, &layer, input.new_bias)?));
             made.push((Quantity::DequantScale, vector(model, &layer, input.dequant)?));
         }
-        if let Some(half) = self.half {
-            made.push((Quantity::Scale, vector(model, &layer, half)?));
+        if self.input.is_none() {
+            let quantity = if self.group.is_some() { Quantity::GroupScale } else { Quantity::Scale };
+            made.push((quantity, of_scales(model, self.half.unwrap_or(self.scales))?));
             let zeros = model.room.reserve(Dtype::F16, part.rows, &[0]);
             made.push((Quantity::ZeroPoint, model.room.tensor(&layer, zeros, 0, &rows, &radices)?));
         }
@@ -189,7 +219,7 @@ impl Linear {
             block: folded.block,
             inverse: match &folded.inverse {
                 FoldedInto::Norm { vector, to } => {
-                    Inverse::Vector { vector: Box::new(gather(&self.group, vector)), dtype: to.dtype, to: to.at }
+                    Inverse::Vector { vector: Box::new(gather(&self.name, vector)), dtype: to.dtype, to: to.at }
                 }
                 FoldedInto::Rows { to } => Inverse::Rows { to: *to },
                 FoldedInto::Input => Inverse::Input,
@@ -197,17 +227,19 @@ impl Linear {
         });
         let input = self.input.as_ref().map(|input| InputScales {
             range: input.range.clone(),
-            bias: input.bias.as_ref().map(|bias| Box::new(gather(&self.group, bias))),
+            bias: input.bias.as_ref().map(|bias| Box::new(gather(&self.name, bias))),
             new_bias: input.new_bias.at,
             dequant_scales: input.dequant.at,
             scales: input.scales.at,
             zero_points: input.zero_points.at,
         });
         Calculation {
-            name: TensorName::from(self.group.as_str()),
+            name: TensorName::from(self.name.as_str()),
             rows: self.rows,
             columns: self.columns,
-            weight: gather(&self.group, &self.weight),
+            weight: gather(&self.name, &self.weight),
+            group: self.group.unwrap_or(self.columns),
+            width: self.width,
             arithmetic: self.arithmetic,
             scales: self.scales.at,
             half_scales: self.half.map(|p| p.at),
@@ -216,6 +248,24 @@ impl Linear {
             input,
         }
     }
+}
+
+/// Groups, and pairs of int4, must not be cut: then each rank's part is quantised as the whole is.
+fn check_columns(layer: &str, columns: u64, width: Width, options: &QuantOptions<'_>) -> Result<(), PlanError> {
+    let unit = options.group.unwrap_or(width.in_a_byte());
+    let cut = role(&format!("{layer}.weight")).is_some_and(|role| role.split == Split::Columns);
+    let ranks = if cut { options.ranks.max(1) } else { 1 };
+    if columns.is_multiple_of(ranks) && (columns / ranks).is_multiple_of(unit) {
+        return Ok(());
+    }
+    let (shared, mend) = match options.group {
+        Some(_) => ("groups", "another --group-size, none, or another -w"),
+        None => ("pairs", "another -w, or w8a16"),
+    };
+    Err(PlanError::Quantised(format!(
+        "`{layer}` has {columns} columns; over {ranks} rank(s) they make no whole {shared} of {unit}, which one rank must hold: \
+         {mend}"
+    )))
 }
 
 /// The places of what a layer's input needs.
@@ -266,7 +316,7 @@ pub(super) fn smooth(
 ) -> Result<(), PlanError> {
     let Some(alpha_milli) = options.alpha_milli.filter(|_| options.inputs) else { return Ok(()) };
     for index in 0..model.linears.len() {
-        let group = model.linears[index].group.clone();
+        let group = model.linears[index].name.clone();
         let (mut repeat, mut block) = (1, model.linears[index].columns);
         let (prefix, layer) = group.split_at(group.rfind('.').map_or(0, |at| at + 1));
         let inverse = match layer {
@@ -334,7 +384,7 @@ pub(super) fn caches(
         value_scales: Vec::new(),
         packed: 0,
     };
-    for (name, tail) in kv_names(options.alone) {
+    for (name, tail) in kv_names(options.ranks == 1) {
         let name = format!("{prefix}{name}");
         let (dtype, dims, fill): (Dtype, Vec<u64>, &[u8]) = match tail {
             "key_value_t_scale" => (Dtype::I64, vec![2, channels], &[0]),

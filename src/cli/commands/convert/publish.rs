@@ -93,6 +93,7 @@ pub(super) fn provenance(request: &Request, plan: &str) -> Provenance {
         ("ckpt_records", (args.ckpt_records == CkptRecordsArg::Canonical).then_some(json!("canonical"))),
         ("stats", args.stats.as_deref().map(path)),
         ("names", quantised.then(|| json!(config::names(args.names)))),
+        ("group_size", args.group_size.map(|size| json!(size))),
         ("keep_float", (!args.keep_float.is_empty()).then(|| json!(args.keep_float))),
         ("alpha", smoothed.then(|| json!(args.alpha))),
         ("ignore", (!args.ignore.is_empty()).then(|| json!(args.ignore))),

@@ -11,22 +11,24 @@ use crate::cli::commands::note;
 use crate::cli::config;
 use crate::engine::{self, Calculated, CancelToken, EngineConfig};
 use crate::input::{Input, load_statistics};
-use crate::models::QuantNames;
-use crate::plan::{Plan, PlanError, Precision, QuantOptions, QuantisedModel, Statistics};
+use crate::models::{GROUP_SIZES, QuantNames};
+use crate::plan::{Plan, PlanError, Precision, QuantOptions, QuantisedAs, QuantisedModel, Statistics, Width};
 use crate::report::Progress;
 use crate::sys::{FileError, FileOp, Mapping};
 use crate::tensor::Dtype;
 
-/// What a precision quantises: weights, their inputs, keys and values.
-pub(super) fn quantises(precision: PrecisionArg) -> Option<(bool, bool, bool)> {
-    match precision {
-        PrecisionArg::W8a16 => Some((true, false, false)),
-        PrecisionArg::W8a8 => Some((true, true, false)),
-        PrecisionArg::W8a16c8 => Some((true, false, true)),
-        PrecisionArg::W8a8c8 => Some((true, true, true)),
-        PrecisionArg::Fp16c8 => Some((false, false, true)),
-        _ => None,
-    }
+/// What a precision quantises.
+pub(super) fn quantises(precision: PrecisionArg) -> Option<QuantisedAs> {
+    let (weights, inputs, caches) = match precision {
+        PrecisionArg::W8a16 => (Some(Width::Int8), false, false),
+        PrecisionArg::W8a8 => (Some(Width::Int8), true, false),
+        PrecisionArg::W8a16c8 => (Some(Width::Int8), false, true),
+        PrecisionArg::W8a8c8 => (Some(Width::Int8), true, true),
+        PrecisionArg::Fp16c8 => (None, false, true),
+        PrecisionArg::W4a16 => (Some(Width::Int4), false, false),
+        PrecisionArg::Fp16 | PrecisionArg::Bf16 | PrecisionArg::Fp32 | PrecisionArg::Keep => return None,
+    };
+    Some(QuantisedAs { weights, inputs, caches })
 }
 
 /// Plans a conversion from n unquantised ranks to m quantised ones.
@@ -62,9 +64,8 @@ pub(super) fn quantiser(
 
 /// What is to be quantised, and how.
 struct Asked {
-    weights: bool,
-    inputs: bool,
-    caches: bool,
+    what: QuantisedAs,
+    names: QuantNames,
     norms: Dtype,
     alpha_milli: Option<u32>,
 }
@@ -72,21 +73,43 @@ struct Asked {
 impl Asked {
     fn read(request: &Request) -> Result<Self, Error> {
         let args = &request.args;
-        let Some((weights, inputs, caches)) = quantises(request.precision) else {
-            let name = config::precision_name(request.precision);
-            return Err(Error::Usage(format!("-f quant_weight -p {name}: w8a16, w8a8, w8a16c8, w8a8c8 or fp16c8")));
+        let name = config::precision_name(request.precision);
+        let Some(what) = quantises(request.precision) else {
+            return Err(Error::Usage(format!(
+                "-f quant_weight -p {name}: w8a16, w8a8, w8a16c8, w8a8c8, fp16c8 or (an extension of ours) w4a16"
+            )));
+        };
+        let alone = what.weights.is_some() && !what.inputs && !what.caches;
+        if args.group_size.is_some() && !alone {
+            return Err(Error::Usage(format!("--group-size goes with -p w8a16 or w4a16, not {name}")));
+        }
+        if let Some(size) = args.group_size.filter(|size| !GROUP_SIZES.contains(size)) {
+            return Err(Error::Usage(format!("--group-size {size}: 64 or 128")));
+        }
+        let extended = args.group_size.is_some() || what.weights == Some(Width::Int4);
+        let names = match args.names {
+            NamesArg::Gs06 if extended => QuantNames::Extension,
+            NamesArg::Gs06 => QuantNames::Gs06,
+            _ if extended => {
+                let of = config::names(args.names);
+                let why =
+                    format!("--names {of}: golden-stick has no names for w4a16 and --group-size; they have our own");
+                return Err(Error::Usage(why));
+            }
+            NamesArg::Gs1x => QuantNames::Gs1x,
+            NamesArg::Rtn => QuantNames::Rtn,
         };
         let norms = match request.norms {
             Precision::To(dtype) => dtype,
             Precision::Keep => Dtype::F16,
         };
         let alpha_milli = alpha(args.alpha)?.filter(|_| !args.no_smooth);
-        Ok(Self { weights, inputs, caches, norms, alpha_milli })
+        Ok(Self { what, names, norms, alpha_milli })
     }
 
     /// Whether it depends on what the layers see.
     fn needs_statistics(&self) -> bool {
-        self.inputs || self.caches
+        self.what.inputs || self.what.caches
     }
 
     fn model(
@@ -96,19 +119,16 @@ impl Asked {
         statistics: Option<&Statistics>,
     ) -> Result<QuantisedModel, PlanError> {
         let options = QuantOptions {
-            weights: self.weights,
-            inputs: self.inputs,
-            caches: self.caches,
+            weights: self.what.weights,
+            group: request.args.group_size,
+            inputs: self.what.inputs,
+            caches: self.what.caches,
             keep: &request.args.keep_float,
             alpha_milli: self.alpha_milli,
-            names: match request.args.names {
-                NamesArg::Gs06 => QuantNames::Gs06,
-                NamesArg::Gs1x => QuantNames::Gs1x,
-                NamesArg::Rtn => QuantNames::Rtn,
-            },
+            names: self.names,
             fused: side.fused,
             norms: self.norms,
-            alone: side.ranks == 1,
+            ranks: side.ranks,
             spec: side.spec,
             statistics,
         };
@@ -147,7 +167,7 @@ fn calibrated(
 
 /// Whether the model must be run first.
 pub(super) fn runs_the_model(request: &Request) -> bool {
-    let needed = quantises(request.precision).is_some_and(|(_, inputs, caches)| inputs || caches);
+    let needed = quantises(request.precision).is_some_and(|what| what.inputs || what.caches);
     needed && request.args.stats.is_none() && request.args.dataset_name.is_some()
 }
 

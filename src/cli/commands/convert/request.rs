@@ -40,6 +40,13 @@ impl Request {
         if let Some(option) = args.train.given().filter(|_| !training) {
             return Err(Error::Usage(format!("{option} goes with -f train_to_infer or ms_to_pt")));
         }
+        let quantising = matches!(function, Function::QuantWeight | Function::TrainToInfer);
+        if args.group_size.is_some() && !(quantising && quantises(precision).is_some()) {
+            return Err(Error::Usage(
+                "--group-size goes with -f quant_weight -p w8a16 or w4a16; what is quantised already keeps its groups"
+                    .to_owned(),
+            ));
+        }
         if function == Function::MsToPt {
             check_whole_model(&args)?;
         }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use clap::ValueEnum;
+
 use super::quantise::quantises;
 use super::{Planned, Request, is_fused};
 use crate::Error;
@@ -52,9 +54,8 @@ fn check_precision(precision: PrecisionArg, catalog: &Catalog) -> Result<(), Pla
     let why = match (held, asked) {
         (None, _) => format!("the source is not quantised: -f quant_weight -p {name} makes {name} of it"),
         (Some(held), _) => {
-            let all = [PrecisionArg::W8a16, PrecisionArg::W8a8, PrecisionArg::W8a16c8, PrecisionArg::W8a8c8];
-            let same = all.into_iter().chain([PrecisionArg::Fp16c8]).find(|p| quantises(*p) == Some(held));
-            let held = same.map_or_else(|| "otherwise".to_owned(), config::precision_name);
+            let same = PrecisionArg::value_variants().iter().find(|p| quantises(**p) == Some(held));
+            let held = same.map_or_else(|| "otherwise".to_owned(), |same| config::precision_name(*same));
             format!("the source is quantised ({held}) and stays so: -p {held}, not -p {name}")
         }
     };
