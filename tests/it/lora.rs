@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, FileFailurePersistence};
+use proptest::test_runner::Config;
 
-use crate::support::{Float, Fusion, Llama, Run, Sharding, Tensor, TestEnv, TrainingRun, Values, cast, read_ranks};
+use crate::support::{
+    Float, Fusion, Llama, Run, Sharding, Tensor, TestEnv, TrainingRun, Values, cases, cast, read_ranks,
+};
 
 /// The weights that are adapted: one cut by rows, one that may be fused, one cut by columns.
 const ADAPTED: [&str; 4] = ["attention.wq", "attention.wo", "feed_forward.w1", "feed_forward.w2"];
@@ -89,14 +91,9 @@ pub(crate) fn merged(float: Float, (w, a, b): (&Tensor, &Tensor, &Tensor), alpha
     values
 }
 
-fn config(cases: u32) -> Config {
+fn config(count: u32) -> Config {
     let regressions = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/lora.regressions");
-    Config {
-        cases,
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(regressions))),
-        max_shrink_iters: 200,
-        ..Config::default()
-    }
+    cases(count, regressions)
 }
 
 proptest! {

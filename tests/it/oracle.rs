@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, FileFailurePersistence};
+use proptest::test_runner::Config;
 
-use crate::support::{Float, Fusion, Llama, Run, Sharding, Tensor, TestEnv, Values, cast, fused_of, read_ranks};
+use crate::support::{Float, Fusion, Llama, Run, Sharding, Tensor, TestEnv, Values, cases, cast, fused_of, read_ranks};
 use crate::support::{write_ckpt, write_safetensors};
 
 const FORMATS: [&str; 2] = ["ckpt", "safetensors"];
@@ -71,14 +71,9 @@ fn plans(values: Values) -> impl Strategy<Value = Plan> {
     })
 }
 
-fn config(cases: u32) -> Config {
+fn config(count: u32) -> Config {
     let regressions = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/oracle.regressions");
-    Config {
-        cases,
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(regressions))),
-        max_shrink_iters: 200,
-        ..Config::default()
-    }
+    cases(count, regressions)
 }
 
 fn option(fusion: Option<Fusion>) -> &'static str {

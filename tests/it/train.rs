@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, FileFailurePersistence};
+use proptest::test_runner::Config;
 
 use crate::convert::{find, only, run as run_case, strategy};
 use crate::support::{
-    Float, Fusion, Llama, Run, Sharding, Tensor, TestEnv, TrainingRun, Values, cast, compare_dir, data, fused_of,
-    index, read_ranks,
+    Float, Fusion, Llama, Run, Sharding, Tensor, TestEnv, TrainingRun, Values, cases, cast, compare_dir, data,
+    fused_of, index, read_ranks,
 };
 
 /// From the training ranks of a case of the peer, with its strategy or its stages'.
@@ -148,14 +148,9 @@ fn plans() -> impl Strategy<Value = Plan> {
     )
 }
 
-fn config(cases: u32) -> Config {
+fn config(count: u32) -> Config {
     let regressions = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/train.regressions");
-    Config {
-        cases,
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(regressions))),
-        max_shrink_iters: 200,
-        ..Config::default()
-    }
+    cases(count, regressions)
 }
 
 fn convert(env: &TestEnv, plan: &Plan, more: &[&str]) -> Run {

@@ -1,6 +1,7 @@
 //! What the tests share: a place to work in, the program, and readers, writers and a model that know nothing of `src/`.
 
 mod bits;
+mod cases;
 mod ckpt;
 mod golden;
 mod llama;
@@ -18,6 +19,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 pub(crate) use bits::{Float, cast, crc32, crc64_nvme};
+pub(crate) use cases::cases;
 pub(crate) use ckpt::{read_ckpt, record, write_ckpt};
 pub(crate) use golden::{Index, compare, compare_dir, data, index};
 pub(crate) use llama::{Fusion, Llama, Sharding, Values, fused_of};
