@@ -226,6 +226,9 @@ pub(super) struct ConvertArgs {
     /// Directory with the config.json and tokenizer of the model, where the source has none (ms_to_pt).
     #[arg(long = "hf-config", value_name = "DIR")]
     pub(super) hf_config: Option<PathBuf>,
+    /// Whether the source's lm_head is its embedding, where no config.json says so (pt_to_ms, ms_to_pt).
+    #[arg(long = "tie-word-embeddings", alias = "tie_word_embeddings", value_name = "BOOL")]
+    pub(super) tie_word_embeddings: Option<bool>,
     /// Write MindSpore's CRC trailer.
     #[arg(long)]
     pub(super) crc: bool,

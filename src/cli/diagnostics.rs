@@ -7,7 +7,7 @@ use crate::engine::EngineError;
 use crate::formats::FormatFault;
 use crate::input::InputError;
 use crate::layout::LayoutError;
-use crate::models::{SpecError, builtin_names};
+use crate::models::{QuantTool, SpecError, builtin_names};
 use crate::plan::PlanError;
 use crate::report::plain;
 use crate::{Error, ErrorKind};
@@ -32,6 +32,11 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         Error::Engine(engine) => engine_hint(engine),
         Error::Cluster(cluster) => cluster_hint(cluster).map(str::to_owned),
         Error::Overlap { .. } => Some("choose directories apart from each other with -dc and -is".to_owned()),
+        Error::ReplicasDiffer(names) if names.iter().all(|name| name.starts_with("lm_head.weight in ")) => Some(
+            "config.json or -y says tie_word_embeddings: true, but lm_head is not the embedding: if it was trained, say false \
+             there; if it is a left-over, leave it out with --ignore lm_head.weight"
+                .to_owned(),
+        ),
         Error::ReplicasDiffer(_) => {
             Some("the rank directories are not of one checkpoint, or not of one step of it".to_owned())
         }
@@ -109,8 +114,31 @@ fn cluster_hint(error: &ClusterError) -> Option<&'static str> {
     })
 }
 
+/// How a model that another tool quantised is converted all the same.
+fn dequantise(tool: Option<QuantTool>) -> String {
+    let how = tool.map_or("with the tool that made it", QuantTool::remedy);
+    format!("convert the 16-bit model that it was made from, or dequantise it first, {how}")
+}
+
+/// `lm_head` is all that is missing.
+const HEADLESS: &str = "if lm_head is the embedding, say tie_word_embeddings: true in config.json or the yaml (or, where there is none, \
+                        --tie-word-embeddings true); if not, the model was saved without its head: save the whole one \
+                        (AutoModelForCausalLM)";
+
 fn plan_hint(error: &PlanError) -> Option<String> {
     let text = match error {
+        PlanError::QuantisedSource { signs, .. } => return Some(dequantise(signs.tool())),
+        PlanError::ScalesMissing { left_out, .. } if !left_out.is_empty() => {
+            "give a pattern to --ignore or --drop that does not match them; whole numbers need their scales"
+        }
+        PlanError::ScalesMissing { .. } => {
+            "copy or make the checkpoint again, with its scales; whole numbers mean nothing without them"
+        }
+        PlanError::NoHead => {
+            "if it is the embedding, say so: --tie-word-embeddings true. If not, the model was saved without its head \
+             (LlamaModel instead of LlamaForCausalLM): convert a checkpoint that has lm_head"
+        }
+        PlanError::Lacks(names) if names.iter().all(|name| name == "lm_head.weight") => HEADLESS,
         PlanError::Spec(spec) => return spec_hint(spec),
         PlanError::Layout { source: LayoutError::DoesNotDivide { .. }, .. } => {
             "choose a number of ranks that divides the heads, the kv heads and the ffn rows"
@@ -166,12 +194,24 @@ fn spec_hint(error: &SpecError) -> Option<String> {
         SpecError::UnknownModel(_) => {
             Some(format!("give the path of a yaml, or one of {}", builtin_names().collect::<Vec<_>>().join(", ")))
         }
+        SpecError::OtherLayers { .. } => Some("only dense models of the llama family are converted".to_owned()),
+        SpecError::Quantised { field, .. } => {
+            Some(format!("the target is not quantised: give a config.json without `{field}` (--hf-config DIR)"))
+        }
         _ => None,
     }
 }
 
 fn input_hint(error: &InputError) -> Option<String> {
     let text = match error {
+        InputError::Quantised { leftover: Some(field), signs, .. } => {
+            return Some(format!(
+                "if its weights are those of a 16-bit model (dequantised, or never quantised), remove `{field}` from config.json; \
+                 if they are not, {}",
+                dequantise(signs.tool())
+            ));
+        }
+        InputError::Quantised { signs, .. } => return Some(dequantise(signs.tool())),
         InputError::NotFound(_) => "check the path",
         InputError::MissingRanks { .. } => "a checkpoint needs every rank; copy the missing directories",
         InputError::Stray { .. } => {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::ForeignFault;
 use super::steps::steps_text;
 use crate::formats::FormatError;
-use crate::models::SpecError;
+use crate::models::{QuantSigns, SpecError};
 use crate::plan::{PlanError, list};
 use crate::sys::FileError;
 
@@ -108,6 +108,16 @@ pub enum InputError {
         /// What is wrong and where.
         source: Box<FormatError>,
     },
+    /// A model that another tool quantised.
+    #[error("{}: the source is quantised: it has {signs}{}", .path.display(), leftover_text(*.leftover))]
+    Quantised {
+        /// The file or directory.
+        path: PathBuf,
+        /// What shows it.
+        signs: Box<QuantSigns>,
+        /// The field of the configuration that says so although all tensors are floating-point.
+        leftover: Option<&'static str>,
+    },
     /// An index and its files that do not agree.
     #[error("{}: {why}", .index.display())]
     Index {
@@ -168,4 +178,8 @@ pub enum InputError {
     /// The system refused something.
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+fn leftover_text(field: Option<&str>) -> &'static str {
+    if field.is_some() { ", although all of its tensors are floating-point" } else { "" }
 }

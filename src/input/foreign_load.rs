@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::foreign::{ForeignFiles, ForeignIndex, ForeignKind, check_index, discover_foreign};
 use super::load::load;
-use super::{Input, InputError, LoadedFile};
+use super::{Input, InputError, LoadedFile, quantised};
 use crate::formats::FormatKind;
 use crate::models::ModelSpec;
 use crate::models::foreign::{Family, MetaParams, Naming, Origin, from_config_json, recognise};
@@ -58,7 +58,7 @@ impl ForeignInput {
         let described = match (&params, &config) {
             (Some(params), _) => Some((meta_spec(params, &files, shards)?, Family::Meta, false)),
             (None, Some(config)) => {
-                let (spec, family) = load_config(config)?;
+                let (spec, family) = load_config(config).map_err(|error| quantised::by_config(path, &files, error))?;
                 let tied = spec.tied;
                 Some((spec, family, tied))
             }

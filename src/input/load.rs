@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{CheckpointFiles, InputError, RankGaps, discover, discover_training};
+use super::{CheckpointFiles, InputError, RankGaps, discover, discover_training, quantised};
 use crate::formats::mindspore::{self, CrcTrailer};
 use crate::formats::pytorch::{self, TensorView};
 use crate::formats::{Entry, FormatError, FormatFault, FormatKind, detect, safetensors};
@@ -95,8 +95,7 @@ impl Input {
 }
 
 fn pytorch_file(rank: u32, path: &Path, mapping: Mapping) -> Result<LoadedFile, InputError> {
-    let file = pytorch::read(&mapping)
-        .map_err(|source| InputError::Format { path: path.to_owned(), source: source.into() })?;
+    let file = pytorch::read(&mapping).map_err(|source| quantised::fault(path, source))?;
     let mut strides = Vec::with_capacity(file.tensors.len());
     let mut entries = Vec::with_capacity(file.tensors.len());
     for TensorView { name, dtype, shape, strides: steps, span, .. } in file.tensors {
@@ -119,7 +118,7 @@ pub(super) fn load(rank: u32, path: &Path, promise: StableInputs) -> Result<Load
 
 fn parsed(rank: u32, path: &Path, promise: StableInputs) -> Result<LoadedFile, InputError> {
     let mapping = Mapping::open(path, promise)?;
-    let error = |source: FormatError| InputError::Format { path: path.to_owned(), source: source.into() };
+    let error = |source: FormatError| quantised::fault(path, source);
     let format = detect(&mapping).ok_or_else(|| {
         let what = if mapping.is_empty() {
             FormatFault::Empty

@@ -8,6 +8,7 @@ mod foreign;
 mod foreign_load;
 mod load;
 mod model;
+mod quantised;
 mod statistics;
 mod steps;
 mod strategies;
@@ -22,6 +23,7 @@ pub use foreign::{
 pub use foreign_load::{ForeignInput, load_config};
 pub use load::{Input, LoadedFile, check_crc};
 pub use model::{load_lora_alpha, load_model, load_run_facts};
+pub use quantised::quantised_files;
 pub use statistics::load_statistics;
 pub use steps::{discover_training, step_of};
 pub use strategies::{StrategySource, is_strategy, load_strategies, strategy_bytes, strategy_files};

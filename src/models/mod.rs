@@ -11,6 +11,7 @@ mod lora;
 mod names;
 mod quantised;
 mod running;
+mod signs;
 mod spec;
 mod state;
 mod yaml;
@@ -20,11 +21,12 @@ pub use fusion::{Fused, FusionLayout, Grouping, fused};
 pub use lora::{LoraFactor, is_lora, lora_factor};
 pub use names::{Role, Split, TRANSFORMER_TOP, layer_suffixes, role};
 pub use quantised::{
-    GROUP_SIZES, KV_CELL, KV_CELL_ALONE, QuantNames, Quantity, before, cache_name, columns_in_one, copy_of,
-    group_scale_of, is_copy, is_not_loaded, is_quantised, kv_names, linear_weight, quantity_name, scale_names,
-    weight_names,
+    AlsoQuantised, GROUP_SIZES, KV_CELL, KV_CELL_ALONE, QuantNames, Quantity, also_quantised, before, cache_name,
+    columns_in_one, companion_of, copy_of, group_scale_of, is_copy, is_not_loaded, is_quantised, known_integers,
+    kv_names, linear_weight, quantity_name, scale_names, scales_of_layer, weight_names,
 };
 pub use running::RunFacts;
+pub use signs::{QuantSigns, QuantTool};
 pub use spec::{ModelSpec, SpecError};
 pub use state::{is_model_name, is_training_state, training_rule};
 pub use yaml::{from_yaml, lora_alpha};

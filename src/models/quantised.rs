@@ -8,6 +8,7 @@
 //! golden-stick's knows their names, so none takes them for its own.
 
 use super::names::Split;
+use crate::tensor::Dtype;
 
 /// Which generation of golden-stick the names are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -77,6 +78,69 @@ const TAILS: &[(&str, Quantity, &[QuantNames])] = &[
     ("_layer.matmul.group_scale", Quantity::GroupScale, &[QuantNames::Extension]),
     ("_layer.matmul.int4_scale", Quantity::Scale, &[QuantNames::Extension]),
 ];
+
+/// The unquantised name of a layer, and what one of its parameters is: the longest tail of any layer's name, whichever family
+/// the layer is of. `None` for a name that has no such tail.
+fn any_layer(name: &str) -> Option<(&str, &'static (&'static str, Quantity, &'static [QuantNames]))> {
+    let of = |entry: &'static (&'static str, Quantity, &'static [QuantNames])| {
+        Some((name.strip_suffix(entry.0)?.strip_suffix('.')?, entry))
+    };
+    TAILS.iter().filter_map(of).min_by_key(|(layer, _)| layer.len())
+}
+
+/// Whether a name is one that golden-stick or this program gives to a part of a quantised layer, of any family.
+pub(super) fn has_known_tail(name: &str) -> bool {
+    any_layer(name).is_some()
+}
+
+/// Of a weight or bias that is stored as whole numbers under a name of a known kind: the layer. `None`: the name, or the dtype
+/// under it, is of no such kind.
+pub fn known_integers(name: &str, dtype: Dtype) -> Option<&str> {
+    let (layer, (_, quantity, _)) = any_layer(name)?;
+    let fits = match quantity {
+        Quantity::Weight => matches!(dtype, Dtype::I8 | Dtype::Int4),
+        Quantity::PackedWeight => matches!(dtype, Dtype::I8 | Dtype::U8 | Dtype::Int4),
+        Quantity::Bias => dtype == Dtype::I32,
+        _ => false,
+    };
+    fits.then_some(layer)
+}
+
+/// The names that the scales of a layer's whole numbers may have, of all generations: one of them must be there.
+pub fn scales_of_layer(layer: &str) -> impl Iterator<Item = String> {
+    let scales = [Quantity::Scale, Quantity::GroupScale, Quantity::DequantScale];
+    TAILS
+        .iter()
+        .filter(move |(_, quantity, _)| scales.contains(quantity))
+        .map(move |(tail, ..)| format!("{layer}.{tail}"))
+}
+
+/// The layer of a parameter without which the layer's whole numbers mean something else: a scale, a zero point, a bias.
+pub fn companion_of(name: &str) -> Option<&str> {
+    let (layer, (_, quantity, _)) = any_layer(name)?;
+    let weight = matches!(quantity, Quantity::Weight | Quantity::PackedWeight);
+    let copy = matches!(quantity, Quantity::InputScaleCopy | Quantity::InputZeroPointCopy);
+    (!weight && !copy).then_some(layer)
+}
+
+/// What a parameter shows to be quantised, beside the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlsoQuantised {
+    /// The inputs of the linear layers.
+    Inputs,
+    /// Keys and values.
+    Caches,
+}
+
+/// What a parameter shows to be quantised, beside the weights. `None` for any other.
+pub fn also_quantised(name: &str) -> Option<AlsoQuantised> {
+    let suffix = layer_part(name)?;
+    if let Some((_, quantity)) = linear_of(suffix) {
+        let of_inputs = matches!(quantity, Quantity::DequantScale | Quantity::InputScale | Quantity::InputZeroPoint);
+        return of_inputs.then_some(AlsoQuantised::Inputs);
+    }
+    (kv_of(suffix).is_some() && !is_not_loaded(name)).then_some(AlsoQuantised::Caches)
+}
 
 /// Linear layers whose rows are shared by the ranks.
 const BY_ROWS: [&str; 5] = ["attention.wq", "attention.wk", "attention.wv", "feed_forward.w1", "feed_forward.w3"];

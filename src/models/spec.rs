@@ -57,6 +57,22 @@ pub enum SpecError {
     /// An architecture with other parameter names.
     #[error("the model configuration is of `{0}`, which is not of the llama family")]
     Unsupported(String),
+    /// An architecture of the family's name whose layers hold other parameters.
+    #[error("the model configuration is of {what} (`{field}`), which is not supported")]
+    OtherLayers {
+        /// What it is.
+        what: &'static str,
+        /// The field that says so.
+        field: &'static str,
+    },
+    /// A model that another tool quantised.
+    #[error("the model configuration is of a quantised model (`{field}`{})", method_text(.method.as_deref()))]
+    Quantised {
+        /// The field that says so.
+        field: &'static str,
+        /// The `quant_method` in it.
+        method: Option<String>,
+    },
     /// A `config.json` of a model type that this program does not know.
     #[error("the model configuration is of type `{found}`; known are {known}")]
     UnknownType {
@@ -83,6 +99,10 @@ pub enum SpecError {
         /// Of what.
         what: &'static str,
     },
+}
+
+fn method_text(method: Option<&str>) -> String {
+    method.map_or_else(String::new, |method| format!(", {method}"))
 }
 
 impl ModelSpec {

@@ -4,6 +4,7 @@
 
 use serde_norway::Value;
 
+use super::foreign::OTHER_LAYERS;
 use super::names::MAX_LAYERS;
 use super::{ModelSpec, SpecError};
 
@@ -29,6 +30,7 @@ pub fn from_yaml(text: &str) -> Result<ModelSpec, SpecError> {
     if !config.is_mapping() {
         return Err(SpecError::Missing("model.model_config"));
     }
+    refuse_other_layers(&root, config)?;
     let hidden = required(config, "hidden_size")?;
     let heads = required(config, "num_heads")?;
     let layers = required(config, "num_layers")?;
@@ -56,6 +58,31 @@ pub fn from_yaml(text: &str) -> Result<ModelSpec, SpecError> {
         fused: Some(flag(config, "qkv_concat")?.unwrap_or(false)),
         vocabulary_whole: flag(&root["parallel_config"], "vocab_emb_dp")?.unwrap_or(true),
     })
+}
+
+/// Layers that are not a dense llama's. Every mindformers yaml may have a `moe_config`, whose `expert_num` is 1 for a dense
+/// model; newer ones name their experts as a `config.json` does.
+fn refuse_other_layers(root: &Value, config: &Value) -> Result<(), SpecError> {
+    const FIELD: &str = "moe_config.expert_num";
+    for moe in [&root["moe_config"], &config["moe_config"]] {
+        let Some(value) = present(&moe["expert_num"]) else { continue };
+        match value.as_i64() {
+            Some(..=1) => {}
+            Some(_) => return Err(SpecError::OtherLayers { what: "a mixture of experts", field: FIELD }),
+            None => return Err(bad(FIELD, show(value), "a whole number")),
+        }
+    }
+    // A dense model may say so: no experts, or one.
+    let says = |field: &&&str| match present(&config[**field]) {
+        None | Some(Value::Bool(false) | Value::Mapping(_)) => false,
+        Some(value) => value.as_i64().is_none_or(|number| number > 1),
+    };
+    for (fields, what) in OTHER_LAYERS {
+        if let Some(field) = fields.iter().find(says) {
+            return Err(SpecError::OtherLayers { what, field });
+        }
+    }
+    Ok(())
 }
 
 /// `lora_alpha` of the adapters' configuration (`model.model_config.pet_config`), where a yaml has one.
@@ -142,6 +169,23 @@ mod tests {
             28672
         );
         assert_eq!(ffn("    hidden_size: 4096\n    num_heads: 32\n    intermediate_size: 14336\n"), 14336);
+    }
+
+    #[test]
+    fn a_mixture_of_experts_is_no_dense_model_wherever_the_yaml_says_so() {
+        let dims = "    hidden_size: 64\n    num_heads: 16\n";
+        let error = |text: &str| config(&format!("{dims}{text}")).unwrap_err().to_string();
+        for text in ["moe_config:\n  expert_num: 8\n", "    moe_config:\n      expert_num: 2\n", "    num_experts: 4\n"]
+        {
+            assert!(error(text).contains("mixture of experts"), "{text}");
+        }
+        assert!(error("moe_config:\n  expert_num: many\n").contains("moe_config.expert_num"));
+        // As mindformers' own dense yamls have it.
+        let dense =
+            ["moe_config:\n  expert_num: 1\n", "moe_config: null\n", "    num_experts: 1\n    q_lora_rank: None\n"];
+        for text in dense {
+            config(&format!("{dims}{text}")).unwrap();
+        }
     }
 
     #[test]

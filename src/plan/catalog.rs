@@ -17,7 +17,9 @@ use super::low_rank::Pair;
 use super::pieces::{self, Order, Part};
 use super::{Arrangement, PlanError, SourceFile, Width, agreement};
 use crate::layout::{Piece, Region, TensorLayout};
-use crate::models::{FusionLayout, ModelSpec, before, columns_in_one, fused, is_copy, is_lora};
+use crate::models::{
+    AlsoQuantised, FusionLayout, ModelSpec, also_quantised, before, columns_in_one, fused, is_copy, is_lora,
+};
 use crate::tensor::{Dtype, Shape, TensorName};
 
 /// How to read a source checkpoint.
@@ -92,6 +94,19 @@ pub struct QuantisedAs {
     pub inputs: bool,
     /// Keys and values.
     pub caches: bool,
+}
+
+impl fmt::Display for QuantisedAs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let weights = self.weights.map(|width| match width {
+            Width::Int8 => "int8 weights",
+            Width::Int4 => "int4 weights",
+        });
+        let inputs = self.inputs.then_some("int8 activations");
+        let caches = self.caches.then_some("int8 KV cache");
+        let parts: Vec<&str> = weights.into_iter().chain(inputs).chain(caches).collect();
+        f.write_str(&parts.join(", "))
+    }
 }
 
 /// One name, and who holds it: file and entry, in the order of ranks.
@@ -234,9 +249,8 @@ impl Catalog {
 
     /// What is quantised. `None`: nothing.
     pub fn quantised_as(&self) -> Option<QuantisedAs> {
-        let any = |marks: [&str; 2]| self.tensors.iter().any(|t| marks.iter().any(|mark| t.name.contains(mark)));
-        let inputs = any([".dequant_scale", ".quant_op."]);
-        let caches = any(["paged_attention_mgr.key_value_t_scale", "paged_attention_mgr._key_input_quantizer"]);
+        let any = |what| self.tensors.iter().any(|t| also_quantised(&t.name) == Some(what));
+        let (inputs, caches) = (any(AlsoQuantised::Inputs), any(AlsoQuantised::Caches));
         let packed = || self.tensors.iter().any(|t| columns_in_one(&t.name) > 1);
         let weights = self.is_quantised().then(|| if packed() { Width::Int4 } else { Width::Int8 });
         let what = QuantisedAs { weights, inputs, caches };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::layout::{CoverFault, LayoutError};
-use crate::models::SpecError;
+use crate::models::{QuantSigns, SpecError};
 use crate::tensor::Shape;
 
 /// What makes a plan impossible. Each names the file or tensor at fault.
@@ -157,6 +157,28 @@ pub enum PlanError {
     /// A checkpoint that is quantised otherwise than asked, or at all.
     #[error("{0}")]
     Quantised(String),
+    /// Weights that are no floating-point numbers, or other signs that the model is quantised in a way that is not known.
+    #[error("the source is quantised: {}", quantised_text(.weights, .signs))]
+    QuantisedSource {
+        /// The weights that are no floating-point numbers, each with its dtype.
+        weights: Vec<String>,
+        /// What else shows it.
+        signs: Box<QuantSigns>,
+    },
+    /// Whole numbers of a quantised checkpoint without what they mean.
+    #[error("the source is quantised, {}", scales_text(.weights, .left_out))]
+    ScalesMissing {
+        /// The weights without any scale.
+        weights: Vec<String>,
+        /// What belongs to weights and is left out.
+        left_out: Vec<String>,
+    },
+    /// No `lm_head`, and nothing says whether the embedding is meant.
+    #[error(
+        "the source has no `lm_head.weight`, and nothing says whether it is the embedding (as `tie_word_embeddings` of a \
+         config.json would) or is missing"
+    )]
+    NoHead,
     /// Columns with one scale that the target's layout cuts.
     #[error(
         "`{name}`: the target's layout cuts groups of {size} columns that have one scale; take another --group-size, or none"
@@ -239,6 +261,22 @@ pub fn list(names: &[String]) -> String {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
+}
+
+fn quantised_text(weights: &[String], signs: &QuantSigns) -> String {
+    let signs = if signs.is_empty() { String::new() } else { format!("it holds {signs}") };
+    match (weights.len(), signs.is_empty()) {
+        (0, _) => signs,
+        (_, true) => format!("these are no floating-point weights: {}", list(weights)),
+        (_, false) => format!("these are no floating-point weights: {}; {signs}", list(weights)),
+    }
+}
+
+fn scales_text(weights: &[String], left_out: &[String]) -> String {
+    if left_out.is_empty() {
+        return format!("and holds no scales for {}", list(weights));
+    }
+    format!("and its weights mean nothing without what would be left out: {}", list(left_out))
 }
 
 /// `rank 3`, or `ranks 3, 5, 7 and 9 more`.

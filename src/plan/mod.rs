@@ -28,6 +28,7 @@ mod strategy_set;
 mod target;
 mod tolerance;
 mod training;
+mod whole_numbers;
 mod written;
 
 pub use arrangement::Arrangement;
@@ -49,6 +50,7 @@ pub use strategy_set::{MAX_RANKS, StrategySet};
 pub use target::{TargetEntry, TargetOptions, TargetRank, foreign_target, targets};
 pub use tolerance::{Compare, Tolerance, tolerance};
 pub use training::{Fate, Sorted, Sorter, check_ranks, sort_entries};
+pub use whole_numbers::{WholeNumbers, check_whole_numbers, names_parameter};
 pub use written::{rules_strategy, strategies};
 
 /// The length and bytes of the CRC trailer that files with [`OutputFile::crc`] end in.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::support::{Llama, Run, TestEnv, TrainingRun, data, read_tensors, write_ckpt};
+use crate::support::{Llama, Run, Sharding, TestEnv, TrainingRun, data, read_tensors, write_ckpt};
 
 fn strategies(name: &str) -> String {
     data("mindspore/strategies").join(name).to_str().expect("UTF-8").to_owned()
@@ -244,4 +244,40 @@ fn entries_that_contradict_each_other_and_damaged_files() {
     std::fs::write(&path, &good[..good.len() - 1]).unwrap();
     ill(&env, DOCTOR, &["rank_1/llama_rank_1-1_70.ckpt", "cut short"]);
     env.line("doctor nowhere").failed(1, &["nowhere does not exist"]);
+}
+
+/// A mixture of experts is no dense model, wherever its yaml is read.
+#[test]
+fn a_yaml_of_experts_is_refused_by_every_command() {
+    let env = TestEnv::new();
+    let model = Llama::small();
+    model.write(&env.path("src"), Sharding { ranks: 2, fusion: None, vocabulary_whole: false }, "ckpt");
+    let dense = model.yaml(false, false);
+    env.write("moe.yaml", format!("{dense}moe_config:\n  expert_num: 8\n  num_experts_chosen: 2\n"));
+    env.write("dense.yaml", format!("{dense}moe_config:\n  expert_num: 1\n"));
+    let commands = [
+        "-f distributed_weight_transfer -p keep -w 4 -sc src -dc out -is st --no-sync -y",
+        "-f quant_weight -p w8a16 -w 2 -sc src -dc q -is qs --no-sync -y",
+        "-f ms_to_pt -p keep -sc src -dc hf --no-sync -y",
+        "doctor src -y",
+        "verify src src -y",
+        "inspect src -y",
+        "strategy from-yaml -w 2 s.ckpt",
+    ];
+    let with = |command: &str, yaml: &str| match command.strip_suffix(" s.ckpt") {
+        Some(begin) => format!("{begin} {yaml} s.ckpt"),
+        None => format!("{command} {yaml}"),
+    };
+    let before = env.tree();
+    for command in commands {
+        let run = env.line(&with(command, "moe.yaml"));
+        // verify keeps 1 for checkpoints that differ.
+        let status = if command.starts_with("verify") { 2 } else { 1 };
+        run.failed(status, &["moe.yaml", "a mixture of experts (`moe_config.expert_num`)", "only dense models"]);
+    }
+    assert_eq!(env.tree(), before);
+    // Any bits are no numbers that can be quantised.
+    for command in commands.iter().filter(|command| !command.contains("quant_weight")) {
+        env.line(&with(command, "dense.yaml")).ok();
+    }
 }

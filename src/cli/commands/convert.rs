@@ -3,6 +3,7 @@
 #[cfg(feature = "calibrate")]
 mod calibrate;
 mod foreign;
+mod head;
 mod hosts;
 mod publish;
 mod quantise;
@@ -24,13 +25,14 @@ use crate::Error;
 use crate::cli::args::{
     CalibrateArgs, CkptRecordsArg, ConvertArgs, Function, FusionArg, NToMArgs, NamesArg, TrainArgs,
 };
+use crate::cli::config::Patterns;
 use crate::cli::{ExitStatus, config};
 use crate::cluster::{EarlyFailures, Environment, Role};
 use crate::engine::{self, CancelToken, EngineConfig, Leftovers, Staging};
 use crate::input::{ForeignInput, Input, InputError, Provenance, RankGaps, provenance};
 use crate::models::foreign::{Origin, recognise};
 use crate::models::fused;
-use crate::plan::{Computed, Plan, TargetRank};
+use crate::plan::{Computed, Plan, TargetRank, list};
 use crate::report::plan_report;
 use crate::source::Extents;
 use crate::sys::{self, Mapping};
@@ -59,6 +61,7 @@ pub(in crate::cli) fn n_to_m(args: NToMArgs, env: &Environment) -> Result<ExitSt
         format: None,
         max_shard_size: None,
         hf_config: None,
+        tie_word_embeddings: None,
         crc: false,
         no_crc_check: false,
         ckpt_records: CkptRecordsArg::Aligned,
@@ -141,6 +144,7 @@ fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> R
     }
     let opened = open(request, gaps)?;
     let input = opened.input();
+    refuse_whole_numbers(request, &opened)?;
     let planned = match &opened {
         Opened::Foreign(source) => foreign::pt_to_ms(request, source)?,
         Opened::Ours(input) => match request.function {
@@ -224,6 +228,19 @@ fn open(request: &Request, gaps: RankGaps) -> Result<Opened, Error> {
         return Err(InputError::IsForeign(path.to_owned()).into());
     }
     Ok(Opened::Ours(input))
+}
+
+/// Refuses weights that are no floating-point numbers, whatever the function and the precision.
+fn refuse_whole_numbers(request: &Request, opened: &Opened) -> Result<(), Error> {
+    let args = &request.args;
+    let patterns = [Patterns::new(&args.ignore)?, Patterns::of("--drop", &args.train.drop)?];
+    let ignore = |name: &str| patterns.iter().any(|patterns| patterns.matches(name));
+    let left_out = opened.check_whole_numbers(&ignore)?;
+    if !left_out.is_empty() {
+        let names = list(&left_out);
+        note(&format!("left out although they belong to quantised weights (the weights are floating-point): {names}"));
+    }
+    Ok(())
 }
 
 /// Bytes of memory that running a plan takes, with what the process holds already.

@@ -7,7 +7,7 @@ use super::{print, print_json};
 use crate::Error;
 use crate::cli::args::DoctorArgs;
 use crate::cli::{ExitStatus, config, diagnostics};
-use crate::input::{InputError, StrategySource, load_model, load_strategies, strategy_files, survey};
+use crate::input::{Input, InputError, StrategySource, load_model, load_strategies, strategy_files, survey};
 use crate::models::{FusionLayout, ModelSpec};
 use crate::plan::{
     Fate, Finding, Sorter, SourceFile, diagnose_entries, diagnose_strategy, diagnose_strategy_files, rank_count,
@@ -36,7 +36,7 @@ pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitStatus, Error> {
         }
         // What a conversion would refuse is a finding, whatever it is.
         if findings.iter().all(|finding| !finding.wrong) {
-            findings.extend(refusal(&files, strategy.as_ref(), spec.as_ref()));
+            findings.extend(refusal(input, &files, strategy.as_ref(), spec.as_ref()));
         }
     }
     let diagnosis = Diagnosis::new(args.path.display().to_string(), findings);
@@ -66,7 +66,15 @@ fn strategy_of(path: &Path, findings: &mut Vec<Finding>) -> Result<Option<Strate
     Ok(Some(source))
 }
 
-fn refusal(files: &[SourceFile<'_>], strategy: Option<&StrategySource>, spec: Option<&ModelSpec>) -> Option<Finding> {
+fn refusal(
+    input: &Input,
+    files: &[SourceFile<'_>],
+    strategy: Option<&StrategySource>,
+    spec: Option<&ModelSpec>,
+) -> Option<Finding> {
+    if let Err(error) = reading::check_whole_numbers(input, files, &|_| false) {
+        return Some(finding(&error.into()));
+    }
     let sorter = Sorter { keep: &|_| false, drop: &|_| false };
     let ignore = |name: &str| sorter.fate(name) != Fate::Model;
     let fusion = FusionLayout::RankConcat;

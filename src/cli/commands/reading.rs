@@ -6,10 +6,13 @@ use crate::Error;
 use crate::cli::config;
 use crate::input::{
     ForeignInput, Input, InputError, Provenance, RankGaps, StrategySource, check_crc, load_strategies, provenance,
+    quantised_files,
 };
+use crate::models::foreign::Place;
 use crate::models::{FusionLayout, ModelSpec};
 use crate::plan::{
-    Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, PlanError, SourceFile, infer_spec, rank_count,
+    self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, PlanError, SourceFile, WholeNumbers,
+    infer_spec, names_parameter, rank_count,
 };
 
 /// What is asked about a source.
@@ -114,24 +117,51 @@ impl Opened {
         }
     }
 
+    /// Refuses weights that are no floating-point numbers. Returns the signs of a quantised model that are left out.
+    pub(super) fn check_whole_numbers(&self, ignore: &dyn Fn(&str) -> bool) -> Result<Vec<String>, PlanError> {
+        let input = self.input();
+        match self {
+            Self::Ours(_) => check_whole_numbers(input, &input.source_files(), ignore),
+            Self::Foreign(foreign) => {
+                let place = |name: &str| foreign.naming.place(name);
+                let how = WholeNumbers {
+                    is_parameter: &|name| !place(name).names().is_empty(),
+                    is_unknown: &|name| place(name) == Place::Unknown,
+                    ignore,
+                    signs: quantised_files(input),
+                };
+                plan::check_whole_numbers(&input.source_files(), &how)
+            }
+        }
+    }
+
     /// Reads its headers as a model.
     pub(super) fn read(&self, files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, Error> {
         match self {
             Self::Ours(_) => read(files, how),
             Self::Foreign(foreign) => {
                 let tied = how.spec.map_or(foreign.tied, |spec| spec.tied);
-                read_foreign(foreign, files, how, tied).map(|(read, _)| read)
+                read_foreign(foreign, files, how, Tied { source: foreign.tied, target: tied }).map(|(read, _)| read)
             }
         }
     }
 }
 
-/// Reads a foreign checkpoint's headers as a model. `target_tied`: whether the target wants no `lm_head` of its own.
+/// Whether `lm_head` is the embedding.
+#[derive(Clone, Copy)]
+pub(super) struct Tied {
+    /// In the source.
+    pub source: bool,
+    /// In the target, which then wants none of its own.
+    pub target: bool,
+}
+
+/// Reads a foreign checkpoint's headers as a model.
 pub(super) fn read_foreign(
     foreign: &ForeignInput,
     files: &[SourceFile<'_>],
     how: &Reading<'_>,
-    target_tied: bool,
+    tied: Tied,
 ) -> Result<(Read, ForeignNotes), Error> {
     let others: Vec<String> = (foreign.input.files.iter().flat_map(|f| &f.others))
         .filter(|(name, _)| !(how.ignore)(name))
@@ -148,8 +178,8 @@ pub(super) fn read_foreign(
         shards: foreign.shards,
         heads_matter: how.other_grouped,
         strides: &|file, entry| foreign.strides(file, entry),
-        source_tied: foreign.tied,
-        target_tied,
+        source_tied: tied.source,
+        target_tied: tied.target,
         ignore: how.ignore,
     };
     let (catalog, notes) = Catalog::foreign(files, &options)?;
@@ -158,6 +188,17 @@ pub(super) fn read_foreign(
         None => infer(&catalog),
     };
     Ok((Read { catalog, spec, inferred }, notes))
+}
+
+/// As [`Opened::check_whole_numbers`], of a checkpoint of MindSpore's.
+pub(super) fn check_whole_numbers(
+    input: &Input,
+    files: &[SourceFile<'_>],
+    ignore: &dyn Fn(&str) -> bool,
+) -> Result<Vec<String>, PlanError> {
+    let how =
+        WholeNumbers { is_parameter: &names_parameter, is_unknown: &|_| false, ignore, signs: quantised_files(input) };
+    plan::check_whole_numbers(files, &how)
 }
 
 /// Checks the CRC trailers of all files that have one.

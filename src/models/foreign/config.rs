@@ -27,8 +27,7 @@ const TYPES: [(&str, Family); 6] = [
 ];
 
 /// Fields of architectures whose layers hold other parameters, and what they are.
-const OTHER_LAYERS: [(&[&str], &str); 3] = [
-    (&["quantization_config", "compression_config"], "a quantised model"),
+pub(in crate::models) const OTHER_LAYERS: [(&[&str], &str); 2] = [
     (
         &[
             "num_experts",
@@ -98,9 +97,13 @@ pub fn from_config_json(json: &[u8]) -> Result<(ModelSpec, Family, HfFacts), Spe
 }
 
 fn refuse_other_layers(fields: &Fields) -> Result<(), SpecError> {
+    if let Some(field) = fields.first_of(&["quantization_config", "compression_config"]) {
+        let method = fields.present(field).and_then(|value| value["quant_method"].as_str());
+        return Err(SpecError::Quantised { field, method: method.map(|name| name.chars().take(80).collect()) });
+    }
     for (names, what) in OTHER_LAYERS {
         if let Some(field) = fields.first_of(names) {
-            return Err(SpecError::Unsupported(format!("{what} (`{field}`)")));
+            return Err(SpecError::OtherLayers { what, field });
         }
     }
     Ok(())

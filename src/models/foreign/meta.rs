@@ -34,7 +34,7 @@ impl MetaParams {
         let fields = Fields::read(json)?;
         for (names, what) in OTHER {
             if let Some(field) = fields.first_of(names) {
-                return Err(SpecError::Unsupported(format!("{what} (`{field}`)")));
+                return Err(SpecError::OtherLayers { what, field });
             }
         }
         let dim = fields.required("dim")?;

@@ -13,6 +13,7 @@ mod naming;
 mod rows;
 mod tables;
 
+pub(super) use config::OTHER_LAYERS;
 pub use config::{HfFacts, from_config_json};
 pub use meta::{MetaParams, ShardError, shard_axis};
 pub use naming::{Naming, NamingError, Origin, Place, Prefix, recognise};

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use super::train_to_infer::Trained;
 use super::transfer::{self, Source};
-use super::{Planned, Request};
+use super::{Planned, Request, head};
 use crate::Error;
 use crate::cli::args::FormatArg;
 use crate::cli::commands::note;
-use crate::cli::commands::reading::{self, Read, Reading};
+use crate::cli::commands::reading::{self, Read, Reading, Tied};
 use crate::cli::config;
 use crate::formats::{FileLayout, FormatKind};
 use crate::input::{ForeignInput, Input, companions, load_config, load_model};
@@ -39,8 +39,10 @@ pub(super) fn pt_to_ms(request: &Request, foreign: &ForeignInput) -> Result<Plan
         other_grouped: config::fusion(args.dst_fusion) == crate::models::FusionLayout::Grouped,
         ignore: &|name| ignore.matches(name),
     };
-    let target_tied = named.as_ref().map_or(foreign.tied, |spec| spec.tied);
-    let (Read { catalog, spec, inferred }, notes) = reading::read_foreign(foreign, &files, &how, target_tied)?;
+    let named_tied = named.as_ref().map(|spec| spec.tied);
+    let source_tied = head::source_tied(request, foreign, named_tied == Some(true), how.ignore)?;
+    let tied = Tied { source: source_tied, target: named_tied.unwrap_or(source_tied) };
+    let (Read { catalog, spec, inferred }, notes) = reading::read_foreign(foreign, &files, &how, tied)?;
     if let Some(inferred) = inferred {
         note(&inferred);
     }
@@ -113,6 +115,9 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
         check_same(named, found)?;
     }
     let known = named.as_ref().or(described.as_ref().map(|(spec, _)| spec));
+    if let Some(known) = known {
+        head::agree(request, known.tied, if named.is_some() { "-y" } else { "the config.json" })?;
+    }
     let trained = request.trained().then(|| Trained::read(request, input)).transpose()?;
     let strategy = if trained.is_none() { reading::strategy(args.src_strategy.as_deref())? } else { None };
     let strategy = strategy.as_ref().or_else(|| trained.as_ref()?.strategy.as_ref());
@@ -142,6 +147,9 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
         );
     }
     let naming = Naming::new(family.unwrap_or_else(|| family_of(&catalog)));
+    if known.is_none() {
+        head::check_ours(request, &catalog)?;
+    }
     let target = plan::foreign_target(&catalog, naming, spec.as_ref())?;
     let options = PlanOptions {
         precision: request.weights,

@@ -88,6 +88,7 @@ pub(super) fn provenance(request: &Request, plan: &str) -> Provenance {
         ("norm_dtype", args.norm_dtype.map(|p| json!(config::precision_name(p)))),
         ("qkv_concat", args.qkv_concat.map(|b| json!(b))),
         ("vocab_emb_dp", args.vocab_emb_dp.map(|b| json!(b))),
+        ("tie_word_embeddings", args.tie_word_embeddings.map(|b| json!(b))),
         ("max_shard_size", args.max_shard_size.map(|size| json!(size.as_u64()))),
         ("crc", args.crc.then_some(json!(true))),
         ("ckpt_records", (args.ckpt_records == CkptRecordsArg::Canonical).then_some(json!("canonical"))),

@@ -55,8 +55,10 @@ fn check_precision(precision: PrecisionArg, catalog: &Catalog) -> Result<(), Pla
         (None, _) => format!("the source is not quantised: -f quant_weight -p {name} makes {name} of it"),
         (Some(held), _) => {
             let same = PrecisionArg::value_variants().iter().find(|p| quantises(**p) == Some(held));
-            let held = same.map_or_else(|| "otherwise".to_owned(), |same| config::precision_name(*same));
-            format!("the source is quantised ({held}) and stays so: -p {held}, not -p {name}")
+            match same.map(|same| config::precision_name(*same)) {
+                Some(same) => format!("the source is quantised ({same}) and stays so: -p {same}, not -p {name}"),
+                None => format!("the source is quantised ({held}) and stays so: -p keep, not -p {name}"),
+            }
         }
     };
     Err(PlanError::Quantised(why))
@@ -125,6 +127,11 @@ pub(super) fn plan_from(request: &Request, input: &Input, sides: &Sides<'_>) -> 
     )?;
     if let Some(inferred) = inferred {
         note(&inferred);
+    }
+    if named.is_none() && sides.source.is_none() && catalog.get("lm_head.weight").is_none() {
+        note(
+            "the source has no lm_head.weight, so the target has none: it is for a network with tie_word_embeddings: True",
+        );
     }
     if let Some(alpha) = sides.merge_alpha {
         catalog.merge_adapters(alpha)?;

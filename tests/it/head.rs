@@ -1,0 +1,146 @@
+//! A source without `lm_head`: where no configuration says whether it is the embedding, the program asks. transformers (4.55 and
+//! 5) initialises a missing head of an untied model at random, with a warning that nobody reads.
+
+use crate::foreign::ours;
+use crate::support::{Llama, Sharding, Tensor, TestEnv, read_ranks, read_safetensors, write_ckpt, write_safetensors};
+
+const NAMES: [&str; 11] = [
+    "model.embed_tokens.weight",
+    "model.norm.weight",
+    "model.layers.0.input_layernorm.weight",
+    "model.layers.0.self_attn.q_proj.weight",
+    "model.layers.0.self_attn.k_proj.weight",
+    "model.layers.0.self_attn.v_proj.weight",
+    "model.layers.0.self_attn.o_proj.weight",
+    "model.layers.0.mlp.gate_proj.weight",
+    "model.layers.0.mlp.up_proj.weight",
+    "model.layers.0.mlp.down_proj.weight",
+    "model.layers.0.post_attention_layernorm.weight",
+];
+
+fn theirs(prefix: &str) -> Vec<Tensor> {
+    let name = |name: &str| NAMES.iter().find(|theirs| ours(theirs) == name).map(|name| name.replace("model.", prefix));
+    let named = |tensor: Tensor| Some(Tensor { name: name(&tensor.name)?, ..tensor });
+    Llama::small().full().into_iter().filter_map(named).collect()
+}
+
+fn config(tied: &str) -> String {
+    format!(
+        "{{\"model_type\":\"llama\",\"hidden_size\":32,\"num_hidden_layers\":1,\"num_attention_heads\":16,\
+         \"num_key_value_heads\":8,\"intermediate_size\":48,\"vocab_size\":24{tied}}}"
+    )
+}
+
+fn has_head(dir: &std::path::Path) -> bool {
+    read_ranks(dir, 2, "ckpt")[0].contains_key("lm_head.weight")
+}
+
+const LINE: &str = "-f pt_to_ms -p fp16 -w 2 -sc hf -dc out -is st --no-sync --overwrite";
+
+#[test]
+fn without_a_configuration_a_missing_head_is_asked_for() {
+    // `model.` as of a whole model, and without it as `LlamaModel` saves it.
+    for prefix in ["model.", ""] {
+        let env = TestEnv::new();
+        env.write("hf/model.safetensors", write_safetensors(&theirs(prefix)));
+        let before = env.tree();
+        let both =
+            ["no `lm_head.weight`", "it is the embedding", "or is missing", "--tie-word-embeddings true", "LlamaModel"];
+        env.line(LINE).failed(1, &both);
+        env.line(&format!("{LINE} --tie-word-embeddings false"))
+            .failed(1, &["lacks `lm_head.weight`", "without its head"]);
+        assert_eq!(env.tree(), before);
+        env.line(&format!("{LINE} --tie-word-embeddings true")).ok();
+        assert!(!has_head(&env.path("out/fp16_2p")));
+        let manifest = std::fs::read_to_string(env.path("out/fp16_2p/manifest.json")).expect("a manifest");
+        assert!(manifest.contains("\"tie_word_embeddings\": true"), "{manifest}");
+        // The network's yaml ties nothing: its head is the embedding's copy.
+        env.write("untied.yaml", Llama::small().yaml(false, true));
+        env.line(&format!("{LINE} -y untied.yaml")).failed(1, &["--tie-word-embeddings true"]);
+        env.line(&format!("{LINE} -y untied.yaml --tie-word-embeddings true")).ok();
+        let made = read_ranks(&env.path("out/fp16_2p"), 2, "ckpt").remove(1);
+        assert_eq!(made["lm_head.weight"].bytes, made["model.tok_embeddings.embedding_weight"].bytes);
+        // And a yaml that ties it leaves nothing to ask.
+        let tied = Llama::small().yaml(false, true).replace("qkv_concat", "tie_word_embeddings: True\n    qkv_concat");
+        env.write("tied.yaml", tied);
+        env.line(&format!("{LINE} -y tied.yaml")).ok();
+        assert!(!has_head(&env.path("out/fp16_2p")));
+    }
+}
+
+#[test]
+fn a_configuration_decides_about_a_missing_head() {
+    // As transformers: an absent field is false.
+    for (field, converts) in
+        [(",\"tie_word_embeddings\":true", true), (",\"tie_word_embeddings\":false", false), ("", false)]
+    {
+        let env = TestEnv::new();
+        env.write("hf/model.safetensors", write_safetensors(&theirs("")));
+        env.write("hf/config.json", config(field));
+        if converts {
+            env.line(LINE).ok();
+            env.line(&format!("{LINE} --tie-word-embeddings false")).failed(1, &["tie_word_embeddings: true"]);
+            continue;
+        }
+        env.line(LINE)
+            .failed(1, &["lacks `lm_head.weight`", "tie_word_embeddings: true in config.json", "without its head"]);
+        env.line(&format!("{LINE} --tie-word-embeddings true"))
+            .failed(1, &["tie_word_embeddings: false", "correct it there"]);
+        // As the hint says.
+        env.write("hf/config.json", config(",\"tie_word_embeddings\":true"));
+        env.line(LINE).ok();
+    }
+}
+
+/// A head that is there and is not the embedding, in a model that is said to be tied.
+#[test]
+fn a_tied_model_with_a_head_of_its_own_says_what_to_do() {
+    let env = TestEnv::new();
+    let mut tensors = theirs("model.");
+    let embedding = tensors.iter().find(|t| t.name.contains("embed")).expect("an embedding").clone();
+    let mut bytes = embedding.bytes.clone();
+    bytes[0] ^= 1;
+    tensors.push(Tensor { name: "lm_head.weight".to_owned(), bytes, ..embedding.clone() });
+    env.write("hf/model.safetensors", write_safetensors(&tensors));
+    let line = format!("{LINE} --tie-word-embeddings true");
+    env.line(&line).failed(1, &["lm_head.weight", "tie_word_embeddings: true", "--ignore lm_head.weight"]);
+    env.line(&format!("{line} --ignore lm_head.weight")).ok();
+    assert!(!has_head(&env.path("out/fp16_2p")));
+    // It has one, so nothing is asked.
+    env.line(LINE).ok();
+    assert!(has_head(&env.path("out/fp16_2p")));
+}
+
+#[test]
+fn rank_files_without_a_head_go_to_hugging_face_only_when_it_is_said_why() {
+    let model = Llama::small();
+    let full = model.full();
+    let env = TestEnv::new();
+    let sharding = Sharding { ranks: 2, fusion: None, vocabulary_whole: false };
+    for rank in 0..2 {
+        let mut tensors = model.rank(&full, rank, sharding);
+        tensors.retain(|t| t.name != "lm_head.weight");
+        env.write(&format!("src/rank_{rank}/checkpoint_{rank}.ckpt"), write_ckpt(&tensors));
+    }
+    let line = "-f ms_to_pt -p keep -sc src -dc hf --no-sync --overwrite";
+    let before = env.tree();
+    env.line(line).failed(1, &["no `lm_head.weight`", "--tie-word-embeddings true"]);
+    env.line(&format!("{line} --tie-word-embeddings false")).failed(1, &["lacks `lm_head.weight`"]);
+    assert_eq!(env.tree(), before);
+    let said = env.line(&format!("{line} --tie-word-embeddings true")).ok();
+    assert!(said.stderr.contains("\"tie_word_embeddings\": true"), "{said:#?}");
+    let made = read_safetensors(&std::fs::read(env.path("hf/keep_hf/model.safetensors")).expect("a file"));
+    assert!(made.iter().all(|t| t.name != "lm_head.weight"));
+    // A configuration says so, or says otherwise.
+    env.write("tied/config.json", config(",\"tie_word_embeddings\":true"));
+    env.write("untied/config.json", config(""));
+    env.line(&format!("{line} --hf-config tied")).ok();
+    env.line(&format!("{line} --hf-config untied")).failed(1, &["lacks `lm_head.weight`"]);
+    env.line(&format!("{line} --hf-config untied --tie-word-embeddings true"))
+        .failed(1, &["tie_word_embeddings: false"]);
+    // Among ranks nothing is made up, and what the target is for is printed.
+    let run = env.line("-f distributed_weight_transfer -p keep -w 4 -sc src -dc out -is st --no-sync").ok();
+    assert!(run.stderr.contains("the source has no lm_head.weight"), "{run:#?}");
+    let line = "-f distributed_weight_transfer -p keep -w 4 -sc src -dc out2 -is st2 --tie-word-embeddings true";
+    env.line(line).failed(1, &["goes with -f pt_to_ms and ms_to_pt"]);
+}
