@@ -226,10 +226,10 @@ pub(super) struct ConvertArgs {
     /// Directory with the config.json and tokenizer of the model, where the source has none (ms_to_pt).
     #[arg(long = "hf-config", value_name = "DIR")]
     pub(super) hf_config: Option<PathBuf>,
-    /// Write MindSpore's CRC trailer.
+    /// Write MindSpore's CRC, which load_checkpoint(crc_check=True) checks.
     #[arg(long)]
     pub(super) crc: bool,
-    /// Do not check the CRC trailers of the source, which costs one more read of it.
+    /// Do not check the CRCs that the source's files state, which costs one more read of them.
     #[arg(long = "no-crc-check")]
     pub(super) no_crc_check: bool,
     /// How .ckpt files are laid out.
@@ -345,6 +345,9 @@ pub(super) struct InspectArgs {
     /// The model, to show full shapes.
     #[arg(short = 'y', long = "yaml_path", alias = "yaml-path", value_name = "YAML|MODEL")]
     pub(super) yaml_path: Option<String>,
+    /// Do not check the CRCs that the files state, which reads them whole.
+    #[arg(long = "no-crc-check")]
+    pub(super) no_crc_check: bool,
     /// Print machine-readable results.
     #[arg(long)]
     pub(super) json: bool,
