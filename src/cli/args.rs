@@ -229,10 +229,10 @@ pub(super) struct ConvertArgs {
     /// Whether the source's lm_head is its embedding, where no config.json says so (pt_to_ms, ms_to_pt).
     #[arg(long = "tie-word-embeddings", alias = "tie_word_embeddings", value_name = "BOOL")]
     pub(super) tie_word_embeddings: Option<bool>,
-    /// Write MindSpore's CRC trailer.
+    /// Write MindSpore's CRC, which load_checkpoint(crc_check=True) checks.
     #[arg(long)]
     pub(super) crc: bool,
-    /// Do not check the CRC trailers of the source, which costs one more read of it.
+    /// Do not check the CRCs that the source's files state, which costs one more read of them.
     #[arg(long = "no-crc-check")]
     pub(super) no_crc_check: bool,
     /// How .ckpt files are laid out.
@@ -348,6 +348,9 @@ pub(super) struct InspectArgs {
     /// The model, to show full shapes.
     #[arg(short = 'y', long = "yaml_path", alias = "yaml-path", value_name = "YAML|MODEL")]
     pub(super) yaml_path: Option<String>,
+    /// Do not check the CRCs that the files state, which reads them whole.
+    #[arg(long = "no-crc-check")]
+    pub(super) no_crc_check: bool,
     /// Print machine-readable results.
     #[arg(long)]
     pub(super) json: bool,

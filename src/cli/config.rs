@@ -65,13 +65,18 @@ pub(super) fn wishes(run: &RunArgs, durability: Durability) -> Result<Wishes, Er
     })
 }
 
+/// How many threads a command that only reads uses.
+pub(super) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// Looks at the machine and chooses. The sources are told how they will be read. `target`: where, and how many bytes.
 pub(super) fn settle(wishes: &Wishes, sources: &[Arc<Mapping>], target: Option<(&Path, u64)>) -> Chosen {
     let facts = Facts {
         sources: sources.iter().map(|source| Place::of_file(source.path())).collect(),
         target: target.map(|(path, _)| Place::of_directory(path)),
         output: target.map_or(0, |(_, bytes)| bytes),
-        processors: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        processors: processors(),
         memory: sys::available_memory(),
         uring_refused: sys::uring().err().map(|e| e.to_string()),
     };

@@ -1,5 +1,8 @@
 //! From errors to text with the way out.
 
+use std::borrow::Cow;
+use std::path::Path;
+
 #[cfg(feature = "calibrate")]
 use crate::calibrate::CalibrateError;
 use crate::cluster::ClusterError;
@@ -162,6 +165,13 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         PlanError::Lacks(_) | PlanError::UnevenLayers { .. } => {
             "the checkpoint is not whole, or -y or the strategy is of another model"
         }
+        PlanError::HeadMissing => {
+            "where the network shares it (tie_word_embeddings: True in its yaml), give that yaml with -y; else the checkpoint is \
+             not whole"
+        }
+        PlanError::NoForeignName { .. } => {
+            "the config.json is of another model: give the one of this model with --hf-config DIR"
+        }
         PlanError::MissingStage { .. } | PlanError::NoReplica { .. } => {
             "copy the missing rank directories, or give the strategy of the run that this checkpoint is from"
         }
@@ -235,6 +245,21 @@ fn input_hint(error: &InputError) -> Option<String> {
             }
             _ => return None,
         },
+        InputError::LfsPointer { path, .. } => return Some(pointer_hint(path)),
+        InputError::LinkLeadsOut { path, to } => {
+            return Some(format!(
+                "put the file in the place of its link (cp --remove-destination '{}' '{}'), or leave it out with --ignore {}",
+                to.display(),
+                path.display(),
+                name(path)
+            ));
+        }
+        InputError::CompanionsTooLarge { path, .. } => {
+            return Some(format!(
+                "leave it out with --ignore {}, and copy it yourself if the model needs it",
+                name(path)
+            ));
+        }
         InputError::IsForeign(_) => "use -f pt_to_ms for it",
         InputError::IsMindSpore(_) => "use -f distributed_weight_transfer for it, or -f ms_to_pt for the way back",
         InputError::NoFamily { .. } => {
@@ -245,4 +270,17 @@ fn input_hint(error: &InputError) -> Option<String> {
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+fn name(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
+}
+
+/// A configuration cannot be left out: it is read, too.
+fn pointer_hint(path: &Path) -> String {
+    let fetch = "run `git lfs pull` in its directory";
+    match name(path) {
+        name if name == "config.json" => fetch.to_owned(),
+        name => format!("{fetch}, or leave it out with --ignore {name} and copy it into the result yourself"),
+    }
 }

@@ -102,10 +102,12 @@ pub enum FormatFault {
     #[error("{0} bytes stand behind the last tensor")]
     TrailingBytes(u64),
     /// The checksum of the file does not match.
-    #[error("the CRC-32 of the file is {actual:#010x}, its trailer says {stated:#010x}: the file is damaged")]
+    #[error("the CRC-32 of the file is {actual:#010x}, {where_stated} says {stated:#010x}: the file is damaged")]
     CrcMismatch {
-        /// What the trailer says.
+        /// What the file says.
         stated: u32,
+        /// Where it says so.
+        where_stated: &'static str,
         /// What the bytes give.
         actual: u32,
     },

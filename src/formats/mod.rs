@@ -3,17 +3,21 @@
 //! Invariant: nothing here opens a file, copies tensor data, or trusts a length. A parser gets the whole file as a byte
 //! slice (a mapping, as a rule) and answers where each tensor lies; a writer answers which header bytes stand where.
 
+mod crc;
 mod detect;
 mod error;
 mod json;
+mod lfs;
 pub mod limits;
 pub mod mindspore;
 mod output;
 pub mod pytorch;
 pub mod safetensors;
 
+pub use crc::StatedCrc;
 pub use detect::detect;
 pub use error::{FormatError, FormatFault};
+pub use lfs::lfs_pointer;
 pub use output::{FileLayout, Segment, TensorToWrite};
 
 use crate::source::Extents;

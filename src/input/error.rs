@@ -175,6 +175,35 @@ pub enum InputError {
     /// A directory without strategy files.
     #[error("{} holds no strategy file (*.ckpt or *.json)", .0.display())]
     NoStrategy(PathBuf),
+    /// A file that Git LFS has not fetched.
+    #[error("{} is a Git LFS pointer: the file itself, of {size} bytes, was not fetched", .path.display())]
+    LfsPointer {
+        /// The file.
+        path: PathBuf,
+        /// The size of what it stands for.
+        size: u64,
+    },
+    /// A file to be carried along that is a link out of its directory.
+    #[error("{} is a link to {}, outside its directory: it is not carried along", .path.display(), .to.display())]
+    LinkLeadsOut {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        to: PathBuf,
+    },
+    /// Files to be carried along that are too large for what they should be.
+    #[error(
+        "{} has {bytes} bytes: configuration, tokenizer and code that are carried along may have {limit} bytes together",
+        .path.display()
+    )]
+    CompanionsTooLarge {
+        /// The file with which it was too much.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The most that all may have.
+        limit: u64,
+    },
     /// The system refused something.
     #[error(transparent)]
     File(#[from] FileError),

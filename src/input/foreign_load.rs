@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::companions::refuse_pointer;
 use super::foreign::{ForeignFiles, ForeignIndex, ForeignKind, check_index, discover_foreign};
 use super::load::load;
 use super::{Input, InputError, LoadedFile, quantised};
@@ -90,6 +91,7 @@ impl ForeignInput {
 /// Reads a `config.json`: the model, and whose names its parameters have.
 pub fn load_config(path: &Path) -> Result<(ModelSpec, Family), InputError> {
     let json = read_small(path, CONFIG_LIMIT)?;
+    refuse_pointer(path, &json)?;
     let (spec, family, _) = from_config_json(&json).map_err(|source| model_error(path, source))?;
     Ok((spec, family))
 }

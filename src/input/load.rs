@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{CheckpointFiles, InputError, RankGaps, discover, discover_training, quantised};
-use crate::formats::mindspore::{self, CrcTrailer};
 use crate::formats::pytorch::{self, TensorView};
-use crate::formats::{Entry, FormatError, FormatFault, FormatKind, detect, safetensors};
+use crate::formats::{Entry, FormatError, FormatFault, FormatKind, StatedCrc, detect, mindspore, safetensors};
 use crate::plan::SourceFile;
 use crate::source::Extents;
 use crate::sys::{Mapping, StableInputs};
@@ -32,8 +31,8 @@ pub struct LoadedFile {
     pub entries: Vec<Entry>,
     /// Its format.
     pub format: FormatKind,
-    /// MindSpore's CRC trailer, if it has one.
-    pub crc: Option<CrcTrailer>,
+    /// The checksum that MindSpore wrote into it, if it did.
+    pub crc: Option<StatedCrc>,
     /// The strides in elements of entries that are not row-major (PyTorch's views), entry by entry; empty for other formats.
     pub strides: Vec<Option<Vec<u64>>>,
     /// Values among the tensors of a PyTorch state dict that are none: name and kind.
@@ -130,20 +129,24 @@ fn parsed(rank: u32, path: &Path, promise: StableInputs) -> Result<LoadedFile, I
     let (entries, crc) = match format {
         FormatKind::Ckpt => {
             let file = mindspore::scan(&mapping).map_err(error)?;
-            (file.entries, file.crc)
+            (file.entries, file.crc.map(StatedCrc::Trailer))
         }
-        FormatKind::Safetensors => (safetensors::read(&mapping).map_err(error)?.entries, None),
+        FormatKind::Safetensors => {
+            let file = safetensors::read(&mapping).map_err(error)?;
+            (file.entries, file.crc.map(StatedCrc::Metadata))
+        }
         FormatKind::PyTorch => return pytorch_file(rank, path, mapping),
     };
     let (strides, others) = (Vec::new(), Vec::new());
     Ok(LoadedFile { rank, mapping: Arc::new(mapping), entries, format, crc, strides, others })
 }
 
-/// Reads a file once and compares its CRC with its trailer.
+/// Reads a file once and compares its CRC with the one that it states.
 pub fn check_crc(file: &LoadedFile) -> Result<(), InputError> {
-    let Some(trailer) = &file.crc else { return Ok(()) };
+    let Some(stated) = &file.crc else { return Ok(()) };
     file.mapping.read_through();
-    let verified = mindspore::verify_crc(&file.mapping, trailer)
+    let verified = stated
+        .verify(&file.mapping, &file.entries)
         .map_err(|source| InputError::Format { path: file.mapping.path().to_owned(), source: source.into() });
     file.mapping.release(0, file.mapping.len() as u64);
     verified

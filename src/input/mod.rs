@@ -2,6 +2,7 @@
 //!
 //! The only layer that joins `sys` and `formats`; it decides nothing about where bytes go.
 
+mod companions;
 mod discover;
 mod error;
 mod foreign;
@@ -14,6 +15,7 @@ mod steps;
 mod strategies;
 mod survey;
 
+pub use companions::{Companions, read_companions};
 pub use discover::{CheckpointFiles, RankGaps, discover};
 pub use error::InputError;
 pub use foreign::{

@@ -15,6 +15,8 @@ pub struct RunFacts {
     pub norm_eps: Option<f64>,
     /// The base of the rotary embedding's wavelengths.
     pub rope_theta: Option<f64>,
+    /// Where the configuration states two rotary bases and which of them counts, as a sentence.
+    pub ambiguity: Option<String>,
     /// Something that changes the arithmetic and is not computed here, as the configuration states it.
     pub unknown: Option<String>,
 }
@@ -28,7 +30,7 @@ impl RunFacts {
             "qwen2_7b" => (1e-6, 1_000_000.0),
             _ => return None,
         };
-        Some(Self { norm_eps: Some(norm_eps), rope_theta: Some(rope_theta), unknown: None })
+        Some(Self { norm_eps: Some(norm_eps), rope_theta: Some(rope_theta), ..Self::default() })
     }
 
     /// Reads a mindformers yaml: `rms_norm_eps`, `theta`, `extend_method` of `model.model_config`.
@@ -54,11 +56,20 @@ impl RunFacts {
             Yaml::String(text) => Some(format!("`extend_method: {text}`")),
             _ => Some("`extend_method`".to_owned()),
         };
-        Ok(Self { norm_eps: number("rms_norm_eps")?, rope_theta: number("theta")?, unknown: extended })
+        Ok(Self {
+            norm_eps: number("rms_norm_eps")?,
+            rope_theta: number("theta")?,
+            unknown: extended,
+            ..Self::default()
+        })
     }
 
-    /// Reads Hugging Face's `config.json`: `rms_norm_eps`, `rope_theta` (or that of `rope_parameters`), `rope_scaling`,
-    /// `hidden_act`, `partial_rotary_factor`.
+    /// Reads Hugging Face's `config.json`: `rms_norm_eps`, `rope_theta`, `rope_parameters`, `rope_scaling`, `hidden_act`,
+    /// `partial_rotary_factor`.
+    ///
+    /// The rotary base is that of `transformers` 5 (`modeling_rope_utils.py`, `convert_rope_params_to_dict`): a `rope_scaling`
+    /// that is not empty takes the place of `rope_parameters`, and a base in there goes before the field `rope_theta`, which
+    /// is the only one that `transformers` 4 knows.
     ///
     /// # Errors
     /// No JSON, or a value that is no number of the right size.
@@ -69,32 +80,51 @@ impl RunFacts {
             Json::Null => Ok(None),
             value => positive(field, &value.to_string(), value.as_f64()),
         };
-        let newer = &root["rope_parameters"];
-        let rope_theta = match number("rope_theta", &root["rope_theta"])? {
-            Some(theta) => Some(theta),
-            None => number("rope_theta", &newer["rope_theta"])?,
-        };
-        let scaled = |scaling: &Json| {
-            let kind = scaling["rope_type"].as_str().or(scaling["type"].as_str());
-            !scaling.is_null() && kind != Some("default")
+        let filled = |name: &&str| root[*name].as_object().is_some_and(|object| !object.is_empty());
+        let rope = ["rope_scaling", "rope_parameters"].into_iter().find(filled);
+        let inner = rope.map_or(Ok(None), |name| number("rope_theta", &root[name]["rope_theta"]))?;
+        let outer = number("rope_theta", &root["rope_theta"])?;
+        #[expect(clippy::float_cmp, reason = "one file says the same in the same digits, or not")]
+        let ambiguity = match (rope, inner, outer) {
+            (Some(name), Some(inner), Some(outer)) if inner != outer => Some(format!(
+                "`rope_theta` is {outer}, that of `{name}` is {inner}: transformers 5 takes {inner}, transformers 4 takes {outer}"
+            )),
+            _ => None,
         };
         let mut unknown = None;
         for (name, found) in [
-            ("rope_scaling", scaled(&root["rope_scaling"])),
-            ("rope_parameters", scaled(newer)),
+            ("rope_scaling", is_scaled(&root["rope_scaling"])),
+            ("rope_parameters", is_scaled(&root["rope_parameters"])),
             ("hidden_act", !root["hidden_act"].is_null() && root["hidden_act"] != "silu"),
-            (
-                "partial_rotary_factor",
-                !root["partial_rotary_factor"].is_null() && root["partial_rotary_factor"].as_f64() != Some(1.0),
-            ),
+            ("partial_rotary_factor", is_partial(&root["partial_rotary_factor"])),
         ] {
             if found {
                 let shown: String = root[name].to_string().chars().take(80).collect();
                 unknown.get_or_insert(format!("`{name}: {shown}`"));
             }
         }
-        Ok(Self { norm_eps: number("rms_norm_eps", &root["rms_norm_eps"])?, rope_theta, unknown })
+        let norm_eps = number("rms_norm_eps", &root["rms_norm_eps"])?;
+        Ok(Self { norm_eps, rope_theta: inner.or(outer), ambiguity, unknown })
     }
+}
+
+/// Whether a `rope_scaling` or `rope_parameters` is of another kind than `default`, which transformers 5 takes an absent one
+/// for. Old files of other kinds may leave it out as well, but they have a factor; parameters for each type of layer are
+/// objects themselves.
+fn is_scaled(rope: &Json) -> bool {
+    let Some(fields) = rope.as_object() else { return !rope.is_null() };
+    let kind = ["rope_type", "type"].into_iter().map(|name| &rope[name]).find(|kind| !kind.is_null());
+    let changes = |name: &str| !matches!(name, "rope_theta" | "rope_type" | "type" | "partial_rotary_factor");
+    let plain = match kind {
+        Some(kind) => kind == "default",
+        None => !fields.keys().any(|name| changes(name)),
+    };
+    !plain || is_partial(&rope["partial_rotary_factor"])
+}
+
+/// Whether a `partial_rotary_factor` leaves columns as they are.
+fn is_partial(factor: &Json) -> bool {
+    !factor.is_null() && factor.as_f64() != Some(1.0)
 }
 
 fn check_size(len: usize) -> Result<(), SpecError> {
@@ -118,7 +148,7 @@ mod tests {
         let of = |more: &str| RunFacts::from_yaml(&format!("model:\n  model_config:\n    num_layers: 2\n{more}"));
         assert_eq!(of("").unwrap(), RunFacts::default());
         let found = of("    rms_norm_eps: 1e-6\n    theta: 500000\n    extend_method: \"None\"\n").unwrap();
-        assert_eq!(found, RunFacts { norm_eps: Some(1e-6), rope_theta: Some(5e5), unknown: None });
+        assert_eq!(found, RunFacts { norm_eps: Some(1e-6), rope_theta: Some(5e5), ..RunFacts::default() });
         assert!(of("    extend_method: NTK\n").unwrap().unknown.unwrap().contains("NTK"));
         assert!(of("    theta: -1\n").unwrap_err().to_string().contains("theta"));
     }
@@ -127,9 +157,34 @@ mod tests {
     fn a_config_json_names_what_is_unlike_plain_llama() {
         let of = |json: &str| RunFacts::from_config_json(json.as_bytes()).unwrap();
         let plain = of(r#"{"rms_norm_eps": 1e-05, "rope_theta": 10000.0, "rope_scaling": null, "hidden_act": "silu"}"#);
-        assert_eq!(plain, RunFacts { norm_eps: Some(1e-5), rope_theta: Some(1e4), unknown: None });
+        assert_eq!(plain, RunFacts { norm_eps: Some(1e-5), rope_theta: Some(1e4), ..RunFacts::default() });
         let newer = of(r#"{"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}"#);
-        assert_eq!(newer, RunFacts { norm_eps: None, rope_theta: Some(5e5), unknown: None });
+        assert_eq!(newer, RunFacts { norm_eps: None, rope_theta: Some(5e5), ..RunFacts::default() });
+        // The precedence is that of transformers 5.24 (`LlamaConfig(**fields).rope_parameters`).
+        for (json, theta, said) in [
+            (r#"{"rope_theta": 1e4, "rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}"#, 5e5, true),
+            (r#"{"rope_theta": 5e5, "rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}"#, 5e5, false),
+            (r#"{"rope_theta": 1e4, "rope_parameters": {"rope_theta": 5e5}}"#, 5e5, true),
+            (r#"{"rope_theta": 1e4, "rope_parameters": {"rope_type": "default"}}"#, 1e4, false),
+            (r#"{"rope_theta": 1e4, "rope_scaling": {}, "rope_parameters": {"rope_theta": 5e5}}"#, 5e5, true),
+            (
+                r#"{"rope_scaling": {"type": "default", "rope_theta": 7e3}, "rope_parameters": {"rope_theta": 5e5}}"#,
+                7e3,
+                false,
+            ),
+        ] {
+            let found = of(json);
+            assert_eq!((found.rope_theta, found.ambiguity.is_some()), (Some(theta), said), "{json}");
+            assert_eq!(found.unknown, None, "{json}");
+        }
+        for json in [
+            r#"{"rope_parameters": {"rope_theta": 5e5, "factor": 8.0}}"#,
+            r#"{"rope_parameters": {"rope_theta": 5e5, "rope_type": "default", "partial_rotary_factor": 0.5}}"#,
+            r#"{"rope_parameters": {"full_attention": {"rope_theta": 5e5}}}"#,
+            r#"{"rope_scaling": {"type": "linear"}}"#,
+        ] {
+            assert!(of(json).unknown.is_some_and(|what| what.contains("rope_")), "{json}");
+        }
         let scaled = of(r#"{"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}"#);
         assert!(scaled.unknown.unwrap().contains("rope_scaling"));
         assert!(of(r#"{"hidden_act": "gelu"}"#).unknown.unwrap().contains("gelu"));

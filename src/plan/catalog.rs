@@ -4,6 +4,7 @@ mod foreign;
 mod full;
 mod hold;
 mod refine;
+mod tied;
 mod whole;
 
 pub use foreign::{ForeignNotes, ForeignOptions};

@@ -38,8 +38,10 @@ pub struct RankListing {
     pub bytes: u64,
     /// How many tensors it holds.
     pub tensors: usize,
-    /// Whether it ends in a CRC trailer.
+    /// Whether it states a CRC.
     pub crc: bool,
+    /// Whether its bytes were checked and are not those of its CRC.
+    pub damaged: bool,
 }
 
 /// A tensor.
@@ -73,7 +75,11 @@ impl CheckpointListing {
             let _ = writeln!(text, "{}", units::plain(&s));
         };
         for rank in &self.ranks {
-            let crc = if rank.crc { ", CRC" } else { "" };
+            let crc = match (rank.crc, rank.damaged) {
+                (_, true) => ", DAMAGED (CRC)",
+                (true, false) => ", CRC",
+                (false, false) => "",
+            };
             line(format!(
                 "  rank {:<3} {:>12}  {} tensors{crc}  {}",
                 rank.rank,

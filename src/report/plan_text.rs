@@ -41,6 +41,9 @@ pub struct PlanReport {
     pub free: u64,
     /// Whether they suffice.
     pub fits: bool,
+    /// What is changed in the configuration that is carried along, as sentences.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub config_changes: Vec<String>,
     /// How the work will be done, and why so.
     pub settings: Vec<Setting>,
 }
@@ -90,6 +93,7 @@ pub fn plan_report(plan: &Plan, target: &str, free: u64, memory: u64) -> PlanRep
         peak_memory: memory,
         free,
         fits: free >= written,
+        config_changes: Vec::new(),
         settings: Vec::new(),
     }
 }
@@ -124,6 +128,9 @@ impl PlanReport {
             units::bytes(self.converted),
             units::bytes(self.headers),
         ));
+        for change in &self.config_changes {
+            line(format!("  {change}"));
+        }
         if !self.settings.is_empty() {
             line("  how (each can be overridden by the option of its name):".to_owned());
         }

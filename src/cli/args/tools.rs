@@ -67,6 +67,9 @@ pub(in crate::cli) struct DoctorArgs {
     /// Which step to look at, where rank directories hold several.
     #[arg(long, value_name = "N")]
     pub(in crate::cli) step: Option<u64>,
+    /// Do not check the CRCs that the files state, which reads them whole.
+    #[arg(long = "no-crc-check")]
+    pub(in crate::cli) no_crc_check: bool,
     /// Print machine-readable results.
     #[arg(long)]
     pub(in crate::cli) json: bool,

@@ -4,6 +4,7 @@
 mod calibrate;
 mod foreign;
 mod head;
+mod hf_config;
 mod hosts;
 mod publish;
 mod quantise;
@@ -97,6 +98,8 @@ struct Planned {
     /// What is compared before anything is written: replicas against what is used in their stead.
     replicas: (Plan, Vec<Vec<Extents>>),
     ignored: usize,
+    /// What was changed in the configuration that is carried along, as sentences.
+    config_changes: Vec<String>,
     /// Entries of training state that are left out: the beginning of the name, and how many.
     training_state: BTreeMap<&'static str, usize>,
 }
@@ -168,6 +171,7 @@ fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> R
     let memory = memory(&planned.plan, &engine);
     let mut report = plan_report(&planned.plan, &planned.target.display().to_string(), free, memory);
     report.settings = chosen.settings;
+    report.config_changes.clone_from(&planned.config_changes);
     if request.args.dry_run {
         if request.args.run.json {
             print_json(&report);
@@ -266,7 +270,8 @@ fn check_targets(request: &Request, planned: &Planned) -> Result<u64, Error> {
     if let Some(strategies) = &planned.strategies {
         strategies.check(request.publish())?;
     }
-    target::check(&planned.target, request.publish(), target::is_checkpoint_name)
+    let written = |name: &str| planned.plan.outputs.iter().any(|file| file.path == name);
+    target::check(&planned.target, request.publish(), |name| target::is_checkpoint_name(name) || written(name))
 }
 
 /// Replicas must be what they are replicas of. Small ones are always compared, large ones on request.

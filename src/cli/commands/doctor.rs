@@ -34,6 +34,10 @@ pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitStatus, Error> {
             }
             None => {}
         }
+        if !args.no_crc_check {
+            let faults = reading::crc_faults(input, config::processors())?;
+            findings.extend(faults.into_iter().map(|(_, fault)| finding(&fault.into())));
+        }
         // What a conversion would refuse is a finding, whatever it is.
         if findings.iter().all(|finding| !finding.wrong) {
             findings.extend(refusal(input, &files, strategy.as_ref(), spec.as_ref()));

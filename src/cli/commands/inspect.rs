@@ -6,8 +6,8 @@ use std::path::Path;
 use super::reading::{self, Opened, Reading};
 use super::{print, print_json};
 use crate::Error;
-use crate::cli::ExitStatus;
 use crate::cli::args::InspectArgs;
+use crate::cli::{ExitStatus, config};
 use crate::formats::FormatKind;
 use crate::input::{RankGaps, is_strategy, load_model, load_strategies};
 use crate::layout::OptimizerShard;
@@ -21,7 +21,14 @@ pub(in crate::cli) fn run(args: &InspectArgs) -> Result<ExitStatus, Error> {
         if args.json { print_json(&listing) } else { print(&listing.text()) }
     } else {
         let listing = checkpoint(args)?;
-        if args.json { print_json(&listing) } else { print(&listing.text()) }
+        if args.json {
+            print_json(&listing)
+        } else {
+            print(&listing.text())
+        }
+        if listing.ranks.iter().any(|rank| rank.damaged) {
+            return Ok(ExitStatus::Input);
+        }
     }
     Ok(ExitStatus::Done)
 }
@@ -79,6 +86,8 @@ fn checkpoint(args: &InspectArgs) -> Result<CheckpointListing, Error> {
             }
         }
     }
+    let faults = if args.no_crc_check { Vec::new() } else { reading::crc_faults(input, config::processors())? };
+    notes.extend(faults.iter().map(|(_, fault)| fault.to_string()));
     let ranks: Vec<RankListing> = input
         .files
         .iter()
@@ -88,6 +97,7 @@ fn checkpoint(args: &InspectArgs) -> Result<CheckpointListing, Error> {
             bytes: f.mapping.len() as u64,
             tensors: f.entries.len(),
             crc: f.crc.is_some(),
+            damaged: faults.iter().any(|(path, _)| path == f.mapping.path()),
         })
         .collect();
     Ok(CheckpointListing {

@@ -1,6 +1,6 @@
 //! From a named checkpoint to its catalog: shared by conversion, comparison and listing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::Error;
 use crate::cli::config;
@@ -201,17 +201,25 @@ pub(super) fn check_whole_numbers(
     plan::check_whole_numbers(files, &how)
 }
 
-/// Checks the CRC trailers of all files that have one.
+/// Checks the CRCs of all files that state one.
 pub(super) fn check_crcs(input: &Input, workers: usize) -> Result<(), Error> {
+    let faults = crc_faults(input, workers)?;
+    faults.into_iter().next().map_or(Ok(()), |(_, fault)| Err(fault.into()))
+}
+
+/// The files that are not what their CRCs say, with what is wrong. Reads all files that state one.
+pub(super) fn crc_faults(input: &Input, workers: usize) -> Result<Vec<(PathBuf, InputError)>, Error> {
     let with_crc: Vec<_> = input.files.iter().filter(|f| f.crc.is_some()).collect();
+    let mut faults = Vec::new();
     for batch in with_crc.chunks(workers.max(1)) {
         let outcomes: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = batch.iter().map(|file| scope.spawn(|| check_crc(file))).collect();
             threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
         });
-        for outcome in outcomes {
-            outcome.map_err(|_| crate::engine::EngineError::WorkerPanicked)??;
+        for (file, outcome) in batch.iter().zip(outcomes) {
+            let outcome = outcome.map_err(|_| crate::engine::EngineError::WorkerPanicked)?;
+            faults.extend(outcome.err().map(|fault| (file.mapping.path().to_owned(), fault)));
         }
     }
-    Ok(())
+    Ok(faults)
 }

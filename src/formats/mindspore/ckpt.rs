@@ -77,7 +77,8 @@ pub fn verify_crc(file: &[u8], trailer: &CrcTrailer) -> Result<(), FormatError> 
     if actual == stated {
         return Ok(());
     }
-    Err(FormatError::new(trailer.covered, FormatFault::CrcMismatch { stated, actual }))
+    let where_stated = "its trailer";
+    Err(FormatError::new(trailer.covered, FormatFault::CrcMismatch { stated, actual, where_stated }))
 }
 
 /// The cipher of MindSpore's encrypted container, told by its magic number. Releases before 2.x used the first one for

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
-use super::{INT4_MARK, METADATA, dtype};
+use super::{INT4_MARK, METADATA, crc, dtype};
 use crate::formats::{Entry, FormatError, FormatFault, json, limits};
 use crate::source::{ByteRange, Extents};
 use crate::tensor::{Dtype, Shape, TensorName};
@@ -18,6 +18,8 @@ pub struct SafetensorsFile {
     pub entries: Vec<Entry>,
     /// The `__metadata__` of the header; empty without one.
     pub metadata: BTreeMap<String, String>,
+    /// The checksum that MindSpore put into the metadata, if it did. It is not verified: see [`super::crc()`].
+    pub crc: Option<u32>,
 }
 
 /// Bytes of the header length before the header.
@@ -27,7 +29,7 @@ const LENGTH_BYTES: usize = 8;
 ///
 /// A tensor whose name stands in the metadata with the value `Int4` is answered as [`Dtype::Int4`].
 ///
-/// Errors: a damaged header; a name twice; a dtype that is not supported; data that overlap, leave a hole, are not as
+/// Errors: a damaged header; a name twice; a `crc_num` that is no number; a dtype that is not supported; data that overlap, leave a hole, are not as
 /// long as dtype and shape say, or do not end with the file.
 pub fn read(file: &[u8]) -> Result<SafetensorsFile, FormatError> {
     let (header, data_start) = header_bytes(file)?;
@@ -58,7 +60,8 @@ pub fn read(file: &[u8]) -> Result<SafetensorsFile, FormatError> {
     if have > end {
         return Err(FormatError::new(data_start + end, FormatFault::TrailingBytes(have - end)));
     }
-    Ok(SafetensorsFile { entries, metadata })
+    let crc = crc::stated(&metadata)?;
+    Ok(SafetensorsFile { entries, metadata, crc })
 }
 
 /// Whether the file begins with a plausible header length and the brace of a header.

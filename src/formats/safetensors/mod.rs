@@ -3,11 +3,13 @@
 //! Facts come from the format's description and from `mindspore` 2.10.0, whose reader wants the header's entries in
 //! offset order, contiguous from 0 up to the end of the file, and takes any number of spaces as padding.
 
+mod crc;
 mod dtype;
 mod header;
 mod header_writer;
 mod index;
 
+pub use crc::crc;
 pub(super) use header::looks_like;
 pub use header::{SafetensorsFile, read};
 pub use header_writer::layout;

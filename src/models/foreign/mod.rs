@@ -7,6 +7,7 @@
 //! `llama` repository for its names, its shards and its rule of the ffn rows.
 
 mod config;
+mod config_text;
 mod fields;
 mod meta;
 mod naming;
@@ -15,6 +16,7 @@ mod tables;
 
 pub(super) use config::OTHER_LAYERS;
 pub use config::{HfFacts, from_config_json};
+pub use config_text::ConfigText;
 pub use meta::{MetaParams, ShardError, shard_axis};
 pub use naming::{Naming, NamingError, Origin, Place, Prefix, recognise};
 pub use rows::{Join, Reorder, RopeRows};

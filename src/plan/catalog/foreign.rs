@@ -49,8 +49,8 @@ pub struct ForeignNotes {
     pub head_is_copy: bool,
 }
 
-const EMBEDDING: &str = TRANSFORMER_TOP[0];
-const HEAD: &str = TRANSFORMER_TOP[2];
+pub(super) const EMBEDDING: &str = TRANSFORMER_TOP[0];
+pub(super) const HEAD: &str = TRANSFORMER_TOP[2];
 
 impl Catalog {
     /// Reads the headers of a foreign checkpoint as the tensors of a model.

@@ -35,7 +35,7 @@ pub fn foreign_target(catalog: &Catalog, naming: Naming, spec: Option<&ModelSpec
         }
     }
     if !unplaced.is_empty() {
-        return Err(PlanError::Unplaced { side: "target", names: unplaced });
+        return Err(PlanError::NoForeignName { family: naming.family().name(), names: unplaced });
     }
     if !training.is_empty() {
         return Err(PlanError::TrainingState(training));

@@ -184,7 +184,14 @@ fn arithmetic(request: &Request, spec: &ModelSpec) -> Result<Arithmetic, Error> 
     let config = match tokenizer(request).ok().map(|path| beside(&path, "config.json")).transpose()?.flatten() {
         Some((path, bytes)) => {
             let facts = RunFacts::from_config_json(&bytes);
-            facts.map_err(|source| InputError::Model { name: path.display().to_string(), source })?
+            let facts = facts.map_err(|source| InputError::Model { name: path.display().to_string(), source })?;
+            if let Some(ambiguity) = facts.ambiguity.as_ref().filter(|_| args.calibrate.rope_theta.is_none()) {
+                note(&format!(
+                    "{}: {ambiguity}; the model is run as transformers 5 runs it (--rope-theta NUMBER gives another base)",
+                    path.display()
+                ));
+            }
+            facts
         }
         None => RunFacts::default(),
     };

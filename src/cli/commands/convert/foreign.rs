@@ -1,26 +1,23 @@
 //! The plans of `-f pt_to_ms` and `-f ms_to_pt`.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::train_to_infer::Trained;
 use super::transfer::{self, Source};
-use super::{Planned, Request, head};
+use super::{Planned, Request, head, hf_config};
 use crate::Error;
 use crate::cli::args::FormatArg;
 use crate::cli::commands::note;
 use crate::cli::commands::reading::{self, Read, Reading, Tied};
 use crate::cli::config;
-use crate::formats::{FileLayout, FormatKind};
-use crate::input::{ForeignInput, Input, companions, load_config, load_model};
+use crate::formats::{FileLayout, FormatKind, Segment};
+use crate::input::{Companions, ForeignInput, Input, companions, load_config, load_model, read_companions};
 use crate::models::ModelSpec;
 use crate::models::foreign::{Family, Naming};
 use crate::plan::{self, Catalog, ForeignNotes, OutputFile, PlanError, PlanOptions, WholeModel, WholeReader};
-use crate::sys::read_small;
 
 /// transformers' own default for `max_shard_size`.
 const SHARD_BYTES: u64 = 5_000_000_000;
-/// More than any configuration or tokenizer file has.
-const COMPANION_LIMIT: u64 = 256 << 20;
 
 /// Plans a conversion from a checkpoint of PyTorch's to rank files.
 pub(super) fn pt_to_ms(request: &Request, foreign: &ForeignInput) -> Result<Planned, Error> {
@@ -60,7 +57,8 @@ pub(super) fn pt_to_ms(request: &Request, foreign: &ForeignInput) -> Result<Plan
         quantise: &transfer::unquantised,
     };
     let mut planned = transfer::over_ranks(request, &source)?;
-    carry_along(&foreign.companions, &mut planned)?;
+    let carried = read_companions(&foreign.companions, &|name| ignore.matches(name))?;
+    carry_along(carried, &mut planned);
     Ok(planned)
 }
 
@@ -124,7 +122,7 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     let ignore = config::Patterns::new(&args.ignore)?;
     let family = described.as_ref().map(|(_, family)| *family);
     let files = input.source_files();
-    let Read { mut catalog, spec, inferred } = reading::read(
+    let read = reading::read(
         &files,
         &Reading {
             spec: known,
@@ -134,17 +132,27 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
             other_grouped: family == Some(Family::InternLm2),
             ignore: &|name| trained.as_ref().map_or_else(|| ignore.matches(name), |trained| trained.leaves_out(name)),
         },
-    )?;
+    );
+    let Read { mut catalog, spec, inferred } = match &described {
+        Some((found, _)) => read.map_err(|e| hf_config::explain_missing_head(e, found.tied))?,
+        None => read?,
+    };
     if let Some(inferred) = inferred {
         note(&inferred);
+    }
+    let mut facts = hf_config::Facts::default();
+    if let Some((found, _)) = &described {
+        facts.tied = hf_config::settle_head(request, input, &files, &mut catalog, found.tied)?;
     }
     if let Some(alpha) = trained.as_ref().and_then(|trained| trained.merge_alpha) {
         catalog.merge_adapters(alpha)?;
     }
     if described.is_none() {
-        note(
-            "no config.json beside the source: transformers needs one to load the result (--hf-config DIR carries it along)",
-        );
+        let tied =
+            if catalog.has_head() { "" } else { ", and it must say `tie_word_embeddings: true`: there is no lm_head" };
+        note(&format!(
+            "no config.json beside the source: transformers needs one to load the result (--hf-config DIR carries it along){tied}",
+        ));
     }
     let naming = Naming::new(family.unwrap_or_else(|| family_of(&catalog)));
     if known.is_none() {
@@ -169,6 +177,7 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     };
     let plan = plan::build(&files, &catalog, vec![target], &options)?;
     plan::prove(&plan)?;
+    facts.dtype = hf_config::dtype_of_weights(&plan);
     let replicas = transfer::replicas(&files, &catalog, args.check_replicas)?;
     let mut planned = Planned {
         training_state: std::collections::BTreeMap::new(),
@@ -176,12 +185,21 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
         target: args.dst_ckpt_path.join(format!("{}_hf", config::precision_name(request.precision))),
         ignored: catalog.ignored.len(),
         replicas,
+        config_changes: Vec::new(),
         plan,
     };
     if let Some(trained) = trained {
         trained.account(&mut planned);
     }
-    carry_along(&beside, &mut planned)?;
+    let mut carried = read_companions(&beside, &|name| ignore.matches(name))?;
+    if let Some((name, json)) = carried.files.iter_mut().find(|(name, _)| name == "config.json") {
+        (*json, planned.config_changes) = hf_config::corrected(Path::new(name), json, &facts)?;
+    } else if let Some(tied) = facts.tied {
+        note(&format!(
+            "no config.json is written: the one that the result gets must say `tie_word_embeddings: {tied}`"
+        ));
+    }
+    carry_along(carried, &mut planned);
     Ok(planned)
 }
 
@@ -191,15 +209,15 @@ fn family_of(catalog: &Catalog) -> Family {
     if bias { Family::Qwen2 } else { Family::Llama }
 }
 
-/// Adds files to a target, unchanged.
-fn carry_along(files: &[PathBuf], planned: &mut Planned) -> Result<(), Error> {
-    for path in files {
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        let mut layout = FileLayout::default();
-        layout.literal(&read_small(path, COMPANION_LIMIT)?);
+/// Adds files to a target.
+fn carry_along(carried: Companions, planned: &mut Planned) {
+    carried.notes.iter().for_each(|text| note(text));
+    for (path, content) in carried.files {
+        let segments = if content.is_empty() { Vec::new() } else { vec![Segment::Literal(content)] };
+        let layout = FileLayout { segments };
         let tensors = Vec::new();
         planned.plan.outputs.push(OutputFile {
-            path: name.to_owned(),
+            path,
             rank: None,
             format: None,
             layout,
@@ -208,5 +226,4 @@ fn carry_along(files: &[PathBuf], planned: &mut Planned) -> Result<(), Error> {
             tensor_crcs: Vec::new(),
         });
     }
-    Ok(())
 }

@@ -2,7 +2,6 @@
 
 use super::Request;
 use crate::Error;
-use crate::cli::commands::note;
 use crate::input::ForeignInput;
 use crate::models::TRANSFORMER_TOP;
 use crate::plan::{Catalog, PlanError};
@@ -35,17 +34,13 @@ pub(super) fn source_tied(
 /// Whether rank files may do without `lm_head` in a Hugging Face directory, where neither -y nor a `config.json` says.
 pub(super) fn check_ours(request: &Request, catalog: &Catalog) -> Result<(), Error> {
     match (request.args.tie_word_embeddings, catalog.get(HEAD).is_some()) {
-        (None | Some(false), true) => Ok(()),
+        (None | Some(false), true) | (Some(true), false) => Ok(()),
         (None, false) => Err(PlanError::NoHead.into()),
         (Some(false), false) => Err(PlanError::Lacks(vec![HEAD.to_owned()]).into()),
         (Some(true), true) => Err(Error::Usage(format!(
             "--tie-word-embeddings true: the source has a `{HEAD}` of its own; leave it out with --ignore {HEAD} if it is the \
              embedding"
         ))),
-        (Some(true), false) => {
-            note("no lm_head is written: the config.json of the result must say \"tie_word_embeddings\": true");
-            Ok(())
-        }
     }
 }
 

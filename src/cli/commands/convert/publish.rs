@@ -58,6 +58,7 @@ pub(super) fn execute(
     summary.target = planned.target.display().to_string();
     summary.strategies = planned.strategies.as_ref().map(|s| s.dir().display().to_string());
     summary.ignored = planned.ignored;
+    summary.config_changes.clone_from(&planned.config_changes);
     summary.training_state = planned.training_state.iter().map(|(rule, n)| ((*rule).to_owned(), *n)).collect();
     Ok(summary)
 }

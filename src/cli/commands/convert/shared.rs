@@ -94,6 +94,7 @@ pub(super) fn run(
             summary.target = planned.target.display().to_string();
             summary.strategies = planned.strategies.as_ref().map(|s| s.dir().display().to_string());
             summary.ignored = planned.ignored;
+            summary.config_changes.clone_from(&planned.config_changes);
             if request.args.run.json {
                 print_json(&summary);
             } else {

@@ -212,6 +212,7 @@ pub(super) fn over_ranks(request: &Request, source: &Source<'_>) -> Result<Plann
         strategies: Strategies::new(args.infer_strategy_file.join(&name).join("strategy"), ranks, &layouts),
         target: args.dst_ckpt_path.join(format!("{name}{suffix}")),
         ignored: catalog.ignored.len(),
+        config_changes: Vec::new(),
         training_state: BTreeMap::new(),
         replicas,
         plan,
