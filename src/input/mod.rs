@@ -2,14 +2,16 @@
 //!
 //! The only layer that joins `sys` and `formats`; it decides nothing about where bytes go.
 
+mod counters;
 mod discover;
 mod error;
 mod foreign;
 mod foreign_load;
 mod load;
 mod model;
+mod save_name;
+mod saves;
 mod statistics;
-mod steps;
 mod strategies;
 mod survey;
 
@@ -22,7 +24,7 @@ pub use foreign::{
 pub use foreign_load::{ForeignInput, load_config};
 pub use load::{Input, LoadedFile, check_crc};
 pub use model::{load_lora_alpha, load_model, load_run_facts};
+pub use saves::WhichSave;
 pub use statistics::load_statistics;
-pub use steps::{discover_training, step_of};
 pub use strategies::{StrategySource, is_strategy, load_strategies, strategy_bytes, strategy_files};
 pub use survey::{Survey, survey};

@@ -1,8 +1,9 @@
 //! The plans of `-f pt_to_ms` and `-f ms_to_pt`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::train_to_infer::Trained;
+use super::train_to_infer::{Trained, note_counters};
 use super::transfer::{self, Source};
 use super::{Planned, Request};
 use crate::Error;
@@ -14,7 +15,10 @@ use crate::formats::{FileLayout, FormatKind};
 use crate::input::{ForeignInput, Input, companions, load_config, load_model};
 use crate::models::ModelSpec;
 use crate::models::foreign::{Family, Naming};
-use crate::plan::{self, Catalog, ForeignNotes, OutputFile, PlanError, PlanOptions, WholeModel, WholeReader};
+use crate::plan::{
+    self, Catalog, Fate, ForeignNotes, OutputFile, PlanError, PlanOptions, Sorted, Sorter, SourceFile, WholeModel,
+    WholeReader,
+};
 use crate::sys::read_small;
 
 /// transformers' own default for `max_shard_size`.
@@ -55,6 +59,7 @@ pub(super) fn pt_to_ms(request: &Request, foreign: &ForeignInput) -> Result<Plan
         format: FormatKind::Ckpt,
         // A head that is left out because it is the embedding must be the embedding.
         all_replicas: args.check_replicas || notes.head_is_copy,
+        asked_out: &|name| ignore.matches(name),
         quantise: &transfer::unquantised,
     };
     let mut planned = transfer::over_ranks(request, &source)?;
@@ -116,9 +121,9 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     let trained = request.trained().then(|| Trained::read(request, input)).transpose()?;
     let strategy = if trained.is_none() { reading::strategy(args.src_strategy.as_deref())? } else { None };
     let strategy = strategy.as_ref().or_else(|| trained.as_ref()?.strategy.as_ref());
-    let ignore = config::Patterns::new(&args.ignore)?;
     let family = described.as_ref().map(|(_, family)| *family);
     let files = input.source_files();
+    let plain = Plain::of(&files, config::Patterns::new(&args.ignore)?, trained.is_none());
     let Read { mut catalog, spec, inferred } = reading::read(
         &files,
         &Reading {
@@ -127,7 +132,7 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
             fusion: config::fusion(args.src_fusion),
             // Its q, k and v stand by heads.
             other_grouped: family == Some(Family::InternLm2),
-            ignore: &|name| trained.as_ref().map_or_else(|| ignore.matches(name), |trained| trained.leaves_out(name)),
+            ignore: &|name| trained.as_ref().map_or_else(|| plain.leaves_out(name), |trained| trained.leaves_out(name)),
         },
     )?;
     if let Some(inferred) = inferred {
@@ -162,11 +167,12 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     let plan = plan::build(&files, &catalog, vec![target], &options)?;
     plan::prove(&plan)?;
     let replicas = transfer::replicas(&files, &catalog, args.check_replicas)?;
+    let state: usize = plain.sorted.training.values().sum();
     let mut planned = Planned {
-        training_state: std::collections::BTreeMap::new(),
         strategies: None,
         target: args.dst_ckpt_path.join(format!("{}_hf", config::precision_name(request.precision))),
-        ignored: catalog.ignored.len(),
+        ignored: catalog.ignored.len() - state,
+        training_state: plain.sorted.training,
         replicas,
         plan,
     };
@@ -175,6 +181,36 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     }
     carry_along(&beside, &mut planned)?;
     Ok(planned)
+}
+
+/// A whole checkpoint, beside whose parameters there may be counters and the optimizer's state: transformers has no place for
+/// them.
+struct Plain {
+    ignore: config::Patterns,
+    counters: BTreeSet<String>,
+    sorted: Sorted,
+}
+
+impl Plain {
+    /// `sorts`: whether nothing else sorts the entries.
+    fn of(files: &[SourceFile<'_>], ignore: config::Patterns, sorts: bool) -> Self {
+        let counters = if sorts { plan::counters(files) } else { BTreeSet::new() };
+        let mut plain = Self { ignore, counters, sorted: Sorted::default() };
+        if sorts {
+            plain.sorted = plan::sort_entries(files, &plain.sorter(&|name| plain.ignore.matches(name)));
+            note_counters(&plain.sorted);
+        }
+        plain
+    }
+
+    fn sorter<'a>(&'a self, drop: &'a dyn Fn(&str) -> bool) -> Sorter<'a> {
+        Sorter { counters: &self.counters, keep: &|_| false, drop }
+    }
+
+    fn leaves_out(&self, name: &str) -> bool {
+        let drop = |name: &str| self.ignore.matches(name);
+        matches!(self.sorter(&drop).fate(name), Fate::Dropped | Fate::Training(_))
+    }
 }
 
 /// The family whose names fit, where no configuration tells: llama and qwen2 differ in their biases only.
