@@ -127,7 +127,9 @@ impl<'a> Saves<'a> {
                         [(one, why)] => (*one, Some(format!("--step {text} is {}, {why}", self.typed(one)))),
                         [] => return Err(self.lacking(text, Vec::new())),
                         several => {
-                            return Err(self.ambiguous(&format!("--step {text}"), several.iter().map(|(save, _)| *save)));
+                            return Err(
+                                self.ambiguous(&format!("--step {text}"), several.iter().map(|(save, _)| *save))
+                            );
                         }
                     }
                 }
