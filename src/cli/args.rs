@@ -17,7 +17,7 @@ use super::run_args::RunArgs;
 pub(super) use calibrate::CalibrateArgs;
 pub(super) use cluster::{ClusterArgs, MergeArgs};
 pub(super) use tools::{DoctorArgs, StrategyCommand};
-pub(super) use train::{LoraArg, TrainArgs};
+pub(super) use train::{LoraArg, TrainArgs, which_save};
 
 /// Two-letter options of the original scripts, which clap does not know, and what they stand for.
 const TWO_LETTERS: [(&str, &str); 9] = [

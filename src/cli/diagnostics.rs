@@ -112,6 +112,7 @@ fn cluster_hint(error: &ClusterError) -> Option<&'static str> {
         ClusterError::BadRecord { .. } | ClusterError::Incomplete(_) => {
             "nothing was published; start the same command on all hosts again"
         }
+        ClusterError::Counted(_) => "remove that directory once no host of this conversion is at work",
         ClusterError::Merge(_) => "give all parts of one conversion, as --local-output made them",
         _ => return None,
     })
@@ -187,6 +188,9 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         PlanError::RanksDisagree { .. } => {
             "the rank directories are not of one checkpoint, or the strategy is another's"
         }
+        PlanError::Strategies { .. } => {
+            "name the strategy file that counts, or keep the files of one run in the directory"
+        }
         PlanError::StrategyRanks { side: "source", .. } => "give the strategy of this checkpoint with -ss",
         PlanError::StrategyRanks { .. } => "leave -w out, or give the number of ranks of the strategy",
         PlanError::FusedRows { .. } => "check -y; the fused parameters are taken as q, k, v and gate, up",
@@ -227,15 +231,31 @@ fn input_hint(error: &InputError) -> Option<String> {
         InputError::Stray { .. } => {
             "move them elsewhere, so that nothing is taken for a part of the checkpoint, or the reverse"
         }
-        InputError::Steps { .. } => "name one with --step N",
-        InputError::NoStep { .. } => "name a step that every rank has with --step N",
-        InputError::StepsDiffer { .. } => {
-            "a checkpoint is of one step: remove the files of the others, or name a step that every rank has with --step N"
+        InputError::Steps { choices, .. } | InputError::NoStep { choices, .. } if choices.is_empty() => {
+            "copy the missing files: a checkpoint needs the file of one save from every rank"
         }
-        InputError::NoRanks { .. } => "leave --step out",
-        InputError::Several { .. } => "leave one in the directory: which one is meant cannot be guessed",
+        InputError::Steps { choices, latest: true, .. } => {
+            let last = choices.last().map(String::as_str).unwrap_or_default();
+            return Some(format!("choose one of them, as in --step {last}, or take the last with --latest"));
+        }
+        InputError::Steps { choices: saves, .. }
+        | InputError::NoStep { choices: saves, .. }
+        | InputError::StepUnclear { saves, .. } => {
+            let last = saves.last().map(String::as_str).unwrap_or_default();
+            return Some(format!("choose one of them, as in --step {last}"));
+        }
+        InputError::SavesDiffer { .. } => {
+            "copy the files of one save to every rank; if these are of one save, name them alike but for the rank"
+        }
+        InputError::OneFile(_) => "leave --step and --latest out",
+        InputError::OtherRank { .. } => {
+            "copy the right rank's file there; if it is the right one, rename it after its directory"
+        }
+        InputError::OtherSave { .. } => "copy the files of one save to every rank",
+        InputError::Several { .. } => "move all but one elsewhere: which one is meant cannot be guessed",
         InputError::NoCheckpoint(_) => "-sc wants the directory that holds rank_0, rank_1, …, or a checkpoint file",
         InputError::Model { source, .. } => return spec_hint(source),
+        InputError::Strategy { source, .. } => return plan_hint(source),
         InputError::Format { source, .. } => match source.what {
             FormatFault::Truncated { .. } | FormatFault::WrongLength { .. } | FormatFault::Empty => {
                 "the file is incomplete: copy or save it again"

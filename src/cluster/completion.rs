@@ -11,7 +11,7 @@ use super::joining::arrive;
 use super::liveness::{Pulses, Watch, Watched, interval};
 use super::publishing::{Publication, clear, is_published, sweep};
 use super::records::{Failed, Written, to_bytes};
-use super::rundir::{Claim, Progress, RunDir, Seen};
+use super::rundir::{Claim, Progress, RunDir, Seen, after};
 use super::{ClusterError, FileSums, Measured};
 use crate::engine::{CancelToken, EngineError};
 use crate::sys;
@@ -273,7 +273,7 @@ impl Session {
                 if !superseded && !ended() && still < self.wanted.stale_after {
                     return Ok(None);
                 }
-                (self.dir.publish(claim), own(claim.number + 1))
+                (self.dir.publish(claim), own(after(claim.number, &self.dir)?))
             }
             None => {
                 let done = |node: &u32| seen.latest(*node).progress == Progress::Done;

@@ -107,6 +107,9 @@ pub enum ClusterError {
         /// What does not fit.
         what: String,
     },
+    /// A meeting place with names whose numbers no run reaches: somebody else put them there.
+    #[error("{} holds names with numbers that no conversion reaches", .0.display())]
+    Counted(PathBuf),
     /// All hosts are done, but something is not there.
     #[error("all hosts are done, but not everything is there: {0}")]
     Incomplete(String),
@@ -135,6 +138,7 @@ impl ClusterError {
                 | Self::Cards { .. }
                 | Self::OtherPlan { .. }
                 | Self::NodeBusy { .. }
+                | Self::Counted(_)
                 | Self::Merge(_)
                 | Self::Engine(EngineError::TargetExists(_) | EngineError::TargetBusy(_))
         )

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::liveness::{Pulses, interval};
 use super::records::{Beat, to_bytes};
-use super::rundir::{Latest, RunDir};
+use super::rundir::{Latest, RunDir, after};
 use super::{ClusterError, Wanted};
 use crate::engine::{CancelToken, EngineError};
 use crate::sys;
@@ -52,7 +52,7 @@ fn join(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<(), Clust
                 (number, Some(other))
             }
         };
-        let claim = dir.meeting.join(format!("claim-{}", number + 1));
+        let claim = dir.meeting.join(format!("claim-{}", after(number, dir)?));
         match sys::create_exclusive(&claim, wanted.run.as_bytes()) {
             Ok(true) => {
                 if let Some(dead) = dead {
@@ -91,8 +91,9 @@ fn take_place(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<Opt
             return Err(ClusterError::NodeBusy { node, host: beat.host, pid: beat.pid });
         }
         let beat = Beat::first();
-        match sys::create_exclusive(&dir.mark(node, attempt + 1, "beat"), &to_bytes(&beat)) {
-            Ok(true) => return Ok(Some((attempt + 1, beat))),
+        let own = after(attempt, dir)?;
+        match sys::create_exclusive(&dir.mark(node, own, "beat"), &to_bytes(&beat)) {
+            Ok(true) => return Ok(Some((own, beat))),
             Ok(false) => {}
             Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e.into()),

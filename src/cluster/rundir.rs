@@ -156,7 +156,7 @@ impl RunDir {
         let entries = std::fs::read_dir(&self.meeting).ok()?;
         let numbers = entries.flatten().filter_map(|e| {
             let name = e.file_name();
-            name.to_str()?.strip_prefix("claim-")?.parse::<u64>().ok()
+            count(name.to_str()?.strip_prefix("claim-")?)
         });
         let highest = numbers.max()?;
         let text = sys::read_small(&self.meeting.join(format!("claim-{highest}")), 4096).ok()?;
@@ -203,12 +203,49 @@ impl Seen {
 fn marker(name: &str) -> Option<(u32, u64, String)> {
     let mut parts = name.strip_prefix("node-")?.splitn(3, '.');
     let (node, attempt, kind) = (parts.next()?, parts.next()?, parts.next()?);
-    Some((node.parse().ok()?, attempt.parse().ok()?, kind.to_owned()))
+    Some((index(node)?, count(attempt)?, kind.to_owned()))
 }
 
 /// `publish-<k>-<i>.<a>`.
 fn claim(name: &str) -> Option<Claim> {
     let (number, who) = name.strip_prefix("publish-")?.split_once('-')?;
     let (node, attempt) = who.split_once('.')?;
-    Some(Claim { number: number.parse().ok()?, node: node.parse().ok()?, attempt: attempt.parse().ok()? })
+    Some(Claim { number: count(number)?, node: index(node)?, attempt: count(attempt)? })
+}
+
+/// More claims, attempts or hosts than any run has.
+const MAX_COUNT: u64 = 1 << 32;
+
+/// The number after one that was read from a name.
+pub(super) fn after(number: u64, dir: &RunDir) -> Result<u64, ClusterError> {
+    let next = number.checked_add(1).filter(|&next| next < MAX_COUNT);
+    next.ok_or_else(|| ClusterError::Counted(dir.meeting.clone()))
+}
+
+/// A number in a name, written as this program writes it. Names with other numbers are not its own.
+fn count(text: &str) -> Option<u64> {
+    let canonical = text == "0" || !text.starts_with('0');
+    let digits = canonical && text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| text.parse().ok())?.filter(|&number| number < MAX_COUNT)
+}
+
+fn index(text: &str) -> Option<u32> {
+    count(text)?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_numbers_beyond_any_run_are_not_the_runs_own() {
+        assert_eq!(marker("node-0.7.beat"), Some((0, 7, "beat".to_owned())));
+        assert_eq!(claim("publish-2-1.3"), Some(Claim { number: 2, node: 1, attempt: 3 }));
+        for name in ["node-0.18446744073709551615.beat", "node-0.01.beat", "node-+1.1.beat", "node-4294967296.1.beat"] {
+            assert_eq!(marker(name), None, "{name}");
+        }
+        for name in ["publish-18446744073709551615-0.1", "publish-1-0.18446744073709551615", "publish--0.1"] {
+            assert_eq!(claim(name), None, "{name}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::InputError;
 use crate::formats::safetensors;
+use crate::plan::MAX_RANKS;
 use crate::sys::{FileError, FileOp, read_small};
 
 /// The files of a checkpoint.
@@ -85,7 +86,7 @@ pub(super) fn rank_dirs(path: &Path, gaps: RankGaps) -> Result<Option<Vec<RankDi
     if !stray.is_empty() {
         return Err(InputError::Stray { dir: path.to_owned(), names: stray });
     }
-    // A directory named rank_4000000000 must not make a list as long.
+    // A directory named rank_60000 must not make a list as long.
     let missing: Vec<String> =
         (0..=last).filter(|r| !ranks.contains_key(r)).take(64).map(|r| format!("rank_{r}")).collect();
     if gaps == RankGaps::Refused && !missing.is_empty() {
@@ -153,12 +154,14 @@ pub(super) fn list_dir(dir: &Path) -> Result<Vec<(String, bool)>, InputError> {
     Ok(names)
 }
 
+/// The rank that a directory's name gives. A number beyond any checkpoint's ranks is none.
 pub(super) fn rank_of(name: &str) -> Option<u32> {
     let digits = name.strip_prefix("rank_")?;
     let canonical = digits == "0" || !digits.starts_with('0');
-    (canonical && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
+    let rank: u32 = (canonical && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())??;
+    (u64::from(rank) < MAX_RANKS).then_some(rank)
 }
 
-fn is_checkpoint(name: &str) -> bool {
+pub(super) fn is_checkpoint(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|e| e == "ckpt" || e == "safetensors")
 }

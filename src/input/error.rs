@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::ForeignFault;
-use super::steps::steps_text;
+use super::counters::values_text;
+use super::saves::choices_text;
 use crate::formats::FormatError;
 use crate::models::{QuantSigns, SpecError};
 use crate::plan::{PlanError, list};
@@ -53,44 +54,67 @@ pub enum InputError {
         /// The files.
         names: Vec<String>,
     },
-    /// Several steps of a training run where one is wanted.
-    #[error("{} holds {files} checkpoints; {}", .dir.display(), steps_text(.common))]
+    /// Several saves of a training run where one is wanted.
+    #[error("{} holds {files} checkpoints; {}", .dir.display(), choices_text(.choices))]
     Steps {
         /// A rank directory with several.
         dir: PathBuf,
         /// How many it holds.
         files: usize,
-        /// The steps that every rank has.
-        common: Vec<u64>,
+        /// The saves that every rank has, as they can be typed.
+        choices: Vec<String>,
+        /// Whether one of them is the last.
+        latest: bool,
     },
-    /// A step that ranks lack.
-    #[error("there is no checkpoint of step {step} in {}; {}", list(.without), steps_text(.common))]
+    /// A save that ranks lack.
+    #[error("there is no checkpoint of step {step} in {}; {}", list(.without), choices_text(.choices))]
     NoStep {
-        /// The step asked for.
-        step: u64,
+        /// The save, as it was typed.
+        step: String,
         /// The rank directories without it.
         without: Vec<String>,
-        /// The steps that every rank has.
-        common: Vec<u64>,
+        /// The saves that every rank has, as they can be typed.
+        choices: Vec<String>,
     },
-    /// Rank directories of different steps.
+    /// What was typed may mean several saves.
+    #[error("{text} may be any of {}", .saves.join(", "))]
+    StepUnclear {
+        /// The option, as it was typed.
+        text: String,
+        /// The saves, as they can be typed.
+        saves: Vec<String>,
+    },
+    /// Rank directories of different saves.
     #[error(
-        "{} holds step {}, but {} holds step {}",
+        "{} holds {}, but {} holds {}: they are not of one save",
         .first.0.display(), .first.1, .second.0.display(), .second.1
     )]
-    StepsDiffer {
-        /// A rank directory and its step.
-        first: (PathBuf, u64),
+    SavesDiffer {
+        /// A rank directory and its file.
+        first: (PathBuf, String),
         /// Another.
-        second: (PathBuf, u64),
+        second: (PathBuf, String),
     },
-    /// A step was named for something without rank directories.
-    #[error("step {step} cannot be chosen: {} holds no `rank_<n>` directories", .path.display())]
-    NoRanks {
-        /// What was named.
+    /// A save was named for a single file.
+    #[error("no save can be chosen: {} is one file", .0.display())]
+    OneFile(PathBuf),
+    /// A file whose name gives another rank than its directory's.
+    #[error("{} is named for rank {named}, but lies in the directory of rank {rank}", .path.display())]
+    OtherRank {
+        /// The file.
         path: PathBuf,
-        /// The step asked for.
-        step: u64,
+        /// The rank in its name.
+        named: u32,
+        /// The rank in the directory's name.
+        rank: u32,
+    },
+    /// Ranks whose counters disagree.
+    #[error("the ranks are not of one save: `{name}` is {}", values_text(.values))]
+    OtherSave {
+        /// The counter.
+        name: &'static str,
+        /// Its values, each with the ranks that hold it.
+        values: Vec<(String, Vec<u32>)>,
     },
     /// Ranks in different formats.
     #[error("{} is .ckpt but {} is .safetensors: one checkpoint has one format", .ckpt.display(), .safetensors.display())]

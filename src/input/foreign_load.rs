@@ -79,7 +79,7 @@ impl ForeignInput {
         let format = files.first().map_or(FormatKind::PyTorch, |f| f.format);
         let tied = described.as_ref().is_some_and(|(_, _, tied)| *tied);
         let spec = described.map(|(spec, _, _)| spec);
-        Ok(Self { input: Input { files, format }, spec, naming, shards, tied, companions, notes })
+        Ok(Self { input: Input { files, format, why: None }, spec, naming, shards, tied, companions, notes })
     }
 
     /// The strides of an entry (file, entry), where it is a view that is not row-major.

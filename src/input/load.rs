@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{CheckpointFiles, InputError, RankGaps, discover, discover_training, quantised};
+use super::counters::{self, Counters};
+use super::saves::{WhichSave, discover_training};
+use super::{CheckpointFiles, InputError, RankGaps, discover, quantised};
 use crate::formats::pytorch::{self, TensorView};
 use crate::formats::{Entry, FormatError, FormatFault, FormatKind, StatedCrc, detect, mindspore, safetensors};
 use crate::plan::SourceFile;
@@ -18,6 +20,8 @@ pub struct Input {
     pub files: Vec<LoadedFile>,
     /// The format, which all files share.
     pub format: FormatKind,
+    /// Why this save of several was taken, where that needs saying.
+    pub why: Option<String>,
 }
 
 /// A file of a checkpoint.
@@ -37,6 +41,8 @@ pub struct LoadedFile {
     pub strides: Vec<Option<Vec<u64>>>,
     /// Values among the tensors of a PyTorch state dict that are none: name and kind.
     pub others: Vec<(String, &'static str)>,
+    /// What it says of the moment at which it was saved.
+    pub(super) counters: Counters,
 }
 
 impl Input {
@@ -45,9 +51,22 @@ impl Input {
         Self::of_files(path, discover(path, gaps)?, promise)
     }
 
-    /// Finds, maps and parses one step of a training run.
-    pub fn open_training(path: &Path, step: Option<u64>, promise: StableInputs) -> Result<Self, InputError> {
-        Self::of_files(path, discover_training(path, step)?, promise)
+    /// Finds, maps and parses one save of a training run.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; where the save that is meant is not clear, or not there in every rank, those that can be named are
+    /// listed.
+    pub fn open_training(path: &Path, which: WhichSave<'_>, promise: StableInputs) -> Result<Self, InputError> {
+        let (files, why) = discover_training(path, which, promise)?;
+        Ok(Self { why, ..Self::of_files(path, files, promise)? })
+    }
+
+    /// Whether every file is of the rank in whose directory it is, and all are of one save.
+    ///
+    /// # Errors
+    /// A file that is named for another rank; counters that disagree.
+    pub fn check_ranks(&self) -> Result<(), InputError> {
+        counters::check_ranks(&self.files)
     }
 
     fn of_files(path: &Path, found: CheckpointFiles, promise: StableInputs) -> Result<Self, InputError> {
@@ -69,7 +88,7 @@ impl Input {
         if format == FormatKind::PyTorch {
             return Err(InputError::IsForeign(path.to_owned()));
         }
-        Ok(Self { files, format })
+        Ok(Self { files, format, why: None })
     }
 
     /// The files as the plan wants them.
@@ -103,7 +122,8 @@ fn pytorch_file(rank: u32, path: &Path, mapping: Mapping) -> Result<LoadedFile, 
     }
     let others = file.others.into_iter().map(|other| (other.name, other.kind)).collect();
     let format = FormatKind::PyTorch;
-    Ok(LoadedFile { rank, mapping: Arc::new(mapping), entries, format, crc: None, strides, others })
+    let counters = Counters::default();
+    Ok(LoadedFile { rank, mapping: Arc::new(mapping), entries, format, crc: None, strides, others, counters })
 }
 
 /// Maps and parses a file.
@@ -138,7 +158,8 @@ fn parsed(rank: u32, path: &Path, promise: StableInputs) -> Result<LoadedFile, I
         FormatKind::PyTorch => return pytorch_file(rank, path, mapping),
     };
     let (strides, others) = (Vec::new(), Vec::new());
-    Ok(LoadedFile { rank, mapping: Arc::new(mapping), entries, format, crc, strides, others })
+    let counters = counters::counters(&mapping, &entries);
+    Ok(LoadedFile { rank, mapping: Arc::new(mapping), entries, format, crc, strides, others, counters })
 }
 
 /// Reads a file once and compares its CRC with the one that it states.

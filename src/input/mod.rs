@@ -3,6 +3,7 @@
 //! The only layer that joins `sys` and `formats`; it decides nothing about where bytes go.
 
 mod companions;
+mod counters;
 mod discover;
 mod error;
 mod foreign;
@@ -10,8 +11,9 @@ mod foreign_load;
 mod load;
 mod model;
 mod quantised;
+mod save_name;
+mod saves;
 mod statistics;
-mod steps;
 mod strategies;
 mod survey;
 
@@ -26,7 +28,7 @@ pub use foreign_load::{ForeignInput, load_config};
 pub use load::{Input, LoadedFile, check_crc};
 pub use model::{load_lora_alpha, load_model, load_run_facts};
 pub use quantised::quantised_files;
+pub use saves::WhichSave;
 pub use statistics::load_statistics;
-pub use steps::{discover_training, step_of};
 pub use strategies::{StrategySource, is_strategy, load_strategies, strategy_bytes, strategy_files};
 pub use survey::{Survey, survey};

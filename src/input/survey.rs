@@ -1,11 +1,14 @@
 //! A checkpoint looked at by somebody who wants to know all that is wrong with it, not only the first.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::counters::check_ranks;
 use super::discover::{RankDir, rank_dirs};
 use super::load::load;
-use super::steps::{common_steps, steps_text};
-use super::{Input, InputError, RankGaps, step_of};
+use super::save_name::SaveName;
+use super::saves::{Saves, WhichSave, choices_text};
+use super::{Input, InputError, RankGaps};
 use crate::plan::{Finding, list};
 use crate::sys::StableInputs;
 
@@ -18,12 +21,12 @@ pub struct Survey {
     pub input: Option<Input>,
 }
 
-/// Looks at all files of a checkpoint. Where several steps lie side by side and none is named, the last that every rank has
+/// Looks at all files of a checkpoint. Where several saves lie side by side and none is named, the last that every rank has
 /// is looked at, and that is said.
 ///
 /// # Errors
 /// Where nothing can be said at all: the path does not exist, or a directory cannot be read.
-pub fn survey(path: &Path, step: Option<u64>, promise: StableInputs) -> Result<Survey, InputError> {
+pub fn survey(path: &Path, which: WhichSave<'_>, promise: StableInputs) -> Result<Survey, InputError> {
     let dirs = match rank_dirs(path, RankGaps::Allowed) {
         Ok(dirs) => dirs,
         Err(InputError::Stray { dir, names }) => {
@@ -41,7 +44,7 @@ pub fn survey(path: &Path, step: Option<u64>, promise: StableInputs) -> Result<S
         });
     };
     let mut findings = leftovers(&dirs);
-    let chosen = choose(&dirs, step, &mut findings);
+    let chosen = choose(&dirs, which, promise, &mut findings);
     let mut files = Vec::new();
     for (dir, name) in chosen {
         match load(dir.rank, &dir.path.join(name), promise) {
@@ -57,7 +60,10 @@ pub fn survey(path: &Path, step: Option<u64>, promise: StableInputs) -> Result<S
         findings.push(Finding::wrong(what, "one checkpoint has one format: the files are of two saves"));
         files.retain(|f| f.format == format);
     }
-    Ok(Survey { findings, input: Some(Input { files, format }) })
+    if let Err(e) = check_ranks(&files) {
+        findings.push(Finding::wrong(e.to_string(), "copy the files of one save, each to the directory of its rank"));
+    }
+    Ok(Survey { findings, input: Some(Input { files, format, why: None }) })
 }
 
 const REMEDY: &str = "copy or save the file again";
@@ -83,53 +89,71 @@ fn leftovers(dirs: &[RankDir]) -> Vec<Finding> {
 }
 
 /// The file of each rank directory that is looked at.
-fn choose<'a>(dirs: &'a [RankDir], step: Option<u64>, findings: &mut Vec<Finding>) -> Vec<(&'a RankDir, &'a String)> {
-    let common = common_steps(dirs);
-    let several: Vec<String> = dirs.iter().filter(|d| d.names.len() > 1).map(|d| format!("rank_{}", d.rank)).collect();
-    let mut chosen_step = step;
-    if !several.is_empty() && step.is_none() {
-        let what = format!("several checkpoints in one directory: {}; {}", list(&several), steps_text(&common));
-        findings.push(Finding::wrong(what, "name one with --step N, or remove the others"));
-        chosen_step = common.last().copied();
-        if let Some(step) = chosen_step {
-            findings.push(Finding::note(format!("looked at step {step}"), "choose another with --step N"));
-        }
-    }
-    let mut chosen: Vec<(&RankDir, &String)> = Vec::new();
-    let (mut empty, mut without) = (Vec::new(), Vec::new());
-    for dir in dirs {
-        let of_step = |name: &&String| chosen_step.is_none_or(|step| step_of(name) == Some(step));
-        let names: Vec<&String> = dir.names.iter().filter(of_step).collect();
-        match names.as_slice() {
-            [one] => chosen.push((dir, one)),
-            [] if dir.names.is_empty() => empty.push(format!("rank_{}", dir.rank)),
-            [] => without.push(format!("rank_{}", dir.rank)),
-            several => {
-                let names: Vec<String> = several.iter().map(|name| (*name).clone()).collect();
-                let what = format!("rank_{} holds {} for one step", dir.rank, list(&names));
-                findings.push(Finding::wrong(what, "leave one of them in the directory"));
-            }
-        }
-    }
+fn choose<'a>(
+    dirs: &'a [RankDir],
+    which: WhichSave<'_>,
+    promise: StableInputs,
+    findings: &mut Vec<Finding>,
+) -> Vec<(&'a RankDir, &'a str)> {
+    let empty: Vec<String> = dirs.iter().filter(|d| d.names.is_empty()).map(|d| format!("rank_{}", d.rank)).collect();
     if !empty.is_empty() {
         findings.push(Finding::wrong(format!("no checkpoint in {}", list(&empty)), "copy the missing files"));
     }
-    if let Some(step) = chosen_step.filter(|_| !without.is_empty()) {
-        let what = format!("no checkpoint of step {step} in {}; {}", list(&without), steps_text(&common));
-        findings.push(Finding::wrong(what, "copy the missing files, or name a step that every rank has with --step N"));
+    let saves = match Saves::of(dirs) {
+        Ok(saves) => saves,
+        Err(e) => {
+            findings.push(Finding::wrong(e.to_string(), "move all but one elsewhere"));
+            return Vec::new();
+        }
+    };
+    let several: Vec<String> = dirs.iter().filter(|d| d.names.len() > 1).map(|d| format!("rank_{}", d.rank)).collect();
+    let file = |dir: &'a RankDir, files: &BTreeMap<u32, &'a str>| Some((dir, *files.get(&dir.rank)?));
+    if which == WhichSave::Only && several.is_empty() {
+        stale(dirs, findings);
+        return dirs.iter().filter_map(|dir| Some((dir, dir.names.first()?.as_str()))).collect();
     }
-    stale(&chosen, findings);
-    chosen
+    let mut taken = which;
+    if which == WhichSave::Only {
+        let what =
+            format!("several checkpoints in one directory: {}; {}", list(&several), choices_text(&saves.choices()));
+        findings.push(Finding::wrong(what, "choose one with --step or --latest, or remove the others"));
+        taken = WhichSave::Latest;
+    }
+    match saves.choose(taken, promise) {
+        Ok((files, why)) => {
+            if which == WhichSave::Only {
+                let why = why.unwrap_or_default();
+                findings.push(Finding::note(format!("looked at: {why}"), "choose another with --step"));
+            }
+            dirs.iter().filter_map(|dir| file(dir, &files)).collect()
+        }
+        Err(e) => {
+            if which != WhichSave::Only {
+                let remedy = "copy the missing files, or choose a save that every rank has with --step";
+                findings.push(Finding::wrong(e.to_string(), remedy));
+            }
+            Vec::new()
+        }
+    }
 }
 
-/// Single files of different steps: some are left of an earlier save.
-fn stale(chosen: &[(&RankDir, &String)], findings: &mut Vec<Finding>) {
-    let steps = || chosen.iter().filter_map(|(dir, name)| Some((dir.rank, step_of(name)?)));
-    let Some(newest) = steps().map(|(_, step)| step).max() else { return };
-    let old: Vec<String> =
-        steps().filter(|(_, step)| *step != newest).map(|(rank, step)| format!("rank_{rank} (step {step})")).collect();
+/// Single files of different saves: some are left of an earlier one.
+fn stale(dirs: &[RankDir], findings: &mut Vec<Finding>) {
+    let saves = || dirs.iter().filter_map(|dir| Some((dir.rank, SaveName::of(dir.names.first()?, Some(dir.rank)))));
+    let dated = || saves().filter(|(_, save)| save.at.is_some());
+    let order = |save: &SaveName| (save.task, save.at);
+    let Some((_, newest)) = dated().max_by_key(|(_, save)| order(save)) else { return };
+    let text = |save: &SaveName| {
+        let (epoch, step) = save.at.unwrap_or_default();
+        let run = if save.task > 0 { format!(" of run {}", save.task) } else { String::new() };
+        format!("{epoch}_{step}{run}")
+    };
+    let old: Vec<String> = dated()
+        .filter(|(_, save)| order(save) != order(&newest))
+        .map(|(rank, save)| format!("rank_{rank} (step {})", text(&save)))
+        .collect();
     if !old.is_empty() {
-        let what = format!("not of step {newest} as the others: {}", list(&old));
-        findings.push(Finding::wrong(what, "the files are stale: copy those of one step to every rank"));
+        let what = format!("not of step {} as the others: {}", text(&newest), list(&old));
+        findings.push(Finding::wrong(what, "the files are stale: copy those of one save to every rank"));
     }
 }

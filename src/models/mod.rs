@@ -28,5 +28,7 @@ pub use quantised::{
 pub use running::RunFacts;
 pub use signs::{QuantSigns, QuantTool};
 pub use spec::{ModelSpec, SpecError};
-pub use state::{is_model_name, is_training_state, training_rule};
+pub use state::{
+    OTHER_COUNTERS, SAVE_MARKS, is_counter, is_model_name, is_network_buffer, is_training_state, training_rule,
+};
 pub use yaml::{from_yaml, lora_alpha};

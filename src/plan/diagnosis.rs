@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Fate, Sorted, Sorter, SourceFile, StrategySet, check_ranks, list, sort_entries};
+use super::{Fate, Sorted, Sorter, SourceFile, StrategySet, check_ranks, counters, list, sort_entries};
 use crate::formats::Entry;
 use crate::formats::mindspore::ParamLayout;
 use crate::models::{ModelSpec, Split, fused, role};
@@ -33,7 +33,9 @@ impl Finding {
 
 /// What the entries of a training checkpoint are, as far as there is something to do about it.
 pub fn diagnose_entries(files: &[SourceFile<'_>]) -> Vec<Finding> {
-    let Sorted { training, lora, unknown, .. } = sort_entries(files, &no_rules());
+    let counters = counters(files);
+    let sorter = Sorter { counters: &counters, keep: &|_| false, drop: &|_| false };
+    let Sorted { training, lora, unknown, .. } = sort_entries(files, &sorter);
     let names = |set: BTreeSet<String>| list(&set.into_iter().collect::<Vec<_>>());
     let mut findings = Vec::new();
     if !training.is_empty() {
@@ -52,12 +54,9 @@ pub fn diagnose_entries(files: &[SourceFile<'_>]) -> Vec<Finding> {
     findings
 }
 
-fn no_rules() -> Sorter<'static> {
-    Sorter { keep: &|_| false, drop: &|_| false }
-}
-
 fn is_model(name: &str) -> bool {
-    no_rules().fate(name) == Fate::Model
+    let counters = BTreeSet::new();
+    Sorter { counters: &counters, keep: &|_| false, drop: &|_| false }.fate(name) == Fate::Model
 }
 
 /// What is wrong between a checkpoint and its strategy: ranks and stages, shapes times cuts, parameters of the one that the

@@ -49,7 +49,7 @@ pub use statistics::{STATISTICS_VERSION, Statistics};
 pub use strategy_set::{MAX_RANKS, StrategySet};
 pub use target::{TargetEntry, TargetOptions, TargetRank, foreign_target, targets};
 pub use tolerance::{Compare, Tolerance, tolerance};
-pub use training::{Fate, Sorted, Sorter, check_ranks, sort_entries};
+pub use training::{Fate, Sorted, Sorter, check_ranks, counters, sort_entries};
 pub use whole_numbers::{WholeNumbers, check_whole_numbers, names_parameter};
 pub use written::{rules_strategy, strategies};
 

@@ -33,5 +33,5 @@ impl std::fmt::Debug for SourceFile<'_> {
 
 /// The number of ranks of a checkpoint: one more than the highest.
 pub fn rank_count(files: &[SourceFile<'_>]) -> u32 {
-    files.iter().map(|f| f.rank + 1).max().unwrap_or(0)
+    files.iter().map(|f| f.rank.saturating_add(1)).max().unwrap_or(0)
 }

@@ -23,12 +23,14 @@ impl StrategySet {
     /// Where two files of a stage differ, a stage is missing, or stages have different numbers of devices.
     pub fn new(files: Vec<(PathBuf, StrategyFile)>) -> Result<Self, PlanError> {
         let mut stages: BTreeMap<u32, (PathBuf, BTreeMap<String, ParamLayout>)> = BTreeMap::new();
-        let merged = files.iter().find(|(_, f)| f.merged).map(|(path, _)| path.clone());
-        if let Some(merged) = merged
-            && let Some((other, _)) = files.iter().find(|(path, _)| *path != merged)
-        {
-            let why = "stand side by side though one is merged: name the file that counts".to_owned();
-            return Err(PlanError::Strategies { first: merged, second: other.clone(), why });
+        // A merged file beside those that it was merged from says nothing else, and all that they say.
+        for (merged, whole) in files.iter().filter(|(_, f)| f.merged) {
+            let beyond =
+                |file: &StrategyFile| file.stages.keys().copied().find(|stage| !whole.stages.contains_key(stage));
+            if let Some((other, stage)) = files.iter().find_map(|(path, file)| Some((path, beyond(file)?))) {
+                let why = format!("are not of one run: only the second has stage {stage}");
+                return Err(PlanError::Strategies { first: merged.clone(), second: other.clone(), why });
+            }
         }
         for (path, file) in files {
             for (stage, layouts) in file.stages {
@@ -67,6 +69,13 @@ impl StrategySet {
             return bad(format!("is for {ranks} ranks, more than {MAX_RANKS}"));
         }
         Ok(Self { stages: stages.into_values().map(|(_, l)| l).collect(), devices })
+    }
+
+    /// The same without some parameters.
+    pub fn without(&self, leave_out: impl Fn(&str) -> bool) -> Self {
+        let mut set = self.clone();
+        set.stages.iter_mut().for_each(|stage| stage.retain(|name, _| !leave_out(name)));
+        set
     }
 
     /// The layouts of each pipeline stage.

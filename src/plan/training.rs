@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{PlanError, SourceFile, StrategySet};
 use crate::layout::{Region, TensorLayout};
-use crate::models::{is_lora, is_model_name, training_rule};
+use crate::models::{OTHER_COUNTERS, is_counter, is_lora, is_model_name, training_rule};
+use crate::tensor::Dtype;
 
 /// What becomes of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub enum Fate {
     Model,
     /// It is left out because the user says so.
     Dropped,
-    /// It is left out as training state, by this beginning of its name.
+    /// It is left out as training state, by this part of its name.
     Training(&'static str),
     /// It belongs to an adapter.
     Lora,
@@ -21,8 +22,10 @@ pub enum Fate {
     Unknown,
 }
 
-/// The user's own rules, which count before the program's.
+/// The user's own rules, which count before the program's, and what is known of the checkpoint.
 pub struct Sorter<'a> {
+    /// Names of the entries that can only be counters, by [`counters`].
+    pub counters: &'a BTreeSet<String>,
     /// Names to keep.
     pub keep: &'a dyn Fn(&str) -> bool,
     /// Names to leave out, whatever else is said of them.
@@ -48,6 +51,8 @@ impl Sorter<'_> {
             Fate::Lora
         } else if is_model_name(name) {
             Fate::Model
+        } else if self.counters.contains(name) {
+            Fate::Training(OTHER_COUNTERS)
         } else {
             Fate::Unknown
         }
@@ -59,12 +64,28 @@ impl Sorter<'_> {
 pub struct Sorted {
     /// How many names each rule for training state takes.
     pub training: BTreeMap<&'static str, usize>,
+    /// Names that no rule knows, taken for counters.
+    pub counters: Vec<String>,
     /// How many are left out because the user says so.
     pub dropped: usize,
     /// Adapters.
     pub lora: BTreeSet<String>,
     /// Names of which nothing is known.
     pub unknown: BTreeSet<String>,
+}
+
+/// The names of single numbers and texts that no layer owns, in all files that hold them.
+pub fn counters(files: &[SourceFile<'_>]) -> BTreeSet<String> {
+    let (mut single, mut arrays) = (BTreeSet::new(), HashSet::new());
+    for entry in files.iter().flat_map(|f| f.entries).filter(|entry| is_counter(&entry.name)) {
+        if entry.dtype == Dtype::Str || entry.shape.elements() == 1 {
+            single.insert(entry.name.to_string());
+        } else {
+            arrays.insert(entry.name.as_str());
+        }
+    }
+    single.retain(|name| !arrays.contains(name.as_str()));
+    single
 }
 
 /// Sorts the entries of a training checkpoint by their names.
@@ -75,7 +96,12 @@ pub fn sort_entries(files: &[SourceFile<'_>], sorter: &Sorter<'_>) -> Sorted {
         match sorter.fate(&entry.name) {
             Fate::Model => {}
             Fate::Dropped => sorted.dropped += 1,
-            Fate::Training(rule) => *sorted.training.entry(rule).or_default() += 1,
+            Fate::Training(rule) => {
+                *sorted.training.entry(rule).or_default() += 1;
+                if rule == OTHER_COUNTERS {
+                    sorted.counters.push(entry.name.to_string());
+                }
+            }
             Fate::Lora => {
                 sorted.lora.insert(entry.name.to_string());
             }

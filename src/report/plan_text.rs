@@ -67,7 +67,7 @@ pub fn plan_report(plan: &Plan, target: &str, free: u64, memory: u64) -> PlanRep
     let ranks: std::collections::BTreeSet<u32> = plan.outputs.iter().filter_map(|o| o.rank).collect();
     PlanReport {
         target: target.to_owned(),
-        source_ranks: plan.sources.iter().map(|s| s.rank + 1).max().unwrap_or(0),
+        source_ranks: plan.sources.iter().map(|s| s.rank.saturating_add(1)).max().unwrap_or(0),
         target_ranks: ranks.len(),
         sources: plan
             .files()

@@ -180,18 +180,14 @@ fn steps_side_by_side_stale_files_and_interrupted_saves() {
     ill(
         &env,
         DOCTOR,
-        &[
-            "several checkpoints in one directory",
-            "every rank has the steps 60, 70",
-            "rank_3/llama_rank_3-1_80.ckpt.tmp",
-        ],
+        &["several checkpoints in one directory", "every rank has 1_60, 1_70", "rank_3/llama_rank_3-1_80.ckpt.tmp"],
     );
     well(&env, &format!("{DOCTOR} --step 60"));
     for rank in 0..8 {
         let gone = if rank == 2 { 70 } else { 60 };
         std::fs::remove_file(env.path(&format!("src/rank_{rank}/llama_rank_{rank}-1_{gone}.ckpt"))).unwrap();
     }
-    ill(&env, DOCTOR, &["not of step 70", "rank_2 (step 60)", "stale"]);
+    ill(&env, DOCTOR, &["not of step 1_70", "rank_2 (step 1_60)", "stale"]);
 }
 
 #[test]
@@ -238,6 +234,7 @@ fn entries_that_contradict_each_other_and_damaged_files() {
     tensors.pop();
     let mut state = tensors.last().cloned().expect("a tensor");
     state.name = "odd".to_owned();
+    (state.dims, state.bytes) = (vec![2], [state.bytes.clone(), state.bytes].concat());
     tensors.push(state);
     std::fs::write(&path, write_ckpt(&tensors)).unwrap();
     ill(&env, DOCTOR, &["`odd`", "--keep"]);

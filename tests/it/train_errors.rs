@@ -58,8 +58,8 @@ fn several_steps_must_be_told_apart_and_the_common_ones_are_listed() {
     older.write(&env.path("src"), &older.full(), 60, "ckpt");
     older.write(&env.path("src"), &older.full(), 50, "ckpt");
     std::fs::remove_file(env.path("src/rank_3/llama_rank_3-1_50.ckpt")).unwrap();
-    refused(&env, "", &["rank_0 holds 3 checkpoints", "every rank has the steps 60, 70", "--step"]);
-    refused(&env, "--step 50", &["step 50", "`rank_3`", "every rank has the steps 60, 70"]);
+    refused(&env, "", &["rank_0 holds 3 checkpoints", "every rank has 1_60, 1_70", "--step 1_70", "--latest"]);
+    refused(&env, "--step 50", &["step 50", "`rank_3`", "every rank has 1_60, 1_70"]);
     env.line(&format!("{BASE} --step 60")).ok();
     let yaml = env.write("whole.yaml", run.yaml(false, false));
     older.model.write(
@@ -76,7 +76,7 @@ fn several_steps_must_be_told_apart_and_the_common_ones_are_listed() {
         let _ = std::fs::remove_file(env.path(&format!("src/rank_{rank}/llama_rank_{rank}-1_50.ckpt")));
     }
     std::fs::remove_dir_all(env.path("out")).unwrap();
-    refused(&env, "", &["rank_0", "step 70", "rank_5", "step 60", "hint: "]);
+    refused(&env, "", &["rank_0 holds llama_rank_0-1_70.ckpt", "rank_5 holds llama_rank_5-1_60.ckpt", "hint: "]);
 }
 
 #[test]
@@ -103,7 +103,9 @@ fn entries_of_which_nothing_is_known_are_listed() {
     let env = env();
     let unknown = |tensors: &mut Vec<Tensor>| {
         let counter = tensors.last().cloned().expect("a tensor");
-        tensors.push(Tensor { name: "fancy_state".to_owned(), ..counter.clone() });
+        // A single number of that name could only be a counter.
+        let (dims, bytes) = (vec![2], [counter.bytes.clone(), counter.bytes.clone()].concat());
+        tensors.push(Tensor { name: "fancy_state".to_owned(), dims, bytes, ..counter.clone() });
         tensors.push(Tensor { name: "network.model.norm_out.weight".to_owned(), ..counter });
     };
     edit(&env, 0, unknown);

@@ -64,12 +64,15 @@ pub(in crate::cli) struct DoctorArgs {
     /// The model.
     #[arg(short = 'y', long = "yaml_path", alias = "yaml-path", value_name = "YAML|MODEL")]
     pub(in crate::cli) yaml_path: Option<String>,
-    /// Which step to look at, where rank directories hold several.
-    #[arg(long, value_name = "N")]
-    pub(in crate::cli) step: Option<u64>,
     /// Do not check the CRCs that the files state, which reads them whole.
     #[arg(long = "no-crc-check")]
     pub(in crate::cli) no_crc_check: bool,
+    /// Which save to look at, where rank directories hold several, as train_to_infer takes it.
+    #[arg(long, value_name = "SAVE")]
+    pub(in crate::cli) step: Option<String>,
+    /// Look at the last save that every rank has.
+    #[arg(long, conflicts_with = "step")]
+    pub(in crate::cli) latest: bool,
     /// Print machine-readable results.
     #[arg(long)]
     pub(in crate::cli) json: bool,

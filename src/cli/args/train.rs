@@ -3,6 +3,8 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::input::WhichSave;
+
 /// What is done with LoRA adapters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum LoraArg {
@@ -18,9 +20,13 @@ pub(in crate::cli) enum LoraArg {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Options of train_to_infer, and of ms_to_pt from a training run")]
 pub(in crate::cli) struct TrainArgs {
-    /// Which step to take, where rank directories hold several (<prefix>-<epoch>_<step>.ckpt).
-    #[arg(long, value_name = "N")]
-    pub(in crate::cli) step: Option<u64>,
+    /// Which save to take, where rank directories hold several (<prefix>-<epoch>_<step>.ckpt): <epoch>_<step>, or the step
+    /// alone where only one save has it, or the file name of any rank.
+    #[arg(long, value_name = "SAVE")]
+    pub(in crate::cli) step: Option<String>,
+    /// Take the last save of the last run that every rank has.
+    #[arg(long, conflicts_with = "step")]
+    pub(in crate::cli) latest: bool,
     /// Keep entries whose names match (with * and ?) as parameters of the model. May be given several times.
     #[arg(long, value_name = "PATTERN")]
     pub(in crate::cli) keep: Vec<String>,
@@ -38,11 +44,21 @@ pub(in crate::cli) struct TrainArgs {
     pub(in crate::cli) strip_only: bool,
 }
 
+/// The save that is meant.
+pub(in crate::cli) fn which_save(step: Option<&str>, latest: bool) -> WhichSave<'_> {
+    match step {
+        Some(text) => WhichSave::Named(text),
+        None if latest => WhichSave::Latest,
+        None => WhichSave::Only,
+    }
+}
+
 impl TrainArgs {
     /// The first option that was given, if any.
     pub(in crate::cli) fn given(&self) -> Option<&'static str> {
         [
             (self.step.is_some(), "--step"),
+            (self.latest, "--latest"),
             (!self.keep.is_empty(), "--keep"),
             (!self.drop.is_empty(), "--drop"),
             (self.lora.is_some(), "--lora"),

@@ -24,7 +24,7 @@ use super::target::{self, Strategies};
 use super::{note, print, print_json};
 use crate::Error;
 use crate::cli::args::{
-    CalibrateArgs, CkptRecordsArg, ConvertArgs, Function, FusionArg, NToMArgs, NamesArg, TrainArgs,
+    CalibrateArgs, CkptRecordsArg, ConvertArgs, Function, FusionArg, NToMArgs, NamesArg, TrainArgs, which_save,
 };
 use crate::cli::config::Patterns;
 use crate::cli::{ExitStatus, config};
@@ -222,11 +222,16 @@ fn open(request: &Request, gaps: RankGaps) -> Result<Opened, Error> {
     if whose == Provenance::Foreign {
         return Err(InputError::IsForeign(path.to_owned()).into());
     }
+    let train = &request.args.train;
     let input = if request.trained() {
-        Input::open_training(path, request.args.train.step, promise)?
+        Input::open_training(path, which_save(train.step.as_deref(), train.latest), promise)?
     } else {
         Input::open(path, gaps, promise)?
     };
+    if let Some(why) = &input.why {
+        note(why);
+    }
+    input.check_ranks()?;
     let names = input.files.iter().flat_map(|f| &f.entries).map(|e| &*e.name);
     if whose == Provenance::ByNames && matches!(recognise(names), Some(Origin::Foreign(_))) {
         return Err(InputError::IsForeign(path.to_owned()).into());

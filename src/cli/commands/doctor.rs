@@ -5,19 +5,19 @@ use std::path::Path;
 use super::reading::{self, Reading};
 use super::{print, print_json};
 use crate::Error;
-use crate::cli::args::DoctorArgs;
+use crate::cli::args::{DoctorArgs, which_save};
 use crate::cli::{ExitStatus, config, diagnostics};
 use crate::input::{Input, InputError, StrategySource, load_model, load_strategies, strategy_files, survey};
 use crate::models::{FusionLayout, ModelSpec};
 use crate::plan::{
-    Fate, Finding, Sorter, SourceFile, diagnose_entries, diagnose_strategy, diagnose_strategy_files, rank_count,
+    self, Fate, Finding, Sorter, SourceFile, diagnose_entries, diagnose_strategy, diagnose_strategy_files, rank_count,
 };
 use crate::report::Diagnosis;
 
 /// Looks, and lists what is wrong with the remedy of each.
 pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitStatus, Error> {
     let spec = args.yaml_path.as_deref().map(load_model).transpose()?;
-    let found = survey(&args.path, args.step, config::stable_inputs())?;
+    let found = survey(&args.path, which_save(args.step.as_deref(), args.latest), config::stable_inputs())?;
     let mut findings = found.findings;
     let strategy = match args.strategy.as_deref() {
         Some(path) => strategy_of(path, &mut findings)?,
@@ -79,7 +79,8 @@ fn refusal(
     if let Err(error) = reading::check_whole_numbers(input, files, &|_| false) {
         return Some(finding(&error.into()));
     }
-    let sorter = Sorter { keep: &|_| false, drop: &|_| false };
+    let counters = plan::counters(files);
+    let sorter = Sorter { counters: &counters, keep: &|_| false, drop: &|_| false };
     let ignore = |name: &str| sorter.fate(name) != Fate::Model;
     let fusion = FusionLayout::RankConcat;
     let how = Reading { spec, strategy, fusion, other_grouped: false, ignore: &ignore };

@@ -35,6 +35,8 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
     let gaps = |strategy: &Option<_>| if strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
     let a = Opened::open(&args.a, gaps(&args.src_strategy))?;
     let b = Opened::open(&args.b, gaps(&args.dst_strategy))?;
+    a.input().check_ranks()?;
+    b.input().check_ranks()?;
     let (a_files, b_files) = (a.input().source_files(), b.input().source_files());
     let (a_fusion, b_fusion) = (config::fusion(args.src_fusion), config::fusion(args.dst_fusion));
     let grouped = |fusion| fusion == FusionLayout::Grouped;

@@ -175,7 +175,8 @@ impl TrainingRun {
             name: name.to_owned(),
             dtype: dtype.to_owned(),
             dims: Vec::new(),
-            bytes: u32::try_from(rank).expect("small").to_le_bytes().to_vec(),
+            // Alike in every rank, as in every save.
+            bytes: 7u32.to_le_bytes().to_vec(),
         };
         out.extend([counter("global_step", "Int32"), counter("learning_rate", "Float32")]);
         out

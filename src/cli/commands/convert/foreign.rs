@@ -1,8 +1,9 @@
 //! The plans of `-f pt_to_ms` and `-f ms_to_pt`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::train_to_infer::Trained;
+use super::train_to_infer::{Trained, note_counters};
 use super::transfer::{self, Source};
 use super::{Planned, Request, head, hf_config};
 use crate::Error;
@@ -14,7 +15,10 @@ use crate::formats::{FileLayout, FormatKind, Segment};
 use crate::input::{Companions, ForeignInput, Input, companions, load_config, load_model, read_companions};
 use crate::models::ModelSpec;
 use crate::models::foreign::{Family, Naming};
-use crate::plan::{self, Catalog, ForeignNotes, OutputFile, PlanError, PlanOptions, WholeModel, WholeReader};
+use crate::plan::{
+    self, Catalog, Fate, ForeignNotes, OutputFile, PlanError, PlanOptions, Sorted, Sorter, SourceFile, WholeModel,
+    WholeReader,
+};
 
 /// transformers' own default for `max_shard_size`.
 const SHARD_BYTES: u64 = 5_000_000_000;
@@ -54,6 +58,7 @@ pub(super) fn pt_to_ms(request: &Request, foreign: &ForeignInput) -> Result<Plan
         format: FormatKind::Ckpt,
         // A head that is left out because it is the embedding must be the embedding.
         all_replicas: args.check_replicas || notes.head_is_copy,
+        asked_out: &|name| ignore.matches(name),
         quantise: &transfer::unquantised,
     };
     let mut planned = transfer::over_ranks(request, &source)?;
@@ -119,9 +124,9 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     let trained = request.trained().then(|| Trained::read(request, input)).transpose()?;
     let strategy = if trained.is_none() { reading::strategy(args.src_strategy.as_deref())? } else { None };
     let strategy = strategy.as_ref().or_else(|| trained.as_ref()?.strategy.as_ref());
-    let ignore = config::Patterns::new(&args.ignore)?;
     let family = described.as_ref().map(|(_, family)| *family);
     let files = input.source_files();
+    let plain = Plain::of(&files, config::Patterns::new(&args.ignore)?, trained.is_none());
     let read = reading::read(
         &files,
         &Reading {
@@ -130,7 +135,7 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
             fusion: config::fusion(args.src_fusion),
             // Its q, k and v stand by heads.
             other_grouped: family == Some(Family::InternLm2),
-            ignore: &|name| trained.as_ref().map_or_else(|| ignore.matches(name), |trained| trained.leaves_out(name)),
+            ignore: &|name| trained.as_ref().map_or_else(|| plain.leaves_out(name), |trained| trained.leaves_out(name)),
         },
     );
     let Read { mut catalog, spec, inferred } = match &described {
@@ -179,11 +184,12 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     plan::prove(&plan)?;
     facts.dtype = hf_config::dtype_of_weights(&plan);
     let replicas = transfer::replicas(&files, &catalog, args.check_replicas)?;
+    let state: usize = plain.sorted.training.values().sum();
     let mut planned = Planned {
-        training_state: std::collections::BTreeMap::new(),
         strategies: None,
         target: args.dst_ckpt_path.join(format!("{}_hf", config::precision_name(request.precision))),
-        ignored: catalog.ignored.len(),
+        ignored: catalog.ignored.len() - state,
+        training_state: plain.sorted.training,
         replicas,
         config_changes: Vec::new(),
         plan,
@@ -191,7 +197,7 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     if let Some(trained) = trained {
         trained.account(&mut planned);
     }
-    let mut carried = read_companions(&beside, &|name| ignore.matches(name))?;
+    let mut carried = read_companions(&beside, &|name| plain.ignore.matches(name))?;
     if let Some((name, json)) = carried.files.iter_mut().find(|(name, _)| name == "config.json") {
         (*json, planned.config_changes) = hf_config::corrected(Path::new(name), json, &facts)?;
     } else if let Some(tied) = facts.tied {
@@ -201,6 +207,36 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     }
     carry_along(carried, &mut planned);
     Ok(planned)
+}
+
+/// A whole checkpoint, beside whose parameters there may be counters and the optimizer's state: transformers has no place for
+/// them.
+struct Plain {
+    ignore: config::Patterns,
+    counters: BTreeSet<String>,
+    sorted: Sorted,
+}
+
+impl Plain {
+    /// `sorts`: whether nothing else sorts the entries.
+    fn of(files: &[SourceFile<'_>], ignore: config::Patterns, sorts: bool) -> Self {
+        let counters = if sorts { plan::counters(files) } else { BTreeSet::new() };
+        let mut plain = Self { ignore, counters, sorted: Sorted::default() };
+        if sorts {
+            plain.sorted = plan::sort_entries(files, &plain.sorter(&|name| plain.ignore.matches(name)));
+            note_counters(&plain.sorted);
+        }
+        plain
+    }
+
+    fn sorter<'a>(&'a self, drop: &'a dyn Fn(&str) -> bool) -> Sorter<'a> {
+        Sorter { counters: &self.counters, keep: &|_| false, drop }
+    }
+
+    fn leaves_out(&self, name: &str) -> bool {
+        let drop = |name: &str| self.ignore.matches(name);
+        matches!(self.sorter(&drop).fate(name), Fate::Dropped | Fate::Training(_))
+    }
 }
 
 /// The family whose names fit, where no configuration tells: llama and qwen2 differ in their biases only.

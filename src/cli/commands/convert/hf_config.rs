@@ -82,7 +82,9 @@ fn head_is_embedding(
 pub(super) fn explain_missing_head(error: Error, tied: bool) -> Error {
     let head = |names: &[String]| matches!(names, [one] if one == "lm_head.weight");
     match error {
-        Error::Plan(e) if !tied && matches!(&*e, PlanError::Lacks(names) if head(names)) => PlanError::HeadMissing.into(),
+        Error::Plan(e) if !tied && matches!(&*e, PlanError::Lacks(names) if head(names)) => {
+            PlanError::HeadMissing.into()
+        }
         other => other,
     }
 }

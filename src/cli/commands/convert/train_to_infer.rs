@@ -1,5 +1,7 @@
 //! The plan of `-f train_to_infer`: the shards of a training run straight to the ranks of an inference checkpoint.
 
+use std::collections::BTreeSet;
+
 use super::quantise::{self, quantises};
 use super::transfer::{Quantise, Sides, plan_from, unquantised};
 use super::{Planned, Request};
@@ -18,6 +20,7 @@ pub(super) struct Trained {
     keep: Patterns,
     drop: [Patterns; 2],
     lora_kept: bool,
+    counters: BTreeSet<String>,
     sorted: Sorted,
 }
 
@@ -35,9 +38,11 @@ impl Trained {
             keep: Patterns::of("--keep", &args.train.keep)?,
             drop: [Patterns::new(&args.ignore)?, Patterns::of("--drop", &args.train.drop)?],
             lora_kept: matches!(args.train.lora, Some(LoraArg::Keep | LoraArg::Merge)),
+            counters: plan::counters(&files),
             sorted: Sorted::default(),
         };
         let mut sorted = trained.with_sorter(|sorter| plan::sort_entries(&files, sorter));
+        note_counters(&sorted);
         if !sorted.unknown.is_empty() {
             return Err(PlanError::UnknownEntries(std::mem::take(&mut sorted.unknown).into_iter().collect()).into());
         }
@@ -55,9 +60,14 @@ impl Trained {
         Ok(trained)
     }
 
+    /// Whether the user says that it is left out.
+    fn is_dropped(&self, name: &str) -> bool {
+        self.drop.iter().any(|patterns| patterns.matches(name))
+    }
+
     fn with_sorter<T>(&self, ask: impl FnOnce(&Sorter<'_>) -> T) -> T {
-        let drop = |name: &str| self.drop.iter().any(|patterns| patterns.matches(name));
-        ask(&Sorter { keep: &|name| self.keep.matches(name), drop: &drop })
+        let drop = |name: &str| self.is_dropped(name);
+        ask(&Sorter { counters: &self.counters, keep: &|name| self.keep.matches(name), drop: &drop })
     }
 
     /// Whether an entry does not go to the target, neither by itself nor in another.
@@ -77,6 +87,13 @@ impl Trained {
     }
 }
 
+/// Says which entries were taken for counters though no rule names them.
+pub(super) fn note_counters(sorted: &Sorted) {
+    if !sorted.counters.is_empty() {
+        note(&format!("single values that no layer owns were left out as counters: {}", plan::list(&sorted.counters)));
+    }
+}
+
 /// Plans a conversion from a training run, all of whose stages are read at once.
 pub(super) fn plan(request: &Request, input: &Input) -> Result<Planned, Error> {
     let args = &request.args;
@@ -88,12 +105,13 @@ pub(super) fn plan(request: &Request, input: &Input) -> Result<Planned, Error> {
     }
     let target = if args.train.strip_only { strategy } else { named.as_ref() };
     let (ignore, merge_alpha) = (|name: &str| trained.leaves_out(name), trained.merge_alpha);
+    let asked_out = |name: &str| trained.is_dropped(name);
     let quantiser = quantises(request.precision).map(|_| quantise::quantiser(request)).transpose()?;
     let quantise: &Quantise<'_> = match &quantiser {
         Some(quantise) => quantise,
         None => &unquantised,
     };
-    let sides = Sides { source: strategy, target, ignore: &ignore, merge_alpha, quantise };
+    let sides = Sides { source: strategy, target, ignore: &ignore, asked_out: &asked_out, merge_alpha, quantise };
     let mut planned = plan_from(request, input, &sides)?;
     if args.train.strip_only {
         let ranks = strategy.map_or(1, |s| s.set.ranks());

@@ -1,6 +1,6 @@
 //! The plan of `-f distributed_weight_transfer`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::ValueEnum;
 
@@ -14,10 +14,10 @@ use crate::cli::commands::target::Strategies;
 use crate::cli::config;
 use crate::formats::FormatKind;
 use crate::input::{Input, StrategySource, load_model};
-use crate::models::{FusionLayout, ModelSpec};
+use crate::models::{FusionLayout, ModelSpec, is_network_buffer};
 use crate::plan::{
-    self, Arrangement, Catalog, Compared, Plan, PlanError, PlanOptions, QuantisedModel, SourceFile, TargetOptions,
-    WholeModel, WholeReader,
+    self, Arrangement, Catalog, Compared, Plan, PlanError, PlanOptions, QuantisedModel, SourceFile, StrategySet,
+    TargetOptions, WholeModel, WholeReader,
 };
 use crate::source::Extents;
 
@@ -82,6 +82,7 @@ pub(super) fn plan_with(
             source: source.as_ref(),
             target: target.as_ref(),
             ignore: &ignore,
+            asked_out: &ignore,
             merge_alpha: None,
             quantise: &quantise,
         },
@@ -94,6 +95,8 @@ pub(super) struct Sides<'a> {
     pub target: Option<&'a StrategySource>,
     /// Which source entries are left out.
     pub ignore: &'a dyn Fn(&str) -> bool,
+    /// Which of them because the user says so: the target's strategy need not have them either.
+    pub asked_out: &'a dyn Fn(&str) -> bool,
     /// The alpha of adapters that are merged into their weights. `None`: they are not.
     pub merge_alpha: Option<f64>,
     /// Makes another model of the source's, or leaves it as it is.
@@ -144,6 +147,7 @@ pub(super) fn plan_from(request: &Request, input: &Input, sides: &Sides<'_>) -> 
         target: sides.target,
         format: input.format,
         all_replicas: args.check_replicas,
+        asked_out: sides.asked_out,
         quantise: sides.quantise,
     };
     over_ranks(request, &source)
@@ -163,6 +167,8 @@ pub(super) struct Source<'a> {
     pub format: FormatKind,
     /// Whether large replicas are compared too.
     pub all_replicas: bool,
+    /// Which parameters are left out because the user says so.
+    pub asked_out: &'a dyn Fn(&str) -> bool,
     /// Makes another model of it, or leaves it as it is.
     pub quantise: &'a Quantise<'a>,
 }
@@ -171,13 +177,14 @@ pub(super) struct Source<'a> {
 pub(super) fn over_ranks(request: &Request, source: &Source<'_>) -> Result<Planned, Error> {
     let args = &request.args;
     let &Source { files, catalog, spec, named, .. } = source;
-    let arrangement = match source.target {
-        Some(strategy) => {
-            let ranks = args.world_size.map(u64::from).filter(|ranks| *ranks != strategy.set.ranks());
+    let wanted = source.target.map(|strategy| wanted(&strategy.set, source));
+    let arrangement = match &wanted {
+        Some(set) => {
+            let ranks = args.world_size.map(u64::from).filter(|ranks| *ranks != set.ranks());
             if let Some(ranks) = ranks {
-                return Err(PlanError::StrategyRanks { side: "target", strategy: strategy.set.ranks(), ranks }.into());
+                return Err(PlanError::StrategyRanks { side: "target", strategy: set.ranks(), ranks }.into());
             }
-            Arrangement::Strategy(&strategy.set)
+            Arrangement::Strategy(set)
         }
         None => Arrangement::Rules(args.world_size.map_or(1, u64::from)),
     };
@@ -217,6 +224,21 @@ pub(super) fn over_ranks(request: &Request, source: &Source<'_>) -> Result<Plann
         replicas,
         plan,
     })
+}
+
+/// The target's strategy without what is to be left out, and without the buffers of the running network, which the strategy of
+/// an inference network names and no checkpoint holds.
+fn wanted(target: &StrategySet, source: &Source<'_>) -> StrategySet {
+    let mut buffers: BTreeSet<String> = target.stages().iter().flat_map(BTreeMap::keys).cloned().collect();
+    buffers.retain(|name| is_network_buffer(name) && source.catalog.get(name).is_none() && !(source.asked_out)(name));
+    if !buffers.is_empty() {
+        let names: Vec<String> = buffers.iter().cloned().collect();
+        note(&format!(
+            "the target's strategy names buffers that no checkpoint holds; they were left out: {}",
+            plan::list(&names)
+        ));
+    }
+    target.without(|name| buffers.contains(name) || (source.asked_out)(name))
 }
 
 /// What is compared before anything is written. What is not is said.
