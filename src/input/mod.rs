@@ -24,5 +24,5 @@ pub use load::{Input, LoadedFile, check_crc};
 pub use model::{load_lora_alpha, load_model, load_run_facts};
 pub use statistics::load_statistics;
 pub use steps::{discover_training, step_of};
-pub use strategies::{StrategySource, is_strategy, load_strategies, strategy_bytes, strategy_files};
+pub use strategies::{StrategySource, is_strategy, load_strategies, strategy_bytes, strategy_files, strategy_paths};
 pub use survey::{Survey, survey};
