@@ -115,6 +115,14 @@ impl Staging {
         self.restored
     }
 
+    /// What stopped a run that writes here: where the directory has vanished, that and not the first file that was missed.
+    pub fn explain(&self, error: EngineError) -> EngineError {
+        match error {
+            EngineError::File(_) if !self.is_there() => self.vanished(),
+            other => other,
+        }
+    }
+
     fn vanished(&self) -> EngineError {
         EngineError::Vanished(self.place.dir.clone())
     }

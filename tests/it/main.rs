@@ -20,6 +20,7 @@ mod pytorch;
 mod quantise;
 mod quantise_groups;
 mod reference;
+mod staging;
 mod strategy;
 mod support;
 mod tidy;

@@ -34,6 +34,9 @@ pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitStatus, Error> {
             }
             None => {}
         }
+        if let Some(what) = reading::other_strategies(&args.path, args.strategy.as_deref())? {
+            findings.push(Finding::note(what, "give the strategies that were written with the checkpoint"));
+        }
         // What a conversion would refuse is a finding, whatever it is.
         if findings.iter().all(|finding| !finding.wrong) {
             findings.extend(refusal(&files, strategy.as_ref(), spec.as_ref()));

@@ -153,6 +153,11 @@ pub(super) fn is_checkpoint_name(name: &str, is_dir: bool) -> bool {
     }
 }
 
+/// Whether a name is that of a rank's strategy file.
+pub(super) fn is_strategy_name(name: &str) -> bool {
+    name.starts_with("ckpt_strategy_rank_")
+}
+
 /// The checksum of a strategy file, as a manifest has it.
 pub(super) fn strategy_sum(bytes: &[u8]) -> String {
     format!("crc64nvme:{}", Crc64::of(bytes))
@@ -204,7 +209,7 @@ impl Strategies {
         if publish == Publish::New && self.dir.symlink_metadata().is_ok() {
             return Err(Error::OtherStrategies(self.dir.clone()));
         }
-        check(&self.dir, publish, |name, is_dir| !is_dir && name.starts_with("ckpt_strategy_rank_")).map(|_| ())
+        check(&self.dir, publish, |name, is_dir| !is_dir && is_strategy_name(name)).map(|_| ())
     }
 
     /// The files under a temporary name. `None` where they are there already.

@@ -34,7 +34,8 @@ pub(super) fn execute(
     };
     let progress = Progress::start(config::progress(&request.args.run), "converting");
     let begun = Instant::now();
-    let mut result = engine::run(&planned.plan, mappings, staging.dir()?, engine_config, &progress, cancel)?;
+    let result = engine::run(&planned.plan, mappings, staging.dir()?, engine_config, &progress, cancel);
+    let mut result = result.map_err(|e| staging.explain(e))?;
     result.quantised = errors;
     let plan_id = plan_id(&planned.plan, &shared::sources(mappings));
     let mut provenance = provenance(request, &plan_id);
