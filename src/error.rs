@@ -60,9 +60,27 @@ pub enum Error {
         /// Bytes allowed.
         allowed: u64,
     },
+    /// An input lies in a target that would be replaced.
+    #[error("{} is {}, which lies in the target {} and would be lost with it", .input.display(), .real.display(), .target.display())]
+    InputInTarget {
+        /// The target.
+        target: std::path::PathBuf,
+        /// The input as it was named.
+        input: std::path::PathBuf,
+        /// Where it lies.
+        real: std::path::PathBuf,
+    },
     /// What is there was not made by a conversion, so it is not replaced.
     #[error("{} is there and is not the result of a conversion", .0.display())]
     ForeignTarget(std::path::PathBuf),
+    /// Files in a target that no conversion made, so it is not replaced.
+    #[error("{} holds what no conversion made: {}", .target.display(), crate::plan::list(.files))]
+    ForeignFiles {
+        /// The target.
+        target: std::path::PathBuf,
+        /// What is in it, below the target.
+        files: Vec<String>,
+    },
     /// The disk is too small.
     #[error("{} needs {needed} bytes, {free} are free", .dir.display())]
     NoRoom {
@@ -84,6 +102,14 @@ pub enum Error {
         what: &'static str,
         /// The feature.
         feature: &'static str,
+    },
+    /// The checkpoint is published, its strategies are not.
+    #[error("the checkpoint is published, but its strategies in {} are not: {source}", .strategies.display())]
+    StrategiesMissing {
+        /// Where they should be.
+        strategies: std::path::PathBuf,
+        /// Why not.
+        source: EngineError,
     },
     /// Other strategy files are there.
     #[error("{} holds other strategies than this conversion's", .0.display())]
@@ -152,7 +178,10 @@ impl Error {
             Self::Engine(EngineError::Cancelled) => ErrorKind::Cancelled,
             Self::Engine(EngineError::WorkerPanicked) => ErrorKind::Internal,
             Self::Engine(
-                EngineError::TargetExists(_) | EngineError::TargetBusy(_) | EngineError::Unquantisable { .. },
+                EngineError::TargetExists(_)
+                | EngineError::TargetBusy(_)
+                | EngineError::LockUnclear { .. }
+                | EngineError::Unquantisable { .. },
             )
             | Self::Usage(_)
             | Self::Overlap { .. }
@@ -160,6 +189,8 @@ impl Error {
             | Self::TooLittleMemory { .. }
             | Self::OtherStrategies(_)
             | Self::ForeignTarget(_)
+            | Self::ForeignFiles { .. }
+            | Self::InputInTarget { .. }
             | Self::Plan(_) => ErrorKind::Input,
             Self::Input(_)
             | Self::Cluster(_)
@@ -167,6 +198,7 @@ impl Error {
             | Self::File(_)
             | Self::NoRoom { .. }
             | Self::NotWritable(_)
+            | Self::StrategiesMissing { .. }
             | Self::CannotMake { .. } => ErrorKind::Environment,
             #[cfg(feature = "calibrate")]
             Self::Calibrate(e) => match **e {

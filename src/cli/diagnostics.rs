@@ -52,6 +52,11 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         Error::ForeignTarget(_) => {
             Some("remove it yourself if nobody needs it, or choose another directory with -dc or -is".to_owned())
         }
+        Error::StrategiesMissing { .. } => Some("start the same command again: it publishes them".to_owned()),
+        Error::ForeignFiles { .. } => {
+            Some("move them elsewhere, or choose another directory with -dc or -is; nothing was changed".to_owned())
+        }
+        Error::InputInTarget { .. } => Some("choose another directory with -dc or -is; nothing was changed".to_owned()),
         Error::NoFeature { feature, .. } => Some(format!(
             "build it with --features {feature}; or gather the statistics elsewhere and give --stats FILE (docs/statistics.md)"
         )),
@@ -78,6 +83,17 @@ fn engine_hint(error: &EngineError) -> Option<String> {
     let text = match error {
         EngineError::TargetExists(_) => "replace it with --overwrite, or choose another directory with -dc",
         EngineError::TargetBusy(_) => "wait for it, or choose another directory with -dc or -is",
+        EngineError::LockUnclear { lock, .. } => {
+            return Some(format!(
+                "this file system has no locks, and that process is not one of this machine: where you are sure that no \
+                 conversion into this target runs on any machine, remove {} and start again",
+                lock.display()
+            ));
+        }
+        EngineError::Vanished(_) => {
+            "nothing was published: find out what removes files there (another conversion, a job that cleans up), then start \
+             again"
+        }
         EngineError::Uring(_) => "use --writer auto or --writer pwrite",
         EngineError::File(e) if e.source.kind() == std::io::ErrorKind::StorageFull => {
             "free room, or choose another disk with -dc; nothing was published"

@@ -14,7 +14,7 @@ use super::records::{Failed, Written, to_bytes};
 use super::rundir::{Claim, Progress, RunDir, Seen, after};
 use super::{ClusterError, FileSums, Measured};
 use crate::engine::{CancelToken, EngineError};
-use crate::sys;
+use crate::sys::{self, Dir};
 
 /// What a process wants to take part in.
 #[derive(Clone, Debug)]
@@ -55,6 +55,8 @@ pub struct Session {
     failed_before: Vec<(u32, u64)>,
     /// Whether all hosts were done before this process began.
     complete: bool,
+    /// The directory of finished files, where it is not complete yet.
+    held: Option<Dir>,
     watch: Watch,
 }
 
@@ -125,10 +127,19 @@ impl Session {
             cancel: cancel.clone(),
         });
         let complete = seen.claim.is_some();
-        if !complete {
-            sys::create_dir(&dir.files())?;
+        if !complete && !seen.files && seen.has_records() && vanished(&wanted, &dir) {
+            drop(watch);
+            // What hosts say that they have written is gone, and must not be believed by the next who begins.
+            super::publishing::discard(&dir);
+            return Err(ClusterError::Incomplete(format!("{} has disappeared", dir.files().display())));
         }
-        let mut session = Self { wanted, dir, attempt, earlier, failed_before: others, complete, watch };
+        let held = if complete {
+            None
+        } else {
+            sys::create_dir(&dir.files())?;
+            Some(Dir::open(&dir.files())?)
+        };
+        let mut session = Self { wanted, dir, attempt, earlier, failed_before: others, complete, held, watch };
         // It may have been published while this process began; then nobody would ever come here.
         if Self::is_finished(&session.wanted) {
             session.leave();
@@ -142,9 +153,32 @@ impl Session {
         self.dir.files()
     }
 
+    /// The directory of finished files itself, which is never made again: what other hosts have written there counts on it.
+    ///
+    /// # Errors
+    /// Where it has disappeared.
+    pub fn held(&self) -> Result<&Dir, ClusterError> {
+        let files = self.files();
+        // Taken to be published, it is this one still.
+        let taken = || self.dir.look().is_some_and(|seen| seen.claim.is_some());
+        match &self.held {
+            Some(held) if held.is_at(&files) || taken() => Ok(held),
+            _ => Err(ClusterError::Incomplete(format!("{} has disappeared", files.display()))),
+        }
+    }
+
     /// Where this process makes files.
-    pub fn work(&self) -> PathBuf {
+    fn work(&self) -> PathBuf {
         self.dir.work(self.wanted.node, self.attempt)
+    }
+
+    /// Makes the directory in which this process makes files, where it is not there yet.
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub fn make_work(&self) -> Result<Dir, ClusterError> {
+        sys::create_dir(&self.work())?;
+        Ok(Dir::open(&self.work())?)
     }
 
     /// What earlier attempts of this host say they have written.
@@ -172,7 +206,7 @@ impl Session {
         for path in moved {
             let to = files.join(path);
             let parent = to.parent().unwrap_or(Path::new("."));
-            sys::create_dir(parent)?;
+            self.held()?.make_above(Path::new(path))?;
             sys::move_over(&work.join(path), &to)?;
             if self.wanted.durable {
                 sys::sync_dir(parent)?;
@@ -189,6 +223,7 @@ impl Session {
     /// # Errors
     /// What the system answers.
     pub fn done(&self, finished: &[FileSums], computed: Option<&Measured>) -> Result<(), ClusterError> {
+        self.held()?;
         sys::remove_dir(&self.work())?;
         self.record("done", finished, computed)
     }
@@ -374,6 +409,16 @@ impl Session {
         }
         let _ = std::fs::remove_file(mark("beat"));
     }
+}
+
+/// Whether the finished files of hosts that say they have some are gone for good, rather than just being published.
+fn vanished(wanted: &Wanted, dir: &RunDir) -> bool {
+    // One look at a directory may miss a name that is changed meanwhile.
+    (0..3).all(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        let seen = dir.look();
+        !is_published(wanted) && seen.is_some_and(|seen| !seen.files && seen.claim.is_none() && seen.has_records())
+    })
 }
 
 fn hosts(nodes: &[u32]) -> String {

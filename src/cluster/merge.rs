@@ -14,6 +14,9 @@ pub struct PartManifest {
     pub tool: Value,
     /// The fingerprint of the plan.
     pub plan: String,
+    /// The checksum of the strategies that were written with it, where any were.
+    #[serde(default)]
+    pub strategies: Option<String>,
     /// Which part, as `0 of 2`. A manifest of a whole has none.
     pub part: Option<String>,
     /// The options of the conversion.
@@ -56,7 +59,11 @@ pub fn merge(parts: &[(String, PartManifest)]) -> Result<PartManifest, ClusterEr
     let mut numbers: HashMap<u32, &str> = HashMap::new();
     let mut count = 0;
     for (name, part) in parts {
-        if part.plan != first.plan || part.tool != first.tool || part.whole != first.whole {
+        if part.plan != first.plan
+            || part.tool != first.tool
+            || part.whole != first.whole
+            || part.strategies != first.strategies
+        {
             return Err(merge_error(format!("{first_name} and {name} are of different plans")));
         }
         if part.quantised != first.quantised {
@@ -125,6 +132,7 @@ mod tests {
         PartManifest {
             tool: json!({"name": "ckpt-convert"}),
             plan: "abc".to_owned(),
+            strategies: None,
             part: Some(format!("{index} of 2")),
             options: Map::new(),
             inputs: Vec::new(),

@@ -1,12 +1,12 @@
 //! Giving the finished files their final name, and clearing the place where the processes met.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::kept::joined;
 use super::liveness::Watch;
 use super::rundir::{Claim, RunDir};
-use super::{ClusterError, Wanted};
+use super::{ClusterError, ManifestHead, Wanted};
 use crate::engine::{EngineError, RunSummary, sync_tree};
 use crate::plan::Plan;
 use crate::sys;
@@ -111,18 +111,8 @@ impl Publication {
 
 /// Whether the target is there and of this plan (and part): its manifest, written last, says so in its first lines.
 pub(super) fn is_published(wanted: &Wanted) -> bool {
-    let Ok(file) = sys::open_regular(&wanted.target.join("manifest.json")) else { return false };
-    let mut head = Vec::new();
-    if file.take(4096).read_to_end(&mut head).is_err() {
-        return false;
-    }
-    let head = String::from_utf8_lossy(&head);
-    let says = |key: &str, value: &str| head.contains(&format!("\"{key}\": \"{value}\""));
-    says("plan", &wanted.plan)
-        && match &wanted.part {
-            Some(part) => says("part", part),
-            None => !head.contains("\n  \"part\": "),
-        }
+    let Some(head) = ManifestHead::of(&wanted.target) else { return false };
+    head.value("plan") == Some(&wanted.plan) && head.value("part") == wanted.part.as_deref()
 }
 
 /// Takes the meeting place away, all at once for those who look there, then its files.

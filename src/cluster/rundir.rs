@@ -193,6 +193,11 @@ impl Seen {
         self.marks.keys().filter_map(|&node| Some((node, self.has_beat(node)?)))
     }
 
+    /// Whether any host says that it has written something.
+    pub(super) fn has_records(&self) -> bool {
+        self.marks.values().flat_map(BTreeMap::values).flatten().any(|kind| kind == "done" || kind == "kept")
+    }
+
     /// The attempts of a host, the earliest first.
     pub(super) fn attempts(&self, node: u32) -> impl Iterator<Item = u64> + '_ {
         self.marks.get(&node).into_iter().flat_map(|m| m.keys().copied())

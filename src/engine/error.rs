@@ -39,6 +39,19 @@ pub enum EngineError {
     /// Another conversion writes the same target.
     #[error("another conversion is writing {}", .0.display())]
     TargetBusy(std::path::PathBuf),
+    /// Another conversion may be writing the same target; whether it still runs cannot be seen.
+    #[error("{by} may be writing {}: it has left {}", .target.display(), .lock.display())]
+    LockUnclear {
+        /// The target.
+        target: std::path::PathBuf,
+        /// The lock file.
+        lock: std::path::PathBuf,
+        /// Who made it.
+        by: String,
+    },
+    /// The unfinished target was removed or replaced while the conversion ran.
+    #[error("{} was removed or replaced while this conversion was writing it", .0.display())]
+    Vanished(std::path::PathBuf),
     /// A worker thread panicked: a fault of this program.
     #[error("a worker failed; please report this as a bug")]
     WorkerPanicked,

@@ -16,11 +16,13 @@ use super::windows::Windows;
 use super::worker::{Found, Shared, work};
 use super::{CancelToken, Durability, EngineConfig, EngineError, Event, Observer, QuantError, Ways};
 use crate::plan::{CRC_TRAILER, Plan};
-use crate::sys::{self, FilePart, Mapping, OutFile};
+use crate::sys::{Dir, FilePart, HeldFile, Mapping, OutFile};
 
 /// What a run did.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct RunSummary {
+    /// The files that were written, in the plan's order.
+    pub files: Vec<HeldFile>,
     /// For each output file, what is known of each tensor.
     pub tensors: Vec<Vec<TensorResult>>,
     /// Whether writes went past the page cache.
@@ -49,7 +51,7 @@ pub struct TensorResult {
 pub fn run(
     plan: &Plan,
     mappings: &[Arc<Mapping>],
-    dir: &Path,
+    dir: &Dir,
     config: &EngineConfig,
     observer: &dyn Observer,
     cancel: &CancelToken,
@@ -67,7 +69,7 @@ pub fn run_parts(
     plan: &Plan,
     parts: &[Option<FilePart>],
     mappings: &[Arc<Mapping>],
-    dir: &Path,
+    dir: &Dir,
     config: &EngineConfig,
     observer: &dyn Observer,
     cancel: &CancelToken,
@@ -100,6 +102,7 @@ pub fn run_parts(
     let found = on_all_threads(&shared, &tasks)?;
     observer.event(Event::Flushing);
     let mut sums = Sums::new(found.sums);
+    let mut finished = Vec::with_capacity(files.len());
     for (index, (file, output)) in files.into_iter().zip(&plan.outputs).enumerate() {
         let len = output.layout.len();
         if output.crc {
@@ -111,7 +114,7 @@ pub fn run_parts(
         }
         // The workers are gone, and with them their clones.
         let file = Arc::try_unwrap(file).map_err(|_| EngineError::WorkerPanicked)?;
-        file.finish(len, durable)?;
+        finished.push(file.finish(dir, len, durable)?);
         if cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
@@ -126,20 +129,18 @@ pub fn run_parts(
     };
     let tensors = plan.outputs.iter().enumerate();
     let tensors = tensors.map(|(file, output)| (0..output.tensors.len()).map(|t| result(file, t)).collect()).collect();
-    Ok(RunSummary { tensors, direct, shared: shared_bytes, ways: found.ways, quantised: Vec::new() })
+    Ok(RunSummary { files: finished, tensors, direct, shared: shared_bytes, ways: found.ways, quantised: Vec::new() })
 }
 
 /// Makes all files and reserves their room, so that a disk that is too small is found before anything is written.
-fn create(plan: &Plan, parts: &[Option<FilePart>], dir: &Path, direct: bool) -> Result<Vec<Arc<OutFile>>, EngineError> {
+fn create(plan: &Plan, parts: &[Option<FilePart>], dir: &Dir, direct: bool) -> Result<Vec<Arc<OutFile>>, EngineError> {
     let mut files = Vec::with_capacity(plan.outputs.len());
     for (index, output) in plan.outputs.iter().enumerate() {
-        let path = dir.join(&output.path);
-        if let Some(parent) = path.parent() {
-            sys::create_dir(parent)?;
-        }
+        let path = output.path.as_str();
+        dir.make_above(Path::new(path))?;
         let file = match parts.get(index).copied().flatten() {
-            Some(part) => OutFile::open_part(&path, part, direct)?,
-            None => OutFile::create(&path, output.layout.len(), direct)?,
+            Some(part) => OutFile::open_part(dir, path, part, direct)?,
+            None => OutFile::create(dir, path, output.layout.len(), direct)?,
         };
         files.push(Arc::new(file));
     }

@@ -1,11 +1,11 @@
 //! Publishing: a directory gets its final name in one step, when everything in it is finished.
 
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::{Durability, EngineError};
-use crate::sys;
+use super::leftovers::Place;
+use super::{Durability, EngineError, Leftovers};
+use crate::sys::{self, Dir, HeldFile, Lock};
 
 /// What to do with a target that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,32 +16,31 @@ pub enum Publish {
     Replace,
 }
 
-/// What an interrupted run had left behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leftovers {
-    /// Nothing.
-    None,
-    /// Unfinished files, now removed.
-    Removed,
-    /// The old target under another name, now put back.
-    Restored,
-}
-
-/// A directory under a temporary name beside its final one. Dropped before [`Self::publish`], it is removed, as are the
-/// parents that were made for it.
+/// A directory under a temporary name beside its final one. Dropped before it is published, it is removed, as are the parents
+/// that were made for it.
+///
+/// It is held open, and never made again: where its name goes to another directory (somebody removed it by hand) or one of its
+/// files is not what was written, nothing is published.
 #[derive(Debug)]
 pub struct Staging {
-    dir: PathBuf,
-    target: PathBuf,
-    lock_path: PathBuf,
+    place: Place,
+    /// `None` until it is made.
+    dir: Option<Dir>,
     /// Held as long as the directory is ours; the kernel lets it go when the process dies.
-    lock: Option<File>,
+    lock: Option<Lock>,
     /// Parents that were made.
     made: Vec<PathBuf>,
     publish: Publish,
     durability: Durability,
     leftovers: Leftovers,
+    restored: bool,
+    /// What was written in it.
+    files: Vec<HeldFile>,
 }
+
+/// A directory that is whole and flushed; only its name is missing.
+#[derive(Debug)]
+pub struct Ready(Staging);
 
 /// A directory that has its final name. What it replaced is kept until [`Self::keep`].
 #[derive(Debug)]
@@ -50,142 +49,175 @@ pub struct Published {
     replaced: Option<PathBuf>,
 }
 
-/// Clears what a run that died after publishing a target may have left beside it: its lock, and what it had replaced.
-pub fn clear_leftovers(target: &Path) {
-    let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let dir = parent(target).join(format!(".{name}.partial"));
-    let lock_path = parent(target).join(format!(".{name}.lock"));
-    // What cannot be removed here is removed by the next run.
-    if lock_path.exists()
-        && let Ok(Some(lock)) = sys::lock(&lock_path)
-    {
-        let _ = sys::remove_dir(&dir);
-        let _ = sys::remove_dir(&dir.with_extension("old"));
-        let _ = std::fs::remove_file(&lock_path);
-        drop(lock);
-    }
-}
-
 impl Staging {
     /// Makes the directory, and its parents. Leftovers of a run that died are removed or put back; those of one that lives
     /// are an error.
     pub fn new(target: &Path, publish: Publish, durability: Durability) -> Result<Self, EngineError> {
-        let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let parent = parent(target);
         if publish == Publish::New && target.symlink_metadata().is_ok() {
             return Err(EngineError::TargetExists(target.to_owned()));
         }
-        let made = sys::create_dir(parent)?;
-        let dir = parent.join(format!(".{name}.partial"));
-        let lock_path = parent.join(format!(".{name}.lock"));
-        let lock = match sys::lock(&lock_path) {
-            Ok(Some(lock)) => lock,
-            Ok(None) => return Err(EngineError::TargetBusy(target.to_owned())),
+        let place = Place::new(target);
+        let made = sys::create_dir(place.ground())?;
+        let lock = match place.lock() {
+            Ok(lock) => lock,
             Err(e) => {
                 sys::remove_empty_dirs(&made);
-                return Err(e.into());
+                return Err(e);
             }
         };
-        let target = target.to_owned();
-        let mut staging =
-            Self { dir, target, lock_path, lock: Some(lock), made, publish, durability, leftovers: Leftovers::None };
+        let mut staging = Self {
+            place,
+            dir: None,
+            lock: Some(lock),
+            made,
+            publish,
+            durability,
+            leftovers: Leftovers::default(),
+            restored: false,
+            files: Vec::new(),
+        };
         staging.take_over()?;
         Ok(staging)
     }
 
     /// Clears what a run that died has left, and makes the directory.
     fn take_over(&mut self) -> Result<(), EngineError> {
-        if self.dir.symlink_metadata().is_ok() {
-            sys::remove_dir(&self.dir)?;
-            self.leftovers = Leftovers::Removed;
-        }
-        let old = self.old();
+        let Place { target, dir, old, .. } = &self.place;
+        self.leftovers = self.place.clear()?;
         if old.symlink_metadata().is_ok() {
-            if self.target.symlink_metadata().is_ok() {
-                sys::remove_dir(&old)?;
-                self.leftovers = Leftovers::Removed;
-            } else {
-                // It died between the two renames of a file system that cannot swap.
-                sys::rename_new(&old, &self.target)?;
-                self.leftovers = Leftovers::Restored;
-                if self.publish == Publish::New {
-                    return Err(EngineError::TargetExists(self.target.clone()));
-                }
+            // It died between the two renames of a file system that cannot swap.
+            sys::rename_new(old, target)?;
+            self.restored = true;
+            if self.publish == Publish::New {
+                return Err(EngineError::TargetExists(target.clone()));
             }
         }
-        sys::create_dir(&self.dir)?;
+        let dir = Dir::make(dir)?;
+        if !dir.lock() {
+            return Err(EngineError::TargetBusy(target.clone()));
+        }
+        self.dir = Some(dir);
         Ok(())
     }
 
-    /// Where the old target stands while the new one takes its name, on file systems that cannot swap.
-    fn old(&self) -> PathBuf {
-        self.dir.with_extension("old")
-    }
-
     /// The temporary directory.
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    pub fn dir(&self) -> Result<&Dir, EngineError> {
+        self.dir.as_ref().ok_or_else(|| self.vanished())
     }
 
-    /// What an interrupted run had left.
-    pub fn leftovers(&self) -> Leftovers {
-        self.leftovers
+    /// What an interrupted run had left, now removed.
+    pub fn leftovers(&self) -> &Leftovers {
+        &self.leftovers
+    }
+
+    /// Whether an interrupted run had left the old target under another name, so that it was put back.
+    pub fn has_restored(&self) -> bool {
+        self.restored
+    }
+
+    /// What stopped a run that writes here: where the directory has vanished, that and not the first file that was missed.
+    pub fn explain(&self, error: EngineError) -> EngineError {
+        match error {
+            EngineError::File(_) if !self.is_there() => self.vanished(),
+            other => other,
+        }
+    }
+
+    fn vanished(&self) -> EngineError {
+        EngineError::Vanished(self.place.dir.clone())
+    }
+
+    /// Whether the directory is still the one that was made.
+    fn is_there(&self) -> bool {
+        self.dir.as_ref().is_some_and(|dir| dir.is_at(&self.place.dir))
     }
 
     /// Writes a small file.
     pub fn write(
-        &self,
+        &mut self,
         name: &str,
         fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
     ) -> Result<(), EngineError> {
-        let path = self.dir.join(name);
-        sys::create_dir(parent(&path))?;
-        Ok(sys::write_small(&path, self.durability == Durability::Synced, fill)?)
+        if !self.is_there() {
+            return Err(self.vanished());
+        }
+        let file = self.dir()?.write_small(name, self.durability == Durability::Synced, fill)?;
+        self.files.push(file);
+        Ok(())
     }
 
-    /// Flushes the directories and gives the whole its final name.
+    /// Flushes the directories, and proves that all that was written is there. `files`: what was written beside [`Self::write`].
     ///
     /// # Errors
-    /// Where that fails the target is what it was.
-    pub fn publish(self) -> Result<Published, EngineError> {
-        let durable = self.durability == Durability::Synced;
-        if durable {
-            sync_tree(&self.dir)?;
+    /// Where a file or the directory is not what was written.
+    pub fn ready(mut self, files: Vec<HeldFile>) -> Result<Ready, EngineError> {
+        self.files.extend(files);
+        if !self.is_there() {
+            return Err(self.vanished());
         }
-        let there = self.target.symlink_metadata().is_ok();
-        if there && self.publish == Publish::New {
-            return Err(EngineError::TargetExists(self.target.clone()));
+        if self.durability == Durability::Synced {
+            sync_tree(&self.place.dir)?;
         }
-        let replaced = if !there {
-            sys::rename_new(&self.dir, &self.target)?;
-            None
-        } else if sys::rename_exchange(&self.dir, &self.target)? {
-            Some(self.dir.clone())
-        } else {
-            let old = self.old();
-            sys::rename_new(&self.target, &old)?;
-            if let Err(e) = sys::rename_new(&self.dir, &self.target) {
-                // Back to what was. If that fails too, the next run puts it back.
-                let _ = sys::rename_new(&old, &self.target);
-                return Err(e.into());
-            }
-            Some(old)
-        };
-        let mut published = Published { staging: self, replaced };
-        if durable && let Err(e) = sys::sync_dir(parent(&published.staging.target)) {
-            published.restore();
-            return Err(e.into());
+        self.check()?;
+        Ok(Ready(self))
+    }
+
+    fn check(&self) -> Result<(), EngineError> {
+        let dir = self.dir()?;
+        for file in &self.files {
+            dir.check(file)?;
         }
-        Ok(published)
+        if self.is_there() { Ok(()) } else { Err(self.vanished()) }
     }
 
     /// Removes the lock file, then lets the lock go.
     fn release(&mut self) {
         if let Some(lock) = self.lock.take() {
-            // It is empty; one that stays behind is taken by the next run.
-            let _ = std::fs::remove_file(&self.lock_path);
-            drop(lock);
+            lock.remove();
         }
+    }
+}
+
+impl Ready {
+    /// Gives the whole its final name.
+    ///
+    /// # Errors
+    /// Where that fails the target is what it was.
+    pub fn publish(self) -> Result<Published, EngineError> {
+        let staging = self.0;
+        let Place { target, dir, old, .. } = &staging.place;
+        staging.check()?;
+        let there = target.symlink_metadata().is_ok();
+        if there && staging.publish == Publish::New {
+            return Err(EngineError::TargetExists(target.clone()));
+        }
+        let replaced = if !there {
+            sys::rename_new(dir, target)?;
+            None
+        } else if sys::rename_exchange(dir, target)? {
+            Some(dir.clone())
+        } else {
+            sys::rename_new(target, old)?;
+            if let Err(e) = sys::rename_new(dir, target) {
+                // Back to what was. If that fails too, the next run puts it back.
+                let _ = sys::rename_new(old, target);
+                return Err(e.into());
+            }
+            Some(old.clone())
+        };
+        // The name may have gone to another directory since it was looked at.
+        let ours = staging.dir()?.is_at(target);
+        let durable = staging.durability == Durability::Synced;
+        let mut published = Published { staging, replaced };
+        if !ours {
+            published.restore();
+            return Err(published.staging.vanished());
+        }
+        if durable && let Err(e) = sys::sync_dir(published.staging.place.ground()) {
+            published.restore();
+            return Err(e.into());
+        }
+        Ok(published)
     }
 }
 
@@ -205,12 +237,12 @@ impl Published {
     }
 
     fn restore(&mut self) {
+        let Place { target, dir, .. } = &self.staging.place;
         // What fails here leaves both directories, under names that the next run knows.
         let _ = match self.replaced.take() {
-            None => sys::rename_new(&self.staging.target, &self.staging.dir),
-            Some(old) if old == self.staging.dir => sys::rename_exchange(&old, &self.staging.target).map(|_| ()),
-            Some(old) => sys::rename_new(&self.staging.target, &self.staging.dir)
-                .and_then(|()| sys::rename_new(&old, &self.staging.target)),
+            None => sys::rename_new(target, dir),
+            Some(old) if old == *dir => sys::rename_exchange(&old, target).map(|_| ()),
+            Some(old) => sys::rename_new(target, dir).and_then(|()| sys::rename_new(&old, target)),
         };
     }
 }
@@ -218,18 +250,13 @@ impl Published {
 impl Drop for Staging {
     fn drop(&mut self) {
         if self.lock.is_some() {
-            // Nothing was published. What cannot be removed here is removed by the next run.
-            let _ = sys::remove_dir(&self.dir);
+            // Nothing was published. What cannot be removed here is removed by the next run; what is another's stays.
+            if self.is_there() {
+                let _ = sys::remove_dir(&self.place.dir);
+            }
             self.release();
             sys::remove_empty_dirs(&self.made);
         }
-    }
-}
-
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }
 

@@ -30,5 +30,5 @@ pub use model::{load_lora_alpha, load_model, load_run_facts};
 pub use quantised::quantised_files;
 pub use saves::WhichSave;
 pub use statistics::load_statistics;
-pub use strategies::{StrategySource, is_strategy, load_strategies, strategy_bytes, strategy_files};
+pub use strategies::{StrategySource, is_strategy, load_strategies, strategy_bytes, strategy_files, strategy_paths};
 pub use survey::{Survey, survey};

@@ -28,41 +28,46 @@ pub fn load_strategies(path: &Path) -> Result<StrategySource, InputError> {
     Ok(StrategySource { set, files: paths })
 }
 
-/// Reads the strategy files at a path, in the order of their names.
-pub fn strategy_files(path: &Path) -> Result<Vec<(PathBuf, StrategyFile)>, InputError> {
+/// The strategy files at a path: it, or those in it, in the order of their names.
+pub fn strategy_paths(path: &Path) -> Result<Vec<PathBuf>, InputError> {
     let error = |source| FileError { op: FileOp::Open, path: path.to_owned(), source };
     let meta = std::fs::metadata(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => InputError::NotFound(path.to_owned()),
         _ => error(e).into(),
     })?;
-    let mut paths = vec![path.to_owned()];
-    if meta.is_dir() {
-        paths.clear();
-        for entry in std::fs::read_dir(path).map_err(error)? {
-            let path = entry.map_err(error)?.path();
-            let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
-            let strategy = path.extension().is_some_and(|e| e == "ckpt" || e == "json");
-            if strategy && !hidden && path.is_file() {
-                paths.push(path);
-            }
-        }
-        paths.sort();
-        if paths.is_empty() {
-            // The original's `-is` names the directory above `strategy/`.
-            let below = path.join("strategy");
-            if below.is_dir() {
-                return strategy_files(&below);
-            }
-            return Err(InputError::NoStrategy(path.to_owned()));
+    if !meta.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(error)? {
+        let path = entry.map_err(error)?.path();
+        let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+        let strategy = path.extension().is_some_and(|e| e == "ckpt" || e == "json");
+        if strategy && !hidden && path.is_file() {
+            paths.push(path);
         }
     }
+    paths.sort();
+    if paths.is_empty() {
+        // The original's `-is` names the directory above `strategy/`.
+        let below = path.join("strategy");
+        if below.is_dir() {
+            return strategy_paths(&below);
+        }
+        return Err(InputError::NoStrategy(path.to_owned()));
+    }
+    Ok(paths)
+}
+
+/// Reads the strategy files at a path, in the order of their names.
+pub fn strategy_files(path: &Path) -> Result<Vec<(PathBuf, StrategyFile)>, InputError> {
     let read = |path: PathBuf| {
         let bytes = strategy_bytes(&path)?;
         let file =
             read_strategy(&bytes).map_err(|source| InputError::Format { path: path.clone(), source: source.into() })?;
         Ok((path, file))
     };
-    paths.into_iter().map(read).collect()
+    strategy_paths(path)?.into_iter().map(read).collect()
 }
 
 /// The bytes of a strategy file.

@@ -21,6 +21,8 @@ pub struct Provenance {
     pub options: Vec<(String, Value)>,
     /// The fingerprint of the plan.
     pub plan: String,
+    /// The checksum of the strategies that are written with it, where any are.
+    pub strategies: Option<String>,
     /// Which part of a whole it is, where it is one.
     pub part: Option<PartOf>,
 }
@@ -55,6 +57,7 @@ pub fn manifest(plan: &Plan, summary: &RunSummary, provenance: &Provenance, to: 
         version: 1,
         tool: json!({"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")}),
         plan: &provenance.plan,
+        strategies: provenance.strategies.as_deref(),
         part: provenance.part.as_ref().map(|p| p.part.as_str()),
         options,
         inputs: Each::new(
@@ -82,6 +85,7 @@ pub fn write_merged(merged: PartManifest, to: &mut dyn Write) -> io::Result<()> 
         version: 1,
         tool: merged.tool,
         plan: &merged.plan,
+        strategies: merged.strategies.as_deref(),
         part: None,
         options: merged.options,
         inputs: Each::new(merged.inputs.into_iter()),
@@ -106,6 +110,8 @@ where
     version: u32,
     tool: Value,
     plan: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strategies: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     part: Option<&'a str>,
     options: Map<String, Value>,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::units;
-use crate::engine::Setting;
+use crate::engine::{Leftovers, Setting};
 use crate::plan::{Plan, PlanTotals};
 
 /// A plan and whether the machine can run it.
@@ -37,8 +37,12 @@ pub struct PlanReport {
     pub headers: u64,
     /// The most memory that is not page cache, in bytes: the buffers, and what the plan itself takes.
     pub peak_memory: u64,
-    /// Bytes free where the target is to be.
+    /// Bytes free where the target is to be, with what an interrupted run has left there and this one removes.
     pub free: u64,
+    /// Bytes of that which an interrupted run still holds.
+    pub reclaimable: u64,
+    /// Where it holds them.
+    pub leftovers: Vec<String>,
     /// Whether they suffice.
     pub fits: bool,
     /// What is changed in the configuration that is carried along, as sentences.
@@ -61,8 +65,9 @@ pub struct FileReport {
     pub tensors: Option<usize>,
 }
 
-/// What is to be said of a plan. `free`: bytes free where the target is to be; `memory`: the most memory that it takes.
-pub fn plan_report(plan: &Plan, target: &str, free: u64, memory: u64) -> PlanReport {
+/// What is to be said of a plan. `free`: bytes free where the target is to be, and what an interrupted run has left there;
+/// `memory`: the most memory that it takes.
+pub fn plan_report(plan: &Plan, target: &str, (free, left): (u64, &Leftovers), memory: u64) -> PlanReport {
     let PlanTotals { tensors, read, written, contiguous, gathered, converted, headers } = plan.totals();
     let ranks: std::collections::BTreeSet<u32> = plan.outputs.iter().filter_map(|o| o.rank).collect();
     PlanReport {
@@ -91,8 +96,10 @@ pub fn plan_report(plan: &Plan, target: &str, free: u64, memory: u64) -> PlanRep
         converted,
         headers,
         peak_memory: memory,
-        free,
-        fits: free >= written,
+        free: free + left.bytes,
+        reclaimable: left.bytes,
+        leftovers: left.paths.iter().map(|path| path.display().to_string()).collect(),
+        fits: free + left.bytes >= written,
         config_changes: Vec::new(),
         settings: Vec::new(),
     }
@@ -140,6 +147,13 @@ impl PlanReport {
         line(format!("  peak memory (without page cache): {}", units::bytes(self.peak_memory)));
         let verdict = if self.fits { "enough" } else { "NOT ENOUGH" };
         line(format!("  free where the target is to be: {}: {verdict}", units::bytes(self.free)));
+        if !self.leftovers.is_empty() {
+            line(format!(
+                "    {} of it in {}, which an interrupted run has left and the conversion removes",
+                units::bytes(self.reclaimable),
+                self.leftovers.join(", ")
+            ));
+        }
         line("  every byte of every output is written exactly once (proved)".to_owned());
         text
     }

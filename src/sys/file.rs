@@ -7,7 +7,9 @@ use std::os::fd::{AsFd, IntoRawFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FallocateFlags, FlockOperation, OFlags, RenameFlags};
+use rustix::fs::{CWD, FallocateFlags, OFlags, RenameFlags};
+
+use super::dir::{Dir, HeldFile};
 
 /// What was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,11 +72,11 @@ pub struct FileError {
 }
 
 impl FileError {
-    fn of(op: FileOp, path: &Path) -> impl Fn(io::Error) -> Self + Copy + '_ {
+    pub(super) fn of(op: FileOp, path: &Path) -> impl Fn(io::Error) -> Self + Copy + '_ {
         move |source| Self { op, path: path.to_owned(), source }
     }
 
-    fn errno(op: FileOp, path: &Path) -> impl Fn(rustix::io::Errno) -> Self + Copy + '_ {
+    pub(super) fn errno(op: FileOp, path: &Path) -> impl Fn(rustix::io::Errno) -> Self + Copy + '_ {
         move |source| Self { op, path: path.to_owned(), source: source.into() }
     }
 }
@@ -101,6 +103,8 @@ fn direct_flag() -> i32 {
 /// A file being written, by direct I/O where the file system allows it.
 #[derive(Debug)]
 pub struct OutFile {
+    /// Its name in its directory.
+    name: PathBuf,
     path: PathBuf,
     plain: File,
     direct: Option<File>,
@@ -119,35 +123,30 @@ pub struct FilePart {
 
 impl OutFile {
     /// Creates a file that must not exist yet and reserves `len` bytes for it.
-    pub fn create(path: &Path, len: u64, direct: bool) -> Result<Self, FileError> {
-        Self::make(path, len, direct, None)
+    pub fn create(dir: &Dir, name: &str, len: u64, direct: bool) -> Result<Self, FileError> {
+        Self::make(dir, name, len, direct, None)
     }
 
     /// Opens a part of a file, which is made with its whole length where it is not there yet. Nobody's bytes are lost by it.
-    pub fn open_part(path: &Path, part: FilePart, direct: bool) -> Result<Self, FileError> {
-        Self::make(path, part.of, direct, Some(part))
+    pub fn open_part(dir: &Dir, name: &str, part: FilePart, direct: bool) -> Result<Self, FileError> {
+        Self::make(dir, name, part.of, direct, Some(part))
     }
 
-    fn make(path: &Path, len: u64, direct: bool, part: Option<FilePart>) -> Result<Self, FileError> {
-        let mut options = File::options();
-        if part.is_some() {
-            options.create(true).truncate(false)
-        } else {
-            options.create_new(true)
-        };
-        let plain = options.write(true).open(path).map_err(FileError::of(FileOp::Create, path))?;
+    fn make(dir: &Dir, name: &str, len: u64, direct: bool, part: Option<FilePart>) -> Result<Self, FileError> {
+        let (name, path) = (PathBuf::from(name), dir.path().join(name));
+        let exclusive = if part.is_some() { OFlags::empty() } else { OFlags::EXCL };
+        let plain = dir.file(&name, OFlags::CREATE | exclusive).map_err(FileError::of(FileOp::Create, &path))?;
         match rustix::fs::fallocate(plain.as_fd(), FallocateFlags::empty(), 0, len.max(1)) {
             Ok(()) => {}
             // No such call on this file system: a sparse file of that length serves.
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                plain.set_len(len).map_err(FileError::of(FileOp::Reserve, path))?;
+                plain.set_len(len).map_err(FileError::of(FileOp::Reserve, &path))?;
             }
-            Err(e) => return Err(FileError::errno(FileOp::Reserve, path)(e)),
+            Err(e) => return Err(FileError::errno(FileOp::Reserve, &path)(e)),
         }
         // Refused by some file systems; then everything goes through the page cache.
-        let options = || File::options().write(true).custom_flags(direct_flag()).open(path);
-        let direct = if direct { options().ok() } else { None };
-        Ok(Self { path: path.to_owned(), plain, direct, part })
+        let direct = if direct { dir.file(&name, OFlags::DIRECT).ok() } else { None };
+        Ok(Self { name, path, plain, direct, part })
     }
 
     /// Where in the file the part begins that is written; 0 where that is the whole.
@@ -176,17 +175,18 @@ impl OutFile {
     }
 
     /// Cuts the file to its length, flushes it if `durable`, and closes it, looking at every answer: on network file systems
-    /// a failed close is lost data.
-    pub fn finish(self, len: u64, durable: bool) -> Result<(), FileError> {
+    /// a failed close is lost data. `dir`: where it was made.
+    pub fn finish(self, dir: &Dir, len: u64, durable: bool) -> Result<HeldFile, FileError> {
         let len = self.part.map_or(len, |part| part.of);
         self.plain.set_len(len).map_err(FileError::of(FileOp::Write, &self.path))?;
         if durable {
             self.plain.sync_data().map_err(FileError::of(FileOp::Sync, &self.path))?;
         }
+        let held = dir.hold(&self.name, &self.plain, len)?;
         for file in [self.direct, Some(self.plain)].into_iter().flatten() {
             close(file, &self.path)?;
         }
-        Ok(())
+        Ok(held)
     }
 }
 
@@ -206,13 +206,27 @@ pub fn write_small(
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), FileError> {
     let file = File::options().write(true).create_new(true).open(path).map_err(FileError::of(FileOp::Create, path))?;
+    write_through(file, path, durable, fill, |_, _| Ok(()))
+}
+
+/// Fills a file, flushes it if `durable`, looks at it with `finish` (which is told its length), and closes it.
+pub(super) fn write_through<T>(
+    file: File,
+    path: &Path,
+    durable: bool,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    finish: impl FnOnce(&File, u64) -> Result<T, FileError>,
+) -> Result<T, FileError> {
     let mut buffered = io::BufWriter::new(file);
     fill(&mut buffered).map_err(FileError::of(FileOp::Write, path))?;
     let file = buffered.into_inner().map_err(|e| FileError::of(FileOp::Write, path)(e.into_error()))?;
     if durable {
         file.sync_data().map_err(FileError::of(FileOp::Sync, path))?;
     }
-    close(file, path)
+    let len = file.metadata().map_err(FileError::of(FileOp::Stat, path))?.len();
+    let finished = finish(&file, len)?;
+    close(file, path)?;
+    Ok(finished)
 }
 
 /// Reads a file of at most `limit` bytes.
@@ -305,31 +319,19 @@ pub fn rename_exchange(a: &Path, b: &Path) -> Result<bool, FileError> {
     }
 }
 
-/// Locks a file (made if need be) for as long as the answer lives. `None`: another process holds it.
-pub fn lock(path: &Path) -> Result<Option<File>, FileError> {
-    loop {
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(FileError::of(FileOp::Open, path))?;
-        match rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-            // A file system without locks (some network ones): conversions there must be kept apart by their users.
-            Ok(()) | Err(rustix::io::Errno::NOSYS | rustix::io::Errno::NOLCK | rustix::io::Errno::OPNOTSUPP) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-            Err(e) => return Err(FileError::errno(FileOp::Lock, path)(e)),
-        }
-        // Its last owner may have removed it between our opening and our locking it; then somebody else can lock a new one.
-        let ours = file.metadata().map_err(FileError::of(FileOp::Stat, path))?;
-        if std::fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
-            return Ok(Some(file));
-        }
-    }
-}
-
 /// Bytes that can still be written to the file system of a directory.
 pub fn available_bytes(dir: &Path) -> Result<u64, FileError> {
     let stat = rustix::fs::statvfs(dir).map_err(FileError::errno(FileOp::Stat, dir))?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Bytes that removing what is at a path gives back: of files that have no name elsewhere.
+pub fn occupied_bytes(path: &Path) -> u64 {
+    let Ok(meta) = path.symlink_metadata() else { return 0 };
+    if meta.is_dir() {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        return entries.map(|entry| occupied_bytes(&entry.path())).sum();
+    }
+    // stat(2) counts in these, whatever the file system's blocks are.
+    if meta.nlink() == 1 { meta.blocks() * 512 } else { 0 }
 }

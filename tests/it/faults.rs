@@ -21,7 +21,7 @@ fn env() -> TestEnv {
 }
 
 /// A checkpoint that takes a while: 40 MiB of fp32, made once.
-fn slow() -> (TestEnv, Vec<String>) {
+pub(crate) fn slow() -> (TestEnv, Vec<String>) {
     static FILE: OnceLock<Vec<u8>> = OnceLock::new();
     let model =
         Llama { kv_heads: 8, rep: 1, head_dim: 128, ffn: 2048, vocab: 64, float: Float::Fp32, ..Llama::small() };
@@ -34,7 +34,7 @@ fn slow() -> (TestEnv, Vec<String>) {
 }
 
 /// Starts a conversion and waits until it has begun to write.
-fn begun(env: &TestEnv, line: &[String]) -> Child {
+pub(crate) fn begun(env: &TestEnv, line: &[String]) -> Child {
     let mut command = env.command(line);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     while !env.path("out/.fp16_4p.partial").exists() {
@@ -44,13 +44,13 @@ fn begun(env: &TestEnv, line: &[String]) -> Child {
     child
 }
 
-fn signal(child: &Child, signal: &str) {
+pub(crate) fn signal(child: &Child, signal: &str) {
     let status = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill runs");
     assert!(status.success());
 }
 
 /// Names below a directory, hidden ones too; none if it is not there.
-fn names(dir: &Path) -> Vec<String> {
+pub(crate) fn names(dir: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
     let mut names: Vec<String> =
         entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
@@ -136,12 +136,12 @@ fn a_write_that_fails_is_reported_and_leaves_nothing() {
 }
 
 /// A small memory file system, unmounted in the end.
-struct Mounted(PathBuf);
+pub(crate) struct Mounted(PathBuf);
 
 impl Mounted {
     /// `None` where mounting is refused, which is said.
     #[expect(clippy::print_stderr, reason = "the reason for a skipped test")]
-    fn new(env: &TestEnv, name: &str, options: &str) -> Option<Self> {
+    pub(crate) fn new(env: &TestEnv, name: &str, options: &str) -> Option<Self> {
         let dir = env.path(name);
         std::fs::create_dir_all(&dir).expect("a directory");
         let output = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&dir).output();

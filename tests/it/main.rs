@@ -22,6 +22,7 @@ mod quantise;
 mod quantise_groups;
 mod reference;
 mod saves;
+mod staging;
 mod strategy;
 mod support;
 mod tidy;

@@ -10,6 +10,7 @@ mod publish;
 mod quantise;
 mod request;
 mod shared;
+mod targets;
 mod train_to_infer;
 mod transfer;
 
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use self::hosts::Hosts;
 use self::request::Request;
 use super::reading::{self, Opened};
-use super::target::{self, Strategies};
+use super::target::Strategies;
 use super::{note, print, print_json};
 use crate::Error;
 use crate::cli::args::{
@@ -148,6 +149,8 @@ fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> R
     let opened = open(request, gaps)?;
     let input = opened.input();
     refuse_whole_numbers(request, &opened)?;
+    let other = reading::other_strategies(&request.source, request.args.src_strategy.as_deref())?;
+    other.iter().for_each(|text| note(text));
     let planned = match &opened {
         Opened::Foreign(source) => foreign::pt_to_ms(request, source)?,
         Opened::Ours(input) => match request.function {
@@ -164,12 +167,21 @@ fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> R
             return shared::run(request, planned, input, hosts, (me, early));
         }
     }
-    let free = check_targets(request, &planned)?;
+    if let Some(strategies) = targets::missing_strategies(request, &planned, input) {
+        return complete(request, &planned, input, strategies);
+    }
+    let mut free = targets::check(request, &planned, input)?;
+    let left = if request.args.dry_run {
+        engine::leftovers(&planned.target)
+    } else {
+        free = targets::reclaim(&planned.target, free)?;
+        Leftovers::default()
+    };
     let mut mappings = input.mappings();
     let chosen = config::settle(&request.wishes, &mappings, Some((&planned.target, planned.plan.totals().written)));
     let engine = chosen.config;
     let memory = memory(&planned.plan, &engine);
-    let mut report = plan_report(&planned.plan, &planned.target.display().to_string(), free, memory);
+    let mut report = plan_report(&planned.plan, &planned.target.display().to_string(), (free, &left), memory);
     report.settings = chosen.settings;
     report.config_changes.clone_from(&planned.config_changes);
     if request.args.dry_run {
@@ -195,16 +207,30 @@ fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> R
     let cancel = config::cancel_on_signal()?;
     let errors = quantise::compute(request, &engine, &planned.plan, &mut mappings, &cancel)?.errors;
     let staging = Staging::new(&planned.target, request.publish(), request.durability)?;
-    match staging.leftovers() {
-        Leftovers::None => {}
-        Leftovers::Removed => note("removed what an interrupted run had left"),
-        Leftovers::Restored => note("put back the old target, which an interrupted run had left under another name"),
+    targets::say_removed(staging.leftovers());
+    if staging.has_restored() {
+        note("put back the old target, which an interrupted run had left under another name");
     }
     let summary = publish::execute(request, &engine, &planned, &mappings, (staging, errors), &cancel)?;
     if request.args.run.json {
         print_json(&summary);
     } else {
         print(&summary.text());
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// Publishes the strategies, which are all that is missing; a dry run says so.
+fn complete(request: &Request, planned: &Planned, input: &Input, strategies: &Strategies) -> Result<ExitStatus, Error> {
+    targets::keep_apart(request, planned, input)?;
+    let (target, place) = (planned.target.display().to_string(), strategies.dir().display().to_string());
+    if request.args.dry_run {
+        note(&format!("{target} is there and complete; only its strategies would be written, to {place}"));
+    } else {
+        targets::complete(request, planned, strategies)?;
+    }
+    if request.args.run.json {
+        print_json(&serde_json::json!({"target": target, "strategies": place, "files": 0}));
     }
     Ok(ExitStatus::Done)
 }
@@ -260,23 +286,6 @@ fn memory(plan: &Plan, engine: &EngineConfig) -> u64 {
     let scales = |c: &Computed| c.calculations.iter().map(|c| c.rows * (c.columns / c.group.max(1)) * 8).sum::<u64>();
     let computed = plan.computed.as_ref().map_or(0, |c| 2 * c.bytes.len() as u64 + scales(c));
     engine.buffer_bytes() + factors + computed + sys::anonymous_memory().unwrap_or(0)
-}
-
-/// Whether both targets may be made. Answers the bytes that are free where the checkpoint is to be.
-fn check_targets(request: &Request, planned: &Planned) -> Result<u64, Error> {
-    let args = &request.args;
-    let mut targets = vec![planned.target.as_path()];
-    targets.extend(planned.strategies.as_ref().map(Strategies::dir));
-    let mut inputs = vec![request.source.as_path()];
-    inputs.extend(
-        [&args.src_strategy, &args.dst_strategy, &args.train_strategy_file].into_iter().flatten().map(PathBuf::as_path),
-    );
-    target::keep_apart(&targets, &inputs)?;
-    if let Some(strategies) = &planned.strategies {
-        strategies.check(request.publish())?;
-    }
-    let written = |name: &str| planned.plan.outputs.iter().any(|file| file.path == name);
-    target::check(&planned.target, request.publish(), |name| target::is_checkpoint_name(name) || written(name))
 }
 
 /// Replicas must be what they are replicas of. Small ones are always compared, large ones on request.

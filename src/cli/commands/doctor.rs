@@ -38,6 +38,9 @@ pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitStatus, Error> {
             let faults = reading::crc_faults(input, config::processors())?;
             findings.extend(faults.into_iter().map(|(_, fault)| finding(&fault.into())));
         }
+        if let Some(what) = reading::other_strategies(&args.path, args.strategy.as_deref())? {
+            findings.push(Finding::note(what, "give the strategies that were written with the checkpoint"));
+        }
         // What a conversion would refuse is a finding, whatever it is.
         if findings.iter().all(|finding| !finding.wrong) {
             findings.extend(refusal(input, &files, strategy.as_ref(), spec.as_ref()));

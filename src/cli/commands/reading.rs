@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use super::target;
 use crate::Error;
 use crate::cli::config;
+use crate::cluster::ManifestHead;
 use crate::input::{
     ForeignInput, Input, InputError, Provenance, RankGaps, StrategySource, check_crc, load_strategies, provenance,
-    quantised_files,
+    quantised_files, strategy_bytes, strategy_paths,
 };
 use crate::models::foreign::Place;
 use crate::models::{FusionLayout, ModelSpec};
@@ -37,6 +39,29 @@ pub(super) struct Read {
 /// The strategy at a path, if one was given; it must be for as many ranks as there are.
 pub(super) fn strategy(path: Option<&Path>) -> Result<Option<StrategySource>, Error> {
     Ok(path.map(load_strategies).transpose()?)
+}
+
+/// What is to be said where strategy files are not those that were written with a checkpoint, as far as its manifest says: an
+/// interrupted run may have replaced one of them only. Merged and foreign files are not compared.
+pub(super) fn other_strategies(checkpoint: &Path, strategy: Option<&Path>) -> Result<Option<String>, Error> {
+    let (Some(strategy), Some(head)) = (strategy, ManifestHead::of(checkpoint)) else { return Ok(None) };
+    let Some(written) = head.value("strategies") else { return Ok(None) };
+    let paths = strategy_paths(strategy)?;
+    let per_rank = |path: &PathBuf| target::is_strategy_name(&path.file_name().unwrap_or_default().to_string_lossy());
+    if !paths.iter().all(per_rank) {
+        return Ok(None);
+    }
+    for path in &paths {
+        if target::strategy_sum(&strategy_bytes(path)?) == written {
+            return Ok(None);
+        }
+    }
+    Ok(Some(format!(
+        "{} holds other strategies than those that were written with {}, as its manifest shows: where an interrupted run left \
+         them so, the same command with --overwrite writes both again",
+        strategy.display(),
+        checkpoint.display()
+    )))
 }
 
 /// Reads a checkpoint's headers as a model.

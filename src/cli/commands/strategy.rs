@@ -60,11 +60,11 @@ fn from_model(spec: &ModelSpec, ranks: u32, out: &Path) -> Result<(), Error> {
             write(out, &strategy_to_json(&bytes, &shape).map_err(|e| fault(out, e))?)?;
         }
         _ => {
-            let staging = Staging::new(out, Publish::New, Durability::Synced)?;
+            let mut staging = Staging::new(out, Publish::New, Durability::Synced)?;
             for rank in 0..ranks {
                 staging.write(&format!("ckpt_strategy_rank_{rank}.ckpt"), |to| to.write_all(&bytes))?;
             }
-            staging.publish()?.keep();
+            staging.ready(Vec::new())?.publish()?.keep();
         }
     }
     print(&format!("{}: {} parameters over {ranks} rank(s)\n", out.display(), layouts.len()));

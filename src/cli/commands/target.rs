@@ -1,10 +1,12 @@
 //! Where the targets go, and whether they may.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
-use crate::engine::{Durability, EngineError, Publish, Staging, clear_leftovers};
+use crate::engine::{Crc64, Durability, EngineError, Publish, Staging, clear_leftovers};
 use crate::formats::mindspore::write_strategy;
 use crate::input::is_companion;
 use crate::layout::TensorLayout;
@@ -53,8 +55,42 @@ fn ground(path: &Path) -> Result<PathBuf, Error> {
     if sys::is_writable(&dir) { Ok(dir) } else { Err(Error::NotWritable(dir)) }
 }
 
+/// Replacing a target must cost no input: not one whose name leads into the target, by links of any kind, nor one that has no
+/// name outside it. A file that has another name elsewhere (a hard link) survives there.
+pub(super) fn keep_inputs(targets: &[&Path], inputs: &[PathBuf]) -> Result<(), Error> {
+    for target in targets {
+        let Ok(real_target) = target.canonicalize() else { continue };
+        let mut names: HashMap<(u64, u64), u64> = HashMap::new();
+        count_names(&real_target, &mut names);
+        for input in inputs {
+            let (Ok(meta), Ok(real)) = (input.metadata(), input.canonicalize()) else { continue };
+            let all = names.get(&(meta.dev(), meta.ino())).is_some_and(|count| *count >= meta.nlink());
+            if all || real.starts_with(&real_target) {
+                return Err(Error::InputInTarget { target: target.to_path_buf(), input: input.clone(), real });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many names each file below a directory has there. Links are not followed: removing a directory removes them only.
+fn count_names(dir: &Path, names: &mut HashMap<(u64, u64), u64>) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.metadata() {
+            Ok(meta) if meta.is_dir() => count_names(&entry.path(), names),
+            Ok(meta) => *names.entry((meta.dev(), meta.ino())).or_default() += 1,
+            Err(_) => {}
+        }
+    }
+}
+
+/// Bytes that are free where a target is to be made.
+pub(super) fn free(target: &Path) -> Result<u64, Error> {
+    Ok(sys::available_bytes(&ground(target)?)?)
+}
+
 /// Whether a target may be made: free or replaceable, in a writable place. Answers the bytes that are free there.
-pub(super) fn check(target: &Path, publish: Publish, ours: impl Fn(&str) -> bool) -> Result<u64, Error> {
+pub(super) fn check(target: &Path, publish: Publish, ours: impl Fn(&str, bool) -> bool) -> Result<u64, Error> {
     match publish {
         Publish::Replace => replaceable(target, ours)?,
         Publish::New if target.symlink_metadata().is_ok() => {
@@ -62,35 +98,69 @@ pub(super) fn check(target: &Path, publish: Publish, ours: impl Fn(&str) -> bool
         }
         Publish::New => {}
     }
-    Ok(sys::available_bytes(&ground(target)?)?)
+    free(target)
 }
 
 /// Only what a conversion made (ours or the original's) may be replaced: a directory in which every name is one that a
-/// conversion gives.
-fn replaceable(target: &Path, ours: impl Fn(&str) -> bool) -> Result<(), Error> {
+/// conversion gives. `ours`: whether that holds for a name below the target, and whether it is a directory.
+fn replaceable(target: &Path, ours: impl Fn(&str, bool) -> bool) -> Result<(), Error> {
     let Ok(meta) = target.symlink_metadata() else { return Ok(()) };
-    let foreign = || Error::ForeignTarget(target.to_owned());
     if !meta.is_dir() {
-        return Err(foreign());
+        return Err(Error::ForeignTarget(target.to_owned()));
     }
-    let names = std::fs::read_dir(target).map_err(|_| foreign())?;
-    for name in names {
-        let name = name.map_err(|_| foreign())?.file_name();
-        if !ours(&name.to_string_lossy()) {
-            return Err(foreign());
+    let mut foreign = Vec::new();
+    strangers(target, "", &ours, &mut foreign).map_err(|_| Error::ForeignTarget(target.to_owned()))?;
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    foreign.sort();
+    Err(Error::ForeignFiles { target: target.to_owned(), files: foreign })
+}
+
+/// What is in a directory that no conversion made. A link is never one's, whatever its name.
+fn strangers(
+    dir: &Path,
+    above: &str,
+    ours: &impl Fn(&str, bool) -> bool,
+    found: &mut Vec<String>,
+) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let (kind, name) = (entry.file_type()?, format!("{above}{}", entry.file_name().to_string_lossy()));
+        if !(kind.is_dir() || kind.is_file()) || !ours(&name, kind.is_dir()) {
+            found.push(name);
+        } else if kind.is_dir() {
+            strangers(&entry.path(), &format!("{name}/"), ours, found)?;
         }
     }
     Ok(())
 }
 
 /// Names that a conversion gives in a checkpoint directory.
-pub(super) fn is_checkpoint_name(name: &str) -> bool {
-    let stem = name.starts_with("model") || name.starts_with("pytorch_model");
-    let tensors = Path::new(name).extension().is_some_and(|e| e == "safetensors" || e == "bin");
-    name.starts_with("rank_")
-        || ["manifest.json", "param_name_map.json"].contains(&name)
-        || (stem && (tensors || name.ends_with(".index.json")))
-        || is_companion(name)
+pub(super) fn is_checkpoint_name(name: &str, is_dir: bool) -> bool {
+    let is_rank =
+        |name: &str| name.strip_prefix("rank_").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    let has = |extensions: &[&str]| Path::new(name).extension().is_some_and(|e| extensions.iter().any(|x| e == *x));
+    match name.split_once('/') {
+        Some((rank, _)) => !is_dir && is_rank(rank) && has(&["ckpt", "safetensors"]),
+        None if is_dir => is_rank(name),
+        None => {
+            let stem = name.starts_with("model") || name.starts_with("pytorch_model");
+            ["manifest.json", "param_name_map.json"].contains(&name)
+                || (stem && (has(&["safetensors", "bin"]) || name.ends_with(".index.json")))
+                || is_companion(name)
+        }
+    }
+}
+
+/// Whether a name is that of a rank's strategy file.
+pub(super) fn is_strategy_name(name: &str) -> bool {
+    name.starts_with("ckpt_strategy_rank_")
+}
+
+/// The checksum of a strategy file, as a manifest has it.
+pub(super) fn strategy_sum(bytes: &[u8]) -> String {
+    format!("crc64nvme:{}", Crc64::of(bytes))
 }
 
 /// Strategy files that a conversion writes.
@@ -118,6 +188,11 @@ impl Strategies {
         format!("ckpt_strategy_rank_{rank}.ckpt")
     }
 
+    /// The checksum of each of them, as a manifest has it.
+    pub(super) fn sum(&self) -> String {
+        strategy_sum(&self.bytes)
+    }
+
     /// Whether just these files are there already.
     fn are_there(&self) -> bool {
         let count = std::fs::read_dir(&self.dir).map_or(0, Iterator::count);
@@ -134,16 +209,17 @@ impl Strategies {
         if publish == Publish::New && self.dir.symlink_metadata().is_ok() {
             return Err(Error::OtherStrategies(self.dir.clone()));
         }
-        check(&self.dir, publish, |name| name.starts_with("ckpt_strategy_rank_")).map(|_| ())
+        check(&self.dir, publish, |name, is_dir| !is_dir && is_strategy_name(name)).map(|_| ())
     }
 
     /// The files under a temporary name. `None` where they are there already.
-    pub(super) fn stage(&self, publish: Publish, durability: Durability) -> Result<Option<Staging>, Error> {
+    pub(super) fn stage(&self, publish: Publish, durability: Durability) -> Result<Option<Staging>, EngineError> {
         if self.are_there() {
-            clear_leftovers(&self.dir);
+            // What cannot be removed here is removed by the next run.
+            let _ = clear_leftovers(&self.dir);
             return Ok(None);
         }
-        let staging = Staging::new(&self.dir, publish, durability)?;
+        let mut staging = Staging::new(&self.dir, publish, durability)?;
         for rank in 0..self.ranks {
             staging.write(&Self::name(rank), |to| to.write_all(&self.bytes))?;
         }

@@ -123,7 +123,7 @@ impl Merge {
         cancel: &CancelToken,
     ) -> Result<RunSummary, EngineError> {
         let target = tempfile::tempdir_in(self.dir.path()).unwrap();
-        let summary = run(&self.plan, &self.mappings, target.path(), config, observer, cancel)?;
+        let summary = run(&self.plan, &self.mappings, &Dir::open(target.path())?, config, observer, cancel)?;
         assert!(std::fs::read(target.path().join("out")).unwrap() == self.expected, "other bytes: {config:?}");
         Ok(summary)
     }

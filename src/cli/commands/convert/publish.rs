@@ -10,19 +10,22 @@ use super::{Planned, Request, shared};
 use crate::Error;
 use crate::cli::args::{CkptRecordsArg, Function};
 use crate::cli::commands::note;
+use crate::cli::commands::target::Strategies;
 use crate::cli::config;
 use crate::cluster::plan_id;
-use crate::engine::{self, CancelToken, EngineConfig, EngineError, Published, QuantError, Staging};
+use crate::engine::{self, CancelToken, EngineConfig, EngineError, Published, QuantError, Ready, Staging};
 use crate::report::{Progress, Provenance, Summary, manifest};
 use crate::sys::Mapping;
 
-/// Moves the bytes and publishes both: the strategies, then the checkpoint with its manifest. Neither without the other.
+/// Moves the bytes and publishes both: the checkpoint with its manifest, then the strategies that it names, both flushed before.
+/// Where the second fails the first is taken back. A run that is killed between the two leaves a checkpoint whose manifest says
+/// which strategies belong to it; the next one publishes those.
 pub(super) fn execute(
     request: &Request,
     engine_config: &EngineConfig,
     planned: &Planned,
     mappings: &[Arc<Mapping>],
-    (staging, errors): (Staging, Vec<QuantError>),
+    (mut staging, errors): (Staging, Vec<QuantError>),
     cancel: &CancelToken,
 ) -> Result<Summary, Error> {
     let strategies = match &planned.strategies {
@@ -31,26 +34,27 @@ pub(super) fn execute(
     };
     let progress = Progress::start(config::progress(&request.args.run), "converting");
     let begun = Instant::now();
-    let mut result = engine::run(&planned.plan, mappings, staging.dir(), engine_config, &progress, cancel)?;
+    let result = engine::run(&planned.plan, mappings, staging.dir()?, engine_config, &progress, cancel);
+    let mut result = result.map_err(|e| staging.explain(e))?;
     result.quantised = errors;
     let plan_id = plan_id(&planned.plan, &shared::sources(mappings));
-    let provenance = provenance(request, &plan_id);
+    let mut provenance = provenance(request, &plan_id);
+    provenance.strategies = planned.strategies.as_ref().map(Strategies::sum);
     staging.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance, to))?;
     let peak = progress.finish();
     if cancel.is_cancelled() {
         return Err(EngineError::Cancelled.into());
     }
-    let strategies = strategies.map(Staging::publish).transpose()?;
-    match staging.publish() {
-        Ok(checkpoint) => {
+    let strategies = strategies.map(|staged| staged.ready(Vec::new())).transpose()?;
+    let checkpoint = staging.ready(std::mem::take(&mut result.files))?.publish()?;
+    match strategies.map(Ready::publish).transpose() {
+        Ok(strategies) => {
             for stuck in [Some(checkpoint), strategies].into_iter().flatten().filter_map(Published::keep) {
                 note(&format!("{} was replaced but could not be removed", stuck.display()));
             }
         }
         Err(e) => {
-            if let Some(strategies) = strategies {
-                strategies.undo();
-            }
+            checkpoint.undo();
             return Err(e.into());
         }
     }
@@ -102,5 +106,5 @@ pub(super) fn provenance(request: &Request, plan: &str) -> Provenance {
         ("ignore", (!args.ignore.is_empty()).then(|| json!(args.ignore))),
     ];
     let options = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
-    Provenance { options, plan: plan.to_owned(), part: None }
+    Provenance { options, plan: plan.to_owned(), strategies: None, part: None }
 }

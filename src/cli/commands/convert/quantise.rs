@@ -149,7 +149,7 @@ fn calibrated(
         note("a dry run does not run the model: the numbers of its activations are not in this plan");
         return Ok(before);
     }
-    super::check_targets(request, &before)?;
+    super::targets::check(request, &before, input)?;
     let mut keep = before.target.into_os_string();
     keep.push(".statistics.safetensors");
     let statistics = super::calibrate::run(request, input, &spec, &PathBuf::from(keep))?;

@@ -1,20 +1,21 @@
 //! A conversion of which this process does a part.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::hosts::Hosts;
-use super::{Planned, Request, check_replicas, check_targets, memory, publish, quantise};
+use super::{Planned, Request, check_replicas, memory, publish, quantise, targets};
 use crate::Error;
-use crate::cli::commands::target::Strategies;
+use crate::cli::commands::target::{self, Strategies};
 use crate::cli::commands::{note, print, print_json, reading};
 use crate::cli::{ExitStatus, config};
 use crate::cluster::{self, EarlyFailures, FileSums, Finished, Identity, Measured, Publication, Session, Unit, Wanted};
-use crate::engine::{self, CancelToken, EngineConfig, Published, Staging};
+use crate::engine::{self, CancelToken, EngineConfig};
 use crate::input::Input;
 use crate::plan::Plan;
 use crate::report::{PartOf, Progress, Summary, bytes, manifest};
-use crate::sys::Mapping;
+use crate::sys::{self, Mapping};
 
 /// What one process of several needs to know.
 struct Share {
@@ -38,17 +39,18 @@ pub(super) fn run(
     let own: u64 = share.units.iter().map(|unit| unit.range.len()).sum();
     note(&format!("{}; its share: {} in {} files", me.text(), bytes(own), share.units.len()));
     let target = planned.target.display().to_string();
-    let strategies = planned.strategies.as_ref().map(|s| s.dir().to_owned());
+    let strategies = planned.strategies.as_ref();
+    let wait = share.wanted.stale_after;
     let published = || {
-        // Whoever published both may have died right behind it.
-        let _ = strategies.as_deref().map(engine::clear_leftovers);
+        // Whoever published the checkpoint may have died right after it.
+        strategies.map(|strategies| targets::settle_strategies(request, strategies, wait)).transpose()?;
         note(&format!("{target} is published"));
         Ok(ExitStatus::Done)
     };
     if Session::is_finished(&share.wanted) {
         return published();
     }
-    let free = match check_targets(request, &planned) {
+    match targets::check(request, &planned, input) {
         // Just now.
         Err(_) if Session::is_finished(&share.wanted) => return published(),
         free => free?,
@@ -70,7 +72,7 @@ pub(super) fn run(
         0
     } else {
         let work = Work { request, engine: &chosen.config, mappings: &mappings, session: &session, cancel: &cancel };
-        match work.share(&mut planned.plan, &share, free) {
+        match work.share(&mut planned.plan, &share, &planned.target) {
             Ok(peak) => peak,
             // The others may have been done with what an earlier attempt of this host wrote.
             Err(_) if session.is_over() => return published(),
@@ -87,9 +89,10 @@ pub(super) fn run(
         Finished::Ours(publication) => {
             let result = publication.result(&planned.plan)?;
             let mut provenance = publish::provenance(request, &share.wanted.plan);
+            provenance.strategies = strategies.map(Strategies::sum);
             provenance.part = share.part;
             publication.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance, to))?;
-            give_names(request, &planned, *publication)?;
+            give_names(request, strategies, *publication)?;
             let mut summary = Summary::new(&planned.plan, &result, begun.elapsed(), peak);
             summary.target = planned.target.display().to_string();
             summary.strategies = planned.strategies.as_ref().map(|s| s.dir().display().to_string());
@@ -183,7 +186,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Writes what of the share is not there yet, group by group. Answers the most anonymous memory that was seen.
-    fn share(&self, plan: &mut Plan, share: &Share, free: u64) -> Result<u64, Error> {
+    fn share(&self, plan: &mut Plan, share: &Share, target: &Path) -> Result<u64, Error> {
         let (mut finished, mut todo) = kept(plan, share, self.session);
         let mut mappings = self.mappings.to_vec();
         let mut computed = self.session.computed().cloned().filter(|_| !finished.is_empty());
@@ -200,7 +203,14 @@ impl Work<'_> {
             note(&format!("kept {} files that an earlier attempt had finished", finished.len()));
             self.session.keep(&[], &finished, computed.as_ref())?;
         }
-        let needed: u64 = todo.iter().map(|unit| unit.range.len()).sum();
+        // What an earlier attempt had begun is removed by now; files in ranges have their space already.
+        let free = target::free(target)?;
+        let files = self.session.files();
+        let reserved = |unit: &&Unit| {
+            let output = &plan.outputs[unit.file];
+            !cluster::is_whole(plan, unit) && sys::occupied_bytes(&files.join(&output.path)) >= output.layout.len()
+        };
+        let needed: u64 = todo.iter().filter(|unit| !reserved(unit)).map(|unit| unit.range.len()).sum();
         if free < needed {
             return Err(Error::NoRoom { dir: self.request.args.dst_ckpt_path.clone(), needed, free });
         }
@@ -224,10 +234,11 @@ impl Work<'_> {
         finished: &mut Vec<FileSums>,
     ) -> Result<u64, Error> {
         let in_place = group.iter().any(|unit| !cluster::is_whole(plan, unit));
-        let dir = if in_place { self.session.files() } else { self.session.work() };
+        let work = if in_place { None } else { Some(self.session.make_work()?) };
+        let dir = work.as_ref().map_or_else(|| self.session.held(), Ok)?;
         let (part, places) = cluster::parts(plan, group);
         let progress = Progress::start(config::progress(&self.request.args.run), "converting");
-        let result = engine::run_parts(&part, &places, mappings, &dir, self.engine, &progress, self.cancel);
+        let result = engine::run_parts(&part, &places, mappings, dir, self.engine, &progress, self.cancel);
         let peak = progress.finish();
         if let Ok(result) = &result {
             let files = group.iter().zip(&part.outputs).zip(&result.tensors);
@@ -278,23 +289,24 @@ fn groups(plan: &Plan, units: &[Unit], at_least: u64, workers: usize) -> Vec<Vec
     groups
 }
 
-/// Publishes the strategies, then the checkpoint. Neither without the other.
-fn give_names(request: &Request, planned: &Planned, publication: Publication) -> Result<(), Error> {
+/// Publishes the checkpoint, then the strategies that it names, which are flushed before. Other hosts may have seen the checkpoint
+/// by then, so it is not taken back: the same command publishes the strategies later.
+fn give_names(request: &Request, strategies: Option<&Strategies>, publication: Publication) -> Result<(), Error> {
     let stage = |strategies: &Strategies| strategies.stage(request.publish(), request.durability);
-    let strategies = planned.strategies.as_ref().map(stage).transpose()?.flatten();
-    let strategies = strategies.map(Staging::publish).transpose()?;
-    match publication.publish() {
-        Ok(()) => {
-            if let Some(stuck) = strategies.and_then(Published::keep) {
+    let staged = strategies.map(stage).transpose()?.flatten();
+    let ready = staged.map(|staged| staged.ready(Vec::new())).transpose()?;
+    publication.publish()?;
+    let Some(ready) = ready else { return Ok(()) };
+    match ready.publish() {
+        Ok(published) => {
+            if let Some(stuck) = published.keep() {
                 note(&format!("{} was replaced but could not be removed", stuck.display()));
             }
             Ok(())
         }
-        Err(e) => {
-            if let Some(strategies) = strategies {
-                strategies.undo();
-            }
-            Err(e.into())
-        }
+        Err(source) => Err(Error::StrategiesMissing {
+            strategies: strategies.map(|s| s.dir().to_owned()).unwrap_or_default(),
+            source,
+        }),
     }
 }
