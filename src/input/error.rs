@@ -7,7 +7,7 @@ use super::steps::steps_text;
 use crate::formats::FormatError;
 use crate::models::SpecError;
 use crate::plan::{PlanError, list};
-use crate::sys::FileError;
+use crate::sys::{Change, FileError};
 
 /// What is wrong with a checkpoint, strategy or model that the user named.
 #[derive(Debug, thiserror::Error)]
@@ -165,6 +165,14 @@ pub enum InputError {
     /// A directory without strategy files.
     #[error("{} holds no strategy file (*.ckpt or *.json)", .0.display())]
     NoStrategy(PathBuf),
+    /// A file that is not what it was when it was mapped.
+    #[error("{} was changed while it was read: {change}", .path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// In what.
+        change: Change,
+    },
     /// The system refused something.
     #[error(transparent)]
     File(#[from] FileError),

@@ -3,6 +3,7 @@
 #[cfg(feature = "calibrate")]
 mod calibrate;
 mod chain;
+mod changed;
 mod cluster;
 mod cluster_failures;
 mod cluster_quantise;

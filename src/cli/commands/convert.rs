@@ -130,7 +130,6 @@ pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitSt
 
 /// Does what is asked for, or this host's share of it.
 fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> Result<ExitStatus, Error> {
-    sys::raise_open_files_limit();
     let gaps = if request.args.src_strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
     if quantise::runs_the_model(request) && matches!(hosts.role, Role::Part(_)) && !request.args.dry_run {
         return Err(Error::Usage(
@@ -165,10 +164,11 @@ fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> R
     let mut report = plan_report(&planned.plan, &planned.target.display().to_string(), free, memory);
     report.settings = chosen.settings;
     if request.args.dry_run {
+        reading::check_unchanged(&mappings)?;
         if request.args.run.json {
-            print_json(&report);
+            print_json(&report)?;
         } else {
-            print(&report.text());
+            print(&report.text())?;
         }
         return Ok(if report.fits { ExitStatus::Done } else { ExitStatus::Machine });
     }
@@ -193,12 +193,7 @@ fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> R
         Leftovers::Restored => note("put back the old target, which an interrupted run had left under another name"),
     }
     let summary = publish::execute(request, &engine, &planned, &mappings, (staging, errors), &cancel)?;
-    if request.args.run.json {
-        print_json(&summary);
-    } else {
-        print(&summary.text());
-    }
-    Ok(ExitStatus::Done)
+    publish::report(request, &planned.target, &summary)
 }
 
 /// Opens the source that the function wants; another's is named as what it is.

@@ -1,16 +1,20 @@
 //! From a named checkpoint to its catalog: shared by conversion, comparison and listing.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use super::note;
 use crate::Error;
 use crate::cli::config;
 use crate::input::{
-    ForeignInput, Input, InputError, Provenance, RankGaps, StrategySource, check_crc, load_strategies, provenance,
+    self, ForeignInput, Input, InputError, Provenance, RankGaps, StrategySource, check_crc, load_strategies, provenance,
 };
 use crate::models::{FusionLayout, ModelSpec};
 use crate::plan::{
-    Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, PlanError, SourceFile, infer_spec, rank_count,
+    Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, PlanError, SourceFile, infer_spec, list,
+    rank_count,
 };
+use crate::sys::Mapping;
 
 /// What is asked about a source.
 pub(super) struct Reading<'a> {
@@ -158,6 +162,17 @@ pub(super) fn read_foreign(
         None => infer(&catalog),
     };
     Ok((Read { catalog, spec, inferred }, notes))
+}
+
+/// Whether the sources still are what they were when they were mapped. Before anything that was made of them is published.
+pub(super) fn check_unchanged(mappings: &[Arc<Mapping>]) -> Result<(), Error> {
+    let replaced = input::check_unchanged(mappings)?;
+    if !replaced.is_empty() {
+        let names: Vec<String> = replaced.iter().map(|path| path.display().to_string()).collect();
+        let what = "removed or replaced while the program ran; what was read is the file that was there at the start";
+        note(&format!("{}: {what}", list(&names)));
+    }
+    Ok(())
 }
 
 /// Checks the CRC trailers of all files that have one.

@@ -9,8 +9,8 @@ use serde_json::json;
 use super::{Planned, Request, shared};
 use crate::Error;
 use crate::cli::args::{CkptRecordsArg, Function};
-use crate::cli::commands::note;
-use crate::cli::config;
+use crate::cli::commands::{note, print, print_json, reading};
+use crate::cli::{ExitStatus, config};
 use crate::cluster::plan_id;
 use crate::engine::{self, CancelToken, EngineConfig, EngineError, Published, QuantError, Staging};
 use crate::report::{Progress, Provenance, Summary, manifest};
@@ -35,6 +35,7 @@ pub(super) fn execute(
     result.quantised = errors;
     let plan_id = plan_id(&planned.plan, &shared::sources(mappings));
     let provenance = provenance(request, &plan_id);
+    reading::check_unchanged(mappings)?;
     staging.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance, to))?;
     let peak = progress.finish();
     if cancel.is_cancelled() {
@@ -60,6 +61,16 @@ pub(super) fn execute(
     summary.ignored = planned.ignored;
     summary.training_state = planned.training_state.iter().map(|(rule, n)| ((*rule).to_owned(), *n)).collect();
     Ok(summary)
+}
+
+/// Prints what was done. Where that fails, the target is there all the same.
+pub(super) fn report(request: &Request, target: &Path, summary: &Summary) -> Result<ExitStatus, Error> {
+    let printed = if request.args.run.json { print_json(summary) } else { print(&summary.text()) };
+    match printed {
+        Ok(()) => Ok(ExitStatus::Done),
+        Err(Error::Output { source, .. }) => Err(Error::Output { published: Some(target.to_owned()), source }),
+        Err(e) => Err(e),
+    }
 }
 
 /// The options that decide what is in the target.

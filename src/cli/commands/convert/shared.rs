@@ -7,7 +7,7 @@ use super::hosts::Hosts;
 use super::{Planned, Request, check_replicas, check_targets, memory, publish, quantise};
 use crate::Error;
 use crate::cli::commands::target::Strategies;
-use crate::cli::commands::{note, print, print_json, reading};
+use crate::cli::commands::{note, reading};
 use crate::cli::{ExitStatus, config};
 use crate::cluster::{self, EarlyFailures, FileSums, Finished, Identity, Measured, Publication, Session, Unit, Wanted};
 use crate::engine::{self, CancelToken, EngineConfig, Published, Staging};
@@ -86,6 +86,11 @@ pub(super) fn run(
         }
         Finished::Ours(publication) => {
             let result = publication.result(&planned.plan)?;
+            // The others may have read what has been in the same files since this host read them.
+            if let Err(e) = reading::check_unchanged(&mappings) {
+                publication.give_back();
+                return Err(e);
+            }
             let mut provenance = publish::provenance(request, &share.wanted.plan);
             provenance.part = share.part;
             publication.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance, to))?;
@@ -94,12 +99,7 @@ pub(super) fn run(
             summary.target = planned.target.display().to_string();
             summary.strategies = planned.strategies.as_ref().map(|s| s.dir().display().to_string());
             summary.ignored = planned.ignored;
-            if request.args.run.json {
-                print_json(&summary);
-            } else {
-                print(&summary.text());
-            }
-            Ok(ExitStatus::Done)
+            publish::report(request, &planned.target, &summary)
         }
     }
 }
@@ -207,6 +207,7 @@ impl Work<'_> {
         let mut peak = 0;
         for group in groups(plan, &todo, secure_every, self.engine.workers) {
             peak = peak.max(self.group(plan, &group, &mappings, &mut finished)?);
+            reading::check_unchanged(&mappings)?;
             let whole = group.iter().filter(|unit| cluster::is_whole(plan, unit));
             let whole: Vec<&str> = whole.map(|unit| plan.outputs[unit.file].path.as_str()).collect();
             self.session.keep(&whole, &finished, computed.as_ref())?;
