@@ -12,6 +12,7 @@ use super::fill::{Inputs, spans};
 use super::reader::read_ahead;
 use super::schedule::{From, Task, tasks};
 use super::share::Clones;
+use super::values::{Values, of_fragments};
 use super::windows::Windows;
 use super::worker::{Found, Shared, work};
 use super::{CancelToken, Durability, EngineConfig, EngineError, Event, Observer, QuantError, Ways};
@@ -40,6 +41,8 @@ pub struct TensorResult {
     pub sum: Crc64,
     /// Finite values that became infinite.
     pub overflowed: u64,
+    /// What is remarkable about its values.
+    pub values: Values,
 }
 
 /// Writes the plan's files below `dir`, which must not hold them yet. They are finished (flushed, closed) but not published.
@@ -120,9 +123,14 @@ pub fn run_parts(
     for (file, tensor, count) in found.overflowed {
         *overflowed.entry((file, tensor)).or_default() += count;
     }
+    let mut values = found.values;
+    for (tensor, more) in of_fragments(&Inputs { plan, mappings }, found.fragments) {
+        *values.entry(tensor).or_default() += more;
+    }
     let mut result = |file, tensor| TensorResult {
         sum: sums.tensor(file, tensor),
         overflowed: overflowed.get(&(file, tensor)).copied().unwrap_or(0),
+        values: values.get(&(file, tensor)).copied().unwrap_or_default(),
     };
     let tensors = plan.outputs.iter().enumerate();
     let tensors = tensors.map(|(file, output)| (0..output.tensors.len()).map(|t| result(file, t)).collect()).collect();
@@ -216,6 +224,10 @@ fn on_all_threads(shared: &Shared<'_>, tasks: &[Task]) -> Result<Found, EngineEr
             Ok(found) => {
                 all.sums.extend(found.sums);
                 all.overflowed.extend(found.overflowed);
+                for (tensor, values) in found.values {
+                    *all.values.entry(tensor).or_default() += values;
+                }
+                all.fragments.extend(found.fragments);
                 all.ways += found.ways;
             }
             // The others stop because one failed: its reason counts.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::units;
+use super::{Remarks, units};
 use crate::engine::{QuantError, RunSummary, Ways};
 use crate::plan::{Plan, PlanTotals, Transform};
 
@@ -71,6 +71,8 @@ pub struct Summary {
     pub training_state: BTreeMap<String, usize>,
     /// Values that became infinite, tensor by tensor.
     pub overflowed: Vec<Overflow>,
+    /// Values that are suspicious, tensor by tensor.
+    pub remarks: Remarks,
     /// What quantising did, over all matrices. `None` where nothing was quantised.
     pub quantised: Option<Quantisation>,
 }
@@ -129,6 +131,7 @@ impl Summary {
             ignored: 0,
             training_state: BTreeMap::new(),
             overflowed: overflows(plan, run),
+            remarks: Remarks::new(plan, run),
             quantised: Quantisation::new(&run.quantised),
         }
     }
@@ -187,6 +190,7 @@ impl Summary {
                 overflow.values, overflow.name
             ));
         }
+        self.remarks.lines().into_iter().for_each(&mut line);
         text
     }
 }
