@@ -155,7 +155,12 @@ fn create(plan: &Plan, parts: &[Option<FilePart>], dir: &Path, direct: bool) -> 
 }
 
 /// The windows to read ahead, where sources are to be read and something is put together at all.
-fn windows(plan: &Plan, mappings: &[Arc<Mapping>], tasks: &[Task], config: &EngineConfig) -> Option<Windows> {
+pub(super) fn windows(
+    plan: &Plan,
+    mappings: &[Arc<Mapping>],
+    tasks: &[Task],
+    config: &EngineConfig,
+) -> Option<Windows> {
     // The thread that reads ahead costs something, though it finds nothing to read.
     if !config.read_ahead
         || mappings.iter().all(|m| m.is_at_hand())
@@ -187,7 +192,7 @@ impl Drop for Alarm<'_, '_> {
 }
 
 /// What a thread does; when it fails, all others stop.
-fn watched<T>(shared: &Shared<'_>, work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+pub(super) fn watched<T>(shared: &Shared<'_>, work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
     let _alarm = Alarm(shared);
     work().inspect_err(|_| shared.fail())
 }

@@ -21,6 +21,7 @@ mod pytorch;
 mod quantise;
 mod quantise_groups;
 mod reference;
+mod results;
 mod strategy;
 mod support;
 mod tidy;

@@ -165,7 +165,7 @@ fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> R
     report.settings = chosen.settings;
     if request.args.dry_run {
         reading::check_unchanged(&mappings)?;
-        if request.args.run.json {
+        if request.args.run.reading.json {
             print_json(&report)?;
         } else {
             print(&report.text())?;

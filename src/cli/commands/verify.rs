@@ -6,8 +6,9 @@ use super::reading::{self, Opened, Reading};
 use super::{note, print, print_json};
 use crate::Error;
 use crate::cli::args::VerifyArgs;
+use crate::cli::run_args::ReaderArg;
 use crate::cli::{ExitStatus, config};
-use crate::engine::{self, CancelToken, Durability};
+use crate::engine::{self, CancelToken};
 use crate::input::{RankGaps, load_model};
 use crate::models::FusionLayout;
 use crate::plan::{self, Catalog, Compared};
@@ -27,7 +28,11 @@ struct Verdict {
 
 /// Compares headers first, then all bytes.
 pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
-    let wishes = config::wishes(&args.run, Durability::Cached)?;
+    let wishes = config::wishes_of_reading(&args.run)?;
+    if args.tolerance.is_some() && (args.run.reader != ReaderArg::Auto || args.run.depth.is_some()) {
+        let why = "--tolerance compares from the memory mapping: leave --reader and --depth out";
+        return Err(Error::Usage(why.to_owned()));
+    }
     // Nothing is written, so a signal may end the program as it likes.
     let cancel = CancelToken::default();
     let spec = args.yaml_path.as_deref().map(load_model).transpose()?;

@@ -29,7 +29,7 @@ pub(super) fn execute(
         Some(strategies) => strategies.stage(request.publish(), request.durability)?,
         None => None,
     };
-    let progress = Progress::start(config::progress(&request.args.run), "converting");
+    let progress = Progress::start(config::progress(&request.args.run.reading), "converting");
     let begun = Instant::now();
     let mut result = engine::run(&planned.plan, mappings, staging.dir(), engine_config, &progress, cancel)?;
     result.quantised = errors;
@@ -65,7 +65,7 @@ pub(super) fn execute(
 
 /// Prints what was done. Where that fails, the target is there all the same.
 pub(super) fn report(request: &Request, target: &Path, summary: &Summary) -> Result<ExitStatus, Error> {
-    let printed = if request.args.run.json { print_json(summary) } else { print(&summary.text()) };
+    let printed = if request.args.run.reading.json { print_json(summary) } else { print(&summary.text()) };
     match printed {
         Ok(()) => Ok(ExitStatus::Done),
         Err(Error::Output { source, .. }) => Err(Error::Output { published: Some(target.to_owned()), source }),

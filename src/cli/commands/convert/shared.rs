@@ -226,7 +226,7 @@ impl Work<'_> {
         let in_place = group.iter().any(|unit| !cluster::is_whole(plan, unit));
         let dir = if in_place { self.session.files() } else { self.session.work() };
         let (part, places) = cluster::parts(plan, group);
-        let progress = Progress::start(config::progress(&self.request.args.run), "converting");
+        let progress = Progress::start(config::progress(&self.request.args.run.reading), "converting");
         let result = engine::run_parts(&part, &places, mappings, &dir, self.engine, &progress, self.cancel);
         let peak = progress.finish();
         if let Ok(result) = &result {
