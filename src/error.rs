@@ -52,6 +52,14 @@ pub enum Error {
         /// What is in the place of a directory above it.
         ground: std::path::PathBuf,
     },
+    /// Results that could not be printed.
+    #[error("cannot write the results to standard output: {source}")]
+    Output {
+        /// The target, where one is published all the same.
+        published: Option<std::path::PathBuf>,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// More memory than is allowed.
     #[error("the conversion needs {needed} bytes of memory, --memory allows {allowed}")]
     TooLittleMemory {
@@ -197,6 +205,7 @@ impl Error {
             | Self::Engine(_)
             | Self::File(_)
             | Self::NoRoom { .. }
+            | Self::Output { .. }
             | Self::NotWritable(_)
             | Self::StrategiesMissing { .. }
             | Self::CannotMake { .. } => ErrorKind::Environment,

@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod cluster;
 
-use super::run_args::RunArgs;
+use super::run_args::{ReadArgs, RunArgs};
 pub(super) use calibrate::CalibrateArgs;
 pub(super) use cluster::{ClusterArgs, MergeArgs};
 pub(super) use tools::{DoctorArgs, StrategyCommand};
@@ -387,7 +387,7 @@ pub(super) struct VerifyArgs {
     pub(super) ignore: Vec<String>,
     /// How the work is done.
     #[command(flatten)]
-    pub(super) run: RunArgs,
+    pub(super) run: ReadArgs,
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::Error;
 use crate::cli::args::{Function, FusionArg, NamesArg, PrecisionArg};
-use crate::cli::run_args::{ReaderArg, ReflinkArg, RunArgs, WriterArg, WritesArg};
+use crate::cli::run_args::{ReadArgs, ReaderArg, ReflinkArg, RunArgs, WriterArg, WritesArg};
 use crate::engine::{CancelToken, Chosen, Durability, Facts, Reflink, Wishes, WriterKind, Writes, choose};
 use crate::models::FusionLayout;
 use crate::plan::Precision;
@@ -30,6 +30,28 @@ pub(super) fn stable_inputs() -> StableInputs {
 
 /// What was asked of the engine.
 pub(super) fn wishes(run: &RunArgs, durability: Durability) -> Result<Wishes, Error> {
+    Ok(Wishes {
+        writes: match run.writes {
+            WritesArg::Auto => Writes::Auto,
+            WritesArg::Direct => Writes::Direct,
+            WritesArg::Buffered => Writes::Buffered,
+        },
+        writer: match run.writer {
+            WriterArg::Auto => WriterKind::Auto,
+            WriterArg::Uring => WriterKind::Uring,
+            WriterArg::Pwrite => WriterKind::Pwrite,
+        },
+        reflink: match run.reflink {
+            ReflinkArg::Auto => Reflink::Auto,
+            ReflinkArg::Never => Reflink::Never,
+        },
+        durability,
+        ..wishes_of_reading(&run.reading)?
+    })
+}
+
+/// What was asked of the engine where nothing is written.
+pub(super) fn wishes_of_reading(run: &ReadArgs) -> Result<Wishes, Error> {
     if let Some(memory) = run.memory.filter(|memory| memory.as_u64() < LEAST_MEMORY) {
         return Err(Error::Usage(format!("--memory {memory} is too little: at least 32MiB")));
     }
@@ -47,21 +69,8 @@ pub(super) fn wishes(run: &RunArgs, durability: Durability) -> Result<Wishes, Er
             ReaderArg::Direct => Some(Reader::Direct),
             ReaderArg::Sequential => Some(Reader::Sequential),
         },
-        writes: match run.writes {
-            WritesArg::Auto => Writes::Auto,
-            WritesArg::Direct => Writes::Direct,
-            WritesArg::Buffered => Writes::Buffered,
-        },
-        writer: match run.writer {
-            WriterArg::Auto => WriterKind::Auto,
-            WriterArg::Uring => WriterKind::Uring,
-            WriterArg::Pwrite => WriterKind::Pwrite,
-        },
-        reflink: match run.reflink {
-            ReflinkArg::Auto => Reflink::Auto,
-            ReflinkArg::Never => Reflink::Never,
-        },
-        durability,
+        durability: Durability::Cached,
+        ..Wishes::default()
     })
 }
 
@@ -88,7 +97,7 @@ pub(super) fn settle(wishes: &Wishes, sources: &[Arc<Mapping>], target: Option<(
 }
 
 /// Where progress goes.
-pub(super) fn progress(run: &RunArgs) -> ProgressMode {
+pub(super) fn progress(run: &ReadArgs) -> ProgressMode {
     if run.quiet { ProgressMode::Quiet } else { ProgressMode::Auto }
 }
 

@@ -44,6 +44,10 @@ pub(super) fn hint(error: &Error) -> Option<String> {
             Some("the rank directories are not of one checkpoint, or not of one step of it".to_owned())
         }
         Error::NotWritable(_) | Error::CannotMake { .. } => Some("choose another directory with -dc or -is".to_owned()),
+        Error::Output { published: Some(target), .. } => Some(format!(
+            "{} is published and whole, only its summary is lost; the sums are in its manifest.json",
+            target.display()
+        )),
         Error::TooLittleMemory { .. } => Some("give more with --memory, or use fewer --workers".to_owned()),
         Error::NoRoom { .. } => Some("free room, or choose another disk with -dc; nothing was written".to_owned()),
         Error::OtherStrategies(_) => {
@@ -62,7 +66,7 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         )),
         #[cfg(feature = "calibrate")]
         Error::Calibrate(calibrate) => calibrate_hint(calibrate).map(str::to_owned),
-        Error::File(_) | Error::Usage(_) => None,
+        Error::Output { published: None, .. } | Error::File(_) | Error::Usage(_) => None,
     }
 }
 
@@ -295,6 +299,9 @@ fn input_hint(error: &InputError) -> Option<String> {
                 "leave it out with --ignore {}, and copy it yourself if the model needs it",
                 name(path)
             ));
+        }
+        InputError::Changed { .. } => {
+            "let whatever writes to the checkpoint finish, or work on a copy of it, and start again; nothing was published"
         }
         InputError::IsForeign(_) => "use -f pt_to_ms for it",
         InputError::IsMindSpore(_) => "use -f distributed_weight_transfer for it, or -f ms_to_pt for the way back",

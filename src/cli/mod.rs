@@ -9,7 +9,7 @@ mod exit;
 mod run_args;
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use clap::Parser;
 
@@ -17,16 +17,27 @@ pub use exit::ExitStatus;
 
 use args::{Cli, Command};
 
+use crate::{Error, sys};
+
 /// Runs the program with these arguments (the first is its name).
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
     let cli = match Cli::try_parse_from(args::expand(args)) {
         Ok(cli) => cli,
         Err(e) => {
-            // A broken pipe on the way to `head` is no failure of ours.
-            let _ = e.print();
-            return if e.use_stderr() { ExitStatus::Input } else { ExitStatus::Done };
+            let printed = e.print().and_then(|()| std::io::stdout().flush());
+            return match printed {
+                _ if e.use_stderr() => ExitStatus::Input,
+                // A broken pipe on the way to `head` is no failure of ours.
+                Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+                    let error = Error::Output { published: None, source: e };
+                    let _ = writeln!(std::io::stderr(), "{}", diagnostics::render(&error));
+                    ExitStatus::Machine
+                }
+                _ => ExitStatus::Done,
+            };
         }
     };
+    sys::raise_open_files_limit();
     // `cmp` and `diff` tell trouble from a difference in the same way.
     let comparing = matches!(cli.command, Some(Command::Verify(_)));
     let outcome = match cli.command {

@@ -51,9 +51,26 @@ pub(super) enum ReflinkArg {
     Never,
 }
 
-/// How the work is done.
+/// How the work is done where something is written.
 #[derive(Clone, Debug, Args)]
 pub(super) struct RunArgs {
+    /// How sources are read.
+    #[command(flatten)]
+    pub(super) reading: ReadArgs,
+    /// How output is written.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(super) writes: WritesArg,
+    /// How chunks reach the disk.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(super) writer: WriterArg,
+    /// Whether source and target may share blocks on the disk.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(super) reflink: ReflinkArg,
+}
+
+/// How the work is done where it is only read.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ReadArgs {
     /// The most memory that is not page cache. Default: 1GiB, or half of what is available if that is less.
     #[arg(long, value_name = "SIZE")]
     pub(super) memory: Option<ByteSize>,
@@ -69,15 +86,6 @@ pub(super) struct RunArgs {
     /// How sources are read.
     #[arg(long, value_enum, default_value = "auto")]
     pub(super) reader: ReaderArg,
-    /// How output is written.
-    #[arg(long, value_enum, default_value = "auto")]
-    pub(super) writes: WritesArg,
-    /// How chunks reach the disk.
-    #[arg(long, value_enum, default_value = "auto")]
-    pub(super) writer: WriterArg,
-    /// Whether source and target may share blocks on the disk.
-    #[arg(long, value_enum, default_value = "auto")]
-    pub(super) reflink: ReflinkArg,
     /// Print machine-readable results on standard output.
     #[arg(long)]
     pub(super) json: bool,

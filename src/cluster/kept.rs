@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ClusterError;
 use super::records::Written;
-use crate::engine::{Calculated, Crc64, QuantError, RunSummary, TensorResult};
+use crate::engine::{Calculated, Crc64, QuantError, RunSummary, TensorResult, Values};
 use crate::formats::Segment;
 use crate::plan::{CRC_TRAILER, OutputFile, Plan, crc_trailer};
 use crate::sys;
@@ -37,6 +37,8 @@ pub struct TensorSum {
     pub crc: u64,
     /// Finite values that became infinite.
     pub overflowed: u64,
+    /// What is remarkable about its values.
+    pub values: Values,
 }
 
 /// What a host computed before it wrote anything. All hosts of a run come to the same.
@@ -85,7 +87,8 @@ impl Measured {
 
 /// The sums of a part that was just written.
 pub fn sums_of(part: &OutputFile, at: u64, results: &[TensorResult]) -> FileSums {
-    let tensors = results.iter().map(|r| TensorSum { crc: r.sum.0, overflowed: r.overflowed }).collect();
+    let tensors =
+        results.iter().map(|r| TensorSum { crc: r.sum.0, overflowed: r.overflowed, values: r.values }).collect();
     FileSums { path: part.path.clone(), at, len: part.layout.len(), tensors }
 }
 
@@ -224,7 +227,8 @@ fn same_everywhere(plan: &Plan, records: &[(u32, Written)]) -> Result<Vec<QuantE
 /// The results of one file whose ranges, in order, must tile it.
 fn one_file(output: &OutputFile, units: &[(&FileSums, u32)]) -> Result<Vec<TensorResult>, ClusterError> {
     let len = output.layout.len();
-    let mut results = vec![TensorResult { sum: Crc64::EMPTY, overflowed: 0 }; output.tensors.len()];
+    let mut results =
+        vec![TensorResult { sum: Crc64::EMPTY, overflowed: 0, values: Values::default() }; output.tensors.len()];
     let mut at = 0;
     for &(sums, node) in units {
         let fits = sums.at == at && sums.len <= len - at && sums.tensors.len() == results.len();
@@ -237,6 +241,7 @@ fn one_file(output: &OutputFile, units: &[(&FileSums, u32)]) -> Result<Vec<Tenso
         for ((result, sum), bytes) in results.iter_mut().zip(&sums.tensors).zip(bytes) {
             result.sum = result.sum.followed_by(Crc64(sum.crc), bytes);
             result.overflowed += sum.overflowed;
+            result.values += sum.values;
         }
         at += sums.len;
     }

@@ -1,14 +1,26 @@
 //! Comparing instead of writing: what a plan would write, against what is there.
+//!
+//! Chunks in the order of the source, as a run has them, put together from the mapping or from windows that one thread reads
+//! ahead, as each source's reader says. What is there is read in the same way, a chunk at a time by the worker that compares it.
 
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use super::fill::{Inputs, index};
+use super::fill::{Inputs, Span, index};
+use super::reader::read_ahead;
+use super::run::{watched, windows};
+use super::schedule::{From, Task, key_of};
+use super::share::Clones;
 use super::view::View;
+use super::windows::Staged;
+use super::worker::Shared;
 use super::{CancelToken, EngineConfig, EngineError, Event, Observer};
+use crate::formats::{FileLayout, Segment};
 use crate::plan::Plan;
-use crate::source::Extents;
-use crate::sys::Mapping;
+use crate::source::{ByteRange, Extents};
+use crate::sys::{AlignedBuf, Mapping};
 
 /// The first byte of a tensor in which two checkpoints differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +34,10 @@ pub struct Difference {
 }
 
 /// Compares what the plan would write with the bytes at `places` (by file and tensor) of the mapped `others`.
-/// Answers at most one difference for each tensor, in file order.
+/// Returns at most one difference for each tensor, in file order.
+///
+/// # Errors
+/// A cancelled run, or a machine without memory for the buffers.
 pub fn compare(
     plan: &Plan,
     mappings: &[Arc<Mapping>],
@@ -35,72 +50,277 @@ pub fn compare(
     for mapping in mappings.iter().chain(others) {
         mapping.read_through();
     }
-    let inputs = Inputs { plan, mappings };
-    let mut all: Vec<(usize, usize)> = Vec::new();
-    for (file, tensors) in places.iter().enumerate() {
-        all.extend((0..tensors.len()).map(|tensor| (file, tensor)));
-    }
-    // In the order of the source, which is read from front to back.
-    all.sort_by_key(|&(file, tensor)| plan.outputs[file].tensors[tensor].routes.first().map(|r| r.source));
-    let bytes = places.iter().flatten().map(Extents::len).sum();
-    observer.event(Event::Started { bytes });
-    let next = AtomicUsize::new(0);
-    let one_worker = || -> Result<Vec<Difference>, EngineError> {
-        let mut buf = vec![0; index(config.chunk())];
-        let mut found = Vec::new();
-        while let Some(&(file, tensor)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let there: &[u8] = &others[file];
-            found.extend(first_difference(
-                &inputs,
-                (file, tensor),
-                there,
-                &places[file][tensor],
-                &mut buf,
-                observer,
-                cancel,
-            )?);
-        }
-        Ok(found)
+    observer.event(Event::Started { bytes: places.iter().flatten().map(Extents::len).sum() });
+    let segments: Vec<Vec<Segment>> = places.iter().map(|tensors| end_to_end(tensors)).collect();
+    let spans: Vec<Vec<Span<'_>>> = segments.iter().map(|segments| spans(segments)).collect();
+    let chunks = chunks(plan, &spans, places, config.chunk());
+    let tasks: Vec<Task> = chunks.iter().map(|chunk| chunk.task).collect();
+    let shared = Shared {
+        inputs: Inputs { plan, mappings },
+        spans: &spans,
+        files: &[],
+        config,
+        observer,
+        cancel,
+        failed: AtomicBool::new(false),
+        direct: false,
+        clones: Clones::default(),
+        windows: windows(plan, mappings, &tasks, config),
+        gathered: AtomicU64::new(0),
     };
-    let outcomes: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..config.workers.max(1)).map(|_| scope.spawn(one_worker)).collect();
+    let comparison =
+        Comparison { shared: &shared, chunks: &chunks, others, next: AtomicUsize::new(0), first: first(places) };
+    let outcomes: Vec<Result<(), EngineError>> = std::thread::scope(|scope| {
+        let reader = shared.windows.as_ref().map(|windows| {
+            let (shared, tasks) = (&shared, &tasks);
+            scope.spawn(move || watched(shared, || read_ahead(shared, tasks, windows).map(|_| ())))
+        });
+        let workers = (0..config.workers.max(1)).map(|_| scope.spawn(|| watched(&shared, || comparison.work())));
+        let threads: Vec<_> = reader.into_iter().chain(workers).collect();
         threads.into_iter().map(|t| t.join().unwrap_or(Err(EngineError::WorkerPanicked))).collect()
     });
-    let mut found = Vec::new();
-    for outcome in outcomes {
-        found.extend(outcome?);
+    // The others stop because one failed: its reason counts.
+    let mut failures: Vec<EngineError> = outcomes.into_iter().filter_map(Result::err).collect();
+    failures.sort_by_key(|e| matches!(e, EngineError::Cancelled));
+    if let Some(failure) = failures.into_iter().next() {
+        return Err(failure);
     }
-    found.sort_by_key(|d| (d.file, d.tensor));
-    Ok(found)
+    let found = comparison.first.into_iter().filter_map(|((file, tensor), at)| {
+        let at = at.into_inner();
+        (at < u64::MAX).then_some(Difference { file, tensor, at })
+    });
+    Ok(found.collect())
 }
 
-fn first_difference(
-    inputs: &Inputs<'_>,
-    (file, tensor): (usize, usize),
-    there: &[u8],
-    place: &Extents,
-    buf: &mut [u8],
-    observer: &dyn Observer,
-    cancel: &CancelToken,
-) -> Result<Option<Difference>, EngineError> {
-    let wanted = &inputs.plan.outputs[file].tensors[tensor];
-    for &(start, range) in place.parts() {
-        let mut done = 0;
-        while done < range.len() {
-            if cancel.is_cancelled() {
-                return Err(EngineError::Cancelled);
+/// A file that holds the tensors one after the other: what is compared has no other layout.
+fn end_to_end(tensors: &[Extents]) -> Vec<Segment> {
+    let data = |(tensor, place): (usize, &Extents)| Segment::Data { tensor, range: whole(place) };
+    tensors.iter().enumerate().map(data).collect()
+}
+
+fn whole(place: &Extents) -> ByteRange {
+    ByteRange::new(0, place.len()).expect("a length begins at 0")
+}
+
+fn spans(segments: &[Segment]) -> Vec<Span<'_>> {
+    let mut at = 0;
+    let place = |segment| {
+        let span = Span { at, segment };
+        at += segment.len();
+        span
+    };
+    segments.iter().map(place).collect()
+}
+
+/// A chunk of a tensor.
+struct Chunk {
+    /// Where the chunk is in the file that holds the tensors one after the other.
+    task: Task,
+    tensor: usize,
+    /// Where it begins in the tensor.
+    at: u64,
+    /// Where its bytes are in the other file.
+    there: ByteRange,
+}
+
+/// All chunks, in the order of the source.
+fn chunks(plan: &Plan, spans: &[Vec<Span<'_>>], places: &[Vec<Extents>], most: u64) -> Vec<Chunk> {
+    let mut chunks = Vec::new();
+    for (file, tensors) in places.iter().enumerate() {
+        for (tensor, place) in tensors.iter().enumerate() {
+            let base = spans[file][tensor].at;
+            for &(start, range) in place.parts() {
+                let mut done = 0;
+                while done < range.len() {
+                    let len = (range.len() - done).min(most);
+                    let at = start + done;
+                    let key = key_of(plan, &plan.outputs[file], &spans[file], base + at, len);
+                    let task = Task { file, at: base + at, len, from: From::Built, key };
+                    let there = ByteRange::new(range.start() + done, len).expect("inside a range");
+                    chunks.push(Chunk { task, tensor, at, there });
+                    done += len;
+                }
             }
-            let len = (range.len() - done).min(buf.len() as u64);
-            let ours = &mut buf[..index(len)];
-            inputs.fill_tensor(wanted, start + done, ours, &View::default());
-            let theirs = &there[index(range.start() + done)..index(range.start() + done + len)];
-            if ours != theirs {
-                let at = ours.iter().zip(theirs).position(|(a, b)| a != b).unwrap_or(0) as u64;
-                return Ok(Some(Difference { file, tensor, at: start + done + at }));
-            }
-            observer.event(Event::Written { bytes: len });
-            done += len;
         }
     }
-    Ok(None)
+    chunks.sort_by_key(|chunk| chunk.task.key);
+    chunks
+}
+
+/// For each tensor, the first byte that is known to differ.
+type First = BTreeMap<(usize, usize), AtomicU64>;
+
+fn first(places: &[Vec<Extents>]) -> First {
+    let tensors = places.iter().enumerate().flat_map(|(file, t)| (0..t.len()).map(move |tensor| (file, tensor)));
+    tensors.map(|tensor| (tensor, AtomicU64::new(u64::MAX))).collect()
+}
+
+/// What all workers share.
+struct Comparison<'a> {
+    shared: &'a Shared<'a>,
+    chunks: &'a [Chunk],
+    others: &'a [Arc<Mapping>],
+    next: AtomicUsize,
+    first: First,
+}
+
+impl Comparison<'_> {
+    /// Compares chunks until there is none.
+    fn work(&self) -> Result<(), EngineError> {
+        let shared = self.shared;
+        let mut ours = vec![0; index(shared.config.chunk())];
+        let mut theirs = Theirs { buf: None, bytes: ours.len() + 2 * index(FileLayout::BLOCK) };
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(chunk) = self.chunks.get(number) else { return Ok(()) };
+            if shared.is_over() {
+                return Err(EngineError::Cancelled);
+            }
+            let staged = match &shared.windows {
+                Some(windows) => windows.wait(number, || shared.is_over()).ok_or(EngineError::Cancelled)?,
+                None => Staged::none(),
+            };
+            self.chunk(chunk, &staged, &mut ours[..index(chunk.task.len)], &mut theirs)?;
+            shared.observer.event(Event::Written { bytes: chunk.task.len });
+        }
+    }
+
+    fn chunk(
+        &self,
+        chunk: &Chunk,
+        staged: &Staged<'_>,
+        ours: &mut [u8],
+        theirs: &mut Theirs,
+    ) -> Result<(), EngineError> {
+        let (shared, task) = (self.shared, &chunk.task);
+        let Some(first) = self.first.get(&(task.file, chunk.tensor)) else { return Ok(()) };
+        if first.load(Ordering::Relaxed) <= chunk.at {
+            return Ok(());
+        }
+        let view = View::new(staged.windows());
+        let file = &shared.inputs.plan.outputs[task.file];
+        shared.inputs.fill_file(file, &shared.spans[task.file], task.at, ours, &view);
+        shared.gathered(view.from_mappings.get());
+        let other = &self.others[task.file];
+        let there = theirs.read(other, chunk.there)?;
+        if ours != there {
+            let equal = ours.iter().zip(there).take_while(|(a, b)| a == b).count() as u64;
+            first.fetch_min(chunk.at + equal, Ordering::Relaxed);
+        }
+        other.release(chunk.there.start(), chunk.there.len());
+        Ok(())
+    }
+}
+
+/// A buffer for what is read to one.
+struct Theirs {
+    buf: Option<AlignedBuf>,
+    bytes: usize,
+}
+
+impl Theirs {
+    /// These bytes of a file, read as its reader says. What cannot be read so is taken from the mapping.
+    fn read<'a>(&'a mut self, file: &'a Mapping, range: ByteRange) -> Result<&'a [u8], EngineError> {
+        let mapped = &file[index(range.start())..index(range.end())];
+        let from = range.start() / FileLayout::BLOCK * FileLayout::BLOCK;
+        let len = range.end().next_multiple_of(FileLayout::BLOCK) - from;
+        let descriptor = if file.is_read(from, len, FileLayout::BLOCK) { file.descriptor() } else { None };
+        let Some(descriptor) = descriptor else { return Ok(mapped) };
+        if self.buf.is_none() {
+            let made = AlignedBuf::new(self.bytes);
+            self.buf = Some(made.map_err(|source| EngineError::Memory { bytes: self.bytes as u64, source })?);
+        }
+        let Some(buf) = &mut self.buf else { return Ok(mapped) };
+        let (skip, wanted) = (index(range.start() - from), index(range.len()));
+        match descriptor.read_at(&mut buf[..index(len)], from) {
+            Ok(read) if read >= skip + wanted => Ok(&buf[skip..skip + wanted]),
+            _ => Ok(mapped),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Noop;
+    use crate::layout::Move;
+    use crate::plan::{OutputFile, OutputTensor, PlanSource, Route, SourceTensor, Transform};
+    use crate::sys::{Reader, StableInputs};
+    use crate::tensor::{Dtype, Shape};
+
+    const LEN: u64 = 5 << 20;
+
+    /// Two files with the same tensor at odd places, and what compares them.
+    fn fixture(
+        dir: &std::path::Path,
+        reader: Reader,
+    ) -> (Plan, Vec<Arc<Mapping>>, Vec<Arc<Mapping>>, Vec<Vec<Extents>>) {
+        let bytes: Vec<u8> = (0..LEN).map(|i| u8::try_from(i * 7 % 251).unwrap()).collect();
+        let open = |name: &str, before: usize| {
+            let path = dir.join(name);
+            let file = std::fs::File::options().create(true).truncate(true).write(true).open(&path).unwrap();
+            file.write_all_at(&bytes, before as u64).unwrap();
+            file.sync_all().unwrap();
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+            let mapping = Mapping::open(&path, StableInputs::in_test()).unwrap();
+            mapping.set_reader(reader);
+            Arc::new(mapping)
+        };
+        let place = |before: u64| Extents::contiguous(ByteRange::new(before, LEN).unwrap());
+        let shape = Shape::new([LEN]).unwrap();
+        let moves = Move { src: 0, dst: 0, run: LEN, dims: Box::new([]) };
+        let tensor = OutputTensor {
+            name: "weight".into(),
+            dtype: Dtype::U8,
+            shape,
+            first_holder: true,
+            routes: vec![Route { source: 0, transform: Transform::Copy, moves }],
+            quantised: None,
+        };
+        let plan = Plan {
+            sources: vec![PlanSource { path: dir.join("a"), len: LEN + 777, rank: 0 }],
+            tensors: vec![SourceTensor { file: 0, name: "weight".into(), dtype: Dtype::U8, extents: place(777) }],
+            outputs: vec![OutputFile {
+                path: "b".to_owned(),
+                rank: Some(0),
+                format: None,
+                layout: FileLayout { segments: Vec::new() },
+                tensors: vec![tensor],
+                crc: false,
+                tensor_crcs: Vec::new(),
+            }],
+            updates: Vec::new(),
+            factors: Vec::new(),
+            computed: None,
+        };
+        (plan, vec![open("a", 777)], vec![open("b", 4099)], vec![vec![place(4099)]])
+    }
+
+    #[test]
+    fn what_is_read_past_the_page_cache_is_not_in_it_afterwards() {
+        // Below the tests' own directory: /tmp may be in memory.
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let config = EngineConfig {
+            workers: 2,
+            memory: 64 << 20,
+            largest_chunk: 1 << 20,
+            depth: 4,
+            writer: crate::engine::WriterKind::Auto,
+            direct: false,
+            read_ahead: true,
+            reflink: false,
+            durability: crate::engine::Durability::Cached,
+        };
+        for reader in [Reader::Mapped, Reader::Direct, Reader::Sequential] {
+            let (plan, ours, others, places) = fixture(dir.path(), reader);
+            let all = || ours.iter().chain(&others);
+            let cold = all().all(|m| !m.is_resident(0, m.len() as u64) && m.descriptor().is_some());
+            let cancel = CancelToken::default();
+            let found = compare(&plan, &ours, &others, &places, &config, &Noop, &cancel).unwrap();
+            assert_eq!(found, [], "{reader:?}");
+            if cold && reader == Reader::Direct {
+                assert!(all().all(|m| !m.is_resident(0, m.len() as u64)), "read through the page cache");
+            }
+        }
+    }
 }

@@ -12,6 +12,7 @@ use super::fill::{Inputs, spans};
 use super::reader::read_ahead;
 use super::schedule::{From, Task, tasks};
 use super::share::Clones;
+use super::values::{Values, of_fragments};
 use super::windows::Windows;
 use super::worker::{Found, Shared, work};
 use super::{CancelToken, Durability, EngineConfig, EngineError, Event, Observer, QuantError, Ways};
@@ -42,6 +43,8 @@ pub struct TensorResult {
     pub sum: Crc64,
     /// Finite values that became infinite.
     pub overflowed: u64,
+    /// What is remarkable about its values.
+    pub values: Values,
 }
 
 /// Writes the plan's files below `dir`, which must not hold them yet. They are finished (flushed, closed) but not published.
@@ -123,9 +126,14 @@ pub fn run_parts(
     for (file, tensor, count) in found.overflowed {
         *overflowed.entry((file, tensor)).or_default() += count;
     }
+    let mut values = found.values;
+    for (tensor, more) in of_fragments(&Inputs { plan, mappings }, found.fragments) {
+        *values.entry(tensor).or_default() += more;
+    }
     let mut result = |file, tensor| TensorResult {
         sum: sums.tensor(file, tensor),
         overflowed: overflowed.get(&(file, tensor)).copied().unwrap_or(0),
+        values: values.get(&(file, tensor)).copied().unwrap_or_default(),
     };
     let tensors = plan.outputs.iter().enumerate();
     let tensors = tensors.map(|(file, output)| (0..output.tensors.len()).map(|t| result(file, t)).collect()).collect();
@@ -148,7 +156,12 @@ fn create(plan: &Plan, parts: &[Option<FilePart>], dir: &Dir, direct: bool) -> R
 }
 
 /// The windows to read ahead, where sources are to be read and something is put together at all.
-fn windows(plan: &Plan, mappings: &[Arc<Mapping>], tasks: &[Task], config: &EngineConfig) -> Option<Windows> {
+pub(super) fn windows(
+    plan: &Plan,
+    mappings: &[Arc<Mapping>],
+    tasks: &[Task],
+    config: &EngineConfig,
+) -> Option<Windows> {
     // The thread that reads ahead costs something, though it finds nothing to read.
     if !config.read_ahead
         || mappings.iter().all(|m| m.is_at_hand())
@@ -180,7 +193,7 @@ impl Drop for Alarm<'_, '_> {
 }
 
 /// What a thread does; when it fails, all others stop.
-fn watched<T>(shared: &Shared<'_>, work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+pub(super) fn watched<T>(shared: &Shared<'_>, work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
     let _alarm = Alarm(shared);
     work().inspect_err(|_| shared.fail())
 }
@@ -217,6 +230,10 @@ fn on_all_threads(shared: &Shared<'_>, tasks: &[Task]) -> Result<Found, EngineEr
             Ok(found) => {
                 all.sums.extend(found.sums);
                 all.overflowed.extend(found.overflowed);
+                for (tensor, values) in found.values {
+                    *all.values.entry(tensor).or_default() += values;
+                }
+                all.fragments.extend(found.fragments);
                 all.ways += found.ways;
             }
             // The others stop because one failed: its reason counts.

@@ -138,7 +138,7 @@ fn mapped_runs<'a>(
 }
 
 /// The first source byte that goes into a range of a file.
-fn key_of(plan: &Plan, file: &OutputFile, spans: &[Span<'_>], at: u64, len: u64) -> (usize, u64) {
+pub(super) fn key_of(plan: &Plan, file: &OutputFile, spans: &[Span<'_>], at: u64, len: u64) -> (usize, u64) {
     for span in overlapping(spans, at, len) {
         let Segment::Data { tensor, range } = span.segment else { continue };
         let tensor = &file.tensors[*tensor];

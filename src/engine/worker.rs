@@ -12,6 +12,7 @@ use super::pool::BufferPool;
 use super::schedule::{From, Task};
 use super::share::Clones;
 use super::sink::Sink;
+use super::values::{Fragment, Values, of_chunk};
 use super::view::View;
 use super::windows::{Staged, Windows};
 use super::{CancelToken, EngineConfig, EngineError, Event, Observer, Ways};
@@ -57,7 +58,7 @@ impl Shared<'_> {
     }
 
     /// Takes notice of source bytes that were read from mappings.
-    fn gathered(&self, bytes: u64) {
+    pub(super) fn gathered(&self, bytes: u64) {
         let before = self.gathered.fetch_add(bytes, Ordering::Relaxed);
         if before / GATHERED_AT_MOST == (before + bytes) / GATHERED_AT_MOST {
             return;
@@ -75,6 +76,10 @@ pub(super) struct Found {
     pub sums: Vec<ChunkSum>,
     /// (file, tensor, values that overflowed)
     pub overflowed: Vec<(usize, usize, u64)>,
+    /// By file and tensor, what is remarkable about the values.
+    pub values: HashMap<(usize, usize), Values>,
+    /// What of that is of elements that chunks cut.
+    pub fragments: Vec<Fragment>,
     pub ways: Ways,
 }
 
@@ -321,6 +326,9 @@ fn note_sums(shared: &Shared<'_>, task: &Task, bytes: &[u8], found: &mut Found) 
         let (from, to) = (task.at.max(span.at), (task.at + task.len).min(span.at + span.segment.len()));
         let part = &bytes[index(from - task.at)..index(to - task.at)];
         let at = range.start() + (from - span.at);
+        let key = (task.file, *tensor);
+        let dtype = shared.inputs.plan.outputs[task.file].tensors[*tensor].dtype;
+        *found.values.entry(key).or_default() += of_chunk(dtype, key, at, part, &mut found.fragments);
         found.sums.push(ChunkSum::of_tensor(task.file, *tensor, at, part));
         if !shared.inputs.plan.outputs[task.file].tensor_crcs.is_empty() {
             found.sums.push(ChunkSum::carried(task.file, *tensor, at, part));

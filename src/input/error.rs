@@ -8,7 +8,7 @@ use super::saves::choices_text;
 use crate::formats::FormatError;
 use crate::models::{QuantSigns, SpecError};
 use crate::plan::{PlanError, list};
-use crate::sys::FileError;
+use crate::sys::{Change, FileError};
 
 /// What is wrong with a checkpoint, strategy or model that the user named.
 #[derive(Debug, thiserror::Error)]
@@ -227,6 +227,14 @@ pub enum InputError {
         bytes: u64,
         /// The most that all may have.
         limit: u64,
+    },
+    /// A file that is not what it was when it was mapped.
+    #[error("{} was changed while it was read: {change}", .path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// In what.
+        change: Change,
     },
     /// The system refused something.
     #[error(transparent)]

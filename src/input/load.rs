@@ -11,7 +11,7 @@ use crate::formats::pytorch::{self, TensorView};
 use crate::formats::{Entry, FormatError, FormatFault, FormatKind, StatedCrc, detect, mindspore, safetensors};
 use crate::plan::SourceFile;
 use crate::source::Extents;
-use crate::sys::{Mapping, StableInputs};
+use crate::sys::{Change, Mapping, StableInputs};
 
 /// A checkpoint: its files mapped, their headers parsed. No tensor was touched.
 #[derive(Debug)]
@@ -171,6 +171,24 @@ pub fn check_crc(file: &LoadedFile) -> Result<(), InputError> {
         .map_err(|source| InputError::Format { path: file.mapping.path().to_owned(), source: source.into() });
     file.mapping.release(0, file.mapping.len() as u64);
     verified
+}
+
+/// Whether all files still are what they were when they were mapped. Returns those that are, but were removed or replaced by
+/// others of their name: what was read is of the ones that were mapped.
+///
+/// # Errors
+/// The first file that was written to, or may have been.
+pub fn check_unchanged(mappings: &[Arc<Mapping>]) -> Result<Vec<PathBuf>, InputError> {
+    let mut replaced = Vec::new();
+    for mapping in mappings {
+        let path = || mapping.path().to_owned();
+        match mapping.change()? {
+            None => {}
+            Some(Change::Replaced) => replaced.push(path()),
+            Some(change) => return Err(InputError::Changed { path: path(), change }),
+        }
+    }
+    Ok(replaced)
 }
 
 /// Every tensor must lie in the file that the index names, and every name of the index must be there.

@@ -25,7 +25,7 @@ pub use foreign::{
     is_companion, provenance,
 };
 pub use foreign_load::{ForeignInput, load_config};
-pub use load::{Input, LoadedFile, check_crc};
+pub use load::{Input, LoadedFile, check_crc, check_unchanged};
 pub use model::{load_lora_alpha, load_model, load_run_facts};
 pub use quantised::quantised_files;
 pub use saves::WhichSave;

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::cluster::PartManifest;
 use crate::engine::{QuantError, RunSummary, TensorResult};
 use crate::plan::{OutputFile, OutputTensor, Plan};
+use crate::report::remarks::{infinite, is_zero};
 use crate::source::Extents;
 
 /// Where a conversion's result comes from.
@@ -171,6 +172,14 @@ fn tensor_entry(file: &OutputFile, tensor: &OutputTensor, result: TensorResult, 
     }
     if result.overflowed > 0 {
         entry["overflowed"] = json!(result.overflowed);
+    }
+    for (what, count) in [("nan", result.values.nan), ("infinite", infinite(result))] {
+        if count > 0 {
+            entry[what] = json!(count);
+        }
+    }
+    if is_zero(tensor, result) {
+        entry["zero"] = json!(true);
     }
     entry
 }

@@ -5,6 +5,7 @@ mod listing;
 mod manifest;
 mod plan_text;
 mod progress;
+mod remarks;
 mod summary;
 mod units;
 
@@ -13,5 +14,6 @@ pub use listing::{CheckpointListing, ParamListing, RankListing, StrategyListing,
 pub use manifest::{PartOf, Provenance, manifest, write_merged};
 pub use plan_text::{PlanReport, plan_report};
 pub use progress::{Progress, ProgressMode};
+pub use remarks::{Remark, Remarks};
 pub use summary::{Overflow, Summary, overflows};
 pub use units::{bytes, duration, plain, rate};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::units;
+use super::{Remarks, units};
 use crate::engine::{QuantError, RunSummary, Ways};
 use crate::plan::{Plan, PlanTotals, Transform};
 
@@ -74,6 +74,8 @@ pub struct Summary {
     pub config_changes: Vec<String>,
     /// Values that became infinite, tensor by tensor.
     pub overflowed: Vec<Overflow>,
+    /// Values that are suspicious, tensor by tensor.
+    pub remarks: Remarks,
     /// What quantising did, over all matrices. `None` where nothing was quantised.
     pub quantised: Option<Quantisation>,
 }
@@ -133,6 +135,7 @@ impl Summary {
             training_state: BTreeMap::new(),
             config_changes: Vec::new(),
             overflowed: overflows(plan, run),
+            remarks: Remarks::new(plan, run),
             quantised: Quantisation::new(&run.quantised),
         }
     }
@@ -192,6 +195,7 @@ impl Summary {
                 overflow.values, overflow.name
             ));
         }
+        self.remarks.lines().into_iter().for_each(&mut line);
         text
     }
 }

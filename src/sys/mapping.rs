@@ -11,6 +11,7 @@ use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use super::file::{FileError, FileOp};
+use super::stamp::{Change, Stamp};
 use crate::source::{ByteRange, ReadAhead};
 
 /// The promise that nobody changes or truncates the input files while the program runs.
@@ -62,12 +63,11 @@ pub struct Mapping {
     page: usize,
     /// Set once, before data are moved.
     reader: OnceLock<Reader>,
-    /// Device and inode: its name may come to mean another file.
-    identity: (u64, u64),
-    /// Opened when first asked for: the same file, read past the page cache. `None` inside: refused.
+    /// The same file for reading through the page cache, and what it was like when it was mapped: its name may come to mean
+    /// another file. `None`: it is in memory, and nobody can change it.
+    plain: Option<(File, Stamp)>,
+    /// Opened when first requested: the same file, read past the page cache. `None` inside: refused.
     direct: OnceLock<Option<File>>,
-    /// The same file, read through it.
-    plain: OnceLock<Option<File>>,
 }
 
 impl Mapping {
@@ -75,10 +75,9 @@ impl Mapping {
     pub fn open(path: &Path, _promise: StableInputs) -> Result<Self, FileError> {
         let error = |op| move |source| FileError { op, path: path.to_owned(), source };
         let file = super::file::open_regular(path)?;
-        let meta = file.metadata().map_err(error(FileOp::Stat))?;
-        let made = |map| Self::made(path.to_owned(), (meta.dev(), meta.ino()), map);
-        if meta.len() == 0 {
-            return Ok(made(None));
+        let stamp = Stamp::of(&file).map_err(error(FileOp::Stat))?;
+        if stamp.len == 0 {
+            return Ok(Self::made(path.to_owned(), Some((file, stamp)), None));
         }
         // SAFETY: the mapping is read-only and shared. `Mmap::map` asks that the file is not modified or truncated while it
         // is mapped: `_promise` is a `StableInputs`, which exists only where the program has promised just that.
@@ -86,7 +85,7 @@ impl Mapping {
         // Headers are scattered over the file: without this hint each of them would bring in megabytes around it.
         // Only a hint; a kernel without it reads all the same.
         let _ = map.advise(Advice::Random);
-        Ok(made(Some(map)))
+        Ok(Self::made(path.to_owned(), Some((file, stamp)), Some(map)))
     }
 
     /// Maps a copy of some bytes in a file without a name, for running plans on what is in memory already.
@@ -102,21 +101,13 @@ impl Mapping {
             // is mapped: its seals make the kernel refuse both, and cannot be taken off.
             Some(unsafe { MmapOptions::new().map(&file) }?)
         };
-        let meta = file.metadata()?;
         // Nothing has that name, so it is read from the mapping only.
-        Ok(Self::made(PathBuf::from("in-memory"), (meta.dev(), meta.ino()), map))
+        Ok(Self::made(PathBuf::from("in-memory"), None, map))
     }
 
-    fn made(path: PathBuf, identity: (u64, u64), map: Option<Mmap>) -> Self {
-        Self {
-            path,
-            map,
-            page: rustix::param::page_size(),
-            reader: OnceLock::new(),
-            identity,
-            direct: OnceLock::new(),
-            plain: OnceLock::new(),
-        }
+    fn made(path: PathBuf, plain: Option<(File, Stamp)>, map: Option<Mmap>) -> Self {
+        let page = rustix::param::page_size();
+        Self { path, map, page, reader: OnceLock::new(), plain, direct: OnceLock::new() }
     }
 
     /// Where the file lies.
@@ -149,12 +140,23 @@ impl Mapping {
 
     /// The same file for reading through the page cache.
     pub(super) fn plain(&self) -> Option<&File> {
-        self.plain.get_or_init(|| self.again(super::file::open_regular(&self.path).ok())).as_ref()
+        self.plain.as_ref().map(|(file, _)| file)
     }
 
     /// A file that was opened by the same name, if it is the same.
     fn again(&self, file: Option<File>) -> Option<File> {
-        file.filter(|file| file.metadata().is_ok_and(|meta| (meta.dev(), meta.ino()) == self.identity))
+        let (_, stamp) = self.plain.as_ref()?;
+        file.filter(|file| file.metadata().is_ok_and(|meta| (meta.dev(), meta.ino()) == stamp.identity()))
+    }
+
+    /// What the file differs in from what it was when it was mapped.
+    ///
+    /// # Errors
+    /// What the system says when it is asked.
+    pub fn change(&self) -> Result<Option<Change>, FileError> {
+        let Some((file, stamp)) = &self.plain else { return Ok(None) };
+        let error = |source| FileError { op: FileOp::Stat, path: self.path.clone(), source };
+        stamp.change(file, &self.path).map_err(error)
     }
 
     /// Whether a range is to be read to a buffer with [`Self::descriptor`], or taken from the mapping. Past the page cache only

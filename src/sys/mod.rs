@@ -17,6 +17,7 @@ mod probe;
 mod process;
 mod ring;
 mod share;
+mod stamp;
 mod vector;
 
 pub use aligned::AlignedBuf;
@@ -35,4 +36,5 @@ pub use probe::{DirectAlign, FileSystem, Place};
 pub use process::ProcessId;
 pub use ring::{Completion, IoBuf, IoOp, ReadOp, Ring, WriteOp};
 pub use share::clone_range;
+pub use stamp::Change;
 pub use vector::{Kernel, Vectors};

@@ -3,6 +3,7 @@
 #[cfg(feature = "calibrate")]
 mod calibrate;
 mod chain;
+mod changed;
 mod cluster;
 mod cluster_failures;
 mod cluster_quantise;
@@ -21,6 +22,7 @@ mod pytorch;
 mod quantise;
 mod quantise_groups;
 mod reference;
+mod results;
 mod saves;
 mod staging;
 mod strategy;

@@ -199,3 +199,48 @@ fn every_folder_of_fixtures_tells_where_they_come_from() {
     }
     assert!(folders >= 4);
 }
+
+#[test]
+fn the_fuzz_readme_and_script_name_every_target_and_nothing_else() {
+    let main = |(path, text): (PathBuf, String)| text.contains("fuzz_target!").then_some(path);
+    let targets: Vec<String> = sources("fuzz/fuzz_targets")
+        .into_iter()
+        .filter_map(main)
+        .map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned())
+        .collect();
+    assert!(!targets.is_empty(), "the targets are found");
+    let text = |name: &str| std::fs::read_to_string(root().join(name)).expect(name);
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names
+    };
+    let readme = text("fuzz/README.md");
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    assert_eq!(sorted(rows.map(str::to_owned).collect()), targets, "fuzz/README.md");
+    let script = text("tools/fuzz.sh");
+    let seeds = script.lines().filter_map(|line| line.trim().strip_prefix('[')?.split_once("]='"));
+    assert_eq!(sorted(seeds.map(|(name, _)| name.to_owned()).collect()), targets, "tools/fuzz.sh");
+}
+
+/// A reason that names a module of the crate must name one that is there.
+#[test]
+fn the_reasons_in_clippy_toml_name_modules_that_exist() {
+    let text = std::fs::read_to_string(root().join("clippy.toml")).expect("clippy.toml");
+    let modules = levels();
+    let mut named = 0;
+    for reason in text.lines().filter_map(|line| line.split("reason = \"").nth(1)) {
+        for word in reason.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')) {
+            let word = word.trim_end_matches(':');
+            let Some((module, item)) = word.split_once("::") else { continue };
+            assert!(modules.contains_key(module), "{word}");
+            let below = sources(&format!("src/{module}"));
+            let item = item.rsplit("::").next().unwrap_or(item);
+            let says = |text: &str| {
+                ["fn", "struct", "mod", "enum"].iter().any(|kind| text.contains(&format!("{kind} {item}")))
+            };
+            assert!(below.iter().any(|(_, text)| says(text)), "{word} is not in src/{module}");
+            named += 1;
+        }
+    }
+    assert!(named > 0, "the reasons name something");
+}

@@ -137,7 +137,6 @@ pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitSt
 
 /// Does what is asked for, or this host's share of it.
 fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> Result<ExitStatus, Error> {
-    sys::raise_open_files_limit();
     let gaps = if request.args.src_strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
     if quantise::runs_the_model(request) && matches!(hosts.role, Role::Part(_)) && !request.args.dry_run {
         return Err(Error::Usage(
@@ -185,10 +184,11 @@ fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> R
     report.settings = chosen.settings;
     report.config_changes.clone_from(&planned.config_changes);
     if request.args.dry_run {
-        if request.args.run.json {
-            print_json(&report);
+        reading::check_unchanged(&mappings)?;
+        if request.args.run.reading.json {
+            print_json(&report)?;
         } else {
-            print(&report.text());
+            print(&report.text())?;
         }
         return Ok(if report.fits { ExitStatus::Done } else { ExitStatus::Machine });
     }
@@ -212,12 +212,7 @@ fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> R
         note("put back the old target, which an interrupted run had left under another name");
     }
     let summary = publish::execute(request, &engine, &planned, &mappings, (staging, errors), &cancel)?;
-    if request.args.run.json {
-        print_json(&summary);
-    } else {
-        print(&summary.text());
-    }
-    Ok(ExitStatus::Done)
+    publish::report(request, &planned.target, &summary)
 }
 
 /// Publishes the strategies, which are all that is missing; a dry run says so.
@@ -229,8 +224,8 @@ fn complete(request: &Request, planned: &Planned, input: &Input, strategies: &St
     } else {
         targets::complete(request, planned, strategies)?;
     }
-    if request.args.run.json {
-        print_json(&serde_json::json!({"target": target, "strategies": place, "files": 0}));
+    if request.args.run.reading.json {
+        print_json(&serde_json::json!({"target": target, "strategies": place, "files": 0}))?;
     }
     Ok(ExitStatus::Done)
 }

@@ -46,11 +46,16 @@ pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitStatus, Error> {
             findings.extend(refusal(input, &files, strategy.as_ref(), spec.as_ref()));
         }
     }
+    if let Some(input) = &found.input
+        && let Err(e) = reading::check_unchanged(&input.mappings())
+    {
+        findings.push(finding(&e));
+    }
     let diagnosis = Diagnosis::new(args.path.display().to_string(), findings);
     if args.json {
-        print_json(&diagnosis);
+        print_json(&diagnosis)?;
     } else {
-        print(&diagnosis.text());
+        print(&diagnosis.text())?;
     }
     Ok(if diagnosis.well { ExitStatus::Done } else { ExitStatus::Input })
 }

@@ -18,13 +18,13 @@ use crate::report::{CheckpointListing, ParamListing, RankListing, StrategyListin
 pub(in crate::cli) fn run(args: &InspectArgs) -> Result<ExitStatus, Error> {
     if is_strategy(&args.path)? {
         let listing = strategy(&args.path)?;
-        if args.json { print_json(&listing) } else { print(&listing.text()) }
+        if args.json { print_json(&listing)? } else { print(&listing.text())? }
     } else {
         let listing = checkpoint(args)?;
         if args.json {
-            print_json(&listing)
+            print_json(&listing)?
         } else {
-            print(&listing.text())
+            print(&listing.text())?
         }
         if listing.ranks.iter().any(|rank| rank.damaged) {
             return Ok(ExitStatus::Input);
@@ -100,6 +100,9 @@ fn checkpoint(args: &InspectArgs) -> Result<CheckpointListing, Error> {
             damaged: faults.iter().any(|(path, _)| path == f.mapping.path()),
         })
         .collect();
+    if let Err(e) = reading::check_unchanged(&input.mappings()) {
+        notes.push(e.to_string());
+    }
     Ok(CheckpointListing {
         path: args.path.display().to_string(),
         format: match input.format {

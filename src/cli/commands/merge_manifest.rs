@@ -35,9 +35,9 @@ pub(in crate::cli) fn run(args: &MergeArgs) -> Result<ExitStatus, Error> {
     match &args.output {
         Some(path) => {
             sys::replace_small(path, true, &text)?;
-            print(&format!("{count} parts make a whole: {files} files, {tensors} tensors, {}\n", path.display()));
+            print(&format!("{count} parts make a whole: {files} files, {tensors} tensors, {}\n", path.display()))?;
         }
-        None => print(&String::from_utf8_lossy(&text)),
+        None => print(&String::from_utf8_lossy(&text))?,
     }
     Ok(ExitStatus::Done)
 }

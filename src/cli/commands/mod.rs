@@ -9,11 +9,17 @@ pub(super) mod strategy;
 mod target;
 pub(super) mod verify;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+
+use crate::Error;
 
 /// Prints a result on standard output. A reader that went away (`| head`) is no failure.
-fn print(text: &str) {
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+fn print(text: &str) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(source) if source.kind() != ErrorKind::BrokenPipe => Err(Error::Output { published: None, source }),
+        _ => Ok(()),
+    }
 }
 
 /// Prints a note on standard error.
@@ -22,7 +28,7 @@ fn note(text: &str) {
 }
 
 /// A value as JSON on standard output.
-fn print_json(value: &impl serde::Serialize) {
+fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    print(&format!("{text}\n"));
+    print(&format!("{text}\n"))
 }

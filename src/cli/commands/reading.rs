@@ -1,21 +1,23 @@
 //! From a named checkpoint to its catalog: shared by conversion, comparison and listing.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::target;
+use super::{note, target};
 use crate::Error;
 use crate::cli::config;
 use crate::cluster::ManifestHead;
 use crate::input::{
-    ForeignInput, Input, InputError, Provenance, RankGaps, StrategySource, check_crc, load_strategies, provenance,
-    quantised_files, strategy_bytes, strategy_paths,
+    self, ForeignInput, Input, InputError, Provenance, RankGaps, StrategySource, check_crc, load_strategies,
+    provenance, quantised_files, strategy_bytes, strategy_paths,
 };
 use crate::models::foreign::Place;
 use crate::models::{FusionLayout, ModelSpec};
 use crate::plan::{
     self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, PlanError, SourceFile, WholeNumbers,
-    infer_spec, names_parameter, rank_count,
+    infer_spec, list, names_parameter, rank_count,
 };
+use crate::sys::Mapping;
 
 /// What is asked about a source.
 pub(super) struct Reading<'a> {
@@ -224,6 +226,17 @@ pub(super) fn check_whole_numbers(
     let how =
         WholeNumbers { is_parameter: &names_parameter, is_unknown: &|_| false, ignore, signs: quantised_files(input) };
     plan::check_whole_numbers(files, &how)
+}
+
+/// Whether the sources still are what they were when they were mapped. Before anything that was made of them is published.
+pub(super) fn check_unchanged(mappings: &[Arc<Mapping>]) -> Result<(), Error> {
+    let replaced = input::check_unchanged(mappings)?;
+    if !replaced.is_empty() {
+        let names: Vec<String> = replaced.iter().map(|path| path.display().to_string()).collect();
+        let what = "removed or replaced while the program ran; what was read is the file that was there at the start";
+        note(&format!("{}: {what}", list(&names)));
+    }
+    Ok(())
 }
 
 /// Checks the CRCs of all files that state one.

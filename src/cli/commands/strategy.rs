@@ -21,7 +21,7 @@ pub(in crate::cli) fn run(command: StrategyCommand) -> Result<ExitStatus, Error>
     match command {
         StrategyCommand::Show { path, json } => {
             let listing = inspect::strategy(&path)?;
-            if json { print_json(&listing) } else { print(&listing.text()) }
+            if json { print_json(&listing)? } else { print(&listing.text())? }
         }
         StrategyCommand::Merge { dir, out } => merge(&dir, &out)?,
         StrategyCommand::FromYaml { yaml, world_size, out, qkv_concat } => {
@@ -46,7 +46,7 @@ fn merge(dir: &Path, out: &Path) -> Result<(), Error> {
     let merged = merge_strategies(&files).map_err(|(at, source_error)| fault(&source.files[at], source_error))?;
     write(out, &merged)?;
     let (stages, files) = (source.set.stages().len(), source.files.len());
-    print(&format!("{}: {stages} stage(s) of {files} file(s)\n", out.display()));
+    print(&format!("{}: {stages} stage(s) of {files} file(s)\n", out.display()))?;
     Ok(())
 }
 
@@ -67,7 +67,7 @@ fn from_model(spec: &ModelSpec, ranks: u32, out: &Path) -> Result<(), Error> {
             staging.ready(Vec::new())?.publish()?.keep();
         }
     }
-    print(&format!("{}: {} parameters over {ranks} rank(s)\n", out.display(), layouts.len()));
+    print(&format!("{}: {} parameters over {ranks} rank(s)\n", out.display(), layouts.len()))?;
     Ok(())
 }
 
@@ -83,7 +83,7 @@ fn convert(from: &Path, to: &Path, model: Option<&str>) -> Result<(), Error> {
         strategy_to_json(&bytes, &shape)
     };
     write(to, &converted.map_err(|e| fault(from, e))?)?;
-    print(&format!("{}: written from {}\n", to.display(), from.display()));
+    print(&format!("{}: written from {}\n", to.display(), from.display()))?;
     Ok(())
 }
 

@@ -6,8 +6,9 @@ use super::reading::{self, Opened, Reading};
 use super::{note, print, print_json};
 use crate::Error;
 use crate::cli::args::VerifyArgs;
+use crate::cli::run_args::ReaderArg;
 use crate::cli::{ExitStatus, config};
-use crate::engine::{self, CancelToken, Durability};
+use crate::engine::{self, CancelToken};
 use crate::input::{RankGaps, load_model};
 use crate::models::FusionLayout;
 use crate::plan::{self, Catalog, Compared};
@@ -27,7 +28,11 @@ struct Verdict {
 
 /// Compares headers first, then all bytes.
 pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
-    let wishes = config::wishes(&args.run, Durability::Cached)?;
+    let wishes = config::wishes_of_reading(&args.run)?;
+    if args.tolerance.is_some() && (args.run.reader != ReaderArg::Auto || args.run.depth.is_some()) {
+        let why = "--tolerance compares from the memory mapping: leave --reader and --depth out";
+        return Err(Error::Usage(why.to_owned()));
+    }
     // Nothing is written, so a signal may end the program as it likes.
     let cancel = CancelToken::default();
     let spec = args.yaml_path.as_deref().map(load_model).transpose()?;
@@ -65,7 +70,8 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
         let engine_config = config::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
         let found = engine::distances(&pairs, &a_maps, &b_maps, &engine_config, &progress, &cancel)?;
         drop(progress);
-        return Ok(within(args, &a_catalog, &found, steps));
+        reading::check_unchanged(&[a_maps, b_maps].concat())?;
+        return within(args, &a_catalog, &found, steps);
     }
     let mut verdict = Verdict {
         same: false,
@@ -105,13 +111,14 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
         }
         drop(progress);
     }
+    reading::check_unchanged(&[a.input().mappings(), b.input().mappings()].concat())?;
     verdict.same = verdict.differences.is_empty();
-    report(args, &verdict);
+    report(args, &verdict)?;
     Ok(if verdict.same { ExitStatus::Done } else { ExitStatus::Input })
 }
 
 /// Whether a quantised checkpoint is near enough to the unquantised one.
-fn within(args: &VerifyArgs, catalog: &Catalog, found: &[engine::Distance], steps: f64) -> ExitStatus {
+fn within(args: &VerifyArgs, catalog: &Catalog, found: &[engine::Distance], steps: f64) -> Result<ExitStatus, Error> {
     // NaN is no tolerance.
     let far = found.iter().filter(|d| d.steps.partial_cmp(&steps).is_none_or(std::cmp::Ordering::is_gt));
     let describe = |d: &engine::Distance| {
@@ -128,8 +135,8 @@ fn within(args: &VerifyArgs, catalog: &Catalog, found: &[engine::Distance], step
         differences: far.map(describe).collect(),
     };
     verdict.same = verdict.differences.is_empty();
-    report(args, &verdict);
-    if verdict.same { ExitStatus::Done } else { ExitStatus::Input }
+    report(args, &verdict)?;
+    Ok(if verdict.same { ExitStatus::Done } else { ExitStatus::Input })
 }
 
 /// Names, dtypes and shapes that are not the same on both sides.
@@ -150,18 +157,17 @@ fn headers(a: &Catalog, b: &Catalog) -> Vec<String> {
     differences
 }
 
-fn report(args: &VerifyArgs, verdict: &Verdict) {
+fn report(args: &VerifyArgs, verdict: &Verdict) -> Result<(), Error> {
     if args.run.json {
         return print_json(verdict);
     }
     if verdict.same {
-        print(&format!("the same model: {} parameters, {}\n", verdict.tensors, bytes(verdict.bytes)));
-        return;
+        return print(&format!("the same model: {} parameters, {}\n", verdict.tensors, bytes(verdict.bytes)));
     }
     let mut lines = vec!["different:".to_owned()];
     lines.extend(verdict.differences.iter().take(SHOWN).map(|difference| format!("  {}", plain(difference))));
     if verdict.differences.len() > SHOWN {
         lines.push(format!("  and {} more", verdict.differences.len() - SHOWN));
     }
-    print(&format!("{}\n", lines.join("\n")));
+    print(&format!("{}\n", lines.join("\n")))
 }

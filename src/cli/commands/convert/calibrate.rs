@@ -67,7 +67,7 @@ pub(super) fn run(request: &Request, input: &Input, spec: &ModelSpec, keep: &Pat
     let mappings = input.mappings();
     let weights =
         read(request, input, Some(spec), |files, read| Ok(Weights::new(files, &read.catalog, spec, mappings)?))?;
-    let progress = Progress::start(config::progress(&args.run), "calibrating");
+    let progress = Progress::start(config::progress(&args.run.reading), "calibrating");
     // Nothing is written yet, so a signal may end the program as it likes.
     let bytes = calibrate::gather(&weights, spec, &how, &samples, &progress, &CancelToken::default())?;
     progress.finish();

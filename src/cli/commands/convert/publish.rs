@@ -9,9 +9,9 @@ use serde_json::json;
 use super::{Planned, Request, shared};
 use crate::Error;
 use crate::cli::args::{CkptRecordsArg, Function};
-use crate::cli::commands::note;
 use crate::cli::commands::target::Strategies;
-use crate::cli::config;
+use crate::cli::commands::{note, print, print_json, reading};
+use crate::cli::{ExitStatus, config};
 use crate::cluster::plan_id;
 use crate::engine::{self, CancelToken, EngineConfig, EngineError, Published, QuantError, Ready, Staging};
 use crate::report::{Progress, Provenance, Summary, manifest};
@@ -32,7 +32,7 @@ pub(super) fn execute(
         Some(strategies) => strategies.stage(request.publish(), request.durability)?,
         None => None,
     };
-    let progress = Progress::start(config::progress(&request.args.run), "converting");
+    let progress = Progress::start(config::progress(&request.args.run.reading), "converting");
     let begun = Instant::now();
     let result = engine::run(&planned.plan, mappings, staging.dir()?, engine_config, &progress, cancel);
     let mut result = result.map_err(|e| staging.explain(e))?;
@@ -40,6 +40,7 @@ pub(super) fn execute(
     let plan_id = plan_id(&planned.plan, &shared::sources(mappings));
     let mut provenance = provenance(request, &plan_id);
     provenance.strategies = planned.strategies.as_ref().map(Strategies::sum);
+    reading::check_unchanged(mappings)?;
     staging.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance, to))?;
     let peak = progress.finish();
     if cancel.is_cancelled() {
@@ -65,6 +66,16 @@ pub(super) fn execute(
     summary.config_changes.clone_from(&planned.config_changes);
     summary.training_state = planned.training_state.iter().map(|(rule, n)| ((*rule).to_owned(), *n)).collect();
     Ok(summary)
+}
+
+/// Prints what was done. Where that fails, the target is there all the same.
+pub(super) fn report(request: &Request, target: &Path, summary: &Summary) -> Result<ExitStatus, Error> {
+    let printed = if request.args.run.reading.json { print_json(summary) } else { print(&summary.text()) };
+    match printed {
+        Ok(()) => Ok(ExitStatus::Done),
+        Err(Error::Output { source, .. }) => Err(Error::Output { published: Some(target.to_owned()), source }),
+        Err(e) => Err(e),
+    }
 }
 
 /// The options that decide what is in the target.

@@ -230,7 +230,7 @@ pub(super) fn compute(
     if plan.computed.is_none() {
         return Ok(Calculated::default());
     }
-    let progress = Progress::start(config::progress(&request.args.run), "measuring");
+    let progress = Progress::start(config::progress(&request.args.run.reading), "measuring");
     let calculated = engine::calculate(plan, mappings, engine_config, &progress, cancel)?;
     progress.finish();
     let path = PathBuf::from("(computed)");

@@ -8,7 +8,7 @@ use super::hosts::Hosts;
 use super::{Planned, Request, check_replicas, memory, publish, quantise, targets};
 use crate::Error;
 use crate::cli::commands::target::{self, Strategies};
-use crate::cli::commands::{note, print, print_json, reading};
+use crate::cli::commands::{note, reading};
 use crate::cli::{ExitStatus, config};
 use crate::cluster::{self, EarlyFailures, FileSums, Finished, Identity, Measured, Publication, Session, Unit, Wanted};
 use crate::engine::{self, CancelToken, EngineConfig};
@@ -88,6 +88,11 @@ pub(super) fn run(
         }
         Finished::Ours(publication) => {
             let result = publication.result(&planned.plan)?;
+            // The others may have read what has been in the same files since this host read them.
+            if let Err(e) = reading::check_unchanged(&mappings) {
+                publication.give_back();
+                return Err(e);
+            }
             let mut provenance = publish::provenance(request, &share.wanted.plan);
             provenance.strategies = strategies.map(Strategies::sum);
             provenance.part = share.part;
@@ -98,12 +103,7 @@ pub(super) fn run(
             summary.strategies = planned.strategies.as_ref().map(|s| s.dir().display().to_string());
             summary.ignored = planned.ignored;
             summary.config_changes.clone_from(&planned.config_changes);
-            if request.args.run.json {
-                print_json(&summary);
-            } else {
-                print(&summary.text());
-            }
-            Ok(ExitStatus::Done)
+            publish::report(request, &planned.target, &summary)
         }
     }
 }
@@ -218,6 +218,7 @@ impl Work<'_> {
         let mut peak = 0;
         for group in groups(plan, &todo, secure_every, self.engine.workers) {
             peak = peak.max(self.group(plan, &group, &mappings, &mut finished)?);
+            reading::check_unchanged(&mappings)?;
             let whole = group.iter().filter(|unit| cluster::is_whole(plan, unit));
             let whole: Vec<&str> = whole.map(|unit| plan.outputs[unit.file].path.as_str()).collect();
             self.session.keep(&whole, &finished, computed.as_ref())?;
@@ -237,7 +238,7 @@ impl Work<'_> {
         let work = if in_place { None } else { Some(self.session.make_work()?) };
         let dir = work.as_ref().map_or_else(|| self.session.held(), Ok)?;
         let (part, places) = cluster::parts(plan, group);
-        let progress = Progress::start(config::progress(&self.request.args.run), "converting");
+        let progress = Progress::start(config::progress(&self.request.args.run.reading), "converting");
         let result = engine::run_parts(&part, &places, mappings, dir, self.engine, &progress, self.cancel);
         let peak = progress.finish();
         if let Ok(result) = &result {
