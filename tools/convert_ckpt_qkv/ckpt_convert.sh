@@ -3,5 +3,5 @@
 # ../env/set_2n_env.sh has set.
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=../env/run.sh
-source "$here/../env/run.sh"
+. "$here/../env/run.sh"
 run "$@"
