@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # What the scripts share. They source it, with their own folder in $here.
+# shellcheck disable=SC2154
 
 # Becomes the program: $CKPT_CONVERT, or the one that laid this tree out (ckpt-convert scripts DIR), or the release build of
 # this checkout, or ckpt-convert on PATH.
