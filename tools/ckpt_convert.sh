@@ -1,10 +1,4 @@
 #!/bin/bash
-# The name of the original script; all options go to ckpt-convert as they are.
-# The program: $CKPT_CONVERT, or the release build of this tree, or ckpt-convert on PATH.
-here=$(dirname "$(readlink -f "$0")")
-if [ -n "${CKPT_CONVERT:-}" ]; then
-    exec "$CKPT_CONVERT" "$@"
-elif [ -x "$here/../target/release/ckpt-convert" ]; then
-    exec "$here/../target/release/ckpt-convert" "$@"
-fi
-exec ckpt-convert "$@"
+# The name of the original's script at the top of its tree: -f n2m_qkv, n2m_noqkv, add_qkv, quant, pt2ckpt, ckpt2sft and
+# ckpt2pth. It does the same as convert_ckpt_qkv/ckpt_convert.sh.
+exec "$(dirname "$(readlink -f "$0")")/convert_ckpt_qkv/ckpt_convert.sh" "$@"

@@ -20,7 +20,7 @@ pub(super) use tools::{DoctorArgs, StrategyCommand};
 pub(super) use train::{LoraArg, TrainArgs, which_save};
 
 /// Two-letter options of the original scripts, which clap does not know, and what they stand for.
-const TWO_LETTERS: [(&str, &str); 9] = [
+const TWO_LETTERS: [(&str, &str); 10] = [
     ("-sc", "--src_ckpt_path"),
     ("-dc", "--dst_ckpt_path"),
     ("-is", "--infer_strategy_file"),
@@ -30,6 +30,7 @@ const TWO_LETTERS: [(&str, &str); 9] = [
     ("-pp", "--pipeline_stage"),
     ("-tm", "--train_to_infer_mode"),
     ("-dp", "--dataset_path"),
+    ("-qkv", "--qkv_concat"),
 ];
 
 /// Replaces two-letter options (`-sc X`, `-sc=X`) by their long names.
@@ -54,7 +55,9 @@ pub(super) fn expand(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     args_override_self = true,
     max_term_width = 110
 )]
-#[command(after_help = "Two-letter options: -sc -dc -is -ts -ss -ds -pp -tm -dp stand for the long names beside them.")]
+#[command(
+    after_help = "Two-letter options: -sc -dc -is -ts -ss -ds -pp -tm -dp -qkv stand for the long names beside them."
+)]
 pub(super) struct Cli {
     /// A command; without one, -f says what to do.
     #[command(subcommand)]
@@ -67,8 +70,10 @@ pub(super) struct Cli {
 /// Commands beside the conversions.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// distributed_weight_transfer with llama2-7b's fused defaults: n ranks to -w ranks.
+    /// distributed_weight_transfer with the defaults of the original's simplified form: llama2-7b, n ranks to -w ranks.
     NToM(Box<NToMArgs>),
+    /// Lay out the original scripts' tree (scripts, model/llama2_7b/, env/), from which their commands can be typed.
+    Scripts(ScriptsArgs),
     /// Show what a checkpoint, a rank directory or a strategy file holds.
     Inspect(InspectArgs),
     /// Compare two checkpoints bit for bit, whatever their rank counts, fusion and formats.
@@ -176,16 +181,21 @@ pub(super) struct ConvertArgs {
     #[arg(short = 'p', long, value_enum)]
     pub(super) precision: Option<PrecisionArg>,
     /// Number of target ranks.
-    #[arg(short = 'w', long = "world_size", alias = "world-size")]
+    #[arg(short = 'w', long = "world_size", aliases = ["world-size", "world_size_a", "world_size_1"])]
     pub(super) world_size: Option<u32>,
     /// mindformers yaml of the target, or a built-in model: llama2_7b, llama2_13b, llama2_70b, llama3_8b, llama3_70b, qwen2_7b.
     #[arg(short = 'y', long = "yaml_path", alias = "yaml-path", value_name = "YAML|MODEL")]
     pub(super) yaml_path: Option<String>,
     /// [-sc] Source checkpoint: a directory of rank_<n>/ directories, a model directory, or a file.
-    #[arg(long = "src_ckpt_path", alias = "src-ckpt-path", value_name = "PATH")]
+    #[arg(long = "src_ckpt_path", aliases = ["src-ckpt-path", "src_ckpt_path_a", "src_ckpt_path_1"], value_name = "PATH")]
     pub(super) src_ckpt_path: Option<PathBuf>,
     /// [-dc] Directory below which the target is made.
-    #[arg(long = "dst_ckpt_path", alias = "dst-ckpt-path", value_name = "DIR", default_value = "./infer_ckpt")]
+    #[arg(
+        long = "dst_ckpt_path",
+        aliases = ["dst-ckpt-path", "dst_ckpt_path_a", "dst_ckpt_path_1"],
+        value_name = "DIR",
+        default_value = "./infer_ckpt"
+    )]
     pub(super) dst_ckpt_path: PathBuf,
     /// [-is] Directory below which the target's strategy files are made.
     #[arg(
@@ -207,8 +217,8 @@ pub(super) struct ConvertArgs {
     /// Order of rows in the target's fused parameters.
     #[arg(long = "dst-fusion", value_enum, default_value = "rank-concat")]
     pub(super) dst_fusion: FusionArg,
-    /// Whether the target is fused; overrides the yaml's qkv_concat. Default without a yaml: as the source.
-    #[arg(long = "qkv_concat", alias = "qkv-concat", value_name = "BOOL")]
+    /// [-qkv] Whether the target is fused; overrides the yaml's qkv_concat. Default without a yaml: as the source.
+    #[arg(long = "qkv_concat", aliases = ["qkv-concat", "is_qkv_concat"], value_name = "BOOL")]
     pub(super) qkv_concat: Option<bool>,
     /// Whether embedding and lm_head stay whole on every target rank; overrides the yaml's vocab_emb_dp.
     #[arg(long = "vocab_emb_dp", alias = "vocab-emb-dp", value_name = "BOOL")]
@@ -301,40 +311,35 @@ pub(super) struct ConvertArgs {
     pub(super) cluster: ClusterArgs,
 }
 
-/// Options of `n-to-m`.
+/// Options of `n-to-m`: those of a conversion, with other defaults.
 #[derive(Clone, Debug, Args)]
+#[command(mut_arg("function", |arg| arg.hide(true)))]
+#[command(mut_arg("world_size", |arg| arg.required(true)))]
+#[command(mut_arg("src_ckpt_path", |arg| arg.required(true)))]
+#[command(mut_arg("precision", |arg| arg.help("Precision of the target. Default: fp16")))]
+#[command(mut_arg("yaml_path", |arg| arg.help("mindformers yaml of the target, or a built-in model. Default: llama2_7b")))]
+#[command(mut_arg("qkv_concat", |arg| {
+    arg.help("[-qkv] Whether the target is fused. Default: as the yaml says; without one, true")
+}))]
+#[command(mut_arg("dst_ckpt_path", |arg| arg.hide_default_value(true).help(
+    "[-dc] Directory below which the target is made. Default: ../ckpt/llama2_7b/qkv/<w>_llama-2-7b (noqkv where the target is \
+     not fused)"
+)))]
+#[command(mut_arg("infer_strategy_file", |arg| arg.hide_default_value(true).help(
+    "[-is] Directory below which the strategies are made. Default: ../strategy/llama2_7b/qkv/<w>_llama-2-7b (noqkv where the \
+     target is not fused); with -dc, <dc>/strategy/llama2_7b/qkv/<w>_llama-2-7b"
+)))]
 pub(super) struct NToMArgs {
-    /// Number of target ranks.
-    #[arg(short = 'w', long = "world_size", aliases = ["world_size_a", "world-size"])]
-    pub(super) world_size: u32,
-    /// [-sc] Source checkpoint.
-    #[arg(long = "src_ckpt_path", aliases = ["src_ckpt_path_a", "src-ckpt-path"], value_name = "PATH")]
-    pub(super) src_ckpt_path: PathBuf,
-    /// [-dc] Directory below which the target is made. Default: ../ckpt/llama2_7b/qkv/<w>_llama-2-7b.
-    #[arg(long = "dst_ckpt_path", aliases = ["dst_ckpt_path_a", "dst-ckpt-path"], value_name = "DIR")]
-    pub(super) dst_ckpt_path: Option<PathBuf>,
-    /// [-is] Directory below which the strategies are made. Default: ../strategy/llama2_7b/qkv/<w>_llama-2-7b; with -dc, the
-    /// same path below it.
-    #[arg(long = "infer_strategy_file", alias = "infer-strategy-file", value_name = "DIR")]
-    pub(super) infer_strategy_file: Option<PathBuf>,
-    /// mindformers yaml of the target, or a built-in model.
-    #[arg(short = 'y', long = "yaml_path", alias = "yaml-path", default_value = "llama2_7b")]
-    pub(super) yaml_path: String,
-    /// Precision of the target.
-    #[arg(short = 'p', long, value_enum, default_value = "fp16")]
-    pub(super) precision: PrecisionArg,
-    /// Print the plan and stop.
-    #[arg(long = "dry-run")]
-    pub(super) dry_run: bool,
-    /// Replace an existing target.
-    #[arg(long)]
-    pub(super) overwrite: bool,
-    /// How the work is done.
+    /// The conversion.
     #[command(flatten)]
-    pub(super) run: RunArgs,
-    /// Who does which part of it.
-    #[command(flatten)]
-    pub(super) cluster: ClusterArgs,
+    pub(super) convert: ConvertArgs,
+}
+
+/// Options of `scripts`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ScriptsArgs {
+    /// Where the tree is laid out; what is there already stays, and nothing is replaced.
+    pub(super) dir: PathBuf,
 }
 
 /// Options of `inspect`.

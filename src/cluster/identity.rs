@@ -112,12 +112,12 @@ impl Answer {
     }
 }
 
-/// Where the rank table is: as asked, or where a variable says (`RANK_TABLE_FILE` is MindSpore's, `RANKTABLEFILE` the original
-/// scripts').
-pub fn rank_table_path<'a>(asked: Option<&'a str>, env: &'a Environment) -> Option<(&'a str, String)> {
+/// The rank table that the environment names, and the variable that names it (`RANK_TABLE_FILE` is MindSpore's,
+/// `RANKTABLEFILE` the original scripts'). Every shell of a machine with NPUs may have one, so it makes no run of several
+/// machines: only a table that was asked for does.
+pub fn rank_table_in(env: &Environment) -> Option<(&'static str, &str)> {
     let variables = ["RANK_TABLE_FILE", "RANKTABLEFILE"];
-    let from_env = || variables.iter().find_map(|name| Some((env.get(*name)?.as_str(), (*name).to_owned())));
-    asked.map(|path| (path, "--rank-table".to_owned())).or_else(from_env).filter(|(path, _)| !path.is_empty())
+    variables.into_iter().find_map(|name| Some((name, env.get(name)?.as_str()))).filter(|(_, path)| !path.is_empty())
 }
 
 /// Finds out which part of the work is this process's.

@@ -35,7 +35,7 @@ pub use early::EarlyFailures;
 pub use error::ClusterError;
 pub use fingerprint::{plan_id, run_id};
 pub use head::ManifestHead;
-pub use identity::{Asked, Environment, Identity, Role, identify, rank_table_path};
+pub use identity::{Asked, Environment, Identity, Role, identify, rank_table_in};
 pub use kept::{FileSums, Measured, TensorSum, holds, sums_of};
 pub use merge::{PartManifest, merge};
 pub use publishing::Publication;

@@ -384,7 +384,7 @@ fn a_rank_table_gives_each_host_the_ranks_of_its_cards() {
     let local = format!("{LINE} --local-output");
     for (index, rank) in [(0, 2), (1, 1)] {
         let line = local.replace("-dc out -is st", &format!("-dc out{index} -is st{index}"));
-        end(start(&env, &line, &format!("RANKTABLEFILE=table.json RANK_ID={rank}"))).ok();
+        end(start(&env, &format!("{line} --rank-table table.json"), &format!("RANK_ID={rank}"))).ok();
         let there: Vec<bool> = (0..4).map(|r| env.path(&format!("out{index}/fp16_4p/rank_{r}")).exists()).collect();
         assert_eq!(there, [index == 0, index == 1, index == 0, index == 1]);
     }
@@ -404,16 +404,17 @@ fn a_rank_table_gives_each_host_the_ranks_of_its_cards() {
     }
     assert_eq!(made(&env, ["out", "st"]), expected);
     // Neither by address nor by rank.
-    let run = end(start(&env, LINE, "RANK_TABLE_FILE=table.json"));
+    let run = end(start(&env, &format!("{LINE} --rank-table table.json"), ""));
     run.failed(1, &["not in the rank table", "a.invalid, b.invalid", "hint: "]);
     // A number that is typed and an address that is there must agree.
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     env.write("here.json", table("a.invalid", name.trim()));
     let run = end(start(&env, &format!("{LINE} --rank-table here.json --node-rank 0"), ""));
     run.failed(1, &["--node-rank says 0 of 2", "is this machine) says 1 of 2", "hint: "]);
-    end(start(&env, LINE, "RANKTABLEFILE=nowhere.json")).failed(1, &["nowhere.json", "RANKTABLEFILE"]);
+    let nowhere = format!("{LINE} --rank-table nowhere.json");
+    end(start(&env, &nowhere, "")).failed(1, &["nowhere.json", "--rank-table"]);
     clear(&env);
-    end(start(&env, &format!("{LINE} --nodes 1"), "RANKTABLEFILE=nowhere.json")).ok();
+    end(start(&env, &format!("{nowhere} --nodes 1"), "")).ok();
     assert_eq!(made(&env, ["out", "st"]), expected);
 }
 

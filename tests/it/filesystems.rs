@@ -126,8 +126,7 @@ fn no_way_of_working_changes_the_bytes() {
 fn the_simplified_form_and_the_comparison_take_the_same_options() {
     let env = env();
     let how = "--chunk 128KiB --depth 2 --reader sequential --writes buffered --reflink never --workers 2";
-    // Its target is fused.
-    env.line(&format!("n-to-m -w 2 -sc src -dc out -y model.yaml -q {how}")).ok();
+    env.line(&format!("n-to-m -w 2 -sc src -dc out -y model.yaml --qkv_concat true -q {how}")).ok();
     env.line(&format!("verify src out/fp16_2p_qkv -y model.yaml -q {how}")).ok();
 }
 

@@ -8,6 +8,7 @@ mod cluster;
 mod cluster_failures;
 mod cluster_quantise;
 mod convert;
+mod document;
 mod errors;
 mod faults;
 mod filesystems;

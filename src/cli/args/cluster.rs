@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Args;
 
-/// Options of a conversion on several machines. Without them the launcher's environment and the rank table decide.
+/// Options of a conversion on several machines. Without them the launcher's environment decides.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Several machines")]
 pub(in crate::cli) struct ClusterArgs {
@@ -17,7 +17,8 @@ pub(in crate::cli) struct ClusterArgs {
     /// How many machines (or processes) take part; 1: this one alone, whatever a launcher says.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub(in crate::cli) nodes: Option<u32>,
-    /// Rank table: each machine takes the ranks of its own cards. Default: $RANK_TABLE_FILE, $RANKTABLEFILE.
+    /// Rank table: each machine takes the ranks of its own cards. One that the environment names ($RANK_TABLE_FILE,
+    /// $RANKTABLEFILE) is not used unless it is given here; ckpt_convert_for_16p.sh does that.
     #[arg(long = "rank-table", alias = "rank_table", value_name = "FILE")]
     pub(in crate::cli) rank_table: Option<String>,
     /// Every process that the launcher starts takes a share (the default).

@@ -1,4 +1,4 @@
-//! Conversions: `-f` and `n-to-m`. Plans, and unless it is a dry run, moves and publishes.
+//! Conversions: `-f`. Plans, and unless it is a dry run, moves and publishes.
 
 #[cfg(feature = "calibrate")]
 mod calibrate;
@@ -24,9 +24,7 @@ use super::reading::{self, Opened};
 use super::target::Strategies;
 use super::{note, print, print_json};
 use crate::Error;
-use crate::cli::args::{
-    CalibrateArgs, CkptRecordsArg, ConvertArgs, Function, FusionArg, NToMArgs, NamesArg, TrainArgs, which_save,
-};
+use crate::cli::args::{ConvertArgs, Function, which_save};
 use crate::cli::config::Patterns;
 use crate::cli::{ExitStatus, config};
 use crate::cluster::{EarlyFailures, Environment, Role};
@@ -38,58 +36,6 @@ use crate::plan::{Computed, Plan, TargetRank, list};
 use crate::report::plan_report;
 use crate::source::Extents;
 use crate::sys::{self, Mapping};
-
-/// The simplified form, with the defaults that the original README names.
-pub(in crate::cli) fn n_to_m(args: NToMArgs, env: &Environment) -> Result<ExitStatus, Error> {
-    let place = |kind: &str| PathBuf::from(format!("../{kind}/llama2_7b/qkv/{}_llama-2-7b", args.world_size));
-    let args = ConvertArgs {
-        function: Some(Function::DistributedWeightTransfer),
-        precision: Some(args.precision),
-        world_size: Some(args.world_size),
-        yaml_path: Some(args.yaml_path),
-        src_ckpt_path: Some(args.src_ckpt_path),
-        infer_strategy_file: args.infer_strategy_file.unwrap_or_else(|| match &args.dst_ckpt_path {
-            Some(dst) => dst.join(format!("strategy/llama2_7b/qkv/{}_llama-2-7b", args.world_size)),
-            None => place("strategy"),
-        }),
-        dst_ckpt_path: args.dst_ckpt_path.unwrap_or_else(|| place("ckpt")),
-        src_strategy: None,
-        dst_strategy: None,
-        src_fusion: FusionArg::RankConcat,
-        dst_fusion: FusionArg::RankConcat,
-        qkv_concat: Some(true),
-        vocab_emb_dp: None,
-        norm_dtype: None,
-        format: None,
-        max_shard_size: None,
-        hf_config: None,
-        tie_word_embeddings: None,
-        crc: false,
-        no_crc_check: false,
-        ckpt_records: CkptRecordsArg::Aligned,
-        ignore: Vec::new(),
-        check_replicas: false,
-        dry_run: args.dry_run,
-        overwrite: args.overwrite,
-        no_sync: false,
-        train_strategy_file: None,
-        pipeline_stage: None,
-        train_to_infer_mode: None,
-        train: TrainArgs::default(),
-        dataset_name: None,
-        dataset_path: None,
-        calibrate: CalibrateArgs::default(),
-        names: NamesArg::Gs06,
-        group_size: None,
-        stats: None,
-        alpha: 0.5,
-        no_smooth: false,
-        keep_float: Vec::new(),
-        run: args.run,
-        cluster: args.cluster,
-    };
-    run(args, env)
-}
 
 /// A plan and what belongs to it.
 struct Planned {

@@ -5,6 +5,7 @@ pub(super) mod doctor;
 pub(super) mod inspect;
 pub(super) mod merge_manifest;
 mod reading;
+pub(super) mod scripts;
 pub(super) mod strategy;
 mod target;
 pub(super) mod verify;
@@ -23,7 +24,7 @@ fn print(text: &str) -> Result<(), Error> {
 }
 
 /// Prints a note on standard error.
-fn note(text: &str) {
+pub(super) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "note: {}", crate::report::plain(text));
 }
 

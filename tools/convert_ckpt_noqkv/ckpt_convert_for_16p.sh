@@ -1,0 +1,1 @@
+../convert_ckpt_qkv/ckpt_convert_for_16p.sh
