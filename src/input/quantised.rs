@@ -17,7 +17,9 @@ pub fn quantised_files(input: &Input) -> QuantSigns {
 
 fn beside(files: &[LoadedFile], signs: &mut QuantSigns) {
     let dirs: BTreeSet<&Path> = files.iter().filter_map(|file| directory(file.mapping.path())).collect();
-    dirs.into_iter().for_each(|dir| files_of(dir, signs));
+    for dir in dirs {
+        files_of(dir, signs);
+    }
 }
 
 /// A directory that cannot be listed shows nothing.
@@ -50,7 +52,9 @@ pub(super) fn fault(path: &Path, source: FormatError) -> InputError {
     {
         let mut signs = QuantSigns::default();
         signs.dtype(tensor, dtype);
-        directory(path).into_iter().for_each(|dir| files_of(dir, &mut signs));
+        if let Some(dir) = directory(path) {
+            files_of(dir, &mut signs);
+        }
         return InputError::Quantised { path: path.to_owned(), signs: Box::new(signs), leftover: None };
     }
     InputError::Format { path: path.to_owned(), source: Box::new(source) }

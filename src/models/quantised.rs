@@ -81,9 +81,9 @@ const TAILS: &[(&str, Quantity, &[QuantNames])] = &[
 
 /// The unquantised name of a layer, and what one of its parameters is: the longest tail of any layer's name, whichever family
 /// the layer is of. `None` for a name that has no such tail.
-fn any_layer(name: &str) -> Option<(&str, &'static (&'static str, Quantity, &'static [QuantNames]))> {
-    let of = |entry: &'static (&'static str, Quantity, &'static [QuantNames])| {
-        Some((name.strip_suffix(entry.0)?.strip_suffix('.')?, entry))
+fn any_layer(name: &str) -> Option<(&str, Quantity)> {
+    let of = |(tail, quantity, _): &(&str, Quantity, &[QuantNames])| {
+        Some((name.strip_suffix(tail)?.strip_suffix('.')?, *quantity))
     };
     TAILS.iter().filter_map(of).min_by_key(|(layer, _)| layer.len())
 }
@@ -96,7 +96,7 @@ pub(super) fn has_known_tail(name: &str) -> bool {
 /// Of a weight or bias that is stored as whole numbers under a name of a known kind: the layer. `None`: the name, or the dtype
 /// under it, is of no such kind.
 pub fn known_integers(name: &str, dtype: Dtype) -> Option<&str> {
-    let (layer, (_, quantity, _)) = any_layer(name)?;
+    let (layer, quantity) = any_layer(name)?;
     let fits = match quantity {
         Quantity::Weight => matches!(dtype, Dtype::I8 | Dtype::Int4),
         Quantity::PackedWeight => matches!(dtype, Dtype::I8 | Dtype::U8 | Dtype::Int4),
@@ -115,12 +115,12 @@ pub fn scales_of_layer(layer: &str) -> impl Iterator<Item = String> {
         .map(move |(tail, ..)| format!("{layer}.{tail}"))
 }
 
-/// The layer of a parameter without which the layer's whole numbers mean something else: a scale, a zero point, a bias.
+/// The layer whose whole numbers a parameter gives their meaning: a scale or a zero point. `None` for any other.
 pub fn companion_of(name: &str) -> Option<&str> {
-    let (layer, (_, quantity, _)) = any_layer(name)?;
-    let weight = matches!(quantity, Quantity::Weight | Quantity::PackedWeight);
+    let (layer, quantity) = any_layer(name)?;
+    let itself = matches!(quantity, Quantity::Weight | Quantity::PackedWeight | Quantity::Bias);
     let copy = matches!(quantity, Quantity::InputScaleCopy | Quantity::InputZeroPointCopy);
-    (!weight && !copy).then_some(layer)
+    (!itself && !copy).then_some(layer)
 }
 
 /// What a parameter shows to be quantised, beside the weights.

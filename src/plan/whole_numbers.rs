@@ -1,6 +1,6 @@
 //! Weights that are no floating-point numbers: only a quantised checkpoint of a known kind, with its scales, has a use for them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use super::{PlanError, SourceFile};
@@ -41,8 +41,8 @@ pub fn names_parameter(name: &str) -> bool {
 pub fn check_whole_numbers(files: &[SourceFile<'_>], how: &WholeNumbers<'_>) -> Result<Vec<String>, PlanError> {
     let mut signs = how.signs.clone();
     let (mut unreadable, mut known) = (BTreeMap::new(), BTreeMap::new());
-    let (mut names, mut left_out, mut unplaced) = (BTreeSet::new(), BTreeSet::new(), false);
-    let mut seen: BTreeSet<(&str, Dtype)> = BTreeSet::new();
+    let (mut names, mut left_out, mut unplaced) = (HashSet::new(), BTreeMap::new(), false);
+    let mut seen: HashSet<(&str, Dtype)> = HashSet::new();
     for entry in files.iter().flat_map(|file| file.entries) {
         let (name, dtype) = (&*entry.name, entry.dtype);
         // The ranks of a checkpoint hold the same names.
@@ -51,7 +51,8 @@ pub fn check_whole_numbers(files: &[SourceFile<'_>], how: &WholeNumbers<'_>) -> 
         }
         signs.name(name);
         if (how.ignore)(name) {
-            left_out.insert(name);
+            // A bias of whole numbers holds a share of the zero point; one of floating-point numbers is only a bias.
+            left_out.insert(name, companion_of(name).or_else(|| known_integers(name, dtype)));
             continue;
         }
         names.insert(name);
@@ -68,12 +69,12 @@ pub fn check_whole_numbers(files: &[SourceFile<'_>], how: &WholeNumbers<'_>) -> 
         let weights = unreadable.into_iter().map(|(name, dtype)| format!("{name} ({dtype})")).collect();
         return Err(PlanError::QuantisedSource { weights, signs: Box::new(signs) });
     }
-    let stripped = left_out.iter().filter(|name| companion_of(name).is_some_and(|layer| known.contains_key(layer)));
-    let stripped: Vec<String> = stripped.map(|name| (*name).to_owned()).collect();
+    let stripped = left_out.iter().filter(|(_, layer)| layer.is_some_and(|layer| known.contains_key(layer)));
+    let stripped: Vec<String> = stripped.map(|(name, _)| (*name).to_owned()).collect();
     let alone = known.iter().filter(|(layer, _)| !scales_of_layer(layer).any(|scale| names.contains(scale.as_str())));
     let alone: Vec<String> = alone.map(|(_, name)| (*name).to_owned()).collect();
     if !stripped.is_empty() || !alone.is_empty() {
         return Err(PlanError::ScalesMissing { weights: alone, left_out: stripped });
     }
-    Ok(left_out.into_iter().filter(|name| QuantSigns::is_one(name)).map(str::to_owned).collect())
+    Ok(left_out.into_keys().filter(|name| QuantSigns::is_one(name)).map(str::to_owned).collect())
 }

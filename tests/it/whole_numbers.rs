@@ -153,8 +153,8 @@ fn other_tools_are_named_by_what_they_leave() {
         refused(&env, line, said);
         if int8 {
             // Without its scales an int8 weight is what it was: no weight.
-            let ignore: String = beside.iter().map(|(name, _)| format!(" --ignore *.{name}")).collect();
-            refused(&env, &format!("{line}{ignore}"), said);
+            let ignore: Vec<String> = beside.iter().map(|(name, _)| format!(" --ignore *.{name}")).collect();
+            refused(&env, &format!("{line}{}", ignore.concat()), said);
         }
     }
 }
@@ -251,6 +251,8 @@ fn golden_sticks_int8_keeps_its_scales_or_is_refused() {
                 refused(&env, &line, &["left out", "._layer.matmul.t_", option]);
             }
         }
+        let back = env.line("-f ms_to_pt -p keep -sc src -dc no");
+        back.failed(1, &["the source is quantised (int8 weights)", "convert the checkpoint that it was made from"]);
         // A file that was saved without them.
         for rank in 0..2 {
             let path = format!("src/rank_{rank}/checkpoint_{rank}.ckpt");
@@ -261,6 +263,17 @@ fn golden_sticks_int8_keeps_its_scales_or_is_refused() {
         }
         refused(&env, &line.replace("-dc out -is st", "-dc no -is no"), &["no scales for", "w2._layer.weight"]);
     }
+}
+
+/// A bias is no scale: whoever leaves it out is told nothing about quantisation.
+#[test]
+fn floating_point_biases_of_an_int8_model_can_be_left_out() {
+    let env = TestEnv::new();
+    let model = Llama { values: crate::support::Values::Numbers, bias: true, ..model() };
+    let tensors: Vec<Tensor> = w8a16(&model.full()).into_iter().map(|(tensor, _)| tensor).collect();
+    env.write("src/rank_0/checkpoint_0.ckpt", write_ckpt(&tensors));
+    let line = "-f distributed_weight_transfer -p keep -w 2 -sc src -dc out -is st --no-sync --ignore *.bias";
+    env.line(line).ok();
 }
 
 /// The names say int8, the bytes are something else.

@@ -160,6 +160,12 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
         ));
     }
     let naming = Naming::new(family.unwrap_or_else(|| family_of(&catalog)));
+    if let Some(held) = catalog.quantised_as() {
+        let why = format!(
+            "the source is quantised ({held}), and Hugging Face has no names for that: convert the checkpoint that it was made from"
+        );
+        return Err(PlanError::Quantised(why).into());
+    }
     if known.is_none() {
         head::check_ours(request, &catalog)?;
     }
