@@ -226,7 +226,7 @@ pub(super) struct ConvertArgs {
     /// Directory with the config.json and tokenizer of the model, where the source has none (ms_to_pt).
     #[arg(long = "hf-config", value_name = "DIR")]
     pub(super) hf_config: Option<PathBuf>,
-    /// Write MindSpore's CRC, which load_checkpoint(crc_check=True) checks.
+    /// Write MindSpore's CRC trailer (.ckpt only).
     #[arg(long)]
     pub(super) crc: bool,
     /// Do not check the CRCs that the source's files state, which costs one more read of them.
@@ -235,7 +235,8 @@ pub(super) struct ConvertArgs {
     /// How .ckpt files are laid out.
     #[arg(long = "ckpt-records", value_enum, default_value = "aligned")]
     pub(super) ckpt_records: CkptRecordsArg,
-    /// Leave out source parameters whose names match (with * and ?). May be given several times.
+    /// Leave out source parameters, and files that are carried along, whose names match (with * and ?). May be given several
+    /// times.
     #[arg(long, value_name = "PATTERN")]
     pub(super) ignore: Vec<String>,
     /// Compare replicas of large parameters too, which reads them once more. Small ones are always compared.

@@ -3,9 +3,11 @@
 #[cfg(feature = "calibrate")]
 mod calibrate;
 mod chain;
+mod checksums;
 mod cluster;
 mod cluster_failures;
 mod cluster_quantise;
+mod configuration;
 mod convert;
 mod errors;
 mod faults;
