@@ -20,32 +20,32 @@ fn config(more: &str) -> String {
 }
 
 /// The ranks of a model whose `lm_head` is what `head` makes of its own and of the embedding.
-fn ranks(env: &TestEnv, head: impl Fn(Tensor, &Tensor) -> Option<Tensor>) {
+fn ranks(env: &TestEnv, head: Option<fn(Tensor, &Tensor) -> Tensor>) {
     let model = Llama::small();
     let mut full = model.full();
     let of = |name: &str| full.iter().position(|t| t.name == name).expect("a parameter");
     let (at, embedding) = (of("lm_head.weight"), full[of("model.tok_embeddings.embedding_weight")].clone());
     let own = full.remove(at);
-    full.extend(head(own, &embedding));
+    full.extend(head.map(|head| head(own, &embedding)));
     for rank in 0..2 {
         let sharding = Sharding { ranks: 2, fusion: Some(Fusion::RankConcat), vocabulary_whole: false };
         env.write(&format!("src/rank_{rank}/checkpoint_{rank}.ckpt"), write_ckpt(&model.rank(&full, rank, sharding)));
     }
 }
 
-fn own(head: Tensor, _: &Tensor) -> Option<Tensor> {
-    Some(head)
+fn own(head: Tensor, _: &Tensor) -> Tensor {
+    head
 }
 
-fn equal(head: Tensor, embedding: &Tensor) -> Option<Tensor> {
-    Some(Tensor { bytes: embedding.bytes.clone(), ..head })
+fn equal(head: Tensor, embedding: &Tensor) -> Tensor {
+    Tensor { bytes: embedding.bytes.clone(), ..head }
 }
 
 /// Equal but for the last bit of the last element.
-fn nearly(head: Tensor, embedding: &Tensor) -> Option<Tensor> {
+fn nearly(head: Tensor, embedding: &Tensor) -> Tensor {
     let mut bytes = embedding.bytes.clone();
     *bytes.last_mut().expect("bytes") ^= 1;
-    Some(Tensor { bytes, ..head })
+    Tensor { bytes, ..head }
 }
 
 fn model(dir: &Path) -> Vec<Tensor> {
@@ -55,9 +55,9 @@ fn model(dir: &Path) -> Vec<Tensor> {
 /// What is written of a model whose configuration ties `lm_head`: nothing is lost, whatever the ranks hold.
 #[test]
 fn a_trained_head_survives_a_configuration_that_ties_it() {
-    for (head, written) in [(own as fn(Tensor, &Tensor) -> Option<Tensor>, true), (nearly, true), (equal, false)] {
+    for (head, written) in [(own as fn(Tensor, &Tensor) -> Tensor, true), (nearly, true), (equal, false)] {
         let env = TestEnv::new();
-        ranks(&env, head);
+        ranks(&env, Some(head));
         let text = config("  \"tie_word_embeddings\" : true,\n");
         env.write("hf/config.json", &text);
         let line = "-f ms_to_pt -p fp16 -sc src --hf-config hf -dc out --no-sync";
@@ -77,10 +77,9 @@ fn a_trained_head_survives_a_configuration_that_ties_it() {
 /// No `lm_head`, and a configuration that does not tie: a whole model only where the yaml says that it shares the embedding.
 #[test]
 fn a_missing_head_under_a_configuration_that_does_not_tie_it_is_refused_or_said() {
-    let none = |_: Tensor, _: &Tensor| None;
     for field in ["", "  \"tie_word_embeddings\": false,\n"] {
         let env = TestEnv::new();
-        ranks(&env, none);
+        ranks(&env, None);
         env.write("hf/config.json", config(field));
         let before = env.tree();
         let line = "-f ms_to_pt -p fp16 -sc src --hf-config hf -dc out --no-sync";
@@ -109,7 +108,7 @@ fn the_configuration_says_the_dtype_that_was_written() {
         ("keep", "torch_dtype", "float16", "float16"),
     ] {
         let env = TestEnv::new();
-        ranks(&env, own);
+        ranks(&env, Some(own));
         let text = config(&format!("  \"{field}\":   \"{said}\",\n"));
         env.write("hf/config.json", &text);
         let line = format!("-f ms_to_pt -p {precision} -sc src --hf-config hf -dc out --no-sync --norm-dtype fp32");
@@ -246,14 +245,15 @@ fn a_link_out_of_the_model_is_not_followed() {
     assert_eq!(env.tree(), before);
     // Links within the directory, and those of Hugging Face's cache.
     std::fs::remove_file(env.path("hf/tokenizer.model")).expect("removed");
-    std::fs::rename(&secret, env.path("hf/pieces")).expect("moved");
+    env.write("hf/pieces", std::fs::read(&secret).expect("a file"));
     symlink("pieces", env.path("hf/tokenizer.model")).expect("a link");
     env.line(line).ok();
     assert_eq!(std::fs::read(env.path("ranks/keep_2p/tokenizer.model")).expect("carried"), b"root:secret\n");
     let snapshot = hugging_face(&env, "models--x/snapshots/1f");
-    std::fs::create_dir(env.path("models--x/blobs")).expect("a directory");
     for name in ["config.json", "model.safetensors"] {
-        std::fs::rename(snapshot.join(name), env.path("models--x/blobs").join(name.len().to_string())).expect("moved");
+        let content = std::fs::read(snapshot.join(name)).expect("a file");
+        env.write(&format!("models--x/blobs/{}", name.len()), content);
+        std::fs::remove_file(snapshot.join(name)).expect("removed");
         symlink(format!("../../blobs/{}", name.len()), snapshot.join(name)).expect("a link");
     }
     env.line("-f pt_to_ms -p keep -w 2 -sc models--x/snapshots/1f -dc cached -is st2 --no-sync").ok();
@@ -266,7 +266,8 @@ fn carried_files_are_bounded_together() {
     let env = TestEnv::new();
     hugging_face(&env, "hf");
     for number in 0..3 {
-        let file = std::fs::File::create(env.path(&format!("hf/tokenizer_{number}.bin"))).expect("a file");
+        let path = env.write(&format!("hf/tokenizer_{number}.bin"), b"");
+        let file = std::fs::OpenOptions::new().write(true).open(path).expect("a file");
         file.set_len(60 << 20).expect("a length");
     }
     let line = "-f pt_to_ms -p keep -w 2 -sc hf -dc ranks -is st --no-sync";
