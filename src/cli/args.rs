@@ -239,7 +239,7 @@ pub(super) struct ConvertArgs {
     /// Whether the source's lm_head is its embedding, where no config.json says so (pt_to_ms, ms_to_pt).
     #[arg(long = "tie-word-embeddings", alias = "tie_word_embeddings", value_name = "BOOL")]
     pub(super) tie_word_embeddings: Option<bool>,
-    /// Write MindSpore's CRC, which load_checkpoint(crc_check=True) checks.
+    /// Write MindSpore's CRC trailer (.ckpt only).
     #[arg(long)]
     pub(super) crc: bool,
     /// Do not check the CRCs that the source's files state, which costs one more read of them.
@@ -248,7 +248,8 @@ pub(super) struct ConvertArgs {
     /// How .ckpt files are laid out.
     #[arg(long = "ckpt-records", value_enum, default_value = "aligned")]
     pub(super) ckpt_records: CkptRecordsArg,
-    /// Leave out source parameters whose names match (with * and ?). May be given several times.
+    /// Leave out source parameters, and files that are carried along, whose names match (with * and ?). May be given several
+    /// times.
     #[arg(long, value_name = "PATTERN")]
     pub(super) ignore: Vec<String>,
     /// Compare replicas of large parameters too, which reads them once more. Small ones are always compared.

@@ -121,10 +121,8 @@ fn imports(code: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(code);
     let of_line = |line: &str| {
         let mut words = line.split_whitespace();
-        let module = match (words.next()?, words.next()?, words.next()) {
-            ("import", module, None) | ("from", module, Some("import")) => module,
-            _ => return None,
-        };
+        let three = (words.next()?, words.next()?, words.next());
+        let (("import", module, None) | ("from", module, Some("import"))) = three else { return None };
         module.strip_prefix('.').filter(|module| is_plain(module)).map(str::to_owned)
     };
     text.lines().filter_map(of_line).collect()

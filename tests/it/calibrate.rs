@@ -220,6 +220,14 @@ fn the_numbers_of_the_arithmetic_come_from_options_or_the_models_configuration()
     env.write("src/config.json", bytes("llama/config.json"));
     env.line(&format!("{line} -dc b -is sb")).ok();
     same_statistics(&env.path("b/w8a8c8_1p.statistics.safetensors"), "llama.boolq.safetensors");
+    // transformers 5 takes the base in `rope_parameters`, whatever is left of an older file beside it.
+    let mut stale: Value = serde_json::from_slice(&bytes("llama/config.json")).expect("JSON");
+    stale["rope_parameters"] = serde_json::json!({"rope_theta": 1e4, "rope_type": "default"});
+    stale["rope_theta"] = 100.0.into();
+    env.write("src/config.json", stale.to_string());
+    let said = env.line(&format!("{line} -dc d -is sd")).ok();
+    assert!(said.stderr.contains("`rope_theta` is 100, that of `rope_parameters` is 10000"), "{said:#?}");
+    same_statistics(&env.path("d/w8a8c8_1p.statistics.safetensors"), "llama.boolq.safetensors");
     // Another base turns the keys otherwise.
     env.line(&format!("{line} -dc c -is sc --rope-theta 100")).ok();
     let read = |dir: &str| std::fs::read(env.path(&format!("{dir}/w8a8c8_1p.statistics.safetensors"))).expect("kept");

@@ -4,9 +4,11 @@
 mod calibrate;
 mod chain;
 mod changed;
+mod checksums;
 mod cluster;
 mod cluster_failures;
 mod cluster_quantise;
+mod configuration;
 mod convert;
 mod document;
 mod errors;

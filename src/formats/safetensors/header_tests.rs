@@ -99,3 +99,24 @@ fn a_flipped_bit_never_panics() {
         }
     }
 }
+
+/// `save_checkpoint(format="safetensors", crc_check=True)` of MindSpore 2.10 wrote the file.
+#[test]
+fn the_checksum_is_mindspores() {
+    let bytes = include_bytes!("../../../tests/data/formats/mini_crc.safetensors");
+    let file = read(bytes).unwrap();
+    assert_eq!(file.crc, Some(426_666_949));
+    assert_eq!(crc::crc(bytes, &file.entries), Ok(426_666_949));
+    assert!(crc::crc(&bytes[..bytes.len() - 1], &file.entries).is_err(), "entries of another file");
+}
+
+#[test]
+fn a_checksum_that_is_no_number_is_refused() {
+    for (number, stated) in
+        [("\"7\"", Some(Some(7))), ("\" 7\"", Some(Some(7))), ("\"x\"", None), ("\"4294967296\"", None)]
+    {
+        let header = format!("{{\"__metadata__\":{{\"crc_num\":{number}}}}}");
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+        assert_eq!(read(&bytes).ok().map(|file| file.crc), stated, "{number}");
+    }
+}

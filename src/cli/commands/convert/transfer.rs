@@ -270,7 +270,11 @@ pub(super) fn plan_options(request: &Request, source: FormatKind, ranks: usize) 
         return Err(Error::Usage("--max-shard-size goes with -w 1 and --format safetensors".to_owned()));
     }
     if args.crc && format != FormatKind::Ckpt {
-        return Err(Error::Usage("--crc goes with --format ckpt".to_owned()));
+        return Err(Error::Usage(
+            "--crc goes with --format ckpt: a safetensors file would state its CRC before the bytes, which are written as \
+             they come; the manifest has the sums of all tensors"
+                .to_owned(),
+        ));
     }
     Ok(PlanOptions {
         precision: request.weights,
