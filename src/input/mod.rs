@@ -7,6 +7,7 @@ mod error;
 mod foreign;
 mod foreign_load;
 mod load;
+mod made;
 mod model;
 mod statistics;
 mod steps;
@@ -21,7 +22,8 @@ pub use foreign::{
 };
 pub use foreign_load::{ForeignInput, load_config};
 pub use load::{Input, LoadedFile, check_crc};
-pub use model::{load_lora_alpha, load_model, load_run_facts};
+pub use made::{Beside, ListedSum, Made};
+pub use model::{load_lora_alpha, load_model, load_run_facts, load_version_sign};
 pub use statistics::load_statistics;
 pub use steps::{discover_training, step_of};
 pub use strategies::{StrategySource, is_strategy, load_strategies, strategy_bytes, strategy_files};

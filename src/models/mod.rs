@@ -13,6 +13,7 @@ mod quantised;
 mod running;
 mod spec;
 mod state;
+mod version;
 mod yaml;
 
 pub use builtin::{builtin, builtin_names};
@@ -27,4 +28,5 @@ pub use quantised::{
 pub use running::RunFacts;
 pub use spec::{ModelSpec, SpecError};
 pub use state::{is_model_name, is_training_state, training_rule};
+pub use version::{VersionSign, version_sign};
 pub use yaml::{from_yaml, lora_alpha};

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::units;
+use super::{Choice, units};
 use crate::engine::Setting;
 use crate::plan::{Plan, PlanTotals};
 
@@ -41,6 +41,9 @@ pub struct PlanReport {
     pub free: u64,
     /// Whether they suffice.
     pub fits: bool,
+    /// Decisions about what is in the target, and their reasons.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<Choice>,
     /// How the work will be done, and why so.
     pub settings: Vec<Setting>,
 }
@@ -90,6 +93,7 @@ pub fn plan_report(plan: &Plan, target: &str, free: u64, memory: u64) -> PlanRep
         peak_memory: memory,
         free,
         fits: free >= written,
+        choices: Vec::new(),
         settings: Vec::new(),
     }
 }
@@ -124,6 +128,7 @@ impl PlanReport {
             units::bytes(self.converted),
             units::bytes(self.headers),
         ));
+        self.choices.iter().for_each(|choice| line(format!("  {}", choice.text())));
         if !self.settings.is_empty() {
             line("  how (each can be overridden by the option of its name):".to_owned());
         }

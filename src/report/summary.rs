@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::units;
+use super::{Choice, units};
 use crate::engine::{QuantError, RunSummary, Ways};
 use crate::plan::{Plan, PlanTotals, Transform};
 
@@ -69,6 +69,9 @@ pub struct Summary {
     pub ignored: usize,
     /// Entries of training state that were left out: the beginning of the name, and how many.
     pub training_state: BTreeMap<String, usize>,
+    /// Decisions and their reasons.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<Choice>,
     /// Values that became infinite, tensor by tensor.
     pub overflowed: Vec<Overflow>,
     /// What quantising did, over all matrices. `None` where nothing was quantised.
@@ -128,6 +131,7 @@ impl Summary {
             ways: run.ways,
             ignored: 0,
             training_state: BTreeMap::new(),
+            choices: Vec::new(),
             overflowed: overflows(plan, run),
             quantised: Quantisation::new(&run.quantised),
         }
@@ -152,6 +156,7 @@ impl Summary {
         if let Some(strategies) = &self.strategies {
             line(format!("strategies: {strategies}"));
         }
+        self.choices.iter().for_each(|choice| line(choice.text()));
         if self.converted_tensors > 0 {
             line(format!("{} tensors were converted to another dtype", self.converted_tensors));
         }

@@ -4,6 +4,7 @@
 mod calibrate;
 mod foreign;
 mod hosts;
+mod provenance;
 mod publish;
 mod quantise;
 mod request;
@@ -21,17 +22,15 @@ use super::reading::{self, Opened};
 use super::target::{self, Strategies};
 use super::{note, print, print_json};
 use crate::Error;
-use crate::cli::args::{
-    CalibrateArgs, CkptRecordsArg, ConvertArgs, Function, FusionArg, NToMArgs, NamesArg, TrainArgs,
-};
+use crate::cli::args::{CalibrateArgs, CkptRecordsArg, ConvertArgs, Function, NToMArgs, NamesArg, TrainArgs};
 use crate::cli::{ExitStatus, config};
 use crate::cluster::{EarlyFailures, Environment, Role};
-use crate::engine::{self, CancelToken, EngineConfig, Leftovers, Staging};
+use crate::engine::{self, CancelToken, Crc64, EngineConfig, Leftovers, Staging, SumOf};
 use crate::input::{ForeignInput, Input, InputError, Provenance, RankGaps, provenance};
 use crate::models::foreign::{Origin, recognise};
 use crate::models::fused;
 use crate::plan::{Computed, Plan, TargetRank};
-use crate::report::plan_report;
+use crate::report::{Choice, Progress, plan_report};
 use crate::source::Extents;
 use crate::sys::{self, Mapping};
 
@@ -51,8 +50,9 @@ pub(in crate::cli) fn n_to_m(args: NToMArgs, env: &Environment) -> Result<ExitSt
         dst_ckpt_path: args.dst_ckpt_path.unwrap_or_else(|| place("ckpt")),
         src_strategy: None,
         dst_strategy: None,
-        src_fusion: FusionArg::RankConcat,
-        dst_fusion: FusionArg::RankConcat,
+        src_fusion: None,
+        dst_fusion: None,
+        force_fusion: false,
         qkv_concat: Some(true),
         vocab_emb_dp: None,
         norm_dtype: None,
@@ -61,6 +61,7 @@ pub(in crate::cli) fn n_to_m(args: NToMArgs, env: &Environment) -> Result<ExitSt
         hf_config: None,
         crc: false,
         no_crc_check: false,
+        check_source: false,
         ckpt_records: CkptRecordsArg::Aligned,
         ignore: Vec::new(),
         check_replicas: false,
@@ -96,6 +97,8 @@ struct Planned {
     ignored: usize,
     /// Entries of training state that are left out: the beginning of the name, and how many.
     training_state: BTreeMap<&'static str, usize>,
+    /// Decisions and their reasons, for the plan, the summary and the manifest.
+    choices: Vec<Choice>,
 }
 
 fn is_fused(targets: &[TargetRank]) -> bool {
@@ -113,15 +116,16 @@ pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitSt
         Role::Alone(Some(why)) => note(&format!("this host does all of the work, says {why}")),
         Role::Alone(None) | Role::Part(_) => {}
     }
-    let request = Request::new(args)?;
-    let Role::Part(me) = &hosts.role else { return convert(&request, &hosts, None) };
-    let early = EarlyFailures::new(&request.args.dst_ckpt_path, &publish::provenance(&request, "").options, me.count);
+    let mut request = Request::new(args)?;
+    let Role::Part(me) = &hosts.role else { return convert(&mut request, &hosts, None) };
+    let early =
+        EarlyFailures::new(&request.args.dst_ckpt_path, &provenance::provenance(&request, "", &[]).options, me.count);
     // Who publishes alone, or only looks, keeps nobody waiting.
     let awaited = !request.args.cluster.local_output && !request.args.dry_run;
     if awaited {
         early.withdraw(me.index);
     }
-    convert(&request, &hosts, Some(&early)).inspect_err(|e| {
+    convert(&mut request, &hosts, Some(&early)).inspect_err(|e| {
         if awaited {
             early.leave(me.index, &e.to_string());
         }
@@ -129,7 +133,7 @@ pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitSt
 }
 
 /// Does what is asked for, or this host's share of it.
-fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> Result<ExitStatus, Error> {
+fn convert(request: &mut Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> Result<ExitStatus, Error> {
     sys::raise_open_files_limit();
     let gaps = if request.args.src_strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
     if quantise::runs_the_model(request) && matches!(hosts.role, Role::Part(_)) && !request.args.dry_run {
@@ -140,7 +144,8 @@ fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> R
         ));
     }
     let opened = open(request, gaps)?;
-    let input = opened.input();
+    request.settle(&opened, gaps)?;
+    let (request, input) = (&*request, opened.input());
     let planned = match &opened {
         Opened::Foreign(source) => foreign::pt_to_ms(request, source)?,
         Opened::Ours(input) => match request.function {
@@ -164,6 +169,7 @@ fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> R
     let memory = memory(&planned.plan, &engine);
     let mut report = plan_report(&planned.plan, &planned.target.display().to_string(), free, memory);
     report.settings = chosen.settings;
+    report.choices.clone_from(&planned.choices);
     if request.args.dry_run {
         if request.args.run.json {
             print_json(&report);
@@ -179,9 +185,7 @@ fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> R
     if memory > chosen.memory {
         return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
     }
-    if !request.args.no_crc_check {
-        reading::check_crcs(input, engine.workers)?;
-    }
+    check_input(request, input, &engine)?;
     check_replicas(&engine, &planned, &mappings)?;
     // Until here nothing is written, and a signal may end the program as it likes.
     let cancel = config::cancel_on_signal()?;
@@ -250,6 +254,29 @@ fn check_targets(request: &Request, planned: &Planned) -> Result<u64, Error> {
         strategies.check(request.publish())?;
     }
     target::check(&planned.target, request.publish(), target::is_checkpoint_name)
+}
+
+/// The source must be what its trailers and, on request, the manifest of the conversion that made it say.
+fn check_input(request: &Request, input: &Input, engine: &EngineConfig) -> Result<(), Error> {
+    if !request.args.no_crc_check {
+        reading::check_crcs(input, engine.workers)?;
+    }
+    if !request.args.check_source {
+        return Ok(());
+    }
+    let Some(made) = &request.made else { return Err(Error::NoManifest(request.source.clone())) };
+    let listed = made.sums(&input.files)?;
+    let stated: Vec<SumOf> =
+        listed.iter().map(|l| SumOf { source: l.file, place: l.place.clone(), sum: Crc64(l.sum) }).collect();
+    let progress = Progress::start(config::progress(&request.args.run), "checking the source");
+    let differ = engine::differing_sums(&input.mappings(), &stated, engine, &progress, &CancelToken::default())?;
+    progress.finish();
+    if differ.is_empty() {
+        note(&format!("{} tensors of the source have the sums of {}", listed.len(), made.manifest.display()));
+        return Ok(());
+    }
+    let tensors = differ.iter().map(|&at| listed[at].name.clone()).collect();
+    Err(Error::SumsDiffer { manifest: made.manifest.clone(), tensors })
 }
 
 /// Replicas must be what they are replicas of. Small ones are always compared, large ones on request.

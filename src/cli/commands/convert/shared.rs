@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::hosts::Hosts;
-use super::{Planned, Request, check_replicas, check_targets, memory, publish, quantise};
+use super::provenance::provenance;
+use super::{Planned, Request, check_input, check_replicas, check_targets, memory, publish, quantise};
 use crate::Error;
 use crate::cli::commands::target::Strategies;
-use crate::cli::commands::{note, print, print_json, reading};
+use crate::cli::commands::{note, print, print_json};
 use crate::cli::{ExitStatus, config};
 use crate::cluster::{self, EarlyFailures, FileSums, Finished, Identity, Measured, Publication, Session, Unit, Wanted};
 use crate::engine::{self, CancelToken, EngineConfig, Published, Staging};
 use crate::input::Input;
 use crate::plan::Plan;
-use crate::report::{PartOf, Progress, Summary, bytes, manifest};
+use crate::report::{PartOf, Progress, bytes, manifest};
 use crate::sys::Mapping;
 
 /// What one process of several needs to know.
@@ -58,9 +59,7 @@ pub(super) fn run(
     if memory > chosen.memory {
         return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
     }
-    if !request.args.no_crc_check {
-        reading::check_crcs(input, chosen.config.workers)?;
-    }
+    check_input(request, input, &chosen.config)?;
     check_replicas(&chosen.config, &planned, &mappings)?;
     let cancel = config::cancel_on_signal()?;
     let begun = Instant::now();
@@ -86,14 +85,11 @@ pub(super) fn run(
         }
         Finished::Ours(publication) => {
             let result = publication.result(&planned.plan)?;
-            let mut provenance = publish::provenance(request, &share.wanted.plan);
+            let mut provenance = provenance(request, &share.wanted.plan, &planned.choices);
             provenance.part = share.part;
             publication.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance, to))?;
             give_names(request, &planned, *publication)?;
-            let mut summary = Summary::new(&planned.plan, &result, begun.elapsed(), peak);
-            summary.target = planned.target.display().to_string();
-            summary.strategies = planned.strategies.as_ref().map(|s| s.dir().display().to_string());
-            summary.ignored = planned.ignored;
+            let summary = publish::summary(&planned, &result, begun.elapsed(), peak);
             if request.args.run.json {
                 print_json(&summary);
             } else {
