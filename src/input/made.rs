@@ -168,6 +168,8 @@ impl Made {
     /// Where the files are not those that were written.
     pub fn check(&self, source: &Path, found: &[LoadedFile], gaps: RankGaps) -> Result<(), InputError> {
         let fault = |why: String| Err(InputError::Manifest { manifest: self.manifest.clone(), why });
+        // The directory of one rank, or one file, of several.
+        let alone = absolute(source) != self.dir;
         let mut seen: Vec<&str> = Vec::with_capacity(found.len());
         for file in found {
             let path = self.listed_path(file);
@@ -178,9 +180,12 @@ impl Made {
             if listed.length != there {
                 return fault(format!("`{path}` was written with {} bytes and has {there}", listed.length));
             }
-            if listed.rank.is_some_and(|rank| rank != file.rank) || (found.len() == 1 && self.files.len() > 1) {
+            if alone && found.len() < self.files.len() {
                 let (manifest, files) = (self.manifest.clone(), self.files.len());
                 return Err(InputError::PartOfWhole { manifest, files, named: source.to_owned() });
+            }
+            if let Some(rank) = listed.rank.filter(|rank| *rank != file.rank) {
+                return fault(format!("`{path}` was written for rank {rank} and lies with rank {}", file.rank));
             }
             seen.push(path);
         }

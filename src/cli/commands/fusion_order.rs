@@ -67,9 +67,9 @@ impl Typed {
         let Self { option, order, force } = self;
         let order = order?;
         Some(if order == other {
-            Ok(Order::stated(order, format!("{option}; {evidence} agrees")))
+            Ok(Order::stated(order, format!("{option}, and {evidence}")))
         } else if force {
-            Ok(Order::stated(order, format!("{option} and --force-fusion, against {evidence}")))
+            Ok(Order::stated(order, format!("{option} and --force-fusion, although {evidence}")))
         } else {
             Err(Error::FusionContradicted { option, order, evidence: evidence.to_owned(), other })
         })
@@ -92,7 +92,7 @@ pub(in crate::cli) fn source_order(typed: Typed, fused: bool, made: Option<&Made
     }
     match made {
         Some(made) => {
-            let evidence = made.manifest.display().to_string();
+            let evidence = format!("{} says so", made.manifest.display());
             typed.against(made.fusion, &evidence).unwrap_or_else(|| Ok(Order::stated(made.fusion, evidence)))
         }
         None => Ok(typed.alone().unwrap_or_else(|| {

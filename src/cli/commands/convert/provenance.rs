@@ -138,3 +138,61 @@ fn format_name(format: FormatArg) -> Value {
         FormatArg::Bin => "bin",
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::args::{Cli, expand};
+
+    fn options(line: &str) -> Vec<(String, Value)> {
+        let words = std::iter::once("ckpt-convert").chain(line.split_whitespace()).map(OsString::from);
+        let request = Request::new(Cli::try_parse_from(expand(words)).unwrap().convert).unwrap();
+        provenance(&request, "", &[]).options
+    }
+
+    #[test]
+    fn two_requests_are_the_same_if_and_only_if_what_decides_is() {
+        let base = "-f quant_weight -p w8a8 -w 2 -sc src -d boolq -dp data";
+        let decide = [
+            "--format safetensors",
+            "--hf-config hf",
+            "-d wikitext2",
+            "-dp other",
+            "--tokenizer t.json",
+            "--samples 3",
+            "--seq-length 7",
+            "--rope-theta 5e5",
+            "--norm-eps 1e-6",
+            "--bos-token <s>",
+            "--eos-token </s>",
+            "--names rtn",
+            "--alpha 0.7",
+            "--no-smooth",
+            "--stats s",
+            "--src-fusion grouped",
+            "--dst-fusion grouped",
+            "--force-fusion",
+            "-y llama2_7b",
+            "--keep-float w2",
+            "--max-shard-size 1GB",
+            "--ignore x",
+        ];
+        let nothing =
+            ["--no-sync", "--overwrite", "--dry-run", "--workers 2", "-dc elsewhere", "--nodes 2", "--check-source"];
+        for option in decide {
+            assert_ne!(options(&format!("{base} {option}")), options(base), "{option}");
+        }
+        for option in nothing {
+            assert_eq!(options(&format!("{base} {option}")), options(base), "{option}");
+        }
+        let of = |line: &str, name: &str| options(line).into_iter().any(|(key, _)| key == name);
+        let (quantised, plain) =
+            ("-f train_to_infer -p w8a8 --stats s -w 2 -sc src", "-f train_to_infer -p fp16 -w 2 -sc src");
+        assert!(of(quantised, "names") && of(quantised, "alpha"));
+        assert!(!of(plain, "names") && !of(plain, "alpha"));
+    }
+}
