@@ -303,7 +303,7 @@ fn files_that_are_not_those_of_the_manifest_are_refused() {
         (
             "fewer",
             &|dir| std::fs::remove_dir_all(dir.join("rank_1")).expect("removed"),
-            &["lists rank_1/checkpoint_1.ckpt", "not found there"],
+            &["lists `rank_1/checkpoint_1.ckpt`, not found there"],
         ),
         (
             "longer",
