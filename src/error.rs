@@ -5,6 +5,7 @@ use crate::calibrate::CalibrateError;
 use crate::cluster::ClusterError;
 use crate::engine::EngineError;
 use crate::input::InputError;
+use crate::models::FusionLayout;
 use crate::plan::PlanError;
 use crate::sys::FileError;
 
@@ -119,6 +120,35 @@ pub enum Error {
         /// Why not.
         source: EngineError,
     },
+    /// An option that states another order of fused rows than the files show.
+    #[error("{option} {order} contradicts what is known of the files ({other}): {evidence}")]
+    FusionContradicted {
+        /// The option.
+        option: &'static str,
+        /// The order that it states.
+        order: FusionLayout,
+        /// What shows another.
+        evidence: String,
+        /// The other.
+        other: FusionLayout,
+    },
+    /// A fused source whose order nothing states, beside a yaml of a version that has another than the usual one.
+    #[error("nothing states the order of the source's fused rows, and it cannot be seen in them; {evidence}")]
+    FusionUnknown {
+        /// What shows the version.
+        evidence: String,
+    },
+    /// Sums to compare the source with that nobody stated.
+    #[error("--check-source compares a source with the manifest.json of the conversion that made it; {} has none", .0.display())]
+    NoManifest(std::path::PathBuf),
+    /// Bytes of the source that are not what was written.
+    #[error("the source is not what was written: {} differ from their sums in {}: {}", .tensors.len(), .manifest.display(), crate::plan::list(.tensors))]
+    SumsDiffer {
+        /// The manifest.
+        manifest: std::path::PathBuf,
+        /// The tensors, each with its file and where it begins.
+        tensors: Vec<String>,
+    },
     /// Other strategy files are there.
     #[error("{} holds other strategies than this conversion's", .0.display())]
     OtherStrategies(std::path::PathBuf),
@@ -196,6 +226,10 @@ impl Error {
             | Self::ReplicasDiffer(_)
             | Self::TooLittleMemory { .. }
             | Self::OtherStrategies(_)
+            | Self::FusionContradicted { .. }
+            | Self::FusionUnknown { .. }
+            | Self::NoManifest(_)
+            | Self::SumsDiffer { .. }
             | Self::ForeignTarget(_)
             | Self::ForeignFiles { .. }
             | Self::InputInTarget { .. }

@@ -211,12 +211,17 @@ pub(super) struct ConvertArgs {
     /// [-ds] Strategy of the target, instead of a number of ranks.
     #[arg(long = "dst_strategy", alias = "dst-strategy", value_name = "PATH")]
     pub(super) dst_strategy: Option<PathBuf>,
-    /// Order of rows in the source's fused parameters. Files do not tell.
-    #[arg(long = "src-fusion", value_enum, default_value = "rank-concat")]
-    pub(super) src_fusion: FusionArg,
-    /// Order of rows in the target's fused parameters.
-    #[arg(long = "dst-fusion", value_enum, default_value = "rank-concat")]
-    pub(super) dst_fusion: FusionArg,
+    /// Order of rows in the source's fused parameters. Default: as the manifest.json of the conversion that made it says, else
+    /// rank-concat.
+    #[arg(long = "src-fusion", value_enum)]
+    pub(super) src_fusion: Option<FusionArg>,
+    /// Order of rows in the target's fused parameters. Default: grouped where the yaml is for mindformers 1.4 or later, else as
+    /// the manifest of the source says, else rank-concat.
+    #[arg(long = "dst-fusion", value_enum)]
+    pub(super) dst_fusion: Option<FusionArg>,
+    /// Let --src-fusion and --dst-fusion decide even against a manifest or a yaml.
+    #[arg(long = "force-fusion")]
+    pub(super) force_fusion: bool,
     /// [-qkv] Whether the target is fused; overrides the yaml's qkv_concat. Default without a yaml: as the source.
     #[arg(long = "qkv_concat", aliases = ["qkv-concat", "is_qkv_concat"], value_name = "BOOL")]
     pub(super) qkv_concat: Option<bool>,
@@ -245,6 +250,9 @@ pub(super) struct ConvertArgs {
     /// Do not check the CRCs that the source's files state, which costs one more read of them.
     #[arg(long = "no-crc-check")]
     pub(super) no_crc_check: bool,
+    /// Compare the source with the sums in the manifest.json of the conversion that made it, which costs one more read of it.
+    #[arg(long = "check-source")]
+    pub(super) check_source: bool,
     /// How .ckpt files are laid out.
     #[arg(long = "ckpt-records", value_enum, default_value = "aligned")]
     pub(super) ckpt_records: CkptRecordsArg,
@@ -375,12 +383,15 @@ pub(super) struct VerifyArgs {
     /// [-ds] Strategy of the second.
     #[arg(long = "dst_strategy", alias = "dst-strategy", value_name = "PATH")]
     pub(super) dst_strategy: Option<PathBuf>,
-    /// Order of rows in the first one's fused parameters.
-    #[arg(long = "src-fusion", value_enum, default_value = "rank-concat")]
-    pub(super) src_fusion: FusionArg,
-    /// Order of rows in the second one's fused parameters.
-    #[arg(long = "dst-fusion", value_enum, default_value = "rank-concat")]
-    pub(super) dst_fusion: FusionArg,
+    /// Order of rows in the first one's fused parameters. Default: as its manifest.json says, else rank-concat.
+    #[arg(long = "src-fusion", value_enum)]
+    pub(super) src_fusion: Option<FusionArg>,
+    /// Order of rows in the second one's fused parameters. Default: as its manifest.json says, else rank-concat.
+    #[arg(long = "dst-fusion", value_enum)]
+    pub(super) dst_fusion: Option<FusionArg>,
+    /// Let --src-fusion and --dst-fusion decide even against a manifest.
+    #[arg(long = "force-fusion")]
+    pub(super) force_fusion: bool,
     /// A is unquantised and B is w8a16 (or w4a16) of it: allow B's weights, dequantised, to be so many steps (scales of their row
     /// or group) off. A rounded element is half a step off; 0.51 leaves room for fp16's own rounding.
     #[arg(long, value_name = "STEPS")]

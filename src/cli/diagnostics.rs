@@ -61,6 +61,16 @@ pub(super) fn hint(error: &Error) -> Option<String> {
             Some("move them elsewhere, or choose another directory with -dc or -is; nothing was changed".to_owned())
         }
         Error::InputInTarget { .. } => Some("choose another directory with -dc or -is; nothing was changed".to_owned()),
+        Error::FusionContradicted { option, .. } => Some(format!(
+            "leave {option} out to follow the files; only if you know better: --force-fusion lets {option} decide"
+        )),
+        Error::FusionUnknown { .. } => Some(
+            "say it: --src-fusion grouped for a checkpoint of mindformers 1.4 or later, --src-fusion rank-concat for one of \
+             mindformers up to 1.3 or of the original scripts"
+                .to_owned(),
+        ),
+        Error::NoManifest(_) => Some("leave --check-source out, or copy manifest.json along with the checkpoint".to_owned()),
+        Error::SumsDiffer { .. } => Some("the files are damaged or were changed: copy them again".to_owned()),
         Error::NoFeature { feature, .. } => Some(format!(
             "build it with --features {feature}; or gather the statistics elsewhere and give --stats FILE (docs/statistics.md)"
         )),
@@ -309,6 +319,11 @@ fn input_hint(error: &InputError) -> Option<String> {
             "known are llama, mistral, yi, qwen2, baichuan2 and internlm2 as transformers names their parameters, and Meta's llama"
         }
         InputError::Index { .. } => "the index and the files are of different saves",
+        InputError::Manifest { .. } => {
+            "copy the checkpoint again, whole and with its manifest; if the files were changed on purpose, remove the manifest and \
+             state the order of fused rows with --src-fusion (verify: --src-fusion, --dst-fusion)"
+        }
+        InputError::PartOfWhole { .. } => "name the directory that holds the manifest and all of its files",
         InputError::NoStrategy(_) => "give a strategy file, or a directory of ckpt_strategy_rank_<n>.ckpt files",
         _ => return None,
     };

@@ -21,6 +21,9 @@ pub struct PartManifest {
     pub part: Option<String>,
     /// The options of the conversion.
     pub options: Map<String, Value>,
+    /// Decisions of the conversion and their reasons.
+    #[serde(default)]
+    pub choices: Vec<Value>,
     /// The source files.
     pub inputs: Vec<Value>,
     /// The part's files.
@@ -135,6 +138,7 @@ mod tests {
             strategies: None,
             part: Some(format!("{index} of 2")),
             options: Map::new(),
+            choices: Vec::new(),
             inputs: Vec::new(),
             files: vec![file(index), file(index + 2)],
             quantised: vec![json!({"name": "w", "rms_error": 0.1})],

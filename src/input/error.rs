@@ -196,6 +196,24 @@ pub enum InputError {
         /// Why.
         source: Box<PlanError>,
     },
+    /// A manifest of ours and the files beside it that do not agree.
+    #[error("{}: {why}", .manifest.display())]
+    Manifest {
+        /// The manifest.
+        manifest: PathBuf,
+        /// How they disagree, or what is wrong with the manifest itself.
+        why: String,
+    },
+    /// Only a part of the checkpoint that a manifest lists was named.
+    #[error("{} lists {files} files of tensors, of which {} is one", .manifest.display(), .named.display())]
+    PartOfWhole {
+        /// The manifest.
+        manifest: PathBuf,
+        /// How many files it lists.
+        files: usize,
+        /// What was named.
+        named: PathBuf,
+    },
     /// A directory without strategy files.
     #[error("{} holds no strategy file (*.ckpt or *.json)", .0.display())]
     NoStrategy(PathBuf),

@@ -9,6 +9,7 @@ mod error;
 mod foreign;
 mod foreign_load;
 mod load;
+mod made;
 mod model;
 mod quantised;
 mod save_name;
@@ -26,7 +27,8 @@ pub use foreign::{
 };
 pub use foreign_load::{ForeignInput, load_config};
 pub use load::{Input, LoadedFile, check_crc, check_unchanged};
-pub use model::{load_lora_alpha, load_model, load_run_facts};
+pub use made::{Beside, ListedSum, Made};
+pub use model::{load_lora_alpha, load_model, load_run_facts, load_version_sign};
 pub use quantised::quantised_files;
 pub use saves::WhichSave;
 pub use statistics::load_statistics;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::InputError;
-use crate::models::{ModelSpec, RunFacts, SpecError, builtin, from_yaml, lora_alpha};
+use crate::models::{ModelSpec, RunFacts, SpecError, VersionSign, builtin, from_yaml, lora_alpha, version_sign};
 use crate::sys::read_small;
 
 /// Reads a yaml, or looks up a built-in model. A file of that name counts first.
@@ -26,6 +26,16 @@ pub fn load_lora_alpha(name: &str) -> Result<Option<f64>, InputError> {
     }
     let bytes = read_small(path, 4 << 20)?;
     Ok(std::str::from_utf8(&bytes).ok().and_then(lora_alpha))
+}
+
+/// What in a yaml shows that it is for mindformers 1.4 or later. `None` where nothing does, and for a built-in model.
+pub fn load_version_sign(name: &str) -> Result<Option<VersionSign>, InputError> {
+    let path = Path::new(name);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let bytes = read_small(path, 4 << 20)?;
+    Ok(std::str::from_utf8(&bytes).ok().and_then(version_sign))
 }
 
 /// What a yaml or a built-in model says of the model's arithmetic. A yaml may say nothing.

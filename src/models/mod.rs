@@ -14,6 +14,7 @@ mod running;
 mod signs;
 mod spec;
 mod state;
+mod version;
 mod yaml;
 
 pub use builtin::{builtin, builtin_names};
@@ -31,4 +32,5 @@ pub use spec::{ModelSpec, SpecError};
 pub use state::{
     OTHER_COUNTERS, SAVE_MARKS, is_counter, is_model_name, is_network_buffer, is_training_state, training_rule,
 };
+pub use version::{VersionSign, version_sign};
 pub use yaml::{from_yaml, lora_alpha};

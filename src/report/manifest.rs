@@ -9,6 +9,7 @@ use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use super::Choice;
 use crate::cluster::PartManifest;
 use crate::engine::{QuantError, RunSummary, TensorResult};
 use crate::plan::{OutputFile, OutputTensor, Plan};
@@ -20,6 +21,8 @@ use crate::source::Extents;
 pub struct Provenance {
     /// The options that decided the result, by name.
     pub options: Vec<(String, Value)>,
+    /// Decisions and their reasons.
+    pub choices: Vec<Choice>,
     /// The fingerprint of the plan.
     pub plan: String,
     /// The checksum of the strategies that are written with it, where any are.
@@ -61,6 +64,7 @@ pub fn manifest(plan: &Plan, summary: &RunSummary, provenance: &Provenance, to: 
         strategies: provenance.strategies.as_deref(),
         part: provenance.part.as_ref().map(|p| p.part.as_str()),
         options,
+        choices: provenance.choices.iter().map(|choice| json!(choice)).collect(),
         inputs: Each::new(
             plan.files().map(|s| json!({"path": s.path.display().to_string(), "length": s.len, "rank": s.rank})),
         ),
@@ -89,6 +93,7 @@ pub fn write_merged(merged: PartManifest, to: &mut dyn Write) -> io::Result<()> 
         strategies: merged.strategies.as_deref(),
         part: None,
         options: merged.options,
+        choices: merged.choices,
         inputs: Each::new(merged.inputs.into_iter()),
         files: Each::new(merged.files.into_iter()),
         quantised: merged.quantised,
@@ -116,6 +121,8 @@ where
     #[serde(skip_serializing_if = "Option::is_none")]
     part: Option<&'a str>,
     options: Map<String, Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    choices: Vec<Value>,
     inputs: Each<I>,
     files: Each<F>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

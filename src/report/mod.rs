@@ -1,5 +1,6 @@
 //! What people and machines read: progress, plans, summaries, manifests, listings. Renders values, decides nothing.
 
+mod choice;
 mod findings;
 mod listing;
 mod manifest;
@@ -9,6 +10,7 @@ mod remarks;
 mod summary;
 mod units;
 
+pub use choice::Choice;
 pub use findings::{Diagnosis, FindingListing};
 pub use listing::{CheckpointListing, ParamListing, RankListing, StrategyListing, TensorListing};
 pub use manifest::{PartOf, Provenance, manifest, write_merged};

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::units;
+use super::{Choice, units};
 use crate::engine::{Leftovers, Setting};
 use crate::plan::{Plan, PlanTotals};
 
@@ -48,6 +48,9 @@ pub struct PlanReport {
     /// What is changed in the configuration that is carried along, as sentences.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub config_changes: Vec<String>,
+    /// Decisions about what is in the target, and their reasons.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<Choice>,
     /// How the work will be done, and why so.
     pub settings: Vec<Setting>,
 }
@@ -101,6 +104,7 @@ pub fn plan_report(plan: &Plan, target: &str, (free, left): (u64, &Leftovers), m
         leftovers: left.paths.iter().map(|path| path.display().to_string()).collect(),
         fits: free + left.bytes >= written,
         config_changes: Vec::new(),
+        choices: Vec::new(),
         settings: Vec::new(),
     }
 }
@@ -138,6 +142,7 @@ impl PlanReport {
         for change in &self.config_changes {
             line(format!("  {change}"));
         }
+        self.choices.iter().for_each(|choice| line(format!("  {}", choice.text())));
         if !self.settings.is_empty() {
             line("  how (each can be overridden by the option of its name):".to_owned());
         }

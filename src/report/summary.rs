@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Remarks, units};
+use super::{Choice, Remarks, units};
 use crate::engine::{QuantError, RunSummary, Ways};
 use crate::plan::{Plan, PlanTotals, Transform};
 
@@ -72,6 +72,9 @@ pub struct Summary {
     /// What was changed in the configuration that was carried along, as sentences.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub config_changes: Vec<String>,
+    /// Decisions and their reasons.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<Choice>,
     /// Values that became infinite, tensor by tensor.
     pub overflowed: Vec<Overflow>,
     /// Values that are suspicious, tensor by tensor.
@@ -134,6 +137,7 @@ impl Summary {
             ignored: 0,
             training_state: BTreeMap::new(),
             config_changes: Vec::new(),
+            choices: Vec::new(),
             overflowed: overflows(plan, run),
             remarks: Remarks::new(plan, run),
             quantised: Quantisation::new(&run.quantised),
@@ -159,6 +163,7 @@ impl Summary {
         if let Some(strategies) = &self.strategies {
             line(format!("strategies: {strategies}"));
         }
+        self.choices.iter().for_each(|choice| line(choice.text()));
         if self.converted_tensors > 0 {
             line(format!("{} tensors were converted to another dtype", self.converted_tensors));
         }

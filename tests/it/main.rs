@@ -16,6 +16,7 @@ mod faults;
 mod filesystems;
 mod foreign;
 mod formats;
+mod fusion;
 mod head;
 mod hostile;
 mod inspect;

@@ -6,6 +6,7 @@ mod foreign;
 mod head;
 mod hf_config;
 mod hosts;
+mod provenance;
 mod publish;
 mod quantise;
 mod request;
@@ -28,12 +29,12 @@ use crate::cli::args::{ConvertArgs, Function, which_save};
 use crate::cli::config::Patterns;
 use crate::cli::{ExitStatus, config};
 use crate::cluster::{EarlyFailures, Environment, Role};
-use crate::engine::{self, CancelToken, EngineConfig, Leftovers, Staging};
+use crate::engine::{self, CancelToken, Crc64, EngineConfig, Leftovers, Staging, SumOf};
 use crate::input::{ForeignInput, Input, InputError, Provenance, RankGaps, provenance};
 use crate::models::foreign::{Origin, recognise};
 use crate::models::fused;
 use crate::plan::{Computed, Plan, TargetRank, list};
-use crate::report::plan_report;
+use crate::report::{Choice, Progress, plan_report};
 use crate::source::Extents;
 use crate::sys::{self, Mapping};
 
@@ -49,6 +50,8 @@ struct Planned {
     config_changes: Vec<String>,
     /// Entries of training state that are left out: the beginning of the name, and how many.
     training_state: BTreeMap<&'static str, usize>,
+    /// Decisions and their reasons, for the plan, the summary and the manifest.
+    choices: Vec<Choice>,
 }
 
 fn is_fused(targets: &[TargetRank]) -> bool {
@@ -66,15 +69,16 @@ pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitSt
         Role::Alone(Some(why)) => note(&format!("this host does all of the work, says {why}")),
         Role::Alone(None) | Role::Part(_) => {}
     }
-    let request = Request::new(args)?;
-    let Role::Part(me) = &hosts.role else { return convert(&request, &hosts, None) };
-    let early = EarlyFailures::new(&request.args.dst_ckpt_path, &publish::provenance(&request, "").options, me.count);
+    let mut request = Request::new(args)?;
+    let Role::Part(me) = &hosts.role else { return convert(&mut request, &hosts, None) };
+    let early =
+        EarlyFailures::new(&request.args.dst_ckpt_path, &provenance::provenance(&request, "", &[]).options, me.count);
     // Who publishes alone, or only looks, keeps nobody waiting.
     let awaited = !request.args.cluster.local_output && !request.args.dry_run;
     if awaited {
         early.withdraw(me.index);
     }
-    convert(&request, &hosts, Some(&early)).inspect_err(|e| {
+    convert(&mut request, &hosts, Some(&early)).inspect_err(|e| {
         if awaited {
             early.leave(me.index, &e.to_string());
         }
@@ -82,7 +86,7 @@ pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitSt
 }
 
 /// Does what is asked for, or this host's share of it.
-fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> Result<ExitStatus, Error> {
+fn convert(request: &mut Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> Result<ExitStatus, Error> {
     let gaps = if request.args.src_strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
     if quantise::runs_the_model(request) && matches!(hosts.role, Role::Part(_)) && !request.args.dry_run {
         return Err(Error::Usage(
@@ -92,10 +96,11 @@ fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> R
         ));
     }
     let opened = open(request, gaps)?;
-    let input = opened.input();
     refuse_whole_numbers(request, &opened)?;
     let other = reading::other_strategies(&request.source, request.args.src_strategy.as_deref())?;
     other.iter().for_each(|text| note(text));
+    request.settle(&opened, gaps)?;
+    let (request, input) = (&*request, opened.input());
     let planned = match &opened {
         Opened::Foreign(source) => foreign::pt_to_ms(request, source)?,
         Opened::Ours(input) => match request.function {
@@ -129,6 +134,7 @@ fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> R
     let mut report = plan_report(&planned.plan, &planned.target.display().to_string(), (free, &left), memory);
     report.settings = chosen.settings;
     report.config_changes.clone_from(&planned.config_changes);
+    report.choices.clone_from(&planned.choices);
     if request.args.dry_run {
         reading::check_unchanged(&mappings)?;
         if request.args.run.reading.json {
@@ -145,9 +151,7 @@ fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> R
     if memory > chosen.memory {
         return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
     }
-    if !request.args.no_crc_check {
-        reading::check_crcs(input, engine.workers)?;
-    }
+    check_input(request, input, &engine)?;
     check_replicas(&engine, &planned, &mappings)?;
     // Until here nothing is written, and a signal may end the program as it likes.
     let cancel = config::cancel_on_signal()?;
@@ -227,6 +231,29 @@ fn memory(plan: &Plan, engine: &EngineConfig) -> u64 {
     let scales = |c: &Computed| c.calculations.iter().map(|c| c.rows * (c.columns / c.group.max(1)) * 8).sum::<u64>();
     let computed = plan.computed.as_ref().map_or(0, |c| 2 * c.bytes.len() as u64 + scales(c));
     engine.buffer_bytes() + factors + computed + sys::anonymous_memory().unwrap_or(0)
+}
+
+/// The source must be what its trailers and, on request, the manifest of the conversion that made it say.
+fn check_input(request: &Request, input: &Input, engine: &EngineConfig) -> Result<(), Error> {
+    if !request.args.no_crc_check {
+        reading::check_crcs(input, engine.workers)?;
+    }
+    if !request.args.check_source {
+        return Ok(());
+    }
+    let Some(made) = &request.made else { return Err(Error::NoManifest(request.source.clone())) };
+    let listed = made.sums(&input.files)?;
+    let stated: Vec<SumOf> =
+        listed.iter().map(|l| SumOf { source: l.file, place: l.place.clone(), sum: Crc64(l.sum) }).collect();
+    let progress = Progress::start(config::progress(&request.args.run.reading), "checking the source");
+    let differ = engine::differing_sums(&input.mappings(), &stated, engine, &progress, &CancelToken::default())?;
+    progress.finish();
+    if differ.is_empty() {
+        note(&format!("{} tensors of the source have the sums of {}", listed.len(), made.manifest.display()));
+        return Ok(());
+    }
+    let tensors = differ.iter().map(|&at| listed[at].name.clone()).collect();
+    Err(Error::SumsDiffer { manifest: made.manifest.clone(), tensors })
 }
 
 /// Replicas must be what they are replicas of. Small ones are always compared, large ones on request.

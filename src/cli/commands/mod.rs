@@ -2,6 +2,7 @@
 
 pub(super) mod convert;
 pub(super) mod doctor;
+mod fusion_order;
 pub(super) mod inspect;
 pub(super) mod merge_manifest;
 mod reading;

@@ -1,18 +1,24 @@
 //! `verify A B`: are two checkpoints the same model?
 
+mod other_order;
+
+use std::path::{Path, PathBuf};
+
 use serde::Serialize;
 
-use super::reading::{self, Opened, Reading};
+use self::other_order::other_order;
+use super::fusion_order::{self, Order, Typed};
+use super::reading::{self, Opened, Read, Reading};
 use super::{note, print, print_json};
 use crate::Error;
 use crate::cli::args::VerifyArgs;
 use crate::cli::run_args::ReaderArg;
 use crate::cli::{ExitStatus, config};
 use crate::engine::{self, CancelToken};
-use crate::input::{RankGaps, load_model};
-use crate::models::FusionLayout;
-use crate::plan::{self, Catalog, Compared};
-use crate::report::{Progress, bytes, plain};
+use crate::input::{RankGaps, StrategySource, load_model};
+use crate::models::{FusionLayout, ModelSpec};
+use crate::plan::{self, Catalog, Compared, SourceFile};
+use crate::report::{Choice, Progress, bytes, plain};
 
 /// How many differences are listed.
 const SHOWN: usize = 20;
@@ -21,9 +27,65 @@ const SHOWN: usize = 20;
 #[derive(Debug, Serialize)]
 struct Verdict {
     same: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    choices: Vec<Choice>,
     tensors: usize,
     bytes: u64,
     differences: Vec<String>,
+}
+
+/// One of the two checkpoints.
+struct Side<'a> {
+    opened: &'a Opened,
+    files: Vec<SourceFile<'a>>,
+    strategy: Option<StrategySource>,
+}
+
+impl<'a> Side<'a> {
+    fn new(opened: &'a Opened, strategy: Option<&Path>) -> Result<Self, Error> {
+        Ok(Self { opened, files: opened.input().source_files(), strategy: reading::strategy(strategy)? })
+    }
+}
+
+/// Both checkpoints, and what is known of their model.
+struct Sides<'a> {
+    spec: Option<&'a ModelSpec>,
+    ignore: &'a dyn Fn(&str) -> bool,
+    a: Side<'a>,
+    b: Side<'a>,
+}
+
+impl Sides<'_> {
+    /// Reads the headers of both as models, with their fused rows in these orders.
+    fn read(&self, a: FusionLayout, b: FusionLayout) -> Result<(Read, Read), Error> {
+        let one = |side: &Side<'_>, fusion, other| {
+            let (spec, strategy, ignore) = (self.spec, side.strategy.as_ref(), self.ignore);
+            let other_grouped = other == FusionLayout::Grouped;
+            side.opened.read(&side.files, &Reading { spec, strategy, fusion, other_grouped, ignore })
+        };
+        let (mut a, mut b) = (one(&self.a, a, b)?, one(&self.b, b, a)?);
+        // Meta's rows are read by the halves of their heads.
+        a.catalog.refine_like(&b.catalog);
+        b.catalog.refine_like(&a.catalog);
+        Ok((a, b))
+    }
+}
+
+/// The order of a side's fused rows; a manifest of ours beside it must fit its files.
+fn order((path, opened): (&PathBuf, &Opened), gaps: RankGaps, typed: Typed) -> Result<Order, Error> {
+    let made = fusion_order::made(path)?;
+    let files = &opened.input().files;
+    if let Some(made) = &made {
+        made.check(path, files, gaps)?;
+    }
+    let ours = matches!(opened, Opened::Ours(_));
+    let fused = ours && fusion_order::is_fused(files.iter().flat_map(|file| &file.entries));
+    fusion_order::source_order(typed, fused, made.as_ref())
+}
+
+/// A side's order as a decision, where it is fused.
+fn choice((side, order): (&str, &Order)) -> Option<Choice> {
+    order.fused.then(|| Choice::new(&format!("order of fused rows in the {side}"), order.layout, order.why.as_str()))
 }
 
 /// Compares headers first, then all bytes.
@@ -42,39 +104,39 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
     let b = Opened::open(&args.b, gaps(&args.dst_strategy))?;
     a.input().check_ranks()?;
     b.input().check_ranks()?;
-    let (a_files, b_files) = (a.input().source_files(), b.input().source_files());
-    let (a_fusion, b_fusion) = (config::fusion(args.src_fusion), config::fusion(args.dst_fusion));
-    let grouped = |fusion| fusion == FusionLayout::Grouped;
-    let a_strategy = reading::strategy(args.src_strategy.as_deref())?;
-    let b_strategy = reading::strategy(args.dst_strategy.as_deref())?;
     for (path, strategy) in [(&args.a, &args.src_strategy), (&args.b, &args.dst_strategy)] {
         reading::other_strategies(path, strategy.as_deref())?.iter().for_each(|text| note(text));
     }
-    let read = |side: &Opened, files, strategy, fusion, other| {
-        let ignore = &|name: &str| ignore.matches(name);
-        side.read(files, &Reading { spec: spec.as_ref(), strategy, fusion, other_grouped: grouped(other), ignore })
+    let sides = Sides {
+        spec: spec.as_ref(),
+        ignore: &|name| ignore.matches(name),
+        a: Side::new(&a, args.src_strategy.as_deref())?,
+        b: Side::new(&b, args.dst_strategy.as_deref())?,
     };
-    let a_read = read(&a, &a_files, a_strategy.as_ref(), a_fusion, b_fusion)?;
-    let b_read = read(&b, &b_files, b_strategy.as_ref(), b_fusion, a_fusion)?;
+    let typed = |option, order| Typed::new(option, order, args.force_fusion);
+    let a_order = order((&args.a, &a), gaps(&args.src_strategy), typed("--src-fusion", args.src_fusion))?;
+    let b_order = order((&args.b, &b), gaps(&args.dst_strategy), typed("--dst-fusion", args.dst_fusion))?;
+    let choices: Vec<Choice> = [("first", &a_order), ("second", &b_order)].into_iter().filter_map(choice).collect();
+    choices.iter().for_each(|choice| note(&choice.text()));
+    let (a_read, b_read) = sides.read(a_order.layout, b_order.layout)?;
     if let Some(inferred) = &a_read.inferred {
         note(inferred);
     }
-    let (mut a_catalog, mut b_catalog) = (a_read.catalog, b_read.catalog);
-    // Meta's rows are read by the halves of their heads.
-    a_catalog.refine_like(&b_catalog);
-    b_catalog.refine_like(&a_catalog);
+    let (a_catalog, b_catalog) = (a_read.catalog, b_read.catalog);
+    let (a_files, b_files) = (&sides.a.files, &sides.b.files);
     if let Some(steps) = args.tolerance {
-        let pairs = plan::tolerance(&a_files, &a_catalog, &b_files, &b_catalog)?;
+        let pairs = plan::tolerance(a_files, &a_catalog, b_files, &b_catalog)?;
         let progress = Progress::start(config::progress(&args.run), "comparing");
         let (a_maps, b_maps) = (a.input().mappings(), b.input().mappings());
         let engine_config = config::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
         let found = engine::distances(&pairs, &a_maps, &b_maps, &engine_config, &progress, &cancel)?;
         drop(progress);
         reading::check_unchanged(&[a_maps, b_maps].concat())?;
-        return within(args, &a_catalog, &found, steps);
+        return within(args, &a_catalog, choices, &found, steps);
     }
     let mut verdict = Verdict {
         same: false,
+        choices,
         tensors: a_catalog.tensors().len(),
         bytes: a_catalog.tensors().iter().map(|t| t.shape.bytes(t.dtype)).sum(),
         differences: headers(&a_catalog, &b_catalog),
@@ -84,15 +146,11 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
         // All that B holds against A; then what A holds more than once, and was not looked at, against B.
         let (a_maps, b_maps) = (a.input().mappings(), b.input().mappings());
         let engine_config = config::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
-        let sides = [
-            (Compared::All, (&a_files, &a_catalog, &a_maps), (&b_files, &b_catalog, &b_maps)),
-            (
-                Compared::Replicas { at_most: u64::MAX },
-                (&b_files, &b_catalog, &b_maps),
-                (&a_files, &a_catalog, &a_maps),
-            ),
+        let both_ways = [
+            (Compared::All, (a_files, &a_catalog, &a_maps), (b_files, &b_catalog, &b_maps)),
+            (Compared::Replicas { at_most: u64::MAX }, (b_files, &b_catalog, &b_maps), (a_files, &a_catalog, &a_maps)),
         ];
-        for (which, (files, catalog, maps), (other_files, other_catalog, other_maps)) in sides {
+        for (which, (files, catalog, maps), (other_files, other_catalog, other_maps)) in both_ways {
             let (plan, places) = plan::compare(which, files, catalog, other_files, other_catalog);
             plan::prove_covered(&plan)?;
             let found = engine::compare(&plan, maps, other_maps, &places, &engine_config, &progress, &cancel)?;
@@ -110,6 +168,13 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
             }
         }
         drop(progress);
+        if !verdict.differences.is_empty() {
+            let pair = ((&a_order, &a_catalog), (&b_order, &b_catalog));
+            let hint = other_order(&sides, pair, |plan, places| {
+                Ok(engine::compare(plan, &a_maps, &b_maps, places, &engine_config, &engine::Noop, &cancel)?.is_empty())
+            })?;
+            hint.iter().for_each(|hint| note(hint));
+        }
     }
     reading::check_unchanged(&[a.input().mappings(), b.input().mappings()].concat())?;
     verdict.same = verdict.differences.is_empty();
@@ -118,7 +183,13 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
 }
 
 /// Whether a quantised checkpoint is near enough to the unquantised one.
-fn within(args: &VerifyArgs, catalog: &Catalog, found: &[engine::Distance], steps: f64) -> Result<ExitStatus, Error> {
+fn within(
+    args: &VerifyArgs,
+    catalog: &Catalog,
+    choices: Vec<Choice>,
+    found: &[engine::Distance],
+    steps: f64,
+) -> Result<ExitStatus, Error> {
     // NaN is no tolerance.
     let far = found.iter().filter(|d| d.steps.partial_cmp(&steps).is_none_or(std::cmp::Ordering::is_gt));
     let describe = |d: &engine::Distance| {
@@ -130,6 +201,7 @@ fn within(args: &VerifyArgs, catalog: &Catalog, found: &[engine::Distance], step
     };
     let mut verdict = Verdict {
         same: false,
+        choices,
         tensors: found.len(),
         bytes: catalog.tensors().iter().map(|t| t.shape.bytes(t.dtype)).sum(),
         differences: far.map(describe).collect(),

@@ -46,8 +46,8 @@ fn read<T>(
     let how = Reading {
         spec: named,
         strategy: strategy.as_ref(),
-        fusion: config::fusion(args.src_fusion),
-        other_grouped: config::fusion(args.dst_fusion) == FusionLayout::Grouped,
+        fusion: request.source_order(),
+        other_grouped: request.target_order() == FusionLayout::Grouped,
         ignore: &ignore,
     };
     let read = reading::read(&files, &how)?;

@@ -36,8 +36,8 @@ pub(super) fn pt_to_ms(request: &Request, foreign: &ForeignInput) -> Result<Plan
     let how = Reading {
         spec: named.as_ref(),
         strategy: None,
-        fusion: config::fusion(args.src_fusion),
-        other_grouped: config::fusion(args.dst_fusion) == crate::models::FusionLayout::Grouped,
+        fusion: request.source_order(),
+        other_grouped: request.target_order() == crate::models::FusionLayout::Grouped,
         ignore: &|name| ignore.matches(name),
     };
     let named_tied = named.as_ref().map(|spec| spec.tied);
@@ -132,7 +132,7 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
         &Reading {
             spec: known,
             strategy,
-            fusion: config::fusion(args.src_fusion),
+            fusion: request.source_order(),
             // Its q, k and v stand by heads.
             other_grouped: family == Some(Family::InternLm2),
             ignore: &|name| trained.as_ref().map_or_else(|| plain.leaves_out(name), |trained| trained.leaves_out(name)),
@@ -192,6 +192,7 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     let replicas = transfer::replicas(&files, &catalog, args.check_replicas)?;
     let state: usize = plain.sorted.training.values().sum();
     let mut planned = Planned {
+        choices: request.fusion_choices(catalog.fused, false),
         strategies: None,
         target: args.dst_ckpt_path.join(format!("{}_hf", config::precision_name(request.precision))),
         ignored: catalog.ignored.len() - state,

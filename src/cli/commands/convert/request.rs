@@ -5,9 +5,14 @@ use std::path::PathBuf;
 use super::quantise::quantises;
 use crate::Error;
 use crate::cli::args::{ConvertArgs, Function, LoraArg, PrecisionArg};
+use crate::cli::commands::fusion_order::{self, Order, TargetFacts, Typed};
+use crate::cli::commands::reading::Opened;
 use crate::cli::config;
 use crate::engine::{Durability, Publish, Wishes};
+use crate::input::{Made, RankGaps, load_model, load_version_sign};
+use crate::models::FusionLayout;
 use crate::plan::{MAX_RANKS, Precision};
+use crate::report::Choice;
 use crate::tensor::Dtype;
 
 /// What was typed, as far as it must be there.
@@ -20,6 +25,16 @@ pub(super) struct Request {
     pub norms: Precision,
     pub durability: Durability,
     pub wishes: Wishes,
+    /// The orders of fused rows, once the source is open.
+    pub orders: Option<Orders>,
+    /// Our manifest beside the source, once that is open.
+    pub made: Option<Made>,
+}
+
+/// In which order the rows of fused parameters are.
+pub(super) struct Orders {
+    pub source: Order,
+    pub target: Order,
 }
 
 impl Request {
@@ -89,8 +104,70 @@ impl Request {
             source,
             precision,
             durability,
+            orders: None,
+            made: None,
             args,
         })
+    }
+
+    /// Looks at what lies beside the source, and decides in which order fused rows are.
+    pub(super) fn settle(&mut self, opened: &Opened, gaps: RankGaps) -> Result<(), Error> {
+        let (args, input) = (&self.args, opened.input());
+        let made = fusion_order::made(&self.source)?;
+        if let Some(made) = &made {
+            made.check(&self.source, &input.files, gaps)?;
+        }
+        let yaml = args.yaml_path.as_deref();
+        let sign = yaml.map(load_version_sign).transpose()?.flatten();
+        let sign = yaml.zip(sign);
+        let same_ranks = args.train.strip_only;
+        let ours = matches!(opened, Opened::Ours(_));
+        let source_fused = ours && fusion_order::is_fused(input.files.iter().flat_map(|file| &file.entries));
+        let typed = Typed::new("--src-fusion", args.src_fusion, args.force_fusion);
+        let source = fusion_order::source_order(typed, source_fused, made.as_ref())?;
+        if let Some((yaml, sign)) = sign.filter(|_| source_fused && !source.stated && !same_ranks) {
+            return Err(Error::FusionUnknown { evidence: fusion_order::evidence(yaml, sign) });
+        }
+        let named = || -> Result<Option<bool>, Error> { Ok(yaml.map(load_model).transpose()?.and_then(|s| s.fused)) };
+        let by_names = args.dst_strategy.is_some() || same_ranks;
+        let fused = match args.qkv_concat {
+            _ if self.function == Function::MsToPt => false,
+            _ if by_names => true,
+            Some(fused) => fused,
+            None => named()?.unwrap_or(source_fused),
+        };
+        let facts = TargetFacts {
+            typed: Typed::new("--dst-fusion", args.dst_fusion, args.force_fusion),
+            fused,
+            sign,
+            source: (source_fused && (made.is_some() || same_ranks)).then_some(source.layout),
+            same_ranks,
+        };
+        let target = fusion_order::target_order(facts)?;
+        (self.orders, self.made) = (Some(Orders { source, target }), made);
+        Ok(())
+    }
+
+    /// The order of the source's fused rows.
+    pub(super) fn source_order(&self) -> FusionLayout {
+        self.orders.as_ref().map_or(FusionLayout::RankConcat, |orders| orders.source.layout)
+    }
+
+    /// The order of the target's fused rows.
+    pub(super) fn target_order(&self) -> FusionLayout {
+        self.orders.as_ref().map_or(FusionLayout::RankConcat, |orders| orders.target.layout)
+    }
+
+    /// The orders as decisions, for each side that is fused.
+    pub(super) fn fusion_choices(&self, source_fused: bool, target_fused: bool) -> Vec<Choice> {
+        let Some(Orders { source, target }) = &self.orders else { return Vec::new() };
+        let source = source_fused.then(|| source.choice_of_source());
+        source.into_iter().chain(target_fused.then(|| target.choice_of_target())).collect()
+    }
+
+    /// Whether the target is quantised by this run.
+    pub(super) fn quantising(&self) -> bool {
+        matches!(self.function, Function::QuantWeight | Function::TrainToInfer)
     }
 
     /// Whether the source is a training run: several steps, stages and the optimizer's state may be in it.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::hosts::Hosts;
-use super::{Planned, Request, check_replicas, memory, publish, quantise, targets};
+use super::provenance::provenance;
+use super::{Planned, Request, check_input, check_replicas, memory, publish, quantise, targets};
 use crate::Error;
 use crate::cli::commands::target::{self, Strategies};
 use crate::cli::commands::{note, reading};
@@ -14,7 +15,7 @@ use crate::cluster::{self, EarlyFailures, FileSums, Finished, Identity, Measured
 use crate::engine::{self, CancelToken, EngineConfig};
 use crate::input::Input;
 use crate::plan::Plan;
-use crate::report::{PartOf, Progress, Summary, bytes, manifest};
+use crate::report::{PartOf, Progress, bytes, manifest};
 use crate::sys::{self, Mapping};
 
 /// What one process of several needs to know.
@@ -60,9 +61,7 @@ pub(super) fn run(
     if memory > chosen.memory {
         return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
     }
-    if !request.args.no_crc_check {
-        reading::check_crcs(input, chosen.config.workers)?;
-    }
+    check_input(request, input, &chosen.config)?;
     check_replicas(&chosen.config, &planned, &mappings)?;
     let cancel = config::cancel_on_signal()?;
     let begun = Instant::now();
@@ -93,16 +92,12 @@ pub(super) fn run(
                 publication.give_back();
                 return Err(e);
             }
-            let mut provenance = publish::provenance(request, &share.wanted.plan);
+            let mut provenance = provenance(request, &share.wanted.plan, &planned.choices);
             provenance.strategies = strategies.map(Strategies::sum);
             provenance.part = share.part;
             publication.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance, to))?;
             give_names(request, strategies, *publication)?;
-            let mut summary = Summary::new(&planned.plan, &result, begun.elapsed(), peak);
-            summary.target = planned.target.display().to_string();
-            summary.strategies = planned.strategies.as_ref().map(|s| s.dir().display().to_string());
-            summary.ignored = planned.ignored;
-            summary.config_changes.clone_from(&planned.config_changes);
+            let summary = publish::summary(&planned, &result, begun.elapsed(), peak);
             publish::report(request, &planned.target, &summary)
         }
     }

@@ -116,7 +116,7 @@ pub(super) fn unquantised(_: &Side<'_>) -> Result<Option<QuantisedModel>, PlanEr
 pub(super) fn plan_from(request: &Request, input: &Input, sides: &Sides<'_>) -> Result<Planned, Error> {
     let args = &request.args;
     let named = args.yaml_path.as_deref().map(load_model).transpose()?;
-    let (src_fusion, dst_fusion) = (config::fusion(args.src_fusion), config::fusion(args.dst_fusion));
+    let (src_fusion, dst_fusion) = (request.source_order(), request.target_order());
     let files = input.source_files();
     let Read { mut catalog, spec, inferred } = reading::read(
         &files,
@@ -196,7 +196,7 @@ pub(super) fn over_ranks(request: &Request, source: &Source<'_>) -> Result<Plann
     let options = TargetOptions {
         spec,
         arrangement,
-        fusion: config::fusion(args.dst_fusion),
+        fusion: request.target_order(),
         fused,
         vocabulary_whole: whole.unwrap_or(catalog.vocabulary_whole.unwrap_or(false)),
     };
@@ -208,7 +208,8 @@ pub(super) fn over_ranks(request: &Request, source: &Source<'_>) -> Result<Plann
     let plan_options = plan_options(request, source.format, ranks)?;
     let layouts = plan::strategies(laid_out, &targets, &options);
     let name = format!("{}_{ranks}p", config::precision_name(request.precision));
-    let suffix = if is_fused(&targets) { "_qkv" } else { "" };
+    let target_fused = is_fused(&targets);
+    let suffix = if target_fused { "_qkv" } else { "" };
     let plan = match &quantised {
         Some(model) => plan::build_quantised(&all_files, model, targets, &plan_options)?,
         None => plan::build(files, catalog, targets, &plan_options)?,
@@ -221,6 +222,7 @@ pub(super) fn over_ranks(request: &Request, source: &Source<'_>) -> Result<Plann
         ignored: catalog.ignored.len(),
         config_changes: Vec::new(),
         training_state: BTreeMap::new(),
+        choices: request.fusion_choices(catalog.fused, target_fused),
         replicas,
         plan,
     })

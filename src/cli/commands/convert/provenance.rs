@@ -1,0 +1,201 @@
+//! The options that decide what is in the target: for the manifest, and by which hosts know the same request.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::Request;
+use super::quantise::quantises;
+use crate::cli::args::{CalibrateArgs, CkptRecordsArg, ConvertArgs, FormatArg, LoraArg, TrainArgs};
+use crate::cli::config;
+use crate::report::{Choice, Provenance};
+
+/// Where a result comes from. Every option is named here, so that a new one is either listed or said to decide nothing.
+pub(super) fn provenance(request: &Request, plan: &str, choices: &[Choice]) -> Provenance {
+    let ConvertArgs {
+        // What the request has made of them.
+        function: _,
+        precision: _,
+        src_ckpt_path: _,
+        src_fusion,
+        dst_fusion,
+        // What decides.
+        world_size,
+        yaml_path,
+        src_strategy,
+        dst_strategy,
+        force_fusion,
+        tie_word_embeddings,
+        qkv_concat,
+        vocab_emb_dp,
+        norm_dtype,
+        format,
+        max_shard_size,
+        hf_config,
+        crc,
+        ckpt_records,
+        ignore,
+        train_strategy_file,
+        train: TrainArgs { step, latest, keep, drop, lora, lora_alpha, strip_only },
+        dataset_name,
+        dataset_path,
+        calibrate: CalibrateArgs { tokenizer, samples, seq_length, rope_theta, norm_eps, bos_token, eos_token },
+        names,
+        group_size,
+        stats,
+        alpha,
+        keep_float,
+        no_smooth,
+        // Where the target goes, and whether one that is there is replaced.
+        dst_ckpt_path: _,
+        infer_strategy_file: _,
+        overwrite: _,
+        no_sync: _,
+        // What is checked or only shown. Both modes of train_to_infer give the same.
+        no_crc_check: _,
+        check_source: _,
+        check_replicas: _,
+        dry_run: _,
+        pipeline_stage: _,
+        train_to_infer_mode: _,
+        // How, and by whom.
+        run: _,
+        cluster: _,
+    } = &request.args;
+    let path = |path: &Path| json!(path.display().to_string());
+    let what = quantises(request.precision).filter(|_| request.quantising());
+    let smoothed = what.is_some_and(|what| what.inputs) && !no_smooth;
+    let orders = request.orders.as_ref();
+    let order = |settled: Option<&'static str>, asked: &Option<_>| {
+        settled.or(asked.map(|asked| config::fusion(asked).name())).map(|name| json!(name))
+    };
+    let given = [
+        ("function", Some(json!(config::function_name(request.function)))),
+        ("precision", Some(json!(config::precision_name(request.precision)))),
+        ("source", Some(path(&request.source))),
+        ("src_fusion", order(orders.map(|o| o.source.layout.name()), src_fusion)),
+        ("dst_fusion", order(orders.map(|o| o.target.layout.name()), dst_fusion)),
+        ("force_fusion", flag(*force_fusion)),
+        ("world_size", world_size.map(|w| json!(w))),
+        ("yaml_path", yaml_path.as_ref().map(|y| json!(y))),
+        ("src_strategy", src_strategy.as_deref().map(path)),
+        ("dst_strategy", dst_strategy.as_deref().map(path)),
+        ("train_strategy_file", train_strategy_file.as_deref().map(path)),
+        ("step", step.as_ref().map(|step| step.parse::<u64>().map_or_else(|_| json!(step), |n| json!(n)))),
+        ("latest", flag(*latest)),
+        ("keep", list(keep)),
+        ("drop", list(drop)),
+        ("lora", lora.map(lora_name)),
+        ("lora_alpha", lora_alpha.map(|alpha| json!(alpha))),
+        ("strip_only", flag(*strip_only)),
+        ("norm_dtype", norm_dtype.map(|p| json!(config::precision_name(p)))),
+        ("qkv_concat", qkv_concat.map(|b| json!(b))),
+        ("vocab_emb_dp", vocab_emb_dp.map(|b| json!(b))),
+        ("tie_word_embeddings", tie_word_embeddings.map(|b| json!(b))),
+        ("format", format.map(format_name)),
+        ("max_shard_size", max_shard_size.map(|size| json!(size.as_u64()))),
+        ("hf_config", hf_config.as_deref().map(path)),
+        ("crc", flag(*crc)),
+        ("ckpt_records", (*ckpt_records == CkptRecordsArg::Canonical).then_some(json!("canonical"))),
+        ("stats", stats.as_deref().map(path)),
+        ("dataset_name", dataset_name.as_ref().map(|name| json!(name))),
+        ("dataset_path", dataset_path.as_deref().map(path)),
+        ("tokenizer", tokenizer.as_deref().map(path)),
+        ("samples", samples.map(|n| json!(n))),
+        ("seq_length", seq_length.map(|n| json!(n))),
+        ("rope_theta", rope_theta.map(|n| json!(n))),
+        ("norm_eps", norm_eps.map(|n| json!(n))),
+        ("bos_token", bos_token.as_ref().map(|token| json!(token))),
+        ("eos_token", eos_token.as_ref().map(|token| json!(token))),
+        ("names", what.is_some().then(|| json!(config::names(*names)))),
+        ("group_size", group_size.map(|size| json!(size))),
+        ("keep_float", list(keep_float)),
+        ("alpha", smoothed.then(|| json!(alpha))),
+        ("no_smooth", flag(*no_smooth)),
+        ("ignore", list(ignore)),
+    ];
+    let options = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    Provenance { options, choices: choices.to_vec(), plan: plan.to_owned(), strategies: None, part: None }
+}
+
+fn flag(given: bool) -> Option<Value> {
+    given.then_some(json!(true))
+}
+
+fn list(patterns: &[String]) -> Option<Value> {
+    (!patterns.is_empty()).then(|| json!(patterns))
+}
+
+fn lora_name(lora: LoraArg) -> Value {
+    json!(match lora {
+        LoraArg::Merge => "merge",
+        LoraArg::Keep => "keep",
+        LoraArg::Drop => "drop",
+    })
+}
+
+fn format_name(format: FormatArg) -> Value {
+    json!(match format {
+        FormatArg::Ckpt => "ckpt",
+        FormatArg::Safetensors => "safetensors",
+        FormatArg::Bin => "bin",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::args::{Cli, expand};
+
+    fn options(line: &str) -> Vec<(String, Value)> {
+        let words = std::iter::once("ckpt-convert").chain(line.split_whitespace()).map(OsString::from);
+        let request = Request::new(Cli::try_parse_from(expand(words)).unwrap().convert).unwrap();
+        provenance(&request, "", &[]).options
+    }
+
+    #[test]
+    fn two_requests_are_the_same_if_and_only_if_what_decides_is() {
+        let base = "-f quant_weight -p w8a8 -w 2 -sc src -d boolq -dp data";
+        let decide = [
+            "--format safetensors",
+            "--hf-config hf",
+            "-d wikitext2",
+            "-dp other",
+            "--tokenizer t.json",
+            "--samples 3",
+            "--seq-length 7",
+            "--rope-theta 5e5",
+            "--norm-eps 1e-6",
+            "--bos-token <s>",
+            "--eos-token </s>",
+            "--names rtn",
+            "--alpha 0.7",
+            "--no-smooth",
+            "--stats s",
+            "--src-fusion grouped",
+            "--dst-fusion grouped",
+            "--force-fusion",
+            "-y llama2_7b",
+            "--keep-float w2",
+            "--max-shard-size 1GB",
+            "--ignore x",
+        ];
+        let nothing =
+            ["--no-sync", "--overwrite", "--dry-run", "--workers 2", "-dc elsewhere", "--nodes 2", "--check-source"];
+        for option in decide {
+            assert_ne!(options(&format!("{base} {option}")), options(base), "{option}");
+        }
+        for option in nothing {
+            assert_eq!(options(&format!("{base} {option}")), options(base), "{option}");
+        }
+        let of = |line: &str, name: &str| options(line).into_iter().any(|(key, _)| key == name);
+        let (quantised, plain) =
+            ("-f train_to_infer -p w8a8 --stats s -w 2 -sc src", "-f train_to_infer -p fp16 -w 2 -sc src");
+        assert!(of(quantised, "names") && of(quantised, "alpha"));
+        assert!(!of(plain, "names") && !of(plain, "alpha"));
+    }
+}

@@ -1,0 +1,272 @@
+//! Our own `manifest.json` beside a source: which files were written there, with what sums, and the order of fused rows.
+//!
+//! The file may be anybody's and may say anything: a bounded number of bytes is read, and nothing that it says is taken without
+//! a look at the files.
+
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::discover::rank_of;
+use super::{InputError, LoadedFile, RankGaps};
+use crate::models::FusionLayout;
+use crate::plan::list;
+use crate::source::{ByteRange, Extents};
+use crate::sys::read_small;
+
+/// The largest manifest that is read: some 900,000 tensors.
+const MAX_MANIFEST: u64 = 256 << 20;
+/// The version of manifests that is known.
+const VERSION: u64 = 1;
+
+/// What lies beside a source.
+#[derive(Debug)]
+pub enum Beside {
+    /// No manifest.
+    Nothing,
+    /// A `manifest.json` that is not ours, or too large to be read.
+    Other(PathBuf),
+    /// The manifest of a conversion.
+    Made(Made),
+}
+
+/// What a conversion has written, by its manifest.
+#[derive(Debug)]
+pub struct Made {
+    /// The manifest.
+    pub manifest: PathBuf,
+    /// In which order the rows of fused parameters were written.
+    pub fusion: FusionLayout,
+    dir: PathBuf,
+    /// The files of tensors by their paths.
+    files: HashMap<String, Listed>,
+    /// Whether it is the manifest of a part, whose tensors are not all.
+    part: bool,
+    bytes: Vec<u8>,
+}
+
+/// The sum of a tensor's bytes, as it was written.
+#[derive(Clone, Debug)]
+pub struct ListedSum {
+    /// Index of its file among those that were found.
+    pub file: usize,
+    /// Its bytes in the file. They are in the file: its own header says the same.
+    pub place: Extents,
+    /// The CRC-64/NVME.
+    pub sum: u64,
+    /// Its name, its file and where it begins, as text.
+    pub name: String,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    manifest_version: u64,
+    tool: Tool,
+}
+
+#[derive(Deserialize)]
+struct Tool {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    options: Options,
+    files: Vec<Listed>,
+    #[serde(default)]
+    part: Option<IgnoredAny>,
+    #[serde(default)]
+    whole: Option<Vec<Listed>>,
+}
+
+#[derive(Deserialize)]
+struct Options {
+    dst_fusion: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Listed {
+    path: String,
+    length: u64,
+    #[serde(default)]
+    rank: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct Tensors {
+    tensors: Vec<Summed>,
+}
+
+#[derive(Deserialize)]
+struct Summed {
+    name: String,
+    file: String,
+    offset: u64,
+    length: u64,
+    hash: String,
+    #[serde(default)]
+    extents: Vec<(u64, u64)>,
+}
+
+impl Made {
+    /// Reads the manifest beside a source: in the directory that was named, or that holds the file that was named, and where
+    /// that is a rank's directory in the one above.
+    ///
+    /// # Errors
+    /// A manifest of ours that is damaged or of another version.
+    pub fn beside(source: &Path) -> Result<Beside, InputError> {
+        let source = absolute(source);
+        let mut dir = if source.is_dir() { source.as_path() } else { source.parent().unwrap_or(&source) };
+        let is_rank = |dir: &Path| dir.file_name().is_some_and(|name| rank_of(&name.to_string_lossy()).is_some());
+        if !dir.join(NAME).is_file()
+            && is_rank(dir)
+            && let Some(above) = dir.parent()
+        {
+            dir = above;
+        }
+        let manifest = dir.join(NAME);
+        let Ok(meta) = std::fs::metadata(&manifest) else { return Ok(Beside::Nothing) };
+        if !meta.is_file() || meta.len() > MAX_MANIFEST {
+            return Ok(Beside::Other(manifest));
+        }
+        let bytes = read_small(&manifest, MAX_MANIFEST)?;
+        let fault = |why: String| InputError::Manifest { manifest: manifest.clone(), why };
+        let head = match serde_json::from_slice::<Head>(&bytes) {
+            Ok(head) if head.tool.name == env!("CARGO_PKG_NAME") => head,
+            Err(e) if begins_like_ours(&bytes) => return Err(fault(format!("is damaged: {e}"))),
+            _ => return Ok(Beside::Other(manifest)),
+        };
+        if head.manifest_version != VERSION {
+            let why = format!("is of version {}, this program knows version {VERSION}", head.manifest_version);
+            return Err(fault(why));
+        }
+        let body: Body = serde_json::from_slice(&bytes).map_err(|e| fault(format!("is damaged: {e}")))?;
+        let order = &body.options.dst_fusion;
+        let fusion = [FusionLayout::RankConcat, FusionLayout::Grouped].into_iter().find(|known| known.name() == order);
+        let fusion = fusion.ok_or_else(|| fault(format!("states an unknown order of fused rows, `{order}`")))?;
+        let part = body.part.is_some();
+        let mut files = HashMap::new();
+        for file in body.whole.unwrap_or(body.files).into_iter().filter(|file| holds_tensors(&file.path)) {
+            let path = Path::new(&file.path);
+            if !path.components().all(|part| matches!(part, Component::Normal(_))) {
+                return Err(fault(format!("lists a file outside its directory, `{}`", file.path)));
+            }
+            if let Some(twice) = files.insert(file.path.clone(), file) {
+                return Err(fault(format!("lists `{}` twice", twice.path)));
+            }
+        }
+        let dir = dir.to_owned();
+        Ok(Beside::Made(Self { manifest, fusion, dir, files, part, bytes }))
+    }
+
+    /// What can be seen without reading tensors: each file that was found is listed, with its rank and length, and each that
+    /// is listed was found.
+    ///
+    /// # Errors
+    /// Where the files are not those that were written.
+    pub fn check(&self, source: &Path, found: &[LoadedFile], gaps: RankGaps) -> Result<(), InputError> {
+        let fault = |why: String| Err(InputError::Manifest { manifest: self.manifest.clone(), why });
+        // The directory of one rank, or one file, of several.
+        let alone = absolute(source) != self.dir;
+        let mut seen: Vec<&str> = Vec::with_capacity(found.len());
+        for file in found {
+            let path = self.listed_path(file);
+            let Some((path, listed)) = path.as_deref().and_then(|path| self.files.get_key_value(path)) else {
+                return fault(format!("does not list {}", file.mapping.path().display()));
+            };
+            let there = file.mapping.len() as u64;
+            if listed.length != there {
+                return fault(format!("`{path}` was written with {} bytes and has {there}", listed.length));
+            }
+            if alone && found.len() < self.files.len() {
+                let (manifest, files) = (self.manifest.clone(), self.files.len());
+                return Err(InputError::PartOfWhole { manifest, files, named: source.to_owned() });
+            }
+            if let Some(rank) = listed.rank.filter(|rank| *rank != file.rank) {
+                return fault(format!("`{path}` was written for rank {rank} and lies with rank {}", file.rank));
+            }
+            seen.push(path);
+        }
+        seen.sort_unstable();
+        let missing = self.files.keys().filter(|path| seen.binary_search(&path.as_str()).is_err());
+        // Ranks that others stand in for may be left out as a whole.
+        let left_out = |path: &str| {
+            let rank = Path::new(path).parent().filter(|dir| !dir.as_os_str().is_empty());
+            gaps == RankGaps::Allowed && rank.is_some_and(|dir| !self.dir.join(dir).exists())
+        };
+        let mut missing: Vec<String> = missing.filter(|path| !left_out(path)).cloned().collect();
+        missing.sort();
+        if missing.is_empty() { Ok(()) } else { fault(format!("lists {}, not found there", list(&missing))) }
+    }
+
+    /// The sums of the tensors of the files that were found.
+    ///
+    /// # Errors
+    /// Where a file's own header says something else about a tensor than the manifest.
+    pub fn sums(&self, found: &[LoadedFile]) -> Result<Vec<ListedSum>, InputError> {
+        let fault = |why: String| InputError::Manifest { manifest: self.manifest.clone(), why };
+        let Tensors { tensors } = serde_json::from_slice(&self.bytes).map_err(|e| fault(format!("is damaged: {e}")))?;
+        let paths: HashMap<String, usize> =
+            found.iter().enumerate().filter_map(|(index, file)| Some((self.listed_path(file)?, index))).collect();
+        let mut entries: Vec<HashMap<&str, &Extents>> = Vec::with_capacity(found.len());
+        entries.extend(found.iter().map(|f| f.entries.iter().map(|e| (&*e.name, &e.extents)).collect()));
+        let mut sums = Vec::with_capacity(tensors.len());
+        for tensor in tensors {
+            let Some(&file) = paths.get(&tensor.file) else { continue };
+            let name = format!("`{}` in {} at byte {}", tensor.name, tensor.file, tensor.offset);
+            let sum = tensor.hash.strip_prefix("crc64nvme:").and_then(|hex| u64::from_str_radix(hex, 16).ok());
+            let sum = sum.ok_or_else(|| fault(format!("has no sum of {name}")))?;
+            let place = extents(&tensor).ok_or_else(|| fault(format!("gives no place for {name}")))?;
+            match entries[file].remove(tensor.name.as_str()) {
+                Some(there) if *there == place => sums.push(ListedSum { file, place, sum, name }),
+                Some(_) => return Err(fault(format!("{name} lies elsewhere by the file's own header"))),
+                None => return Err(fault(format!("{name} is not in the file's own header"))),
+            }
+        }
+        let unlisted = entries.iter().zip(found).find_map(|(names, file)| Some((*names.keys().min()?, file)));
+        match unlisted.filter(|_| !self.part) {
+            Some((name, file)) => Err(fault(format!("does not list `{name}` of {}", file.mapping.path().display()))),
+            None => Ok(sums),
+        }
+    }
+
+    /// The path of a file as the manifest would list it.
+    fn listed_path(&self, file: &LoadedFile) -> Option<String> {
+        let path = absolute(file.mapping.path());
+        let below = path.strip_prefix(&self.dir).ok()?;
+        let parts: Option<Vec<&str>> = below.iter().map(|part| part.to_str()).collect();
+        Some(parts?.join("/"))
+    }
+}
+
+/// What a manifest is called.
+const NAME: &str = "manifest.json";
+
+/// The path from the root, with links as they are.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn begins_like_ours(bytes: &[u8]) -> bool {
+    let head = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]);
+    head.contains("\"manifest_version\"") && head.contains(concat!("\"", env!("CARGO_PKG_NAME"), "\""))
+}
+
+/// Configurations and tokenizers are carried along and may be edited.
+fn holds_tensors(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|e| e == "ckpt" || e == "safetensors" || e == "bin")
+}
+
+fn extents(tensor: &Summed) -> Option<Extents> {
+    let mut extents = Extents::default();
+    let alone = [(tensor.offset, tensor.length)];
+    let parts = if tensor.extents.is_empty() { &alone[..] } else { &tensor.extents };
+    let mut total = 0u64;
+    for &(start, len) in parts {
+        total = total.checked_add(len)?;
+        extents.push(ByteRange::new(start, len)?);
+    }
+    (total == tensor.length).then_some(extents)
+}
