@@ -261,7 +261,9 @@ fn input_hint(error: &InputError) -> Option<String> {
         InputError::Stray { .. } => {
             "move them elsewhere, so that nothing is taken for a part of the checkpoint, or the reverse"
         }
-        InputError::Steps { choices, .. } | InputError::NoStep { choices, .. } if choices.is_empty() => {
+        InputError::Steps { choices, .. } | InputError::NoStep { choices, .. } | InputError::NoLatest { choices }
+            if choices.is_empty() =>
+        {
             "copy the missing files: a checkpoint needs the file of one save from every rank"
         }
         InputError::Steps { choices, latest: true, .. } => {
@@ -270,6 +272,7 @@ fn input_hint(error: &InputError) -> Option<String> {
         }
         InputError::Steps { choices: saves, .. }
         | InputError::NoStep { choices: saves, .. }
+        | InputError::NoLatest { choices: saves }
         | InputError::StepUnclear { saves, .. } => {
             let last = saves.last().map(String::as_str).unwrap_or_default();
             return Some(format!("choose one of them, as in --step {last}"));

@@ -76,6 +76,12 @@ pub enum InputError {
         /// The saves that every rank has, as they can be typed.
         choices: Vec<String>,
     },
+    /// There is no last save.
+    #[error("which save is the last no name says; {}", choices_text(.choices))]
+    NoLatest {
+        /// The saves that every rank has, as they can be typed.
+        choices: Vec<String>,
+    },
     /// What was typed may mean several saves.
     #[error("{text} may be any of {}", .saves.join(", "))]
     StepUnclear {

@@ -78,7 +78,7 @@ impl<'a> Saves<'a> {
     /// The saves that a file name, or epoch and step, names.
     fn named(&self, text: &str) -> Vec<&SaveName> {
         let file = |name: &&str| *name == text || stem_of(name).0 == text;
-        let by_file = self.held.iter().filter(|(_, files)| files.values().any(|name| file(&name)));
+        let by_file = self.held.iter().filter(|(_, files)| files.values().any(file));
         let by_file: Vec<&SaveName> = by_file.map(|(save, _)| save).collect();
         if !by_file.is_empty() {
             return by_file;
@@ -174,7 +174,11 @@ impl<'a> Saves<'a> {
                     if newer.is_empty() { String::new() } else { format!("; not every rank has {}", newer.join(", ")) };
                 Ok((one, Some(format!("the latest save is {}{but}", self.typed(one)))))
             }
-            (None, _) => Err(self.lacking("--latest", Vec::new())),
+            (None, _) => match self.held.first_key_value() {
+                // The only one, whatever it is called.
+                Some((one, _)) if self.held.len() == 1 && self.everywhere(one) => Ok((one, None)),
+                _ => Err(InputError::NoLatest { choices: self.choices() }),
+            },
             (Some(one), Some(other)) => Err(self.ambiguous("--latest", [one, other].into_iter().chain(last))),
         }
     }
@@ -215,13 +219,15 @@ fn rank_of_dir(dir: &RankDir) -> Option<u32> {
 }
 
 /// Without a rank in its prefix, `<prefix>_<n>` is a run that was started again where there are saves of `<prefix>` too.
-fn started_again(save: SaveName, prefixes: &BTreeSet<String>) -> SaveName {
-    let again = || {
-        let (base, task) = save.prefix.rsplit_once('_')?;
+fn started_again(mut save: SaveName, prefixes: &BTreeSet<String>) -> SaveName {
+    let again = save.prefix.rsplit_once('_').and_then(|(base, task)| {
         let task = number(task).filter(|task| *task > 0 && save.at.is_some() && !base.contains('*'))?;
-        prefixes.contains(base).then(|| SaveName { prefix: base.to_owned(), task, ..save.clone() })
-    };
-    again().unwrap_or_else(|| save.clone())
+        prefixes.contains(base).then(|| (base.to_owned(), task))
+    });
+    if let Some((base, task)) = again {
+        (save.prefix, save.task) = (base, task);
+    }
+    save
 }
 
 /// Finds the files of one save of a training run, and says why it was chosen where that needs saying. Rank directories may be

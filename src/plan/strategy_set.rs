@@ -72,6 +72,7 @@ impl StrategySet {
     }
 
     /// The same without some parameters.
+    #[must_use]
     pub fn without(&self, leave_out: impl Fn(&str) -> bool) -> Self {
         let mut set = self.clone();
         set.stages.iter_mut().for_each(|stage| stage.retain(|name, _| !leave_out(name)));

@@ -27,7 +27,8 @@ fn save(env: &TestEnv, number: u64, file: &str, counters: &[(&str, i32)]) {
         let mut tensors = run.rank(&full, rank);
         tensors.retain(|tensor| tensor.name != "global_step");
         tensors.extend(counters.iter().map(|(name, value)| counter(name, *value)));
-        let bytes = if file.ends_with(".ckpt") { write_ckpt(&tensors) } else { write_safetensors(&tensors) };
+        let ckpt = Path::new(file).extension().is_some_and(|extension| extension == "ckpt");
+        let bytes = if ckpt { write_ckpt(&tensors) } else { write_safetensors(&tensors) };
         env.write(&format!("src/rank_{rank}/{}", file.replace('R', &rank.to_string())), bytes);
     }
 }
@@ -70,6 +71,11 @@ fn refused(env: &TestEnv, options: &str, said: &[&str]) -> Run {
     run.failed(1, said);
     assert_eq!(env.tree(), before, "something was written");
     run
+}
+
+fn rename(env: &TestEnv, from: &str, to: &str) {
+    std::fs::copy(env.path(from), env.path(to)).expect("a copy");
+    std::fs::remove_file(env.path(from)).expect("removed");
 }
 
 /// Takes one save for each choice that a message lists, each another one.
@@ -181,10 +187,15 @@ fn a_save_that_a_rank_lacks_is_not_offered_and_not_the_latest() {
     // One file in each directory, but of two saves, or of two runs.
     std::fs::remove_file(env.path("src/rank_0/llama_rank_0-3_2.ckpt")).unwrap();
     refused(&env, "", &["rank_0 holds llama_rank_0-6_2.ckpt, but", "rank_1 holds llama_rank_1-3_2.ckpt", "hint: "]);
-    std::fs::rename(env.path("src/rank_0/llama_rank_0-6_2.ckpt"), env.path("src/rank_0/llama_rank_0_1-3_2.ckpt"))
-        .unwrap();
+    rename(&env, "src/rank_0/llama_rank_0-6_2.ckpt", "src/rank_0/llama_rank_0_1-3_2.ckpt");
     refused(&env, "", &["llama_rank_0_1-3_2.ckpt", "llama_rank_1-3_2.ckpt", "hint: "]);
     refused(&env, "--latest", &["no save is there in every rank", "copy the missing files"]);
+    // Names that say nothing: the only save is the last, of two neither is.
+    let env = saves(&["checkpoint_R.ckpt"]);
+    assert_eq!(taken(&env, "--latest").0, 0);
+    save(&env, 1, "model.ckpt", &[]);
+    refused(&env, "--latest", &["which save is the last", "every rank has checkpoint_0, model\n", "--step model"]);
+    every_choice_can_be_typed(&env, "checkpoint_0, model");
 }
 
 #[test]
@@ -240,8 +251,7 @@ fn a_file_that_is_named_for_another_rank_is_not_taken_for_this_one() {
         let env = TestEnv::new();
         env.write("model.yaml", Llama::small().yaml(false, false));
         Llama::small().write(&env.path("src"), two, "ckpt");
-        std::fs::rename(env.path("src/rank_1/checkpoint_1.ckpt"), env.path(&format!("src/rank_1/{file}.ckpt")))
-            .unwrap();
+        rename(&env, "src/rank_1/checkpoint_1.ckpt", &format!("src/rank_1/{file}.ckpt"));
         if wrong {
             let said = format!("src/rank_1/{file}.ckpt is named for rank 0, but lies in the directory of rank 1");
             let before = env.tree();
@@ -251,14 +261,12 @@ fn a_file_that_is_named_for_another_rank_is_not_taken_for_this_one() {
             assert!(doctor.status == Some(1) && doctor.stdout.contains(&said), "{doctor:#?}");
             env.line("verify src src").failed(2, &[&said]);
             // The hint, to the letter.
-            std::fs::rename(env.path(&format!("src/rank_1/{file}.ckpt")), env.path("src/rank_1/checkpoint_1.ckpt"))
-                .unwrap();
+            rename(&env, &format!("src/rank_1/{file}.ckpt"), "src/rank_1/checkpoint_1.ckpt");
         }
         env.line(plain).ok();
     }
     let env = saves(&["llama_rank_R-3_2.ckpt"]);
-    std::fs::rename(env.path("src/rank_1/llama_rank_1-3_2.ckpt"), env.path("src/rank_1/llama_rank_0-3_2.ckpt"))
-        .unwrap();
+    rename(&env, "src/rank_1/llama_rank_1-3_2.ckpt", "src/rank_1/llama_rank_0-3_2.ckpt");
     refused(&env, "", &["rank_1/llama_rank_0-3_2.ckpt is named for rank 0"]);
 }
 

@@ -48,8 +48,11 @@ fn slurm_array(env: &Environment) -> Found {
     let (Some(count), Some(min), Some(max)) = (count, min, max) else {
         return Err(unclear("SLURM_ARRAY_TASK_ID", "without SLURM_ARRAY_TASK_COUNT, _MIN and _MAX".to_owned()));
     };
-    let even =
-        max >= min && (max - min) / step + 1 == count && id >= min && id <= max && (id - min).is_multiple_of(step);
+    let even = max >= min
+        && count.checked_sub(1) == Some((max - min) / step)
+        && id >= min
+        && id <= max
+        && (id - min).is_multiple_of(step);
     if !even {
         let what = format!(
             "{count} tasks from {min} to {max} in steps of {step}: a list with gaps has no order; use 0-{}",
