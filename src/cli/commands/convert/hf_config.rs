@@ -27,7 +27,7 @@ pub(super) struct Facts {
 }
 
 /// Decides about `lm_head` where the configuration (`tied`) says otherwise than the ranks: what is the embedding byte for
-/// byte is left out, what is not is kept. Answers what the configuration must say instead, where that is another thing.
+/// byte is left out, what is not is kept. Returns what the configuration must say instead, where that is another thing.
 pub(super) fn settle_head(
     request: &Request,
     input: &Input,
@@ -96,7 +96,7 @@ pub(super) fn dtype_of_weights(plan: &Plan) -> Option<Dtype> {
     matrices.map(|t| t.dtype).next().filter(|_| dtypes.len() == 1)
 }
 
-/// Has a configuration say what is written. Answers its text, and the changes as sentences.
+/// Has a configuration say what is written. Returns its text, and the changes as sentences.
 pub(super) fn corrected(path: &Path, json: &[u8], facts: &Facts) -> Result<(Vec<u8>, Vec<String>), Error> {
     let read = ConfigText::read(json);
     let text = read.map_err(|source| InputError::Model { name: path.display().to_string(), source })?;
