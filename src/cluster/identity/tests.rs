@@ -101,6 +101,8 @@ fn one_process_of_each_host() {
 #[test]
 fn sources_that_disagree() {
     let flags = Asked { node_rank: Some(0), nodes: Some(2), ..Asked::default() };
+    // More tasks than a count can say.
+    let whole = ARRAY.replace("MIN=1", "MIN=0").replace("MAX=10", "MAX=4294967295").replace("STEP=3", "STEP=1");
     for (asked, pairs, said) in [
         (flags.clone(), "PMI_RANK=1 PMI_SIZE=2", "--node-rank says 0 of 2, but PMI (PMI_RANK) says 1 of 2"),
         (flags.clone(), "PMI_RANK=0 PMI_SIZE=3", "says 0 of 3"),
@@ -118,6 +120,7 @@ fn sources_that_disagree() {
         (Asked { node_rank: Some(0), ..Asked::default() }, "A=b", "goes with --nodes"),
         (Asked { nodes: Some(2), ..Asked::default() }, "A=b", "nothing says which"),
         (Asked::default(), &ARRAY.replace("COUNT=4", "COUNT=3"), "a list with gaps"),
+        (Asked::default(), &whole, "a list with gaps"),
     ] {
         let error = who(&asked, pairs).unwrap_err();
         assert!(error.contains(said), "{pairs}: {error}");
