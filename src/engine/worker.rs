@@ -58,7 +58,7 @@ impl Shared<'_> {
     }
 
     /// Takes notice of source bytes that were read from mappings.
-    pub(super) fn gathered(&self, bytes: u64) {
+    fn gathered(&self, bytes: u64) {
         let before = self.gathered.fetch_add(bytes, Ordering::Relaxed);
         if before / GATHERED_AT_MOST == (before + bytes) / GATHERED_AT_MOST {
             return;
