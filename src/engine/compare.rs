@@ -200,14 +200,12 @@ impl Comparison<'_> {
         let view = View::new(staged.windows());
         let file = &shared.inputs.plan.outputs[task.file];
         shared.inputs.fill_file(file, &shared.spans[task.file], task.at, ours, &view);
-        shared.gathered(view.from_mappings.get());
         let other = &self.others[task.file];
         let there = theirs.read(other, chunk.there)?;
         if ours != there {
             let equal = ours.iter().zip(there).take_while(|(a, b)| a == b).count() as u64;
             first.fetch_min(chunk.at + equal, Ordering::Relaxed);
         }
-        other.release(chunk.there.start(), chunk.there.len());
         Ok(())
     }
 }
@@ -250,11 +248,11 @@ mod tests {
 
     const LEN: u64 = 5 << 20;
 
+    /// A plan, its sources, the other files and where the tensors are in those.
+    type Fixture = (Plan, Vec<Arc<Mapping>>, Vec<Arc<Mapping>>, Vec<Vec<Extents>>);
+
     /// Two files with the same tensor at odd places, and what compares them.
-    fn fixture(
-        dir: &std::path::Path,
-        reader: Reader,
-    ) -> (Plan, Vec<Arc<Mapping>>, Vec<Arc<Mapping>>, Vec<Vec<Extents>>) {
+    fn fixture(dir: &std::path::Path, reader: Reader) -> Fixture {
         let bytes: Vec<u8> = (0..LEN).map(|i| u8::try_from(i * 7 % 251).unwrap()).collect();
         let open = |name: &str, before: usize| {
             let path = dir.join(name);

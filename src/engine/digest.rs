@@ -59,8 +59,11 @@ pub(super) struct ChunkSum {
 }
 
 impl ChunkSum {
+    #[cfg(test)]
     pub(super) fn of_tensor(file: usize, tensor: usize, at: u64, bytes: &[u8]) -> Self {
-        Self { file, of: Of::Tensor(tensor), at, len: bytes.len() as u64, sum: Crc64::of(bytes).0 }
+        let mut sum = TensorSum::new(file, tensor, at);
+        sum.add(bytes);
+        sum.finish()
     }
 
     pub(super) fn of_file(file: usize, at: u64, bytes: &[u8]) -> Self {
@@ -69,6 +72,32 @@ impl ChunkSum {
 
     pub(super) fn carried(file: usize, tensor: usize, at: u64, bytes: &[u8]) -> Self {
         Self { of: Of::Carried(tensor), ..Self::of_file(file, at, bytes) }
+    }
+}
+
+/// The sum of one chunk of a tensor, made step by step.
+pub(super) struct TensorSum {
+    file: usize,
+    tensor: usize,
+    at: u64,
+    digest: crc_fast::Digest,
+    len: u64,
+}
+
+impl TensorSum {
+    pub(super) fn new(file: usize, tensor: usize, at: u64) -> Self {
+        Self { file, tensor, at, digest: crc_fast::Digest::new(Crc64Nvme), len: 0 }
+    }
+
+    /// The bytes that follow.
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        self.digest.update(bytes);
+        self.len += bytes.len() as u64;
+    }
+
+    pub(super) fn finish(self) -> ChunkSum {
+        let Self { file, tensor, at, digest, len } = self;
+        ChunkSum { file, of: Of::Tensor(tensor), at, len, sum: digest.finalize() }
     }
 }
 

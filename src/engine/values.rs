@@ -53,15 +53,18 @@ impl Fragment {
 }
 
 /// Looks at a chunk of a tensor that begins at byte `at` of it. Elements that the chunk holds a part of go to `fragments`.
+/// `sum` gets all bytes, in order: each step is looked at while it is in the first cache.
 pub(super) fn of_chunk(
     dtype: Dtype,
     (file, tensor): (usize, usize),
     at: u64,
     bytes: &[u8],
     fragments: &mut Vec<Fragment>,
+    mut sum: impl FnMut(&[u8]),
 ) -> Values {
     if !dtype.is_float() {
-        // As a rule the first byte tells.
+        sum(bytes);
+        // As a rule one of the first bytes decides.
         return Values { nonzero: bytes.iter().any(|byte| *byte != 0), ..Values::default() };
     }
     let width = dtype.size();
@@ -74,7 +77,15 @@ pub(super) fn of_chunk(
             fragments.push(Fragment::new(file, tensor, at, part));
         }
     }
-    of(Vectors::widest(), dtype, middle)
+    let vectors = Vectors::widest();
+    let mut found = Values::default();
+    sum(first);
+    for step in middle.chunks(STEP) {
+        sum(step);
+        found += of(vectors, dtype, step);
+    }
+    sum(last);
+    found
 }
 
 /// Joins parts of elements, and looks at each element that begins in one of them. What another process holds the rest of is
@@ -115,6 +126,8 @@ fn of(vectors: Vectors, dtype: Dtype, bytes: &[u8]) -> Values {
     }
 }
 
+/// Bytes that are summed and looked at in one go; whole elements of every type.
+const STEP: usize = 16 << 10;
 /// Elements of a block.
 const BLOCK: usize = 4096;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam::queue::SegQueue;
 
-use super::digest::ChunkSum;
+use super::digest::{ChunkSum, TensorSum};
 use super::fill::{Inputs, Span, index, overlapping};
 use super::pool::BufferPool;
 use super::schedule::{From, Task};
@@ -58,7 +58,7 @@ impl Shared<'_> {
     }
 
     /// Takes notice of source bytes that were read from mappings.
-    pub(super) fn gathered(&self, bytes: u64) {
+    fn gathered(&self, bytes: u64) {
         let before = self.gathered.fetch_add(bytes, Ordering::Relaxed);
         if before / GATHERED_AT_MOST == (before + bytes) / GATHERED_AT_MOST {
             return;
@@ -328,8 +328,10 @@ fn note_sums(shared: &Shared<'_>, task: &Task, bytes: &[u8], found: &mut Found) 
         let at = range.start() + (from - span.at);
         let key = (task.file, *tensor);
         let dtype = shared.inputs.plan.outputs[task.file].tensors[*tensor].dtype;
-        *found.values.entry(key).or_default() += of_chunk(dtype, key, at, part, &mut found.fragments);
-        found.sums.push(ChunkSum::of_tensor(task.file, *tensor, at, part));
+        let mut sum = TensorSum::new(task.file, *tensor, at);
+        *found.values.entry(key).or_default() +=
+            of_chunk(dtype, key, at, part, &mut found.fragments, |bytes| sum.add(bytes));
+        found.sums.push(sum.finish());
         if !shared.inputs.plan.outputs[task.file].tensor_crcs.is_empty() {
             found.sums.push(ChunkSum::carried(task.file, *tensor, at, part));
         }

@@ -41,7 +41,8 @@ fn converted(env: &TestEnv, options: &str, change: impl FnOnce(&Path)) -> Run {
 
 /// Bytes in the middle of the file.
 fn write_to(path: &Path) {
-    File::options().write(true).open(path).unwrap().write_all_at(&[0; 4096], 2 << 20).unwrap();
+    let file = File::options().write(true).open(path).expect("it can be written to");
+    file.write_all_at(&[0; 4096], 2 << 20).expect("it is long enough");
 }
 
 fn refused(run: &Run, env: &TestEnv, said: &[&str]) {
@@ -99,7 +100,7 @@ fn a_source_that_is_replaced_is_read_to_the_end_as_it_was() {
         |path: &Path| {
             let other = path.with_extension("new");
             std::fs::write(&other, vec![0; 100]).unwrap();
-            std::fs::rename(other, path).unwrap();
+            assert!(Command::new("mv").arg(other).arg(path).status().unwrap().success());
         },
         |path: &Path| std::fs::remove_file(path).unwrap(),
     ] {
