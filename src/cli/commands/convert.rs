@@ -142,8 +142,9 @@ fn convert(request: &Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> R
     }
     let opened = open(request, gaps)?;
     let input = opened.input();
-    let other = reading::other_strategies(&request.source, request.args.src_strategy.as_deref())?;
-    other.iter().for_each(|text| note(text));
+    if let Some(text) = reading::other_strategies(&request.source, request.args.src_strategy.as_deref())? {
+        note(&text);
+    }
     let planned = match &opened {
         Opened::Foreign(source) => foreign::pt_to_ms(request, source)?,
         Opened::Ours(input) => match request.function {

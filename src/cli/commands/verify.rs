@@ -41,7 +41,9 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
     let a_strategy = reading::strategy(args.src_strategy.as_deref())?;
     let b_strategy = reading::strategy(args.dst_strategy.as_deref())?;
     for (path, strategy) in [(&args.a, &args.src_strategy), (&args.b, &args.dst_strategy)] {
-        reading::other_strategies(path, strategy.as_deref())?.iter().for_each(|text| note(text));
+        if let Some(text) = reading::other_strategies(path, strategy.as_deref())? {
+            note(&text);
+        }
     }
     let read = |side: &Opened, files, strategy, fusion, other| {
         let ignore = &|name: &str| ignore.matches(name);

@@ -13,7 +13,7 @@ use crate::formats::{FileLayout, Segment};
 use crate::layout::{Dim, Move};
 use crate::plan::{OutputFile, OutputTensor, PlanSource, Route, SourceTensor, Transform};
 use crate::source::{ByteRange, Extents};
-use crate::sys::StableInputs;
+use crate::sys::{self, StableInputs};
 use crate::tensor::{Dtype, Shape};
 
 /// Columns of a tensor in several files, and what comes of them: the whole tensor, as it is and as fp32, and the first file's
