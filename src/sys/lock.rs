@@ -1,7 +1,7 @@
 //! One process at a time: a lock file that names its holder, locked by the kernel where the file system can.
 //!
-//! Where it cannot (Lustre without `-o flock`, some FUSE) the file itself is the lock: it is made by a hard link, which one caller
-//! only succeeds with, and is taken over where its holder is seen to have ended: a process of this machine and boot.
+//! Where it cannot (Lustre without `-o flock`, some FUSE) the file itself is the lock: one caller only makes it, and it is taken
+//! over where its holder is seen to have ended: a process of this machine and boot.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -125,7 +125,8 @@ fn lock_with(path: &Path, flock: impl Fn(&File) -> Result<Flock, Errno>) -> Resu
             Some(None) | None => return Ok(Locked::Unclear(who(holder.as_ref()))),
         }
         if state == Flock::Held {
-            lock.sign(true).map_err(error(FileOp::Write))?;
+            // As above.
+            let _ = lock.sign(true);
             return Ok(Locked::Ours(lock));
         }
         lock.set_aside()?;
@@ -133,41 +134,26 @@ fn lock_with(path: &Path, flock: impl Fn(&File) -> Result<Flock, Errno>) -> Resu
     Ok(Locked::Busy)
 }
 
-/// The lock of a file that is not there yet. `None`: it is.
+/// The lock of a file that is not there yet. `None`: it is, or somebody else was faster.
 fn make(path: &Path, flock: impl Fn(&File) -> Result<Flock, Errno>) -> Result<Option<Lock>, FileError> {
     let error = |op| move |source: io::Error| FileError { op, path: path.to_owned(), source };
-    if path.symlink_metadata().is_ok() {
+    let file = match File::options().read(true).write(true).create_new(true).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+        Err(e) => return Err(error(FileOp::Create)(e)),
+    };
+    let state = flock(&file).map_err(|e| error(FileOp::Lock)(e.into()))?;
+    let lock = Lock { path: path.to_owned(), file };
+    if state == Flock::Busy || !lock.is_there() {
         return Ok(None);
     }
-    // Locked and signed before it has the name that others look for.
-    let made = beside(path);
-    let options = || {
-        let mut options = File::options();
-        options.read(true).write(true).create_new(true);
-        options
-    };
-    let file = options().open(&made).map_err(error(FileOp::Create))?;
-    let signed = |file: File| {
-        let kernel = flock(&file).map_err(io::Error::from)? == Flock::Held;
-        let lock = Lock { path: path.to_owned(), file };
-        lock.sign(kernel)?;
-        Ok(lock)
-    };
-    let lock = signed(file).inspect_err(|_| drop(std::fs::remove_file(&made))).map_err(error(FileOp::Write))?;
-    let linked = std::fs::hard_link(&made, path);
-    // Over a network a success may be reported as a failure.
-    let linked = if lock.is_there() { Ok(()) } else { linked };
-    let _ = std::fs::remove_file(&made);
-    match linked {
-        Ok(()) => Ok(Some(lock)),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(error(FileOp::Create)(e)),
-        // No hard links here.
-        Err(_) => match options().open(path) {
-            Ok(file) => signed(file).map(Some).map_err(error(FileOp::Write)),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-            Err(e) => Err(error(FileOp::Create)(e)),
-        },
+    match lock.sign(state == Flock::Held) {
+        Err(e) if state == Flock::None => {
+            lock.remove();
+            Err(error(FileOp::Write)(e))
+        }
+        // What the kernel holds needs no signature, for which a full disk may have no space.
+        _ => Ok(Some(lock)),
     }
 }
 

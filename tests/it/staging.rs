@@ -26,6 +26,10 @@ fn link(to: &Path, from: &Path) {
     std::os::unix::fs::symlink(to, from).expect("a link");
 }
 
+fn move_to(from: &Path, to: &Path) {
+    assert!(Command::new("mv").arg(from).arg(to).status().expect("mv runs").success());
+}
+
 /// Somebody clears up hidden files, or takes one away, while the program writes.
 #[test]
 fn what_is_removed_or_replaced_while_it_is_written_is_not_published() {
@@ -46,7 +50,7 @@ fn what_is_removed_or_replaced_while_it_is_written_is_not_published() {
                 let file = dir.join("rank_2/checkpoint_2.ckpt");
                 let len = file.metadata().unwrap().len();
                 std::fs::remove_file(&file).unwrap();
-                std::fs::File::create(&file).unwrap().set_len(len).unwrap();
+                std::fs::write(&file, vec![0; usize::try_from(len).unwrap()]).unwrap();
             },
             "checkpoint_2.ckpt",
         ),
@@ -215,18 +219,15 @@ fn files_of_somebody_else_deep_in_a_target_are_named_and_kept() {
     std::fs::create_dir(env.path("mine")).unwrap();
     for stray in ["rank_0/notes.txt", "rank_1/logs", "rank_x", "rank_7"] {
         let to = env.path("mine").join(stray.replace('/', "_"));
-        assert!(Command::new("mv").arg(env.path("out/fp16_2p").join(stray)).arg(to).status().unwrap().success());
+        move_to(&env.path("out/fp16_2p").join(stray), &to);
     }
     env.line(&line).ok();
 }
 
 /// What a run leaves that is killed between the two publications: the checkpoint, the strategies unfinished, both locks.
 fn killed_between(env: &TestEnv, ranks: u32) {
-    std::fs::rename(
-        env.path(&format!("st/fp16_{ranks}p/strategy")),
-        env.path(&format!("st/fp16_{ranks}p/.strategy.partial")),
-    )
-    .unwrap();
+    let place = |name: &str| env.path(&format!("st/fp16_{ranks}p/{name}"));
+    move_to(&place("strategy"), &place(".strategy.partial"));
     env.write(&format!("st/fp16_{ranks}p/.strategy.lock"), "");
     env.write(&format!("out/.fp16_{ranks}p.lock"), "");
 }

@@ -97,8 +97,9 @@ fn convert(request: &mut Request, hosts: &Hosts, early: Option<&EarlyFailures>) 
     }
     let opened = open(request, gaps)?;
     refuse_whole_numbers(request, &opened)?;
-    let other = reading::other_strategies(&request.source, request.args.src_strategy.as_deref())?;
-    other.iter().for_each(|text| note(text));
+    if let Some(text) = reading::other_strategies(&request.source, request.args.src_strategy.as_deref())? {
+        note(&text);
+    }
     request.settle(&opened, gaps)?;
     let (request, input) = (&*request, opened.input());
     let planned = match &opened {

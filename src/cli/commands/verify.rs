@@ -105,7 +105,9 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
     a.input().check_ranks()?;
     b.input().check_ranks()?;
     for (path, strategy) in [(&args.a, &args.src_strategy), (&args.b, &args.dst_strategy)] {
-        reading::other_strategies(path, strategy.as_deref())?.iter().for_each(|text| note(text));
+        if let Some(text) = reading::other_strategies(path, strategy.as_deref())? {
+            note(&text);
+        }
     }
     let sides = Sides {
         spec: spec.as_ref(),

@@ -100,7 +100,8 @@ pub(super) fn settle_strategies(request: &Request, strategies: &Strategies, wait
     loop {
         let error = |source| Error::StrategiesMissing { strategies: strategies.dir().to_owned(), source };
         match strategies.stage(request.publish(), request.durability) {
-            Ok(None) => return Ok(()),
+            // There already; or somebody has put others there since.
+            Ok(None) | Err(EngineError::TargetExists(_)) => return Ok(()),
             Ok(Some(staged)) => {
                 let published = staged.ready(Vec::new()).and_then(Ready::publish).map_err(error)?;
                 published.keep();
@@ -109,8 +110,6 @@ pub(super) fn settle_strategies(request: &Request, strategies: &Strategies, wait
             Err(EngineError::TargetBusy(_) | EngineError::LockUnclear { .. }) if begun.elapsed() < wait => {
                 std::thread::sleep(Duration::from_millis(50));
             }
-            // Somebody has put others there since.
-            Err(EngineError::TargetExists(_)) => return Ok(()),
             Err(e) => return Err(error(e)),
         }
     }
