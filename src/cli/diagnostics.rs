@@ -324,7 +324,7 @@ fn input_hint(error: &InputError) -> Option<String> {
         InputError::Index { .. } => "the index and the files are of different saves",
         InputError::Manifest { .. } => {
             "copy the checkpoint again, whole and with its manifest; if the files were changed on purpose, remove the manifest and \
-             state the order of fused rows with --src-fusion (verify: --src-fusion, --dst-fusion)"
+             state the order of fused rows with --src-fusion"
         }
         InputError::PartOfWhole { .. } => "name the directory that holds the manifest and all of its files",
         InputError::NoStrategy(_) => "give a strategy file, or a directory of ckpt_strategy_rank_<n>.ckpt files",

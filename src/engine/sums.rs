@@ -1,4 +1,4 @@
-//! Comparing the bytes of sources with sums that were stated of them earlier.
+//! Comparing the bytes of sources with sums that were recorded earlier.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

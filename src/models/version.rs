@@ -2,13 +2,16 @@
 //!
 //! That matters for the order of fused rows: networks up to 1.3 want rank-concat, networks from 1.4 on grouped. A yaml states no
 //! version, and `qkv_concat: True` alone shows none (the `predict_llama2_*_{ptq,rtn,smooth_quant}.yaml` of 1.3.1 have it too).
-//! What does show it is a key that older versions do not know: no file of mindformers 1.0, 1.1.0, 1.2.0, 1.3.0 and 1.3.1, code
-//! or configuration, contains the words below.
+//! What does show it is a word that older versions do not know: no file of mindformers 1.0, 1.1.0, 1.2.0, 1.3.0 and 1.3.1, code
+//! or configuration, contains those below. Of the llama yamls with `qkv_concat: True`, 9 of 25 in 1.5.0, 13 of 15 in 1.6.0 and all
+//! in 1.7.0 and 1.8.0 have one of them.
+//!
+//! The pre-release 1.4.0-beta1 has the tokenizer and reads some of the keys, and its network still has the old order; it is taken
+//! for 1.4 like the others.
 
 use serde_norway::Value;
 
-/// Keys by their paths, and the first branch of mindformers whose code or yamls have them. (The code of 1.4.0-beta1 reads some
-/// of them and still has the old order; no yaml of that pre-release with `qkv_concat: True` states them.)
+/// Keys by their paths, and the first branch of mindformers whose code or yamls have them.
 const KEYS: [(&str, &str); 7] = [
     // mindformers/trainer/trainer.py; in the yamls of 1.6 on as a rule.
     ("load_ckpt_format", "1.4.0"),

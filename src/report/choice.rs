@@ -15,8 +15,8 @@ pub struct Choice {
 
 impl Choice {
     /// A decision and its reason.
-    pub fn new(what: &str, value: impl ToString, why: impl Into<String>) -> Self {
-        Self { what: what.to_owned(), value: value.to_string(), why: why.into() }
+    pub fn new(what: impl Into<String>, value: &impl ToString, why: impl Into<String>) -> Self {
+        Self { what: what.into(), value: value.to_string(), why: why.into() }
     }
 
     /// In one line.

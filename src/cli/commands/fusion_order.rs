@@ -41,11 +41,11 @@ impl Order {
     }
 
     pub(in crate::cli) fn choice_of_source(&self) -> Choice {
-        Choice::new(SOURCE, self.layout, self.why.as_str())
+        Choice::new(SOURCE, &self.layout, self.why.as_str())
     }
 
     pub(in crate::cli) fn choice_of_target(&self) -> Choice {
-        Choice::new(TARGET, self.layout, self.why.as_str())
+        Choice::new(TARGET, &self.layout, self.why.as_str())
     }
 }
 

@@ -71,12 +71,14 @@ impl Sides<'_> {
     }
 }
 
-/// The order of a side's fused rows; a manifest of ours beside it must fit its files.
+/// The order of a side's fused rows. That its files are not those of the manifest beside it is only said: how far they differ
+/// is what the comparison shows. An option then decides alone.
 fn order((path, opened): (&PathBuf, &Opened), gaps: RankGaps, typed: Typed) -> Result<Order, Error> {
-    let made = fusion_order::made(path)?;
+    let mut made = fusion_order::made(path)?;
     let files = &opened.input().files;
-    if let Some(made) = &made {
-        made.check(path, files, gaps)?;
+    if let Some(Err(stale)) = made.as_ref().map(|made| made.check(path, files, gaps)) {
+        note(&stale.to_string());
+        made = made.filter(|_| typed.order.is_none());
     }
     let ours = matches!(opened, Opened::Ours(_));
     let fused = ours && fusion_order::is_fused(files.iter().flat_map(|file| &file.entries));
@@ -85,7 +87,7 @@ fn order((path, opened): (&PathBuf, &Opened), gaps: RankGaps, typed: Typed) -> R
 
 /// A side's order as a decision, where it is fused.
 fn choice((side, order): (&str, &Order)) -> Option<Choice> {
-    order.fused.then(|| Choice::new(&format!("order of fused rows in the {side}"), order.layout, order.why.as_str()))
+    order.fused.then(|| Choice::new(format!("order of fused rows in the {side}"), &order.layout, order.why.as_str()))
 }
 
 /// Compares headers first, then all bytes.
@@ -119,7 +121,9 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
     let a_order = order((&args.a, &a), gaps(&args.src_strategy), typed("--src-fusion", args.src_fusion))?;
     let b_order = order((&args.b, &b), gaps(&args.dst_strategy), typed("--dst-fusion", args.dst_fusion))?;
     let choices: Vec<Choice> = [("first", &a_order), ("second", &b_order)].into_iter().filter_map(choice).collect();
-    choices.iter().for_each(|choice| note(&choice.text()));
+    for choice in &choices {
+        note(&choice.text());
+    }
     let (a_read, b_read) = sides.read(a_order.layout, b_order.layout)?;
     if let Some(inferred) = &a_read.inferred {
         note(inferred);
@@ -175,7 +179,9 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
             let hint = other_order(&sides, pair, |plan, places| {
                 Ok(engine::compare(plan, &a_maps, &b_maps, places, &engine_config, &engine::Noop, &cancel)?.is_empty())
             })?;
-            hint.iter().for_each(|hint| note(hint));
+            if let Some(hint) = hint {
+                note(&hint);
+            }
         }
     }
     reading::check_unchanged(&[a.input().mappings(), b.input().mappings()].concat())?;
