@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod cluster;
 
 use super::run_args::RunArgs;
+use crate::plan::Heads;
 pub(super) use calibrate::CalibrateArgs;
 pub(super) use cluster::{ClusterArgs, MergeArgs};
 pub(super) use tools::{DoctorArgs, StrategyCommand};
@@ -207,6 +208,15 @@ pub(super) struct ConvertArgs {
     /// Order of rows in the target's fused parameters.
     #[arg(long = "dst-fusion", value_enum, default_value = "rank-concat")]
     pub(super) dst_fusion: FusionArg,
+    /// Attention heads of the model, where neither -y, a configuration nor the shapes say. One of both is enough.
+    #[arg(long, value_name = "N")]
+    pub(super) heads: Option<u64>,
+    /// Key/value heads of the model, as --heads.
+    #[arg(long = "kv-heads", alias = "kv_heads", value_name = "N")]
+    pub(super) kv_heads: Option<u64>,
+    /// Whether lm_head is the embedding, where neither a configuration nor the files say so.
+    #[arg(long = "tie-word-embeddings", alias = "tie_word_embeddings", value_name = "BOOL")]
+    pub(super) tie_word_embeddings: Option<bool>,
     /// Whether the target is fused; overrides the yaml's qkv_concat. Default without a yaml: as the source.
     #[arg(long = "qkv_concat", alias = "qkv-concat", value_name = "BOOL")]
     pub(super) qkv_concat: Option<bool>,
@@ -298,6 +308,13 @@ pub(super) struct ConvertArgs {
     pub(super) cluster: ClusterArgs,
 }
 
+impl ConvertArgs {
+    /// The numbers of heads, as far as they are stated.
+    pub(super) fn heads(&self) -> Heads {
+        Heads { heads: self.heads, kv_heads: self.kv_heads }
+    }
+}
+
 /// Options of `n-to-m`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct NToMArgs {
@@ -376,6 +393,12 @@ pub(super) struct VerifyArgs {
     /// mindformers yaml or built-in model.
     #[arg(short = 'y', long = "yaml_path", alias = "yaml-path", value_name = "YAML|MODEL")]
     pub(super) yaml_path: Option<String>,
+    /// Attention heads of the model, for grouped parameters without -y.
+    #[arg(long, value_name = "N")]
+    pub(super) heads: Option<u64>,
+    /// Key/value heads of the model, as --heads.
+    #[arg(long = "kv-heads", alias = "kv_heads", value_name = "N")]
+    pub(super) kv_heads: Option<u64>,
     /// Leave out parameters whose names match (with * and ?).
     #[arg(long, value_name = "PATTERN")]
     pub(super) ignore: Vec<String>,

@@ -8,7 +8,7 @@ use crate::formats::FormatFault;
 use crate::input::InputError;
 use crate::layout::LayoutError;
 use crate::models::{SpecError, builtin_names};
-use crate::plan::PlanError;
+use crate::plan::{self, PlanError};
 use crate::report::plain;
 use crate::{Error, ErrorKind};
 
@@ -112,6 +112,16 @@ fn cluster_hint(error: &ClusterError) -> Option<&'static str> {
 fn plan_hint(error: &PlanError) -> Option<String> {
     let text = match error {
         PlanError::Spec(spec) => return spec_hint(spec),
+        PlanError::HeadsUnknown { query, key, .. } => return Some(heads_hint(*query, *key)),
+        PlanError::Heads(_) => {
+            "give num_attention_heads and num_key_value_heads of the model's config.json, or num_heads and n_kv_heads of its yaml"
+        }
+        PlanError::OddShape { .. } => "the file is damaged or was put together wrongly: copy or save it again",
+        PlanError::NoHead => {
+            "if the model ties lm_head to the embedding, say so with --tie-word-embeddings true or name the model with -y; \
+             if not, the file is cut off: copy or save it again"
+        }
+        PlanError::CopiedRank { .. } => "copy that rank's own file there again",
         PlanError::Layout { source: LayoutError::DoesNotDivide { .. }, .. } => {
             "choose a number of ranks that divides the heads, the kv heads and the ffn rows"
         }
@@ -155,6 +165,16 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+fn heads_hint(query: u64, key: u64) -> String {
+    let examples = plan::heads_examples(query, key);
+    let such =
+        if examples.is_empty() { "--heads N --kv-heads N".to_owned() } else { format!("for instance {examples}") };
+    format!(
+        "give the numbers of the model's config.json (num_attention_heads, num_key_value_heads) or yaml (num_heads, n_kv_heads): {such}; \
+         or name the model with -y"
+    )
 }
 
 fn spec_hint(error: &SpecError) -> Option<String> {

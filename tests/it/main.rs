@@ -12,6 +12,7 @@ mod faults;
 mod filesystems;
 mod foreign;
 mod formats;
+mod heads;
 mod hostile;
 mod inspect;
 mod lora;

@@ -10,7 +10,7 @@ use crate::cli::{ExitStatus, config};
 use crate::engine::{self, CancelToken, Durability};
 use crate::input::{RankGaps, load_model};
 use crate::models::FusionLayout;
-use crate::plan::{self, Catalog, Compared};
+use crate::plan::{self, Catalog, Compared, Heads};
 use crate::report::{Progress, bytes, plain};
 
 /// How many differences are listed.
@@ -42,7 +42,9 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
     let b_strategy = reading::strategy(args.dst_strategy.as_deref())?;
     let read = |side: &Opened, files, strategy, fusion, other| {
         let ignore = &|name: &str| ignore.matches(name);
-        side.read(files, &Reading { spec: spec.as_ref(), strategy, fusion, other_grouped: grouped(other), ignore })
+        let heads = Heads { heads: args.heads, kv_heads: args.kv_heads };
+        let other_grouped = grouped(other);
+        side.read(files, &Reading { spec: spec.as_ref(), strategy, fusion, other_grouped, heads, ignore })
     };
     let a_read = read(&a, &a_files, a_strategy.as_ref(), a_fusion, b_fusion)?;
     let b_read = read(&b, &b_files, b_strategy.as_ref(), b_fusion, a_fusion)?;

@@ -37,6 +37,7 @@ pub(super) fn pt_to_ms(request: &Request, foreign: &ForeignInput) -> Result<Plan
         strategy: None,
         fusion: config::fusion(args.src_fusion),
         other_grouped: config::fusion(args.dst_fusion) == crate::models::FusionLayout::Grouped,
+        heads: args.heads(),
         ignore: &|name| ignore.matches(name),
     };
     let target_tied = named.as_ref().map_or(foreign.tied, |spec| spec.tied);
@@ -51,6 +52,8 @@ pub(super) fn pt_to_ms(request: &Request, foreign: &ForeignInput) -> Result<Plan
         catalog: &catalog,
         spec: spec.as_ref(),
         named: named.as_ref(),
+        // What a source of Hugging Face's says of its head is settled when it is read.
+        tied: Some(true),
         target: target.as_ref(),
         format: FormatKind::Ckpt,
         // A head that is left out because it is the embedding must be the embedding.
@@ -127,6 +130,7 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
             fusion: config::fusion(args.src_fusion),
             // Its q, k and v stand by heads.
             other_grouped: family == Some(Family::InternLm2),
+            heads: args.heads(),
             ignore: &|name| trained.as_ref().map_or_else(|| ignore.matches(name), |trained| trained.leaves_out(name)),
         },
     )?;
@@ -136,6 +140,7 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     if let Some(alpha) = trained.as_ref().and_then(|trained| trained.merge_alpha) {
         catalog.merge_adapters(alpha)?;
     }
+    catalog.check_complete(transfer::tied(args, known)?)?;
     if described.is_none() {
         note(
             "no config.json beside the source: transformers needs one to load the result (--hf-config DIR carries it along)",
