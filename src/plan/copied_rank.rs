@@ -30,7 +30,9 @@ pub(super) fn check(files: &[SourceFile<'_>], shared: &[Shared]) -> Result<(), P
         alike.entry(begins).or_default().push(*file);
     }
     let mut suspects: Vec<Vec<usize>> = alike.into_values().filter(|group| group.len() > 1).collect();
-    suspects.iter_mut().for_each(|group| group.sort_by_key(|&file| files[file].rank));
+    for group in &mut suspects {
+        group.sort_by_key(|&file| files[file].rank);
+    }
     suspects.sort();
     for group in suspects {
         for (at, &first) in group.iter().enumerate() {

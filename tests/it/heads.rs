@@ -39,7 +39,7 @@ fn as_many_ranks_as_the_source_or_a_divisor_cut_no_head() {
     for ranks in [4, 2, 1] {
         env.line(&convert(&format!("-w {ranks}"))).ok();
     }
-    env.line(&convert("-w 4 --qkv_concat true")).ok();
+    env.line(&convert("-w 4 --qkv_concat true --overwrite")).ok();
 }
 
 #[test]

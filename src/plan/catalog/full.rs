@@ -65,7 +65,9 @@ impl Reader<'_> {
             };
             // What has no block has an error of its own later.
             let Some(holders) = one.holders.iter().map(block).collect::<Option<Vec<_>>>() else { continue };
-            holders.iter().for_each(|((file, _), _)| looked_at[*file] += 1);
+            for ((file, _), _) in &holders {
+                looked_at[*file] += 1;
+            }
             shared.push(holders);
         }
         copied_rank::check(self.files, &shared)
