@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod cluster;
 
 use super::run_args::{ReadArgs, RunArgs};
+use crate::plan::Heads;
 pub(super) use calibrate::CalibrateArgs;
 pub(super) use cluster::{ClusterArgs, MergeArgs};
 pub(super) use tools::{DoctorArgs, StrategyCommand};
@@ -219,6 +220,12 @@ pub(super) struct ConvertArgs {
     /// the manifest of the source says, else rank-concat.
     #[arg(long = "dst-fusion", value_enum)]
     pub(super) dst_fusion: Option<FusionArg>,
+    /// Attention heads of the model, where neither -y, a configuration nor the shapes say. One of both is enough.
+    #[arg(long, value_name = "N")]
+    pub(super) heads: Option<u64>,
+    /// Key/value heads of the model, as --heads.
+    #[arg(long = "kv-heads", alias = "kv_heads", value_name = "N")]
+    pub(super) kv_heads: Option<u64>,
     /// Let --src-fusion and --dst-fusion decide even against a manifest or a yaml.
     #[arg(long = "force-fusion")]
     pub(super) force_fusion: bool,
@@ -241,7 +248,7 @@ pub(super) struct ConvertArgs {
     /// Directory with the config.json and tokenizer of the model, where the source has none (ms_to_pt).
     #[arg(long = "hf-config", value_name = "DIR")]
     pub(super) hf_config: Option<PathBuf>,
-    /// Whether the source's lm_head is its embedding, where no config.json says so (pt_to_ms, ms_to_pt).
+    /// Whether lm_head is the embedding, where neither a configuration nor the files say so.
     #[arg(long = "tie-word-embeddings", alias = "tie_word_embeddings", value_name = "BOOL")]
     pub(super) tie_word_embeddings: Option<bool>,
     /// Write MindSpore's CRC trailer (.ckpt only).
@@ -318,6 +325,13 @@ pub(super) struct ConvertArgs {
     /// Who does which part of it.
     #[command(flatten)]
     pub(super) cluster: ClusterArgs,
+}
+
+impl ConvertArgs {
+    /// The numbers of heads, as far as they are stated.
+    pub(super) fn heads(&self) -> Heads {
+        Heads { heads: self.heads, kv_heads: self.kv_heads }
+    }
 }
 
 /// Options of `n-to-m`: those of a conversion, with other defaults.
@@ -399,6 +413,12 @@ pub(super) struct VerifyArgs {
     /// mindformers yaml or built-in model.
     #[arg(short = 'y', long = "yaml_path", alias = "yaml-path", value_name = "YAML|MODEL")]
     pub(super) yaml_path: Option<String>,
+    /// Attention heads of the model, for grouped parameters without -y.
+    #[arg(long, value_name = "N")]
+    pub(super) heads: Option<u64>,
+    /// Key/value heads of the model, as --heads.
+    #[arg(long = "kv-heads", alias = "kv_heads", value_name = "N")]
+    pub(super) kv_heads: Option<u64>,
     /// Leave out parameters whose names match (with * and ?).
     #[arg(long, value_name = "PATTERN")]
     pub(super) ignore: Vec<String>,

@@ -11,7 +11,7 @@ use crate::formats::FormatFault;
 use crate::input::InputError;
 use crate::layout::LayoutError;
 use crate::models::{QuantTool, SpecError, builtin_names};
-use crate::plan::PlanError;
+use crate::plan::{self, PlanError};
 use crate::report::plain;
 use crate::{Error, ErrorKind};
 
@@ -169,11 +169,17 @@ fn plan_hint(error: &PlanError) -> Option<String> {
             "copy or make the checkpoint again, with its scales; whole numbers mean nothing without them"
         }
         PlanError::NoHead => {
-            "if it is the embedding, say so: --tie-word-embeddings true. If not, the model was saved without its head \
-             (LlamaModel instead of LlamaForCausalLM): convert a checkpoint that has lm_head"
+            "if it is the embedding, say so with --tie-word-embeddings true, or name the model with -y. If not, the file is cut off, \
+             or the model was saved without its head (LlamaModel instead of LlamaForCausalLM): copy or save the whole one"
         }
         PlanError::Lacks(names) if names.iter().all(|name| name == "lm_head.weight") => HEADLESS,
         PlanError::Spec(spec) => return spec_hint(spec),
+        PlanError::HeadsUnknown { query, key, .. } => return Some(heads_hint(*query, *key)),
+        PlanError::Heads(_) => {
+            "give num_attention_heads and num_key_value_heads of the model's config.json, or num_heads and n_kv_heads of its yaml"
+        }
+        PlanError::OddShape { .. } => "the file is damaged or was put together wrongly: copy or save it again",
+        PlanError::CopiedRank { .. } => "copy that rank's own file there again",
         PlanError::Layout { source: LayoutError::DoesNotDivide { .. }, .. } => {
             "choose a number of ranks that divides the heads, the kv heads and the ffn rows"
         }
@@ -227,6 +233,16 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+fn heads_hint(query: u64, key: u64) -> String {
+    let examples = plan::heads_examples(query, key);
+    let such =
+        if examples.is_empty() { "--heads N --kv-heads N".to_owned() } else { format!("for instance {examples}") };
+    format!(
+        "give the numbers of the model's config.json (num_attention_heads, num_key_value_heads) or yaml (num_heads, n_kv_heads): {such}; \
+         or name the model with -y"
+    )
 }
 
 fn spec_hint(error: &SpecError) -> Option<String> {

@@ -72,6 +72,10 @@ pub struct Catalog {
     pub fused: bool,
     /// Whether the source keeps the embedding whole on every rank. `None` where there is one rank or no embedding.
     pub vocabulary_whole: Option<bool>,
+    /// Into how many parts the source cuts the rows of q, k and v: as many, or a divisor, cut no head. 0: not known.
+    pub(super) attention_ways: u64,
+    /// Whether the source's strategy says which of embedding and `lm_head` there are.
+    head_settled: bool,
     /// Names left out because they were to be ignored.
     pub ignored: Vec<String>,
     /// The factors of adapters that are merged into their weights, by index: they do not go to the target.
@@ -126,6 +130,7 @@ impl Catalog {
         let mut catalog = Self::default();
         let named = catalog.names(files, options)?;
         let reader = Reader { files, options, named: &named, index: index(&named) };
+        reader.check_copies()?;
         let (mut differ, mut unplaced) = (Vec::new(), Vec::new());
         for one in &named {
             let stages = reader.stages(one)?;
@@ -138,6 +143,7 @@ impl Catalog {
                 }
                 continue;
             }
+            catalog.attention_is_cut(&one.name, &stages);
             match fused(&one.name).filter(|f| *f.name == *one.name) {
                 Some(parts) => {
                     if is_lora(&one.name) {
@@ -237,6 +243,15 @@ impl Catalog {
         self.tensors.push(tensor);
     }
 
+    /// Takes note of the parts into which q, k and v are cut.
+    fn attention_is_cut(&mut self, name: &str, stages: &[InStage]) {
+        if fused(name).is_some_and(|f| f.query_rows_of.is_some() && !f.shared) {
+            for in_stage in stages {
+                self.attention_ways = gcd(self.attention_ways, in_stage.layout.parts(0));
+            }
+        }
+    }
+
     /// Whether any weight is quantised.
     pub fn is_quantised(&self) -> bool {
         !self.quantised.is_empty()
@@ -244,8 +259,15 @@ impl Catalog {
 
     /// A catalog without tensors, of which the same is known as of this one; what is read to make others is kept.
     pub(super) fn emptied(&self) -> Self {
-        let (ignored, vectors) = (self.ignored.clone(), self.vectors.clone());
-        Self { fused: self.fused, vocabulary_whole: self.vocabulary_whole, ignored, vectors, ..Self::default() }
+        Self {
+            fused: self.fused,
+            vocabulary_whole: self.vocabulary_whole,
+            attention_ways: self.attention_ways,
+            head_settled: self.head_settled,
+            ignored: self.ignored.clone(),
+            vectors: self.vectors.clone(),
+            ..Self::default()
+        }
     }
 
     /// What is quantised. `None`: nothing.
@@ -268,6 +290,10 @@ impl Catalog {
         self.push(LogicalTensor { name, dtype, shape, radices, holders, loose: false, quantise: None, update: None });
         Ok(())
     }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 fn index(named: &[Named]) -> HashMap<TensorName, usize> {
@@ -421,6 +447,8 @@ impl Reader<'_> {
 
 pub(super) fn heads_unknown() -> PlanError {
     PlanError::Ambiguous(
-        "grouped fused parameters follow the heads, which no file tells: name the model with -y".to_owned(),
+        "grouped fused parameters follow the heads, which no file states: give --heads and --kv-heads, or name the model \
+         with -y"
+            .to_owned(),
     )
 }

@@ -151,6 +151,53 @@ pub enum PlanError {
         /// The parameter.
         suffix: String,
     },
+    /// A parameter whose shape in one layer is not that in the others.
+    #[error(
+        "`{name}` is {shape}, but {}",
+        if *.count > 1 { format!("it is {usual} in {count} other layers, as `{usual_name}`") } else { format!("`{usual_name}` is {usual}") }
+    )]
+    OddShape {
+        /// The parameter.
+        name: String,
+        /// Its shape.
+        shape: Shape,
+        /// The same parameter of another layer.
+        usual_name: String,
+        /// Its shape there.
+        usual: Shape,
+        /// How many layers have that.
+        count: usize,
+    },
+    /// A rank's file that is another's.
+    #[error("rank {rank} holds the same weights as rank {of}: {path} is a copy of {of_path}")]
+    CopiedRank {
+        /// The rank.
+        rank: u32,
+        /// Its file.
+        path: PathBuf,
+        /// The other rank.
+        of: u32,
+        /// The other's file.
+        of_path: PathBuf,
+    },
+    /// Numbers of heads that are not the model's.
+    #[error("{0}")]
+    Heads(String),
+    /// A cut that may run through a head.
+    #[error(
+        "over {ranks} ranks each gets {} of {query} q rows and {} of {key} k rows{}, and nothing says how many heads there are",
+        query / ranks, key / ranks, cut_text(.cut)
+    )]
+    HeadsUnknown {
+        /// Rows of q.
+        query: u64,
+        /// Rows of k.
+        key: u64,
+        /// Ranks of the target.
+        ranks: u64,
+        /// Common sizes of a head that would be cut.
+        cut: Vec<u64>,
+    },
     /// Shapes from which the model cannot be inferred.
     #[error("the model cannot be inferred from the checkpoint: {0}")]
     Ambiguous(String),
@@ -299,6 +346,15 @@ fn rank_list(ranks: &[u64]) -> String {
     let more = ranks.len().saturating_sub(SHOWN);
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("rank{} {shown}{rest}", if ranks.len() == 1 { "" } else { "s" })
+}
+
+/// Which common sizes of a head a cut would not leave whole.
+fn cut_text(sizes: &[u64]) -> String {
+    let sizes: Vec<String> = sizes.iter().map(u64::to_string).collect();
+    if sizes.is_empty() {
+        return String::new();
+    }
+    format!(", which cuts heads of {} rows", sizes.join(" or "))
 }
 
 fn cover_text(fault: &CoverFault) -> String {

@@ -49,19 +49,22 @@ pub(super) fn parts(
     Ok(fused.parts.iter().zip(rows).map(part).collect())
 }
 
+/// The full dimensions of a parameter, quantised or not, in the first layer that has it.
+pub(super) fn full_dims(catalog: &Catalog, suffix: &str) -> Option<Vec<u64>> {
+    let of = |t: &&LogicalTensor| {
+        let plain = before(&t.name);
+        role(plain.as_deref().unwrap_or(&t.name)).is_some_and(|r| r.suffix == suffix)
+    };
+    let tensor = catalog.tensors().iter().find(of)?;
+    let mut dims = tensor.shape.dims().to_vec();
+    *dims.last_mut()? *= columns_in_one(&tensor.name);
+    Some(dims)
+}
+
 /// What a checkpoint's shapes say about its model. The number of heads cannot be seen; it is known only where the shapes
 /// are those of a built-in model.
 pub fn infer_spec(catalog: &Catalog) -> Option<(ModelSpec, Option<&'static str>)> {
-    let dims = |suffix: &str| {
-        let of = |t: &&LogicalTensor| {
-            let plain = before(&t.name);
-            role(plain.as_deref().unwrap_or(&t.name)).is_some_and(|r| r.suffix == suffix)
-        };
-        let tensor = catalog.tensors().iter().find(of)?;
-        let mut dims = tensor.shape.dims().to_vec();
-        *dims.last_mut()? *= columns_in_one(&tensor.name);
-        Some(dims)
-    };
+    let dims = |suffix: &str| full_dims(catalog, suffix);
     let query = dims("attention.wq.weight")?;
     let key = dims("attention.wk.weight")?;
     let gate = dims("feed_forward.w1.weight")?;

@@ -14,9 +14,11 @@ mod builder;
 mod calculation;
 mod catalog;
 mod check;
+mod copied_rank;
 mod diagnosis;
 mod error;
 mod fused_rows;
+mod heads;
 mod holders;
 mod low_rank;
 mod pieces;
@@ -39,6 +41,7 @@ pub use check::{prove, prove_covered};
 pub use diagnosis::{Finding, diagnose_entries, diagnose_strategy, diagnose_strategy_files};
 pub use error::{PlanError, list};
 pub use fused_rows::infer_spec;
+pub use heads::{Heads, heads_examples};
 pub use quantise::{QuantOptions, QuantisedModel, computed_file};
 pub use route::{
     Arithmetic, LowRank, OutputFile, OutputTensor, Plan, PlanSource, PlanTotals, Quantised, Route, SourceTensor,

@@ -95,7 +95,7 @@ pub fn targets(
     if let Arrangement::Rules(ranks) = options.arrangement {
         match options.spec {
             Some(spec) => spec.check_ranks(ranks)?,
-            None => catalog.check_complete()?,
+            None => super::heads::check_cut(catalog, ranks)?,
         }
     }
     let mut ranks = Vec::new();

@@ -338,7 +338,8 @@ fn by_rules_the_result_is_what_mindspores_strategies_give() {
 #[test]
 fn without_a_model_the_shapes_are_inferred_and_said() {
     let env = TestEnv::new();
-    let mut command = env.command(&["-f", "distributed_weight_transfer", "-p", "fp16", "-w", "4", "-dc", "out"]);
+    let mut command =
+        env.command(&["-f", "distributed_weight_transfer", "-p", "fp16", "-w", "4", "--heads", "16", "-dc", "out"]);
     command.arg("-sc").arg(data("mindspore/src/gqa_fp16_1p"));
     let run = crate::support::Run::of(&mut command).ok();
     for said in ["hidden 64", "2 layers", "32 k rows", "ffn 160"] {

@@ -532,7 +532,7 @@ fn an_index_that_does_not_fit_its_files() {
     write("{".to_owned());
     refused(&env, "-w 2", &["model.safetensors.index.json"]);
     write(index(&[a, a, a, b]));
-    env.line(&format!("{BASE} -w 2")).ok();
+    env.line(&format!("{BASE} -w 2 --heads 16")).ok();
     // A shard of an earlier save.
     env.write("src/old.safetensors", write_safetensors(first));
     refused_line(

@@ -18,6 +18,7 @@ mod foreign;
 mod formats;
 mod fusion;
 mod head;
+mod heads;
 mod hostile;
 mod inspect;
 mod lora;

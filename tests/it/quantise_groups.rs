@@ -181,7 +181,7 @@ fn it_is_resharded_without_a_named_model() {
     let env = TestEnv::new();
     source(&env);
     env.line("-f quant_weight -y model.yaml -sc src -dc q -is qst --no-sync -w 2 -p w4a16").ok();
-    env.line("-f distributed_weight_transfer -sc q/w4a16_2p_qkv -dc r -is st --no-sync -w 4 -p w4a16").ok();
+    env.line("-f distributed_weight_transfer -sc q/w4a16_2p_qkv -dc r -is st --no-sync -w 4 -p w4a16 --heads 4").ok();
     env.line("-f quant_weight -y model.yaml -sc src -dc e -is est --no-sync -w 4 -p w4a16").ok();
     let read = |dir: &str| read_ranks(&env.path(dir), 4, "safetensors");
     assert_eq!(read("r/w4a16_4p_qkv"), read("e/w4a16_4p_qkv"));

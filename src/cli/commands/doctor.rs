@@ -10,7 +10,8 @@ use crate::cli::{ExitStatus, config, diagnostics};
 use crate::input::{Input, InputError, StrategySource, load_model, load_strategies, strategy_files, survey};
 use crate::models::{FusionLayout, ModelSpec};
 use crate::plan::{
-    self, Fate, Finding, Sorter, SourceFile, diagnose_entries, diagnose_strategy, diagnose_strategy_files, rank_count,
+    self, Fate, Finding, Heads, Sorter, SourceFile, diagnose_entries, diagnose_strategy, diagnose_strategy_files,
+    rank_count,
 };
 use crate::report::Diagnosis;
 
@@ -91,8 +92,10 @@ fn refusal(
     let sorter = Sorter { counters: &counters, keep: &|_| false, drop: &|_| false };
     let ignore = |name: &str| sorter.fate(name) != Fate::Model;
     let fusion = FusionLayout::RankConcat;
-    let how = Reading { spec, strategy, fusion, other_grouped: false, ignore: &ignore };
-    reading::read(files, &how).err().map(|error| finding(&error))
+    let how = Reading { spec, strategy, fusion, other_grouped: false, heads: Heads::default(), ignore: &ignore };
+    let whole =
+        reading::read(files, &how).and_then(|read| Ok(read.catalog.check_complete(spec.map(|spec| spec.tied))?));
+    whole.err().map(|error| finding(&error))
 }
 
 fn finding(error: &Error) -> Finding {

@@ -12,6 +12,7 @@ use crate::formats::FormatKind;
 use crate::input::{RankGaps, is_strategy, load_model, load_strategies};
 use crate::layout::OptimizerShard;
 use crate::models::{FusionLayout, fused};
+use crate::plan::Heads;
 use crate::report::{CheckpointListing, ParamListing, RankListing, StrategyListing, TensorListing};
 
 /// Lists a path.
@@ -44,6 +45,7 @@ fn checkpoint(args: &InspectArgs) -> Result<CheckpointListing, Error> {
         strategy: strategy.as_ref(),
         fusion: FusionLayout::RankConcat,
         other_grouped: false,
+        heads: Heads::default(),
         ignore: &|_| false,
     };
     let mut notes = Vec::new();
@@ -51,6 +53,8 @@ fn checkpoint(args: &InspectArgs) -> Result<CheckpointListing, Error> {
     let catalog = match opened.read(&files, &how) {
         Ok(read) => {
             notes.extend(read.inferred);
+            let whole = read.catalog.check_complete(spec.as_ref().map(|spec| spec.tied));
+            notes.extend(whole.err().map(|e| e.to_string()));
             Some(read.catalog)
         }
         Err(e) => {

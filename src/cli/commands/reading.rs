@@ -14,8 +14,8 @@ use crate::input::{
 use crate::models::foreign::Place;
 use crate::models::{FusionLayout, ModelSpec};
 use crate::plan::{
-    self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, PlanError, SourceFile, WholeNumbers,
-    infer_spec, list, names_parameter, rank_count,
+    self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Heads, PlanError, SourceFile,
+    WholeNumbers, infer_spec, list, names_parameter, rank_count,
 };
 use crate::sys::Mapping;
 
@@ -26,6 +26,8 @@ pub(super) struct Reading<'a> {
     pub fusion: FusionLayout,
     /// Whether the other side's fused parameters are grouped.
     pub other_grouped: bool,
+    /// The numbers of heads, as far as they are stated.
+    pub heads: Heads,
     pub ignore: &'a dyn Fn(&str) -> bool,
 }
 
@@ -82,7 +84,8 @@ pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, 
     let grouped = how.fusion == FusionLayout::Grouped || how.other_grouped;
     let options =
         |spec, heads_matter| CatalogOptions { spec, arrangement, fusion: how.fusion, heads_matter, ignore: how.ignore };
-    if how.spec.is_some() {
+    if let Some(spec) = how.spec {
+        how.heads.agree(spec)?;
         let catalog = Catalog::new(files, &options(how.spec, grouped))?;
         return Ok(Read { catalog, spec: how.spec.cloned(), inferred: None });
     }
@@ -90,18 +93,27 @@ pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, 
     // changes no shape.
     let plain = CatalogOptions { fusion: FusionLayout::RankConcat, ..options(None, false) };
     let catalog = Catalog::new(files, &plain)?;
-    let (spec, text) = infer(&catalog);
+    let (spec, text) = infer(&catalog, how.heads)?;
     let catalog = if grouped { Catalog::new(files, &options(spec.as_ref(), true))? } else { catalog };
     Ok(Read { catalog, spec, inferred: text })
 }
 
-/// The model, where the shapes are a built-in one's, and what they say as text.
-fn infer(catalog: &Catalog) -> (Option<ModelSpec>, Option<String>) {
-    let inferred = infer_spec(catalog);
+/// The model, where the shapes are a built-in one's or the heads are stated, and what they say as text.
+fn infer(catalog: &Catalog, stated: Heads) -> Result<(Option<ModelSpec>, Option<String>), PlanError> {
+    let mut inferred = infer_spec(catalog);
+    match &mut inferred {
+        Some((spec, _)) => *spec = stated.applied(spec)?,
+        None if stated.is_stated() => {
+            let why = "--heads and --kv-heads: the checkpoint holds no q and k whose rows they could divide";
+            return Err(PlanError::Heads(why.to_owned()));
+        }
+        None => {}
+    }
     let text = inferred.as_ref().map(|(spec, name)| {
         let heads = match name {
+            _ if stated.is_stated() => format!("{} heads and {} kv heads, as stated", spec.heads, spec.kv_heads),
             Some(name) => format!("the shapes of {name}: {} heads, {} kv heads", spec.heads, spec.kv_heads),
-            None => "the number of heads cannot be seen, so -w is checked against rows only".to_owned(),
+            None => "the number of heads cannot be seen (--heads and --kv-heads state it)".to_owned(),
         };
         format!(
             "inferred from the checkpoint: hidden {}, {} layers, {} q rows, {} k rows, ffn {}, vocabulary {}; {heads}",
@@ -113,7 +125,8 @@ fn infer(catalog: &Catalog) -> (Option<ModelSpec>, Option<String>) {
             spec.vocab
         )
     });
-    (inferred.and_then(|(spec, name)| name.map(|_| spec)), text)
+    let known = inferred.filter(|(_, name)| name.is_some() || stated.is_stated()).map(|(spec, _)| spec);
+    Ok((known, text))
 }
 
 /// A checkpoint of MindSpore's or of PyTorch's, mapped and parsed.
@@ -211,8 +224,18 @@ pub(super) fn read_foreign(
     };
     let (catalog, notes) = Catalog::foreign(files, &options)?;
     let (spec, inferred) = match spec {
-        Some(spec) => (Some(spec.clone()), None),
-        None => infer(&catalog),
+        Some(spec) => {
+            how.heads.agree(spec)?;
+            (Some(spec.clone()), None)
+        }
+        None => infer(&catalog, how.heads)?,
+    };
+    // Rows are read by the heads only where those are known beforehand.
+    let (catalog, notes) = match &spec {
+        Some(found) if options.spec.is_none() && how.other_grouped => {
+            Catalog::foreign(files, &ForeignOptions { spec: Some(found), target_tied: found.tied, ..options })?
+        }
+        _ => (catalog, notes),
     };
     Ok((Read { catalog, spec, inferred }, notes))
 }

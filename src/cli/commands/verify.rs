@@ -17,7 +17,7 @@ use crate::cli::{ExitStatus, config};
 use crate::engine::{self, CancelToken};
 use crate::input::{RankGaps, StrategySource, load_model};
 use crate::models::{FusionLayout, ModelSpec};
-use crate::plan::{self, Catalog, Compared, SourceFile};
+use crate::plan::{self, Catalog, Compared, Heads, SourceFile};
 use crate::report::{Choice, Progress, bytes, plain};
 
 /// How many differences are listed.
@@ -50,6 +50,7 @@ impl<'a> Side<'a> {
 /// Both checkpoints, and what is known of their model.
 struct Sides<'a> {
     spec: Option<&'a ModelSpec>,
+    heads: Heads,
     ignore: &'a dyn Fn(&str) -> bool,
     a: Side<'a>,
     b: Side<'a>,
@@ -61,7 +62,7 @@ impl Sides<'_> {
         let one = |side: &Side<'_>, fusion, other| {
             let (spec, strategy, ignore) = (self.spec, side.strategy.as_ref(), self.ignore);
             let other_grouped = other == FusionLayout::Grouped;
-            side.opened.read(&side.files, &Reading { spec, strategy, fusion, other_grouped, ignore })
+            side.opened.read(&side.files, &Reading { spec, strategy, fusion, other_grouped, heads: self.heads, ignore })
         };
         let (mut a, mut b) = (one(&self.a, a, b)?, one(&self.b, b, a)?);
         // Meta's rows are read by the halves of their heads.
@@ -113,6 +114,7 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
     }
     let sides = Sides {
         spec: spec.as_ref(),
+        heads: Heads { heads: args.heads, kv_heads: args.kv_heads },
         ignore: &|name| ignore.matches(name),
         a: Side::new(&a, args.src_strategy.as_deref())?,
         b: Side::new(&b, args.dst_strategy.as_deref())?,

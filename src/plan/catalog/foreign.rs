@@ -65,7 +65,7 @@ impl Catalog {
             match options.naming.place(&one.name) {
                 Place::Parameter { name, transform } => reader.parameter(&one, &name, transform)?,
                 Place::Parts { names, how } => {
-                    let Some(spec) = options.spec else { return Err(super::heads_unknown()) };
+                    let Some(spec) = options.spec else { return Err(heads_unknown()) };
                     reader.parts(&one, &names, &how.grouping(spec))?;
                 }
                 Place::Dropped => reader.notes.dropped.push(one.name.to_string()),
@@ -76,7 +76,7 @@ impl Catalog {
             return Err(PlanError::Unplaced { side: "source", names: unknown });
         }
         reader.tie()?;
-        let Reader { catalog, notes, .. } = reader;
+        let Reader { mut catalog, notes, .. } = reader;
         // The rest is the same for every origin: all parameters of the model, all layers alike.
         let spec = options.spec.map(|spec| ModelSpec { tied: options.target_tied, ..spec.clone() });
         catalog.check_whole(&CatalogOptions {
@@ -171,7 +171,7 @@ impl Reader<'_> {
         let spec = self.options.spec;
         let heads = spec.map(|spec| transform.rows(spec)).transpose()?.flatten();
         if transform != Reorder::Plain && heads.is_none() {
-            return Err(super::heads_unknown());
+            return Err(heads_unknown());
         }
         let related = fused(ours);
         let refine = spec.filter(|_| self.options.heads_matter);
@@ -300,7 +300,7 @@ impl Reader<'_> {
         if self.options.naming.family() != Family::Meta || self.options.shards == 1 {
             return Ok(None);
         }
-        let Some(spec) = self.options.spec else { return Err(super::heads_unknown()) };
+        let Some(spec) = self.options.spec else { return Err(heads_unknown()) };
         let (file, entry) = one.holders[0];
         let shape = &self.files[file].entries[entry].shape;
         shard_axis(&one.name, shape, self.options.shards, spec.hidden).map_err(|e| PlanError::Ambiguous(e.to_string()))
@@ -335,6 +335,14 @@ impl Reader<'_> {
             expected_by: by.to_owned(),
         }
     }
+}
+
+fn heads_unknown() -> PlanError {
+    PlanError::Ambiguous(
+        "its parameters follow the heads, which no file beside them states: put the model's config.json (params.json) \
+         beside them, or name the model with -y"
+            .to_owned(),
+    )
 }
 
 /// The boxes of a parameter that an entry holds. `axes`: as which the rows are read, each unit of them being the rows of

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use super::{InStage, Named, Reader};
 use crate::layout::{LayoutError, Region, TensorLayout};
-use crate::models::{ModelSpec, Split, columns_in_one, group_scale_of, role, weight_names};
+use crate::models::{ModelSpec, Split, columns_in_one, fused, group_scale_of, role, weight_names};
 use crate::plan::pieces::Stored;
-use crate::plan::{Arrangement, PlanError, agreement};
+use crate::plan::{Arrangement, PlanError, agreement, copied_rank};
 use crate::tensor::{Dtype, Shape};
 
 /// How many missing ranks are looked for before it is said that there are more.
@@ -40,6 +40,37 @@ impl Reader<'_> {
             return Err(PlanError::Unplaced { side: "source", names: vec![name] });
         }
         Ok(stages)
+    }
+
+    /// No rank's file may be another's: a few weights of each, which the ranks share, are looked at.
+    pub(super) fn check_copies(&self) -> Result<(), PlanError> {
+        let devices = self.options.arrangement.devices();
+        let mut looked_at = vec![0; self.files.len()];
+        let mut shared = Vec::new();
+        for one in self.named {
+            let matrix = |&(file, entry): &(usize, usize)| self.files[file].entries[entry].shape.ndim() == 2;
+            let wanted = |&(file, _): &(usize, usize)| looked_at[file] < copied_rank::LOOKED_AT;
+            let cut = role(&one.name).is_some_and(|r| matches!(r.split, Split::Rows | Split::Columns))
+                || fused(&one.name).is_some_and(|f| *f.name == *one.name && !f.shared);
+            if !cut || one.holders.len() < 2 || !one.holders.iter().any(wanted) || !one.holders.iter().all(matrix) {
+                continue;
+            }
+            let stages = self.stages(one)?;
+            let block = |&(file, entry): &(usize, usize)| {
+                let rank = u64::from(self.files[file].rank);
+                let layout = &stages.iter().find(|s| s.stage == rank / devices)?.layout;
+                let full = layout.full_shape(&self.files[file].entries[entry].shape).ok()?;
+                let region = layout.region(full.dims(), rank % devices).ok()?;
+                Some(((file, entry), region.start().to_vec()))
+            };
+            // What has no block has an error of its own later.
+            let Some(holders) = one.holders.iter().map(block).collect::<Option<Vec<_>>>() else { continue };
+            for ((file, _), _) in &holders {
+                looked_at[*file] += 1;
+            }
+            shared.push(holders);
+        }
+        copied_rank::check(self.files, &shared)
     }
 
     /// Whether the ranks keep this vocabulary-split parameter whole, told by the model's size or by equal contents.

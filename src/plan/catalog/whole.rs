@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Catalog, CatalogOptions};
+use super::{Catalog, CatalogOptions, LogicalTensor};
 use crate::models::{TRANSFORMER_TOP, is_training_state, layer_suffixes, role};
 use crate::plan::{Arrangement, PlanError};
 
 impl Catalog {
     /// Every parameter that the model, or the source's strategy, names is there; every layer holds the same parameters.
-    pub(super) fn check_whole(&self, options: &CatalogOptions<'_>) -> Result<(), PlanError> {
+    pub(super) fn check_whole(&mut self, options: &CatalogOptions<'_>) -> Result<(), PlanError> {
         if let Some(spec) = options.spec {
             let lacks: Vec<String> = spec.required().filter(|name| !self.has(name)).collect();
             if !lacks.is_empty() {
@@ -16,6 +16,7 @@ impl Catalog {
             }
         }
         if let Arrangement::Strategy(set) = options.arrangement {
+            self.head_settled = set.stages().iter().any(|layouts| layouts.contains_key(TRANSFORMER_TOP[0]));
             let known = |name: &str| {
                 let there = |n: &str| self.get(n).is_some() || (options.ignore)(n) || self.twin(n);
                 there(name) || crate::models::fused(name).is_some_and(|f| f.parts.iter().all(|p| there(p)))
@@ -28,11 +29,18 @@ impl Catalog {
             }
         }
         self.check_layers()?;
+        if options.spec.is_none() {
+            self.check_shapes()?;
+        }
         self.check_width(options)
     }
 
-    /// Without a named model: a checkpoint with decoder layers has all that every model of the family has.
-    pub(in crate::plan) fn check_complete(&self) -> Result<(), PlanError> {
+    /// Without a named model: a checkpoint with decoder layers has all that every model of the family has. `tied`: whether
+    /// the model has no `lm_head` of its own, where anything but the files says so.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn check_complete(&self, tied: Option<bool>) -> Result<(), PlanError> {
         let layers = self.tensors.iter().filter_map(|t| role(&t.name)?.layer).max();
         let Some(last) = layers else { return Ok(()) };
         // Quantising activations makes biases where there were none.
@@ -41,7 +49,43 @@ impl Catalog {
         let of_layer = |n| layer_suffixes(bias).map(move |suffix| format!("model.layers.{n}.{suffix}"));
         let top = TRANSFORMER_TOP[..2].iter().map(|name| (*name).to_owned());
         let lacks: Vec<String> = (0..=last).flat_map(of_layer).chain(top).filter(|n| !self.has(n)).collect();
-        if lacks.is_empty() { Ok(()) } else { Err(PlanError::Lacks(lacks)) }
+        if !lacks.is_empty() {
+            return Err(PlanError::Lacks(lacks));
+        }
+        // A file that is cut before it looks like a model that shares the embedding.
+        let head = TRANSFORMER_TOP[2];
+        match tied {
+            _ if self.has(head) => Ok(()),
+            Some(true) => Ok(()),
+            Some(false) => Err(PlanError::Lacks(vec![head.to_owned()])),
+            None if self.head_settled => Ok(()),
+            None => Err(PlanError::NoHead),
+        }
+    }
+
+    /// Without a named model: a parameter has one shape in all layers, and those that act alike have one in each.
+    fn check_shapes(&self) -> Result<(), PlanError> {
+        let mut shapes: BTreeMap<&str, Vec<&LogicalTensor>> = BTreeMap::new();
+        for tensor in &self.tensors {
+            if let Some(role) = role(&tensor.name).filter(|role| role.layer.is_some()) {
+                shapes.entry(role.suffix).or_default().push(tensor);
+            }
+        }
+        for tensors in shapes.values() {
+            let like = |one: &LogicalTensor| tensors.iter().filter(|t| t.shape == one.shape).count();
+            // Of equally frequent ones the first.
+            let Some(usual) = tensors.iter().rev().max_by_key(|t| like(t)) else { continue };
+            if let Some(odd) = tensors.iter().find(|t| t.shape != usual.shape) {
+                return Err(PlanError::OddShape {
+                    name: odd.name.to_string(),
+                    shape: odd.shape.clone(),
+                    usual_name: usual.name.to_string(),
+                    usual: usual.shape.clone(),
+                    count: like(usual),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Whether the parameter is there, quantised or not.

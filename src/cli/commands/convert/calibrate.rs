@@ -27,7 +27,11 @@ const TEXT_LENGTH: u32 = 4096;
 pub(super) fn model(request: &Request, input: &Input) -> Result<ModelSpec, Error> {
     let named = request.args.yaml_path.as_deref().map(load_model).transpose()?;
     let read = read(request, input, named.as_ref(), |_, read| Ok(read.spec))?;
-    let unknown = || CalibrateError::Model("its heads, which no file tells: name it with -y".to_owned());
+    let unknown = || {
+        CalibrateError::Model(
+            "its heads, which no file states: name it with -y, or give --heads and --kv-heads".to_owned(),
+        )
+    };
     Ok(read.ok_or_else(unknown)?)
 }
 
@@ -48,6 +52,7 @@ fn read<T>(
         strategy: strategy.as_ref(),
         fusion: request.source_order(),
         other_grouped: request.target_order() == FusionLayout::Grouped,
+        heads: args.heads(),
         ignore: &ignore,
     };
     let read = reading::read(&files, &how)?;

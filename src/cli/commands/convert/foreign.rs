@@ -38,6 +38,7 @@ pub(super) fn pt_to_ms(request: &Request, foreign: &ForeignInput) -> Result<Plan
         strategy: None,
         fusion: request.source_order(),
         other_grouped: request.target_order() == crate::models::FusionLayout::Grouped,
+        heads: args.heads(),
         ignore: &|name| ignore.matches(name),
     };
     let named_tied = named.as_ref().map(|spec| spec.tied);
@@ -54,6 +55,8 @@ pub(super) fn pt_to_ms(request: &Request, foreign: &ForeignInput) -> Result<Plan
         catalog: &catalog,
         spec: spec.as_ref(),
         named: named.as_ref(),
+        // What a source of Hugging Face's says of its head is settled when it is read.
+        tied: Some(true),
         target: target.as_ref(),
         format: FormatKind::Ckpt,
         // A head that is left out because it is the embedding must be the embedding.
@@ -135,6 +138,7 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
             fusion: request.source_order(),
             // Its q, k and v stand by heads.
             other_grouped: family == Some(Family::InternLm2),
+            heads: args.heads(),
             ignore: &|name| trained.as_ref().map_or_else(|| plain.leaves_out(name), |trained| trained.leaves_out(name)),
         },
     );
@@ -169,6 +173,8 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     if known.is_none() {
         head::check_ours(request, &catalog)?;
     }
+    // Whether it needs a head is settled.
+    catalog.check_complete(Some(true))?;
     let target = plan::foreign_target(&catalog, naming, spec.as_ref())?;
     let options = PlanOptions {
         precision: request.weights,

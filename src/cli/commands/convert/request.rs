@@ -51,10 +51,6 @@ impl Request {
                 "{what} does not quantise: -p fp16, bf16, fp32 or keep (-f quant_weight -p {precision} quantises rank files)"
             )));
         }
-        if args.tie_word_embeddings.is_some() && !whole_model {
-            let why = "--tie-word-embeddings goes with -f pt_to_ms and ms_to_pt; elsewhere -y says so";
-            return Err(Error::Usage(why.to_owned()));
-        }
         let training = matches!(function, Function::TrainToInfer | Function::MsToPt);
         if let Some(option) = args.train.given().filter(|_| !training) {
             return Err(Error::Usage(format!("{option} goes with -f train_to_infer or ms_to_pt")));

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use super::quantise::quantises;
 use super::{Planned, Request, is_fused};
 use crate::Error;
-use crate::cli::args::{CkptRecordsArg, FormatArg, PrecisionArg};
+use crate::cli::args::{CkptRecordsArg, ConvertArgs, FormatArg, PrecisionArg};
 use crate::cli::commands::note;
 use crate::cli::commands::reading::{self, Read, Reading};
 use crate::cli::commands::target::Strategies;
@@ -125,16 +125,12 @@ pub(super) fn plan_from(request: &Request, input: &Input, sides: &Sides<'_>) -> 
             strategy: sides.source,
             fusion: src_fusion,
             other_grouped: dst_fusion == FusionLayout::Grouped,
+            heads: args.heads(),
             ignore: sides.ignore,
         },
     )?;
     if let Some(inferred) = inferred {
         note(&inferred);
-    }
-    if named.is_none() && sides.source.is_none() && catalog.get("lm_head.weight").is_none() {
-        note(
-            "the source has no lm_head.weight, so the target has none: it is for a network with tie_word_embeddings: True",
-        );
     }
     if let Some(alpha) = sides.merge_alpha {
         catalog.merge_adapters(alpha)?;
@@ -144,6 +140,7 @@ pub(super) fn plan_from(request: &Request, input: &Input, sides: &Sides<'_>) -> 
         catalog: &catalog,
         spec: spec.as_ref(),
         named: named.as_ref(),
+        tied: tied(args, named.as_ref())?,
         target: sides.target,
         format: input.format,
         all_replicas: args.check_replicas,
@@ -151,6 +148,16 @@ pub(super) fn plan_from(request: &Request, input: &Input, sides: &Sides<'_>) -> 
         quantise: sides.quantise,
     };
     over_ranks(request, &source)
+}
+
+/// Whether `lm_head` is the embedding, as the configuration or the option says.
+pub(super) fn tied(args: &ConvertArgs, spec: Option<&ModelSpec>) -> Result<Option<bool>, Error> {
+    match (args.tie_word_embeddings, spec) {
+        (Some(stated), Some(spec)) if stated != spec.tied => {
+            Err(Error::Usage(format!("--tie-word-embeddings {stated}, but the model configuration says {}", spec.tied)))
+        }
+        (stated, spec) => Ok(stated.or(spec.map(|spec| spec.tied))),
+    }
 }
 
 /// A source that was read.
@@ -161,6 +168,8 @@ pub(super) struct Source<'a> {
     pub spec: Option<&'a ModelSpec>,
     /// The model that -y names.
     pub named: Option<&'a ModelSpec>,
+    /// Whether `lm_head` is the embedding, where anything but the files says so.
+    pub tied: Option<bool>,
     /// The strategy of the target, where it has one.
     pub target: Option<&'a StrategySource>,
     /// The format of the target where none is asked for.
@@ -188,6 +197,9 @@ pub(super) fn over_ranks(request: &Request, source: &Source<'_>) -> Result<Plann
         }
         None => Arrangement::Rules(args.world_size.map_or(1, u64::from)),
     };
+    if matches!(arrangement, Arrangement::Rules(_)) {
+        catalog.check_complete(source.tied)?;
+    }
     let asked = args.qkv_concat.or_else(|| named.and_then(|spec| spec.fused));
     let whole = args.vocab_emb_dp.or_else(|| named.map(|spec| spec.vocabulary_whole));
     let fused = asked.unwrap_or(catalog.fused);

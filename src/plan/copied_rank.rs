@@ -1,0 +1,78 @@
+//! A rank's file that is another rank's, copied: what is cut over the ranks is never the same in two of them.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::{PlanError, SourceFile, agreement};
+
+/// How many parameters of each file are looked at.
+pub(super) const LOOKED_AT: usize = 4;
+
+/// How many bytes of each are compared before more are.
+const FIRST_LOOK: u64 = 1 << 10;
+
+/// A parameter that the ranks share: who holds it (file and entry) and where each one's block begins.
+pub(super) type Shared = Vec<((usize, usize), Vec<u64>)>;
+
+/// No two files may hold the same bytes of all that is looked at, where those are blocks of different places.
+pub(super) fn check(files: &[SourceFile<'_>], shared: &[Shared]) -> Result<(), PlanError> {
+    // By file: what its entries begin with. Bytes that are all alike are no evidence.
+    let mut begins: HashMap<usize, Vec<(usize, u64)>> = HashMap::new();
+    for (number, holders) in shared.iter().enumerate() {
+        for ((file, entry), _) in holders {
+            if let Some(hash) = first_look(&files[*file], *entry) {
+                begins.entry(*file).or_default().push((number, hash));
+            }
+        }
+    }
+    let mut alike: HashMap<&[(usize, u64)], Vec<usize>> = HashMap::new();
+    for (file, begins) in &begins {
+        alike.entry(begins).or_default().push(*file);
+    }
+    let mut suspects: Vec<Vec<usize>> = alike.into_values().filter(|group| group.len() > 1).collect();
+    for group in &mut suspects {
+        group.sort_by_key(|&file| files[file].rank);
+    }
+    suspects.sort();
+    for group in suspects {
+        for (at, &first) in group.iter().enumerate() {
+            if let Some(&second) = group[at + 1..].iter().find(|&&second| is_copy(files, shared, first, second)) {
+                return Err(PlanError::CopiedRank {
+                    rank: files[second].rank,
+                    path: files[second].path.clone(),
+                    of: files[first].rank,
+                    of_path: files[first].path.clone(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether two files hold the same of every parameter of which they should hold different blocks.
+fn is_copy(files: &[SourceFile<'_>], shared: &[Shared], first: usize, second: usize) -> bool {
+    let mut compared = 0;
+    for holders in shared {
+        let of = |file: usize| holders.iter().find(|((holder, _), _)| *holder == file);
+        let (Some((a, a_block)), Some((b, b_block))) = (of(first), of(second)) else { continue };
+        // Replicas are the same by right.
+        if a_block == b_block || !agreement::agree(files, &[*a, *b]) {
+            return false;
+        }
+        compared += 1;
+    }
+    compared > 0
+}
+
+/// What an entry begins with, unless it is one value.
+fn first_look(file: &SourceFile<'_>, entry: usize) -> Option<u64> {
+    let extents = &file.entries[entry].extents;
+    let bytes = extents.locate(0, FIRST_LOOK.min(extents.len())).next()?.of(file.bytes)?;
+    let first = bytes.first()?;
+    if bytes.iter().all(|byte| byte == first) {
+        return None;
+    }
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    Some(hasher.finish())
+}
