@@ -53,7 +53,7 @@ fn a_damaged_safetensors_file_is_refused_by_the_crc_that_mindspore_put_into_it()
     env.write("good/rank_0/checkpoint_0.safetensors", &good);
     env.write("bad/rank_0/checkpoint_0.safetensors", &bad);
     let before = env.tree();
-    let line = "-f distributed_weight_transfer -p keep -w 2 --qkv_concat false --no-sync";
+    let line = "-f distributed_weight_transfer -p keep -w 2 --heads 16 --qkv_concat false --no-sync";
     let said = ["the file is damaged", "`crc_num` in its metadata", "hint: ", "--no-crc-check"];
     env.line(&format!("{line} -sc bad -dc out -is st")).failed(1, &said);
     assert_eq!(env.tree(), before);

@@ -123,10 +123,13 @@ fn no_way_of_working_changes_the_bytes() {
 }
 
 #[test]
-fn the_simplified_form_and_the_comparison_take_the_same_options() {
+fn the_simplified_form_takes_all_options_and_the_comparison_those_of_reading() {
     let env = env();
-    let how = "--chunk 128KiB --depth 2 --reader sequential --writes buffered --reflink never --workers 2";
-    env.line(&format!("n-to-m -w 2 -sc src -dc out -y model.yaml --qkv_concat true -q {how}")).ok();
+    let how = "--chunk 128KiB --depth 2 --reader sequential --workers 2";
+    env.line(&format!(
+        "n-to-m -w 2 -sc src -dc out -y model.yaml --qkv_concat true -q {how} --writes buffered --reflink never"
+    ))
+    .ok();
     env.line(&format!("verify src out/fp16_2p_qkv -y model.yaml -q {how}")).ok();
 }
 

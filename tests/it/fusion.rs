@@ -301,8 +301,12 @@ fn files_that_are_not_those_of_the_manifest_are_refused() {
         tensors.push(Tensor { name: "model.extra".into(), dtype: "Float16".into(), dims: vec![2], bytes: vec![0; 4] });
         std::fs::write(path, write_ckpt(&tensors)).expect("a file");
     };
+    let one_more = |dir: &Path| {
+        std::fs::create_dir(dir.join("rank_2")).expect("a directory");
+        std::fs::copy(dir.join("rank_1/checkpoint_1.ckpt"), dir.join("rank_2/checkpoint_2.ckpt")).expect("a copy");
+    };
     let cases: [(&str, ChangeFiles<'_>, &[&str]); 3] = [
-        ("more", &|dir| copy(&dir.join("rank_1"), &dir.join("rank_2")), &["does not list", "rank_2/checkpoint_1.ckpt"]),
+        ("more", &one_more, &["does not list", "rank_2/checkpoint_2.ckpt"]),
         (
             "fewer",
             &|dir| std::fs::remove_dir_all(dir.join("rank_1")).expect("removed"),

@@ -238,7 +238,7 @@ fn golden_sticks_int8_keeps_its_scales_or_is_refused() {
     for fusion in [None, Some(Fusion::RankConcat)] {
         let env = TestEnv::new();
         quantised(&env.path("src"), fusion);
-        let line = "-f distributed_weight_transfer -p keep -w 4 -sc src -dc out -is st --no-sync";
+        let line = "-f distributed_weight_transfer -p keep -w 4 --heads 16 -sc src -dc out -is st --no-sync";
         env.line(line).ok();
         let made =
             read_ranks(&env.path("out").join(if fusion.is_some() { "keep_4p_qkv" } else { "keep_4p" }), 4, "ckpt");
@@ -272,7 +272,8 @@ fn floating_point_biases_of_an_int8_model_can_be_left_out() {
     let model = Llama { values: crate::support::Values::Numbers, bias: true, ..model() };
     let tensors: Vec<Tensor> = w8a16(&model.full()).into_iter().map(|(tensor, _)| tensor).collect();
     env.write("src/rank_0/checkpoint_0.ckpt", write_ckpt(&tensors));
-    let line = "-f distributed_weight_transfer -p keep -w 2 -sc src -dc out -is st --no-sync --ignore *.bias";
+    let line =
+        "-f distributed_weight_transfer -p keep -w 2 --heads 16 -sc src -dc out -is st --no-sync --ignore *.bias";
     env.line(line).ok();
 }
 
@@ -303,7 +304,7 @@ fn a_name_that_holds_dequant_scale_is_no_quantised_model() {
         tensors.push(scales("my.quant_op.history", "Float16"));
         env.write(&format!("src/rank_{rank}/checkpoint_{rank}.ckpt"), write_ckpt(&tensors));
     }
-    env.line("-f distributed_weight_transfer -p fp16 -w 4 -sc src -dc out -is st --no-sync").ok();
+    env.line("-f distributed_weight_transfer -p fp16 -w 4 --heads 16 -sc src -dc out -is st --no-sync").ok();
     let run = env.line("-f distributed_weight_transfer -p w8a8 -w 4 -sc src -dc no -is no");
     run.failed(1, &["the source is not quantised"]);
 }
@@ -323,5 +324,5 @@ fn a_combination_without_a_name_is_resharded_with_keep() {
     }
     let run = env.line("-f distributed_weight_transfer -p fp16 -w 4 -sc src -dc no -is no");
     run.failed(1, &["quantised (int8 activations) and stays so: -p keep, not -p fp16"]);
-    env.line("-f distributed_weight_transfer -p keep -w 4 -sc src -dc out -is st --no-sync").ok();
+    env.line("-f distributed_weight_transfer -p keep -w 4 --heads 16 -sc src -dc out -is st --no-sync").ok();
 }
