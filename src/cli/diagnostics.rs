@@ -155,8 +155,8 @@ fn dequantise(tool: Option<QuantTool>) -> String {
 }
 
 /// `lm_head` is all that is missing.
-const HEADLESS: &str = "if lm_head is the embedding, say tie_word_embeddings: true in config.json or the yaml (or, where there is none, \
-                        --tie-word-embeddings true); if not, the model was saved without its head: save the whole one \
+const HEADLESS: &str = "if lm_head is the embedding, say tie_word_embeddings: true in config.json or the yaml (-y), or, where there is \
+                        neither, give --tie-word-embeddings true; if not, the model was saved without its head: save the whole one \
                         (AutoModelForCausalLM)";
 
 fn plan_hint(error: &PlanError) -> Option<String> {
@@ -201,10 +201,6 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         }
         PlanError::Lacks(_) | PlanError::UnevenLayers { .. } => {
             "the checkpoint is not whole, or -y or the strategy is of another model"
-        }
-        PlanError::HeadMissing => {
-            "where the network shares it (tie_word_embeddings: True in its yaml), give that yaml with -y; else the checkpoint is \
-             not whole"
         }
         PlanError::NoForeignName { .. } => {
             "the config.json is of another model: give the one of this model with --hf-config DIR"

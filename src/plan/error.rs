@@ -130,11 +130,6 @@ pub enum PlanError {
     /// Parameters that the model must have.
     #[error("the checkpoint lacks {}", list(.0))]
     Lacks(Vec<String>),
-    /// No `lm_head`, and a configuration that does not say that the model shares the embedding for it.
-    #[error(
-        "the checkpoint lacks `lm_head.weight`, and config.json does not say that it is the embedding (tie_word_embeddings)"
-    )]
-    HeadMissing,
     /// Parameters for which a family of Hugging Face's has no name.
     #[error("Hugging Face's {family} has no parameters for {}", list(.names))]
     NoForeignName {

@@ -66,7 +66,6 @@ pub(super) fn summary(planned: &Planned, result: &RunSummary, time: Duration, pe
     summary.target = planned.target.display().to_string();
     summary.strategies = planned.strategies.as_ref().map(|s| s.dir().display().to_string());
     summary.ignored = planned.ignored;
-    summary.config_changes.clone_from(&planned.config_changes);
     summary.training_state = planned.training_state.iter().map(|(rule, n)| ((*rule).to_owned(), *n)).collect();
     summary.choices.clone_from(&planned.choices);
     summary
