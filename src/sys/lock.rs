@@ -142,8 +142,14 @@ fn make(path: &Path, flock: impl Fn(&File) -> Result<Flock, Errno>) -> Result<Op
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
         Err(e) => return Err(error(FileOp::Create)(e)),
     };
-    let state = flock(&file).map_err(|e| error(FileOp::Lock)(e.into()))?;
     let lock = Lock { path: path.to_owned(), file };
+    let state = match flock(&lock.file) {
+        Ok(state) => state,
+        Err(e) => {
+            lock.remove();
+            return Err(error(FileOp::Lock)(e.into()));
+        }
+    };
     if state == Flock::Busy || !lock.is_there() {
         return Ok(None);
     }
