@@ -324,6 +324,8 @@ fn files_that_are_not_those_of_the_manifest_are_refused() {
         let line = format!("{TRANSFER} -w 4 -y new.yaml -sc {name} -dc out_{name} -is st");
         env.line(&line).failed(1, &[&["manifest.json", "hint: "], said].concat());
         assert!(!env.path(&format!("out_{name}")).exists());
+        let doctor = env.line(&format!("doctor {name}"));
+        assert!(doctor.status == Some(1) && doctor.stdout.contains(said[0]), "{doctor:#?}");
         // How far they differ is what verify is asked.
         let told = env.line(&format!("verify -q src {name} -y new.yaml"));
         assert!(told.status != Some(0) && told.stderr.contains(said[0]), "{told:#?}");
@@ -332,6 +334,7 @@ fn files_that_are_not_those_of_the_manifest_are_refused() {
     let line = format!("{TRANSFER} -w 1 -y new.yaml -sc grouped/fp16_2p_qkv/rank_1 -dc out -is st");
     env.line(&line).failed(1, &["lists 2 files", "name the directory that holds the manifest"]);
     env.line(&line.replace("/rank_1", "")).ok();
+    env.line("doctor grouped/fp16_2p_qkv").ok();
     holds(&env, "out/fp16_1p_qkv", &model, sharded(1, Fusion::Grouped));
 }
 

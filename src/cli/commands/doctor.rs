@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use super::reading::{self, Reading};
-use super::{print, print_json};
+use super::{fusion_order, print, print_json};
 use crate::Error;
 use crate::cli::args::{DoctorArgs, which_save};
 use crate::cli::{ExitStatus, config, diagnostics};
-use crate::input::{Input, InputError, StrategySource, load_model, load_strategies, strategy_files, survey};
+use crate::input::{Input, InputError, RankGaps, StrategySource, load_model, load_strategies, strategy_files, survey};
 use crate::models::{FusionLayout, ModelSpec};
 use crate::plan::{
     self, Fate, Finding, Heads, Sorter, SourceFile, diagnose_entries, diagnose_strategy, diagnose_strategy_files,
@@ -44,7 +44,7 @@ pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitStatus, Error> {
         }
         // What a conversion would refuse is a finding, whatever it is.
         if findings.iter().all(|finding| !finding.wrong) {
-            findings.extend(refusal(input, &files, strategy.as_ref(), spec.as_ref()));
+            findings.extend(refusal((&args.path, input), &files, strategy.as_ref(), spec.as_ref()));
         }
     }
     if let Some(input) = &found.input
@@ -80,11 +80,17 @@ fn strategy_of(path: &Path, findings: &mut Vec<Finding>) -> Result<Option<Strate
 }
 
 fn refusal(
-    input: &Input,
+    (path, input): (&Path, &Input),
     files: &[SourceFile<'_>],
     strategy: Option<&StrategySource>,
     spec: Option<&ModelSpec>,
 ) -> Option<Finding> {
+    let gaps = if strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
+    let made =
+        fusion_order::made(path).and_then(|made| Ok(made.map_or(Ok(()), |m| m.check(path, &input.files, gaps))?));
+    if let Err(error) = made {
+        return Some(finding(&error));
+    }
     if let Err(error) = reading::check_whole_numbers(input, files, &|_| false) {
         return Some(finding(&error.into()));
     }
