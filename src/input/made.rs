@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::discover::rank_of;
-use super::{InputError, LoadedFile, RankGaps};
+use super::{InputError, LoadedFile, MANIFEST, RankGaps};
 use crate::models::FusionLayout;
 use crate::plan::list;
 use crate::source::{ByteRange, Extents};
@@ -120,13 +120,13 @@ impl Made {
         let source = absolute(source);
         let mut dir = if source.is_dir() { source.as_path() } else { source.parent().unwrap_or(&source) };
         let is_rank = |dir: &Path| dir.file_name().is_some_and(|name| rank_of(&name.to_string_lossy()).is_some());
-        if !dir.join(NAME).is_file()
+        if !dir.join(MANIFEST).is_file()
             && is_rank(dir)
             && let Some(above) = dir.parent()
         {
             dir = above;
         }
-        let manifest = dir.join(NAME);
+        let manifest = dir.join(MANIFEST);
         let Ok(meta) = std::fs::metadata(&manifest) else { return Ok(Beside::Nothing) };
         if !meta.is_file() || meta.len() > MAX_MANIFEST {
             return Ok(Beside::Other(manifest));
@@ -240,9 +240,6 @@ impl Made {
         Some(parts?.join("/"))
     }
 }
-
-/// What a manifest is called.
-const NAME: &str = "manifest.json";
 
 /// The path from the root, with links as they are.
 fn absolute(path: &Path) -> PathBuf {

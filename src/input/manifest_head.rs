@@ -1,9 +1,13 @@
-//! The first lines of a target's manifest, which say what the target is without reading the rest.
+//! The first lines of a target's manifest, which say what the target is without reading the rest: hosts that wait for a target
+//! look again and again. [`Made`](super::Made) reads all of a source's.
 
 use std::io::Read;
 use std::path::Path;
 
 use crate::sys;
+
+/// What a manifest is called, in the directory that it describes.
+pub const MANIFEST: &str = "manifest.json";
 
 /// The first lines of a manifest. It is written last, so where it is the target is whole.
 #[derive(Clone, Debug)]
@@ -12,10 +16,15 @@ pub struct ManifestHead(String);
 impl ManifestHead {
     /// Of the target in a directory, where there is one.
     pub fn of(dir: &Path) -> Option<Self> {
-        let file = sys::open_regular(&dir.join("manifest.json")).ok()?;
+        let file = sys::open_regular(&dir.join(MANIFEST)).ok()?;
         let mut head = Vec::new();
         file.take(4096).read_to_end(&mut head).ok()?;
         Some(Self(String::from_utf8_lossy(&head).into_owned()))
+    }
+
+    /// Whether the target is of this plan, and of this part of it where it is one.
+    pub fn is_of(&self, plan: &str, part: Option<&str>) -> bool {
+        self.value("plan") == Some(plan) && self.value("part") == part
     }
 
     /// The text that one of its first keys has.

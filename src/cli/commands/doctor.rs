@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::reading::{self, Reading};
+use super::target::strategy_rank;
 use super::{fusion_order, print, print_json};
 use crate::Error;
 use crate::cli::args::{DoctorArgs, which_save};
@@ -71,10 +72,9 @@ fn strategy_of(path: &Path, findings: &mut Vec<Finding>) -> Result<Option<Strate
             return Ok(None);
         }
     };
-    let rank = |path: &Path| path.file_stem()?.to_str()?.strip_prefix("ckpt_strategy_rank_")?.parse().ok();
-    let named = strategy_files(path)?
-        .into_iter()
-        .filter_map(|(path, file)| Some((rank(&path)?, path.display().to_string(), file.stages.into_keys().collect())));
+    let named = strategy_files(path)?.into_iter().filter_map(|(path, file)| {
+        Some((strategy_rank(&path)?, path.display().to_string(), file.stages.into_keys().collect()))
+    });
     findings.extend(diagnose_strategy_files(&named.collect::<Vec<_>>(), &source.set));
     Ok(Some(source))
 }

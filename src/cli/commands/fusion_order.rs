@@ -16,10 +16,6 @@ use crate::input::{Beside, Made};
 use crate::models::{FusionLayout, VersionSign, fused, is_lora};
 use crate::report::Choice;
 
-/// What the choices are called.
-const SOURCE: &str = "order of fused rows in the source";
-const TARGET: &str = "order of fused rows in the target";
-
 /// An order, and why it is taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::cli) struct Order {
@@ -40,12 +36,9 @@ impl Order {
         Self { layout: FusionLayout::RankConcat, why, stated: false, fused: true }
     }
 
-    pub(in crate::cli) fn choice_of_source(&self) -> Choice {
-        Choice::new(SOURCE, &self.layout, self.why.as_str())
-    }
-
-    pub(in crate::cli) fn choice_of_target(&self) -> Choice {
-        Choice::new(TARGET, &self.layout, self.why.as_str())
+    /// As a decision. `side`: whose order it is.
+    pub(in crate::cli) fn choice(&self, side: &str) -> Choice {
+        Choice::new(format!("order of fused rows in the {side}"), &self.layout, self.why.as_str())
     }
 }
 

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use super::{note, target};
 use crate::Error;
 use crate::cli::config;
-use crate::cluster::ManifestHead;
 use crate::input::{
-    self, ForeignInput, Input, InputError, Provenance, RankGaps, StrategySource, check_crc, load_strategies,
-    provenance, quantised_files, strategy_bytes, strategy_paths,
+    self, ForeignInput, Input, InputError, ManifestHead, Provenance, RankGaps, StrategySource, check_crc,
+    load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
 };
 use crate::models::foreign::Place;
 use crate::models::{FusionLayout, ModelSpec};

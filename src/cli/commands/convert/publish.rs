@@ -12,6 +12,7 @@ use crate::cli::commands::{note, print, print_json, reading};
 use crate::cli::{ExitStatus, config};
 use crate::cluster::plan_id;
 use crate::engine::{self, CancelToken, EngineConfig, EngineError, Published, QuantError, Ready, RunSummary, Staging};
+use crate::input::MANIFEST;
 use crate::report::{Progress, Summary, manifest};
 use crate::sys::Mapping;
 
@@ -39,7 +40,7 @@ pub(super) fn execute(
     let mut provenance = provenance(request, &plan_id, &planned.choices);
     provenance.strategies = planned.strategies.as_ref().map(Strategies::sum);
     reading::check_unchanged(mappings)?;
-    staging.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance, to))?;
+    staging.write(MANIFEST, |to| manifest(&planned.plan, &result, &provenance, to))?;
     let peak = progress.finish();
     if cancel.is_cancelled() {
         return Err(EngineError::Cancelled.into());
