@@ -65,7 +65,7 @@ pub(super) fn hint(error: &Error) -> Option<String> {
             "leave {option} out to follow the files; only if you know better: --force-fusion lets {option} decide"
         )),
         Error::FusionUnknown { .. } => Some(
-            "say it: --src-fusion grouped for a checkpoint of mindformers 1.4 or later, --src-fusion rank-concat for one of \
+            "state it: --src-fusion grouped for a checkpoint of mindformers 1.4 or later, --src-fusion rank-concat for one of \
              mindformers up to 1.3 or of the original scripts"
                 .to_owned(),
         ),

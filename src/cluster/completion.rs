@@ -175,7 +175,7 @@ impl Session {
     /// Makes the directory in which this process makes files, where it is not there yet.
     ///
     /// # Errors
-    /// What the system answers.
+    /// What the system says.
     pub fn make_work(&self) -> Result<Dir, ClusterError> {
         sys::create_dir(&self.work())?;
         Ok(Dir::open(&self.work())?)

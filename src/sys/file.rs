@@ -209,7 +209,7 @@ pub fn write_small(
     write_through(file, path, durable, fill, |_, _| Ok(()))
 }
 
-/// Fills a file, flushes it if `durable`, looks at it with `finish` (which is told its length), and closes it.
+/// Fills a file, flushes it if `durable`, looks at it with `finish` (which gets its length), and closes it.
 pub(super) fn write_through<T>(
     file: File,
     path: &Path,

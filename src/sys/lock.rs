@@ -166,7 +166,7 @@ fn make(path: &Path, flock: impl Fn(&File) -> Result<Flock, Errno>) -> Result<Op
 /// Opens a lock file, following no link and waiting for nobody. `None`: there is none.
 fn open(path: &Path) -> Result<Option<File>, FileError> {
     let error = |source: io::Error| FileError { op: FileOp::Open, path: path.to_owned(), source };
-    let odd = || error(io::Error::other("it should be a lock file, and is no regular file"));
+    let odd = || error(io::Error::other("it should be a lock file, and is not a regular file"));
     match path.symlink_metadata() {
         Ok(meta) if meta.is_file() => {}
         Ok(_) => return Err(odd()),

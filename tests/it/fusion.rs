@@ -350,7 +350,7 @@ fn a_manifest_that_is_not_ours_is_left_alone_and_a_hostile_one_does_no_harm() {
     {
         env.write("src/manifest.json", other);
         let told = env.line(&line).ok();
-        assert!(told.stderr.contains("manifest.json is no manifest of ckpt-convert"), "{told:#?}");
+        assert!(told.stderr.contains("manifest.json is not a manifest of ckpt-convert"), "{told:#?}");
         holds(&env, "out/fp16_2p_qkv", &model, sharded(2, Fusion::RankConcat));
     }
     std::fs::remove_file(env.path("src/manifest.json")).expect("removed");

@@ -101,10 +101,10 @@ fn a_lock_that_is_no_file_is_refused_at_once() {
     let line = format!("{LINE} -p fp16 -w 1");
     std::fs::create_dir(env.path("out")).unwrap();
     assert!(Command::new("mkfifo").arg(env.path("out/.fp16_1p.lock")).status().unwrap().success());
-    env.line(&line).failed(2, &["out/.fp16_1p.lock", "no regular file"]);
+    env.line(&line).failed(2, &["out/.fp16_1p.lock", "not a regular file"]);
     std::fs::remove_file(env.path("out/.fp16_1p.lock")).unwrap();
     link(&env.path("elsewhere"), &env.path("out/.fp16_1p.lock"));
-    env.line(&line).failed(2, &["out/.fp16_1p.lock", "no regular file"]);
+    env.line(&line).failed(2, &["out/.fp16_1p.lock", "not a regular file"]);
     assert!(!env.path("elsewhere").exists() && !env.path("out/fp16_1p").exists());
 }
 

@@ -1,4 +1,4 @@
-//! Weights that are no floating-point numbers: refused everywhere, unless they are a known kind of quantised checkpoint with its
+//! Weights that are not floating-point numbers: refused everywhere, unless they are a known kind of quantised checkpoint with its
 //! scales. What transformers 5 makes of such a file is a model with weights of 99; transformers 4 does not load it.
 
 use std::path::Path;

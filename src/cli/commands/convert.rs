@@ -208,7 +208,7 @@ fn open(request: &Request, gaps: RankGaps) -> Result<Opened, Error> {
     Ok(Opened::Ours(input))
 }
 
-/// Refuses weights that are no floating-point numbers, whatever the function and the precision.
+/// Refuses weights that are not floating-point numbers, whatever the function and the precision.
 fn refuse_whole_numbers(request: &Request, opened: &Opened) -> Result<(), Error> {
     let args = &request.args;
     let patterns = [Patterns::new(&args.ignore)?, Patterns::of("--drop", &args.train.drop)?];

@@ -143,12 +143,12 @@ pub(in crate::cli) fn is_fused<'a>(mut entries: impl Iterator<Item = &'a Entry>)
     entries.any(|entry| !is_lora(&entry.name) && fused(&entry.name).is_some_and(|f| *f.name == *entry.name))
 }
 
-/// Our manifest beside a source; of another's, that it is not read is said.
+/// Our manifest beside a source. A note says that another program's is not read.
 pub(in crate::cli) fn made(source: &std::path::Path) -> Result<Option<Made>, Error> {
     Ok(match Made::beside(source)? {
         Beside::Made(made) => Some(made),
         Beside::Other(path) => {
-            super::note(&format!("{} is no manifest of ckpt-convert and is not read", path.display()));
+            super::note(&format!("{} is not a manifest of ckpt-convert and is not read", path.display()));
             None
         }
         Beside::Nothing => None,

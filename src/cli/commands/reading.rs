@@ -156,7 +156,7 @@ impl Opened {
         }
     }
 
-    /// Refuses weights that are no floating-point numbers. Returns the signs of a quantised model that are left out.
+    /// Refuses weights that are not floating-point numbers. Returns the signs of a quantised model that are left out.
     pub(super) fn check_whole_numbers(&self, ignore: &dyn Fn(&str) -> bool) -> Result<Vec<String>, PlanError> {
         let input = self.input();
         match self {

@@ -89,7 +89,7 @@ pub(super) fn free(target: &Path) -> Result<u64, Error> {
     Ok(sys::available_bytes(&ground(target)?)?)
 }
 
-/// Whether a target may be made: free or replaceable, in a writable place. Answers the bytes that are free there.
+/// Whether a target may be made: free or replaceable, in a writable place. Returns the bytes that are free there.
 pub(super) fn check(target: &Path, publish: Publish, ours: impl Fn(&str, bool) -> bool) -> Result<u64, Error> {
     match publish {
         Publish::Replace => replaceable(target, ours)?,

@@ -12,7 +12,7 @@ use crate::engine::{self, EngineError, Leftovers, Publish, Published, Ready};
 use crate::input::{Input, ManifestHead, companions, strategy_paths};
 use crate::report::bytes;
 
-/// Whether both targets may be made. Answers the bytes that are free where the checkpoint is to be.
+/// Whether both targets may be made. Returns the bytes that are free where the checkpoint is to be.
 pub(super) fn check(request: &Request, planned: &Planned, input: &Input) -> Result<u64, Error> {
     keep_apart(request, planned, input)?;
     if let Some(strategies) = &planned.strategies {
@@ -55,7 +55,7 @@ fn read_files(request: &Request, input: &Input) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-/// Removes what an interrupted run has left of the target, which may be the space that this one needs. Answers what is free.
+/// Removes what an interrupted run has left of the target, which may be the space that this one needs. Returns what is free then.
 pub(super) fn reclaim(target: &Path, free: u64) -> Result<u64, Error> {
     let left = engine::clear_leftovers(target)?;
     if left.paths.is_empty() {
