@@ -172,23 +172,7 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     // Whether it needs a head is settled.
     catalog.check_complete(Some(true))?;
     let target = plan::foreign_target(&catalog, naming, spec.as_ref())?;
-    let options = PlanOptions {
-        precision: request.weights,
-        norms: request.norms,
-        format: match args.format {
-            None | Some(FormatArg::Safetensors) => FormatKind::Safetensors,
-            Some(FormatArg::Bin) => FormatKind::PyTorch,
-            Some(FormatArg::Ckpt) => return Err(Error::Usage("-f ms_to_pt writes safetensors or bin".to_owned())),
-        },
-        crc: false,
-        // Only .ckpt files have padding.
-        padding: true,
-        whole: Some(WholeModel {
-            shard_bytes: args.max_shard_size.map_or(SHARD_BYTES, |size| size.as_u64()),
-            reader: WholeReader::HuggingFace,
-        }),
-    };
-    let plan = plan::build(&files, &catalog, vec![target], &options)?;
+    let plan = plan::build(&files, &catalog, vec![target], &plan_options(request)?)?;
     plan::prove(&plan)?;
     facts.dtype = hf_config::dtype_of_weights(&plan);
     let replicas = transfer::replicas(&files, &catalog, args.check_replicas)?;
@@ -217,6 +201,27 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     }
     carry_along(carried, &mut planned);
     Ok(planned)
+}
+
+/// How the files are written.
+fn plan_options(request: &Request) -> Result<PlanOptions, Error> {
+    let args = &request.args;
+    Ok(PlanOptions {
+        precision: request.weights,
+        norms: request.norms,
+        format: match args.format {
+            None | Some(FormatArg::Safetensors) => FormatKind::Safetensors,
+            Some(FormatArg::Bin) => FormatKind::PyTorch,
+            Some(FormatArg::Ckpt) => return Err(Error::Usage("-f ms_to_pt writes safetensors or bin".to_owned())),
+        },
+        crc: false,
+        // Only .ckpt files have padding.
+        padding: true,
+        whole: Some(WholeModel {
+            shard_bytes: args.max_shard_size.map_or(SHARD_BYTES, |size| size.as_u64()),
+            reader: WholeReader::HuggingFace,
+        }),
+    })
 }
 
 /// A whole checkpoint, beside whose parameters there may be counters and the optimizer's state: transformers has no place for
