@@ -40,6 +40,22 @@ impl Order {
         Self { layout: FusionLayout::RankConcat, why, stated: false, fused: true }
     }
 
+    /// Compares the order with the one that the sizes of the source's rows show, if any. Returns what to say where they show
+    /// another: they are a check, and decide nothing.
+    pub(in crate::cli) fn check(&mut self, shown: Option<FusionLayout>) -> Option<String> {
+        let shown = shown.filter(|_| self.fused)?;
+        if shown == self.layout {
+            self.why.push_str("; the sizes of its rows agree");
+            return None;
+        }
+        self.why = format!("{}; but the sizes of its rows look {shown}", self.why);
+        let way_out = if self.stated { String::new() } else { format!("; if it is, give --src-fusion {shown}") };
+        Some(format!(
+            "the source is taken as {}, but the sizes of its gate and up rows look {shown}: check where it comes from{way_out}",
+            self.layout
+        ))
+    }
+
     pub(in crate::cli) fn choice_of_source(&self) -> Choice {
         Choice::new(SOURCE, &self.layout, self.why.as_str())
     }
