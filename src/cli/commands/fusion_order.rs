@@ -6,7 +6,8 @@
 //! | source | `--src-fusion`; our `manifest.json` beside it; rank-concat |
 //!
 //! rank-concat is the order of mindformers up to 1.3 and of the original scripts with their yamls. Two that contradict each other
-//! are refused unless `--force-fusion` lets the option decide.
+//! are refused unless `--force-fusion` lets the option decide. The sizes of the source's rows are a check: they decide nothing,
+//! but rank-concat is not taken as the usual order where they contradict it.
 
 use crate::Error;
 use crate::cli::args::FusionArg;
@@ -49,9 +50,8 @@ impl Order {
             return None;
         }
         self.why = format!("{}; but the sizes of its rows look {shown}", self.why);
-        let way_out = if self.stated { String::new() } else { format!("; if it is, give --src-fusion {shown}") };
         Some(format!(
-            "the source is taken as {}, but the sizes of its gate and up rows look {shown}: check where it comes from{way_out}",
+            "the source is taken as {}, but the sizes of its gate and up rows look {shown}: check where it comes from",
             self.layout
         ))
     }

@@ -123,8 +123,13 @@ impl Request {
         let typed = Typed::new("--src-fusion", args.src_fusion, args.force_fusion);
         let mut source = fusion_order::source_order(typed, source_fused, made.as_ref())?;
         let shown = if source_fused { plan::order_by_row_sizes(&input.source_files()) } else { None };
-        if let Some((yaml, sign)) = sign.filter(|_| source_fused && !source.stated && !same_ranks) {
-            return Err(Error::FusionUnknown { evidence: fusion_order::evidence(yaml, sign), shown });
+        if source_fused && !source.stated && !same_ranks {
+            let unusual = "rank-concat, the usual one up to mindformers 1.3, does not fit".to_owned();
+            let evidence = sign.map(|(yaml, sign)| fusion_order::evidence(yaml, sign));
+            let evidence = evidence.or((shown == Some(FusionLayout::Grouped)).then_some(unusual));
+            if let Some(evidence) = evidence {
+                return Err(Error::FusionUnknown { evidence, shown });
+            }
         }
         if let Some(other) = source.check(shown) {
             note(&other);
