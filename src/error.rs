@@ -133,10 +133,15 @@ pub enum Error {
         other: FusionLayout,
     },
     /// A fused source whose order nothing states, beside a yaml of a version that has another than the usual one.
-    #[error("nothing states the order of the source's fused rows, and it cannot be seen in them; {evidence}")]
+    #[error(
+        "nothing states the order of the source's fused rows{}; {evidence}",
+        .shown.map(|order| format!(" (their sizes look {order})")).unwrap_or_default()
+    )]
     FusionUnknown {
         /// What shows the version.
         evidence: String,
+        /// The order that the sizes of the rows show.
+        shown: Option<FusionLayout>,
     },
     /// Sums to compare the source with that nobody stated.
     #[error("--check-source compares a source with the manifest.json of the conversion that made it; {} has none", .0.display())]

@@ -24,6 +24,7 @@ mod low_rank;
 mod pieces;
 mod quantise;
 mod route;
+mod row_sizes;
 mod source;
 mod statistics;
 mod strategy_set;
@@ -47,6 +48,7 @@ pub use route::{
     Arithmetic, LowRank, OutputFile, OutputTensor, Plan, PlanSource, PlanTotals, Quantised, Route, SourceTensor,
     TensorCrc, Transform, Width,
 };
+pub use row_sizes::order_by_row_sizes;
 pub use source::{SourceFile, rank_count};
 pub use statistics::{STATISTICS_VERSION, Statistics};
 pub use strategy_set::{MAX_RANKS, StrategySet};

@@ -6,7 +6,8 @@
 //! | source | `--src-fusion`; our `manifest.json` beside it; rank-concat |
 //!
 //! rank-concat is the order of mindformers up to 1.3 and of the original scripts with their yamls. Two that contradict each other
-//! are refused unless `--force-fusion` lets the option decide.
+//! are refused unless `--force-fusion` lets the option decide. The sizes of the source's rows are a check: they decide nothing,
+//! but rank-concat is not taken as the usual order where they contradict it.
 
 use crate::Error;
 use crate::cli::args::FusionArg;
@@ -34,6 +35,21 @@ impl Order {
 
     fn usual(why: String) -> Self {
         Self { layout: FusionLayout::RankConcat, why, stated: false, fused: true }
+    }
+
+    /// Compares the order with the one that the sizes of the source's rows show, if any. Returns what to say where they show
+    /// another: they are a check, and decide nothing.
+    pub(in crate::cli) fn check(&mut self, shown: Option<FusionLayout>) -> Option<String> {
+        let shown = shown.filter(|_| self.fused)?;
+        if shown == self.layout {
+            self.why.push_str("; the sizes of its rows agree");
+            return None;
+        }
+        self.why = format!("{}; but the sizes of its rows look {shown}", self.why);
+        Some(format!(
+            "the source is taken as {}, but the sizes of its gate and up rows look {shown}: check where it comes from",
+            self.layout
+        ))
     }
 
     /// As a decision. `side`: whose order it is.

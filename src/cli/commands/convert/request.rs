@@ -6,12 +6,13 @@ use super::quantise::quantises;
 use crate::Error;
 use crate::cli::args::{ConvertArgs, Function, LoraArg, PrecisionArg};
 use crate::cli::commands::fusion_order::{self, Order, TargetFacts, Typed};
+use crate::cli::commands::note;
 use crate::cli::commands::reading::Opened;
 use crate::cli::config;
 use crate::engine::{Durability, Publish, Wishes};
 use crate::input::{Made, RankGaps, load_model, load_version_sign};
 use crate::models::FusionLayout;
-use crate::plan::{MAX_RANKS, Precision};
+use crate::plan::{self, MAX_RANKS, Precision};
 use crate::report::Choice;
 use crate::tensor::Dtype;
 
@@ -120,9 +121,18 @@ impl Request {
         let ours = matches!(opened, Opened::Ours(_));
         let source_fused = ours && fusion_order::is_fused(input.files.iter().flat_map(|file| &file.entries));
         let typed = Typed::new("--src-fusion", args.src_fusion, args.force_fusion);
-        let source = fusion_order::source_order(typed, source_fused, made.as_ref())?;
-        if let Some((yaml, sign)) = sign.filter(|_| source_fused && !source.stated && !same_ranks) {
-            return Err(Error::FusionUnknown { evidence: fusion_order::evidence(yaml, sign) });
+        let mut source = fusion_order::source_order(typed, source_fused, made.as_ref())?;
+        let shown = if source_fused { plan::order_by_row_sizes(&input.source_files()) } else { None };
+        if source_fused && !source.stated && !same_ranks {
+            let unusual = "rank-concat, the usual one up to mindformers 1.3, does not fit".to_owned();
+            let evidence = sign.map(|(yaml, sign)| fusion_order::evidence(yaml, sign));
+            let evidence = evidence.or((shown == Some(FusionLayout::Grouped)).then_some(unusual));
+            if let Some(evidence) = evidence {
+                return Err(Error::FusionUnknown { evidence, shown });
+            }
+        }
+        if let Some(other) = source.check(shown) {
+            note(&other);
         }
         let named = || -> Result<Option<bool>, Error> { Ok(yaml.map(load_model).transpose()?.and_then(|s| s.fused)) };
         let by_names = args.dst_strategy.is_some() || same_ranks;
