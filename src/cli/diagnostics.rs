@@ -10,7 +10,7 @@ use crate::engine::EngineError;
 use crate::formats::FormatFault;
 use crate::input::InputError;
 use crate::layout::LayoutError;
-use crate::models::{QuantTool, SpecError, builtin_names};
+use crate::models::{HEAD, QuantTool, SpecError, builtin_names};
 use crate::plan::{self, PlanError};
 use crate::report::plain;
 use crate::{Error, ErrorKind};
@@ -172,7 +172,7 @@ fn plan_hint(error: &PlanError) -> Option<String> {
             "if it is the embedding, say so with --tie-word-embeddings true, or name the model with -y. If not, the file is cut off, \
              or the model was saved without its head (LlamaModel instead of LlamaForCausalLM): copy or save the whole one"
         }
-        PlanError::Lacks(names) if names.iter().all(|name| name == "lm_head.weight") => HEADLESS,
+        PlanError::Lacks(names) if names.iter().all(|name| name == HEAD) => HEADLESS,
         PlanError::Spec(spec) => return spec_hint(spec),
         PlanError::HeadsUnknown { query, key, .. } => return Some(heads_hint(*query, *key)),
         PlanError::Heads(_) => {

@@ -6,10 +6,8 @@ use crate::cli::commands::note;
 use crate::cli::config;
 use crate::engine::{self, CancelToken};
 use crate::input::{ForeignInput, Input};
-use crate::models::{ModelSpec, TRANSFORMER_TOP};
+use crate::models::{HEAD, ModelSpec};
 use crate::plan::{self, Catalog, Compared, PlanError, SourceFile};
-
-const HEAD: &str = TRANSFORMER_TOP[2];
 
 /// Whether a checkpoint of PyTorch's shares its embedding with `lm_head`: as its configuration says, else as the option says.
 /// `target_tied`: whether -y says that the target does, which leaves nothing to ask.
