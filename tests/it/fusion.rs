@@ -373,6 +373,10 @@ fn a_manifest_that_is_not_ours_is_left_alone_and_a_hostile_one_does_no_harm() {
     }
     env.write("grouped/fp16_2p_qkv/manifest.json", &own[..own.len() / 2]);
     env.line(&line).failed(1, &["manifest.json: is damaged"]);
+    // One of ours that is too large to be read is no reason to take the usual order.
+    let large = std::fs::File::options().write(true).open(env.path("grouped/fp16_2p_qkv/manifest.json"));
+    large.and_then(|file| file.set_len((256 << 20) + 1)).expect("a sparse file");
+    env.line(&line).failed(1, &["manifest.json: has 268435457 bytes", "--src-fusion"]);
     // What the hint says: without the manifest, and with the order.
     std::fs::remove_file(env.path("grouped/fp16_2p_qkv/manifest.json")).expect("removed");
     env.line(&format!("{line} --src-fusion grouped --dst-fusion grouped")).ok();
@@ -525,7 +529,7 @@ fn the_sizes_of_rows_contradict_a_wrong_order() {
     }
     // Nothing states it, and the usual one does not fit: it is asked for.
     env.line(&line("grouped", ""))
-        .failed(1, &["(their sizes look grouped)", "does not fit", "hint: say it: --src-fusion grouped"]);
+        .failed(1, &["(their sizes look grouped)", "does not fit", "hint: state it: --src-fusion grouped"]);
     env.line(&line("ranks", "")).ok();
     env.line(&line("grouped", "").replace("old", "new")).failed(1, &["(their sizes look grouped)", "hint: "]);
 }
