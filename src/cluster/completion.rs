@@ -196,7 +196,7 @@ impl Session {
         self.complete
     }
 
-    /// Gives finished files of [`Self::work`] their place among the finished ones, and records everything that is finished so
+    /// Gives finished files of [`Self::make_work`] their place among the finished ones, and records everything that is finished so
     /// far. `moved`: the paths of the files; `computed`: what this host, or an earlier attempt at it, computed before.
     ///
     /// # Errors
