@@ -83,7 +83,7 @@ pub enum Error {
     #[error("{} is there and is not the result of a conversion", .0.display())]
     ForeignTarget(std::path::PathBuf),
     /// Files in a target that no conversion made, so it is not replaced.
-    #[error("{} holds what no conversion made: {}", .target.display(), crate::plan::list(.files))]
+    #[error("{} holds files that no conversion made: {}", .target.display(), crate::plan::list(.files))]
     ForeignFiles {
         /// The target.
         target: std::path::PathBuf,

@@ -10,7 +10,7 @@ use crate::engine::EngineError;
 use crate::formats::FormatFault;
 use crate::input::InputError;
 use crate::layout::LayoutError;
-use crate::models::{QuantTool, SpecError, builtin_names};
+use crate::models::{HEAD, QuantTool, SpecError, builtin_names};
 use crate::plan::{self, PlanError};
 use crate::report::plain;
 use crate::{Error, ErrorKind};
@@ -65,7 +65,7 @@ pub(super) fn hint(error: &Error) -> Option<String> {
             "leave {option} out to follow the files; only if you know better: --force-fusion lets {option} decide"
         )),
         Error::FusionUnknown { .. } => Some(
-            "say it: --src-fusion grouped for a checkpoint of mindformers 1.4 or later, --src-fusion rank-concat for one of \
+            "state it: --src-fusion grouped for a checkpoint of mindformers 1.4 or later, --src-fusion rank-concat for one of \
              mindformers up to 1.3 or of the original scripts"
                 .to_owned(),
         ),
@@ -155,8 +155,8 @@ fn dequantise(tool: Option<QuantTool>) -> String {
 }
 
 /// `lm_head` is all that is missing.
-const HEADLESS: &str = "if lm_head is the embedding, say tie_word_embeddings: true in config.json or the yaml (or, where there is none, \
-                        --tie-word-embeddings true); if not, the model was saved without its head: save the whole one \
+const HEADLESS: &str = "if lm_head is the embedding, say tie_word_embeddings: true in config.json or the yaml (-y), or, where there is \
+                        neither, give --tie-word-embeddings true; if not, the model was saved without its head: save the whole one \
                         (AutoModelForCausalLM)";
 
 fn plan_hint(error: &PlanError) -> Option<String> {
@@ -172,7 +172,7 @@ fn plan_hint(error: &PlanError) -> Option<String> {
             "if it is the embedding, say so with --tie-word-embeddings true, or name the model with -y. If not, the file is cut off, \
              or the model was saved without its head (LlamaModel instead of LlamaForCausalLM): copy or save the whole one"
         }
-        PlanError::Lacks(names) if names.iter().all(|name| name == "lm_head.weight") => HEADLESS,
+        PlanError::Lacks(names) if names.iter().all(|name| name == HEAD) => HEADLESS,
         PlanError::Spec(spec) => return spec_hint(spec),
         PlanError::HeadsUnknown { query, key, .. } => return Some(heads_hint(*query, *key)),
         PlanError::Heads(_) => {
@@ -201,10 +201,6 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         }
         PlanError::Lacks(_) | PlanError::UnevenLayers { .. } => {
             "the checkpoint is not whole, or -y or the strategy is of another model"
-        }
-        PlanError::HeadMissing => {
-            "where the network shares it (tie_word_embeddings: True in its yaml), give that yaml with -y; else the checkpoint is \
-             not whole"
         }
         PlanError::NoForeignName { .. } => {
             "the config.json is of another model: give the one of this model with --hf-config DIR"

@@ -175,7 +175,7 @@ impl Session {
     /// Makes the directory in which this process makes files, where it is not there yet.
     ///
     /// # Errors
-    /// What the system answers.
+    /// What the system says.
     pub fn make_work(&self) -> Result<Dir, ClusterError> {
         sys::create_dir(&self.work())?;
         Ok(Dir::open(&self.work())?)
@@ -196,7 +196,7 @@ impl Session {
         self.complete
     }
 
-    /// Gives finished files of [`Self::work`] their place among the finished ones, and records everything that is finished so
+    /// Gives finished files of [`Self::make_work`] their place among the finished ones, and records everything that is finished so
     /// far. `moved`: the paths of the files; `computed`: what this host, or an earlier attempt at it, computed before.
     ///
     /// # Errors

@@ -114,7 +114,7 @@ impl Answer {
 
 /// The rank table that the environment names, and the variable that names it (`RANK_TABLE_FILE` is MindSpore's,
 /// `RANKTABLEFILE` the original scripts'). Every shell of a machine with NPUs may have one, so it makes no run of several
-/// machines: only a table that was asked for does.
+/// machines: only a table that was requested does.
 pub fn rank_table_in(env: &Environment) -> Option<(&'static str, &str)> {
     let variables = ["RANK_TABLE_FILE", "RANKTABLEFILE"];
     variables.into_iter().find_map(|name| Some((name, env.get(name)?.as_str()))).filter(|(_, path)| !path.is_empty())

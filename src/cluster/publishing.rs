@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use super::kept::joined;
 use super::liveness::Watch;
 use super::rundir::{Claim, RunDir};
-use super::{ClusterError, ManifestHead, Wanted};
+use super::{ClusterError, Wanted};
 use crate::engine::{EngineError, RunSummary, sync_tree};
+use crate::input::ManifestHead;
 use crate::plan::Plan;
 use crate::sys;
 
@@ -115,8 +116,7 @@ impl Publication {
 
 /// Whether the target is there and of this plan (and part): its manifest, written last, says so in its first lines.
 pub(super) fn is_published(wanted: &Wanted) -> bool {
-    let Some(head) = ManifestHead::of(&wanted.target) else { return false };
-    head.value("plan") == Some(&wanted.plan) && head.value("part") == wanted.part.as_deref()
+    ManifestHead::of(&wanted.target).is_some_and(|head| head.is_of(&wanted.plan, wanted.part.as_deref()))
 }
 
 /// Takes the meeting place away, all at once for those who look there, then its files.

@@ -35,7 +35,7 @@ fn number(dtype: Dtype, bytes: &[u8]) -> Option<String> {
     })
 }
 
-/// The steps that are stored in a file. None where it cannot be read: who wants that file hears of it when it is.
+/// The steps that are stored in a file. None where it cannot be read: whoever wants that file gets the error.
 pub(super) fn stored_steps(path: &Path, promise: StableInputs) -> Vec<u64> {
     let Ok(file) = load(0, path, promise) else { return Vec::new() };
     let steps = file.counters.iter().filter(|(name, _)| name.ends_with("step") || name.ends_with("step_num"));

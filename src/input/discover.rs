@@ -155,7 +155,7 @@ pub(super) fn list_dir(dir: &Path) -> Result<Vec<(String, bool)>, InputError> {
 }
 
 /// The rank that a directory's name gives. A number beyond any checkpoint's ranks is none.
-pub(super) fn rank_of(name: &str) -> Option<u32> {
+pub fn rank_of(name: &str) -> Option<u32> {
     let digits = name.strip_prefix("rank_")?;
     let canonical = digits == "0" || !digits.starts_with('0');
     let rank: u32 = (canonical && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())??;

@@ -77,7 +77,7 @@ pub enum InputError {
         choices: Vec<String>,
     },
     /// There is no last save.
-    #[error("which save is the last no name says; {}", choices_text(.choices))]
+    #[error("no name shows which save is the last; {}", choices_text(.choices))]
     NoLatest {
         /// The saves that every rank has, as they can be typed.
         choices: Vec<String>,

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::discover::rank_of;
-use super::{InputError, LoadedFile, RankGaps};
+use super::{InputError, LoadedFile, MANIFEST, ManifestHead, RankGaps};
 use crate::models::FusionLayout;
 use crate::plan::list;
 use crate::source::{ByteRange, Extents};
@@ -26,7 +26,7 @@ const VERSION: u64 = 1;
 pub enum Beside {
     /// No manifest.
     Nothing,
-    /// A `manifest.json` that is not ours, or too large to be read.
+    /// A `manifest.json` that is not ours.
     Other(PathBuf),
     /// The manifest of a conversion.
     Made(Made),
@@ -44,7 +44,6 @@ pub struct Made {
     files: HashMap<String, Listed>,
     /// Whether it is the manifest of a part, whose tensors are not all.
     part: bool,
-    bytes: Vec<u8>,
 }
 
 /// The sum of a tensor's bytes, as it was written.
@@ -115,27 +114,33 @@ impl Made {
     /// that is a rank's directory in the one above.
     ///
     /// # Errors
-    /// A manifest of ours that is damaged or of another version.
+    /// A manifest of ours that is damaged, of another version, or larger than any that is read.
     pub fn beside(source: &Path) -> Result<Beside, InputError> {
         let source = absolute(source);
         let mut dir = if source.is_dir() { source.as_path() } else { source.parent().unwrap_or(&source) };
         let is_rank = |dir: &Path| dir.file_name().is_some_and(|name| rank_of(&name.to_string_lossy()).is_some());
-        if !dir.join(NAME).is_file()
+        if !dir.join(MANIFEST).is_file()
             && is_rank(dir)
             && let Some(above) = dir.parent()
         {
             dir = above;
         }
-        let manifest = dir.join(NAME);
+        let manifest = dir.join(MANIFEST);
         let Ok(meta) = std::fs::metadata(&manifest) else { return Ok(Beside::Nothing) };
+        let fault = |why: String| InputError::Manifest { manifest: manifest.clone(), why };
+        if meta.is_file()
+            && meta.len() > MAX_MANIFEST
+            && ManifestHead::of(dir).is_some_and(|head| head.looks_like_ours())
+        {
+            return Err(fault(format!("has {} bytes, more than the {MAX_MANIFEST} that are read", meta.len())));
+        }
         if !meta.is_file() || meta.len() > MAX_MANIFEST {
             return Ok(Beside::Other(manifest));
         }
         let bytes = read_small(&manifest, MAX_MANIFEST)?;
-        let fault = |why: String| InputError::Manifest { manifest: manifest.clone(), why };
         let head = match serde_json::from_slice::<Head>(&bytes) {
             Ok(head) if head.tool.name == env!("CARGO_PKG_NAME") => head,
-            Err(e) if begins_like_ours(&bytes) => return Err(fault(format!("is damaged: {e}"))),
+            Err(e) if ManifestHead::begins(&bytes).looks_like_ours() => return Err(fault(format!("is damaged: {e}"))),
             _ => return Ok(Beside::Other(manifest)),
         };
         if head.manifest_version != VERSION {
@@ -158,7 +163,7 @@ impl Made {
             }
         }
         let dir = dir.to_owned();
-        Ok(Beside::Made(Self { manifest, fusion, dir, files, part, bytes }))
+        Ok(Beside::Made(Self { manifest, fusion, dir, files, part }))
     }
 
     /// What can be seen without reading tensors: each file that was found is listed, with its rank and length, and each that
@@ -204,10 +209,12 @@ impl Made {
     /// The sums of the tensors of the files that were found.
     ///
     /// # Errors
-    /// Where a file's own header says something else about a tensor than the manifest.
+    /// Where a file's own header says something else about a tensor than the manifest, or that is damaged.
     pub fn sums(&self, found: &[LoadedFile]) -> Result<Vec<ListedSum>, InputError> {
         let fault = |why: String| InputError::Manifest { manifest: self.manifest.clone(), why };
-        let Tensors { tensors } = serde_json::from_slice(&self.bytes).map_err(|e| fault(format!("is damaged: {e}")))?;
+        // Read again: hundreds of megabytes are not held for what few ask for.
+        let bytes = read_small(&self.manifest, MAX_MANIFEST)?;
+        let Tensors { tensors } = serde_json::from_slice(&bytes).map_err(|e| fault(format!("is damaged: {e}")))?;
         let paths: HashMap<String, usize> =
             found.iter().enumerate().filter_map(|(index, file)| Some((self.listed_path(file)?, index))).collect();
         let mut entries: Vec<HashMap<&str, &Extents>> = Vec::with_capacity(found.len());
@@ -241,17 +248,9 @@ impl Made {
     }
 }
 
-/// What a manifest is called.
-const NAME: &str = "manifest.json";
-
 /// The path from the root, with links as they are.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
-fn begins_like_ours(bytes: &[u8]) -> bool {
-    let head = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]);
-    head.contains("\"manifest_version\"") && head.contains(concat!("\"", env!("CARGO_PKG_NAME"), "\""))
 }
 
 /// Configurations and tokenizers are carried along and may be edited.

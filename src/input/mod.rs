@@ -10,6 +10,7 @@ mod foreign;
 mod foreign_load;
 mod load;
 mod made;
+mod manifest_head;
 mod model;
 mod quantised;
 mod save_name;
@@ -19,7 +20,7 @@ mod strategies;
 mod survey;
 
 pub use companions::{Companions, read_companions};
-pub use discover::{CheckpointFiles, RankGaps, discover};
+pub use discover::{CheckpointFiles, RankGaps, discover, rank_of};
 pub use error::InputError;
 pub use foreign::{
     ForeignFault, ForeignFiles, ForeignIndex, ForeignKind, Provenance, check_index, companions, discover_foreign,
@@ -28,6 +29,7 @@ pub use foreign::{
 pub use foreign_load::{ForeignInput, load_config};
 pub use load::{Input, LoadedFile, check_crc, check_unchanged};
 pub use made::{Beside, ListedSum, Made};
+pub use manifest_head::{MANIFEST, ManifestHead};
 pub use model::{load_lora_alpha, load_model, load_run_facts, load_version_sign};
 pub use quantised::quantised_files;
 pub use saves::WhichSave;

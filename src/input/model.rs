@@ -6,46 +6,57 @@ use super::InputError;
 use crate::models::{ModelSpec, RunFacts, SpecError, VersionSign, builtin, from_yaml, lora_alpha, version_sign};
 use crate::sys::read_small;
 
+/// More than any yaml has.
+const LIMIT: u64 = 4 << 20;
+
 /// Reads a yaml, or looks up a built-in model. A file of that name counts first.
+///
+/// # Errors
+/// A yaml that cannot be read or is of no model that is known; a name that is neither a file's nor a built-in model's.
 pub fn load_model(name: &str) -> Result<ModelSpec, InputError> {
-    let error = |source| InputError::Model { name: name.to_owned(), source };
-    let path = Path::new(name);
-    if path.is_file() {
-        let bytes = read_small(path, 4 << 20)?;
-        let text = std::str::from_utf8(&bytes).map_err(|e| error(SpecError::Unreadable(e.to_string())))?;
-        return from_yaml(text).map_err(error);
+    match yaml(name)? {
+        Some(text) => from_yaml(&text).map_err(|source| error(name, source)),
+        None => builtin(name).ok_or_else(|| error(name, SpecError::UnknownModel(name.to_owned()))),
     }
-    builtin(name).ok_or_else(|| error(SpecError::UnknownModel(name.to_owned())))
 }
 
 /// The `lora_alpha` that a yaml states. `None` where it states none, and for a built-in model.
+///
+/// # Errors
+/// A yaml that cannot be read.
 pub fn load_lora_alpha(name: &str) -> Result<Option<f64>, InputError> {
-    let path = Path::new(name);
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let bytes = read_small(path, 4 << 20)?;
-    Ok(std::str::from_utf8(&bytes).ok().and_then(lora_alpha))
+    Ok(yaml(name)?.as_deref().and_then(lora_alpha))
 }
 
 /// What in a yaml shows that it is for mindformers 1.4 or later. `None` where nothing does, and for a built-in model.
+///
+/// # Errors
+/// A yaml that cannot be read.
 pub fn load_version_sign(name: &str) -> Result<Option<VersionSign>, InputError> {
+    Ok(yaml(name)?.as_deref().and_then(version_sign))
+}
+
+/// What a yaml or a built-in model says of the model's arithmetic. A yaml may say nothing.
+///
+/// # Errors
+/// As [`load_model`].
+pub fn load_run_facts(name: &str) -> Result<RunFacts, InputError> {
+    match yaml(name)? {
+        Some(text) => RunFacts::from_yaml(&text).map_err(|source| error(name, source)),
+        None => RunFacts::builtin(name).ok_or_else(|| error(name, SpecError::UnknownModel(name.to_owned()))),
+    }
+}
+
+/// The text of a yaml. `None`: no file has that name.
+fn yaml(name: &str) -> Result<Option<String>, InputError> {
     let path = Path::new(name);
     if !path.is_file() {
         return Ok(None);
     }
-    let bytes = read_small(path, 4 << 20)?;
-    Ok(std::str::from_utf8(&bytes).ok().and_then(version_sign))
+    let text = String::from_utf8(read_small(path, LIMIT)?);
+    text.map(Some).map_err(|e| error(name, SpecError::Unreadable(e.utf8_error().to_string())))
 }
 
-/// What a yaml or a built-in model says of the model's arithmetic. A yaml may say nothing.
-pub fn load_run_facts(name: &str) -> Result<RunFacts, InputError> {
-    let error = |source| InputError::Model { name: name.to_owned(), source };
-    let path = Path::new(name);
-    if path.is_file() {
-        let bytes = read_small(path, 4 << 20)?;
-        let text = std::str::from_utf8(&bytes).map_err(|e| error(SpecError::Unreadable(e.to_string())))?;
-        return RunFacts::from_yaml(text).map_err(error);
-    }
-    RunFacts::builtin(name).ok_or_else(|| error(SpecError::UnknownModel(name.to_owned())))
+fn error(name: &str, source: SpecError) -> InputError {
+    InputError::Model { name: name.to_owned(), source }
 }

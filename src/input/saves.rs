@@ -88,7 +88,7 @@ impl<'a> Saves<'a> {
         self.held.keys().filter(|save| save.at == Some(at) && save.breakpoint == breakpoint).collect()
     }
 
-    /// The saves that a number may mean, each with the reason: the step that is stored in it or stands in its name, or, where
+    /// The saves that a number may mean, each with the reason: the step that is stored in it or appears in its name, or, where
     /// every epoch has one step, the epoch.
     fn numbered(&self, wanted: u64, promise: StableInputs) -> Vec<(&SaveName, &'static str)> {
         let regular = || self.held.keys().filter(|save| !save.breakpoint);
@@ -231,7 +231,7 @@ fn started_again(mut save: SaveName, prefixes: &BTreeSet<String>) -> SaveName {
 }
 
 /// Finds the files of one save of a training run, and says why it was chosen where that needs saying. Rank directories may be
-/// missing: whether others hold the same is for the strategy to tell.
+/// missing: whether others hold the same is for the strategy to say.
 ///
 /// # Errors
 /// As [`discover`]; where a save must be named, or is not there in every rank, those that every rank has are listed.

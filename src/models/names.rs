@@ -44,11 +44,13 @@ const LAYER: &[(&str, Split)] = &[
 /// More layers than any model has. Names beyond are not taken for layers.
 pub(super) const MAX_LAYERS: u32 = 10_000;
 
-const TOP: &[(&str, Split)] = &[
-    ("model.tok_embeddings.embedding_weight", Split::Vocabulary),
-    ("model.norm_out.weight", Split::Whole),
-    ("lm_head.weight", Split::Vocabulary),
-];
+/// The embedding.
+pub const EMBEDDING: &str = "model.tok_embeddings.embedding_weight";
+/// `lm_head`, which a model may share with the embedding.
+pub const HEAD: &str = "lm_head.weight";
+
+const TOP: &[(&str, Split)] =
+    &[(EMBEDDING, Split::Vocabulary), ("model.norm_out.weight", Split::Whole), (HEAD, Split::Vocabulary)];
 
 /// The parameters outside the layers.
 pub const TRANSFORMER_TOP: [&str; 3] = [TOP[0].0, TOP[1].0, TOP[2].0];

@@ -1,7 +1,7 @@
 //! By what a checkpoint is known that another tool quantised, and how its weights become floating-point numbers again.
 //!
-//! Sources: the state dictionaries of bitsandbytes (`Linear8bitLt`, `Params4bit`), `GPTQModel`, `AutoAWQ`,
-//! compressed-tensors, torchao, MLX and msmodelslim, the fp8 checkpoints of `DeepSeek` and Qwen, and the `quant_method` that transformers knows.
+//! Sources: the state dictionaries of bitsandbytes (`Linear8bitLt`, `Params4bit`), `GPTQModel`, `AutoAWQ`, compressed-tensors,
+//! torchao, MLX and msmodelslim, the fp8 checkpoints of `DeepSeek` and Qwen, and the `quant_method` that transformers knows.
 
 use std::collections::BTreeMap;
 use std::fmt;

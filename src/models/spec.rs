@@ -1,7 +1,7 @@
 //! The dimensions of a llama-family model.
 
 use super::fusion::fused;
-use super::names::{Role, Split, TRANSFORMER_TOP, layer_suffixes, role};
+use super::names::{HEAD, Role, Split, TRANSFORMER_TOP, layer_suffixes, role};
 use super::quantised::{self, Quantity};
 use crate::tensor::Shape;
 
@@ -187,7 +187,7 @@ impl ModelSpec {
     pub fn required(&self) -> impl Iterator<Item = String> + '_ {
         let layers = (0..self.layers)
             .flat_map(|n| layer_suffixes(self.qkv_bias).map(move |suffix| format!("model.layers.{n}.{suffix}")));
-        let top = TRANSFORMER_TOP.into_iter().filter(|name| !(self.tied && *name == "lm_head.weight"));
+        let top = TRANSFORMER_TOP.into_iter().filter(|name| !(self.tied && *name == HEAD));
         layers.chain(top.map(str::to_owned))
     }
 

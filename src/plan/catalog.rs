@@ -3,11 +3,13 @@
 mod foreign;
 mod full;
 mod hold;
+mod quantised;
 mod refine;
 mod tied;
 mod whole;
 
 pub use foreign::{ForeignNotes, ForeignOptions};
+pub use quantised::QuantisedAs;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -16,11 +18,9 @@ use super::fused_rows::{grouping, radices};
 use super::holders::{Holder, Holders};
 use super::low_rank::Pair;
 use super::pieces::{self, Order, Part};
-use super::{Arrangement, PlanError, SourceFile, Width, agreement};
+use super::{Arrangement, PlanError, SourceFile, agreement};
 use crate::layout::{Piece, Region, TensorLayout};
-use crate::models::{
-    AlsoQuantised, FusionLayout, ModelSpec, also_quantised, before, columns_in_one, fused, is_copy, is_lora,
-};
+use crate::models::{FusionLayout, ModelSpec, before, fused, is_copy, is_lora};
 use crate::tensor::{Dtype, Shape, TensorName};
 
 /// How to read a source checkpoint.
@@ -88,30 +88,6 @@ pub struct Catalog {
     pub(super) input_copies: bool,
     /// What is read to make others, but is no parameter itself.
     pub(super) vectors: Vec<LogicalTensor>,
-}
-
-/// What of a model is quantised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct QuantisedAs {
-    /// The linear layers' weights, and to what.
-    pub weights: Option<Width>,
-    /// Their inputs.
-    pub inputs: bool,
-    /// Keys and values.
-    pub caches: bool,
-}
-
-impl fmt::Display for QuantisedAs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let weights = self.weights.map(|width| match width {
-            Width::Int8 => "int8 weights",
-            Width::Int4 => "int4 weights",
-        });
-        let inputs = self.inputs.then_some("int8 activations");
-        let caches = self.caches.then_some("int8 KV cache");
-        let parts: Vec<&str> = weights.into_iter().chain(inputs).chain(caches).collect();
-        f.write_str(&parts.join(", "))
-    }
 }
 
 /// One name, and who holds it: file and entry, in the order of ranks.
@@ -252,11 +228,6 @@ impl Catalog {
         }
     }
 
-    /// Whether any weight is quantised.
-    pub fn is_quantised(&self) -> bool {
-        !self.quantised.is_empty()
-    }
-
     /// A catalog without tensors, of which the same is known as of this one; what is read to make others is kept.
     pub(super) fn emptied(&self) -> Self {
         Self {
@@ -268,16 +239,6 @@ impl Catalog {
             vectors: self.vectors.clone(),
             ..Self::default()
         }
-    }
-
-    /// What is quantised. `None`: nothing.
-    pub fn quantised_as(&self) -> Option<QuantisedAs> {
-        let any = |what| self.tensors.iter().any(|t| also_quantised(&t.name) == Some(what));
-        let (inputs, caches) = (any(AlsoQuantised::Inputs), any(AlsoQuantised::Caches));
-        let packed = || self.tensors.iter().any(|t| columns_in_one(&t.name) > 1);
-        let weights = self.is_quantised().then(|| if packed() { Width::Int4 } else { Width::Int8 });
-        let what = QuantisedAs { weights, inputs, caches };
-        (what != QuantisedAs::default()).then_some(what)
     }
 
     fn add(&mut self, name: &str, dtype: Dtype, shape: Shape, radices: Vec<u64>, held: Held) -> Result<(), PlanError> {

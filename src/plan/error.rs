@@ -130,11 +130,6 @@ pub enum PlanError {
     /// Parameters that the model must have.
     #[error("the checkpoint lacks {}", list(.0))]
     Lacks(Vec<String>),
-    /// No `lm_head`, and a configuration that does not say that the model shares the embedding for it.
-    #[error(
-        "the checkpoint lacks `lm_head.weight`, and config.json does not say that it is the embedding (tie_word_embeddings)"
-    )]
-    HeadMissing,
     /// Parameters for which a family of Hugging Face's has no name.
     #[error("Hugging Face's {family} has no parameters for {}", list(.names))]
     NoForeignName {
@@ -217,10 +212,10 @@ pub enum PlanError {
     /// A checkpoint that is quantised otherwise than asked, or at all.
     #[error("{0}")]
     Quantised(String),
-    /// Weights that are no floating-point numbers, or other signs that the model is quantised in a way that is not known.
+    /// Weights that are not floating-point numbers, or other signs that the model is quantised in a way that is not known.
     #[error("the source is quantised: {}", quantised_text(.weights, .signs))]
     QuantisedSource {
-        /// The weights that are no floating-point numbers, each with its dtype.
+        /// The weights that are not floating-point numbers, each with its dtype.
         weights: Vec<String>,
         /// What else shows it.
         signs: Box<QuantSigns>,
@@ -327,8 +322,8 @@ fn quantised_text(weights: &[String], signs: &QuantSigns) -> String {
     let signs = if signs.is_empty() { String::new() } else { format!("it holds {signs}") };
     match (weights.len(), signs.is_empty()) {
         (0, _) => signs,
-        (_, true) => format!("these are no floating-point weights: {}", list(weights)),
-        (_, false) => format!("these are no floating-point weights: {}; {signs}", list(weights)),
+        (_, true) => format!("these weights are not floating-point: {}", list(weights)),
+        (_, false) => format!("these weights are not floating-point: {}; {signs}", list(weights)),
     }
 }
 

@@ -91,7 +91,7 @@ pub fn infer_spec(catalog: &Catalog) -> Option<(ModelSpec, Option<&'static str>)
         ffn,
         vocab,
         qkv_bias: dims("attention.wq.bias").is_some(),
-        tied: catalog.get("lm_head.weight").is_none(),
+        tied: !catalog.has_head(),
         fused: None,
         vocabulary_whole: false,
     };

@@ -49,19 +49,19 @@ impl Heads {
         };
         let by_query = size("--heads", self.heads, query, "q")?;
         let by_key = size("--kv-heads", self.kv_heads, key, "k")?;
-        if let (Some(a), Some(b)) = (by_query, by_key)
+        if let (Some(a), Some(b), Some(heads), Some(kv_heads)) = (by_query, by_key, self.heads, self.kv_heads)
             && a != b
         {
             let why = format!(
-                "the {query} q rows in --heads {} make heads of {a} rows, the {key} k rows in --kv-heads {} heads of {b}",
-                query / a,
-                key / b
+                "the {query} q rows in --heads {heads} make heads of {a} rows, the {key} k rows in --kv-heads {kv_heads} heads \
+                 of {b}"
             );
             return Err(PlanError::Heads(why));
         }
         let Some(head_dim) = by_query.or(by_key) else { return Ok(spec.clone()) };
         // Rotary embedding takes the rows of a head in pairs.
-        let possible = head_dim.is_multiple_of(2)
+        let possible = head_dim > 0
+            && head_dim.is_multiple_of(2)
             && query.is_multiple_of(head_dim)
             && key.is_multiple_of(head_dim)
             && (query / head_dim).is_multiple_of(key / head_dim);
@@ -131,6 +131,15 @@ mod tests {
         }
         assert!(matches!(of(Some(2), None), Err(PlanError::Heads(_))), "a head with more rows than k has");
         assert!(Heads { heads: Some(64), kv_heads: None }.agree(&spec).is_err());
+        // A parameter without rows, as any file may hold one.
+        let empty = ModelSpec { heads: 0, kv_heads: 0, ..spec };
+        for stated in [(Some(2), None), (None, Some(2)), (Some(2), Some(2))] {
+            let (heads, kv_heads) = stated;
+            assert!(matches!(Heads { heads, kv_heads }.applied(&empty), Err(PlanError::Heads(_))), "{stated:?}");
+        }
+        let no_queries = ModelSpec { heads: 0, ..empty };
+        let both = Heads { heads: Some(2), kv_heads: Some(2) };
+        assert!(matches!(both.applied(&ModelSpec { kv_heads: 8, ..no_queries }), Err(PlanError::Heads(_))));
     }
 
     #[test]

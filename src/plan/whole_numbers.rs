@@ -1,4 +1,4 @@
-//! Weights that are no floating-point numbers: only a quantised checkpoint of a known kind, with its scales, has a use for them.
+//! Weights that are not floating-point numbers: only a quantised checkpoint of a known kind, with its scales, has a use for them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;

@@ -45,9 +45,6 @@ pub struct PlanReport {
     pub leftovers: Vec<String>,
     /// Whether they suffice.
     pub fits: bool,
-    /// What is changed in the configuration that is carried along, as sentences.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub config_changes: Vec<String>,
     /// Decisions about what is in the target, and their reasons.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<Choice>,
@@ -72,6 +69,7 @@ pub struct FileReport {
 /// `memory`: the most memory that it takes.
 pub fn plan_report(plan: &Plan, target: &str, (free, left): (u64, &Leftovers), memory: u64) -> PlanReport {
     let PlanTotals { tensors, read, written, contiguous, gathered, converted, headers } = plan.totals();
+    let free = free.saturating_add(left.bytes);
     let ranks: std::collections::BTreeSet<u32> = plan.outputs.iter().filter_map(|o| o.rank).collect();
     PlanReport {
         target: target.to_owned(),
@@ -99,11 +97,10 @@ pub fn plan_report(plan: &Plan, target: &str, (free, left): (u64, &Leftovers), m
         converted,
         headers,
         peak_memory: memory,
-        free: free + left.bytes,
+        free,
         reclaimable: left.bytes,
         leftovers: left.paths.iter().map(|path| path.display().to_string()).collect(),
-        fits: free + left.bytes >= written,
-        config_changes: Vec::new(),
+        fits: free >= written,
         choices: Vec::new(),
         settings: Vec::new(),
     }
@@ -139,9 +136,6 @@ impl PlanReport {
             units::bytes(self.converted),
             units::bytes(self.headers),
         ));
-        for change in &self.config_changes {
-            line(format!("  {change}"));
-        }
         self.choices.iter().for_each(|choice| line(format!("  {}", choice.text())));
         if !self.settings.is_empty() {
             line("  how (each can be overridden by the option of its name):".to_owned());

@@ -1,4 +1,4 @@
-//! Weights that no training leaves: zeros, infinite values, and such that are no numbers.
+//! Weights that no training leaves: zeros, infinite values and NaN.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ const SHOWN: usize = 20;
 pub struct Remark {
     /// The tensor in the target.
     pub name: String,
-    /// Values that are not numbers, over all ranks, each element once.
+    /// NaN values, over all ranks, each element once.
     pub nan: u64,
     /// Infinite values that the source held already, counted in the same way.
     pub infinite: u64,

@@ -69,9 +69,6 @@ pub struct Summary {
     pub ignored: usize,
     /// Entries of training state that were left out: the beginning of the name, and how many.
     pub training_state: BTreeMap<String, usize>,
-    /// What was changed in the configuration that was carried along, as sentences.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub config_changes: Vec<String>,
     /// Decisions and their reasons.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<Choice>,
@@ -136,7 +133,6 @@ impl Summary {
             ways: run.ways,
             ignored: 0,
             training_state: BTreeMap::new(),
-            config_changes: Vec::new(),
             choices: Vec::new(),
             overflowed: overflows(plan, run),
             remarks: Remarks::new(plan, run),
@@ -191,7 +187,6 @@ impl Summary {
             let count: usize = self.training_state.values().sum();
             line(format!("{count} entries of training state were left out ({})", rules.join(", ")));
         }
-        self.config_changes.iter().cloned().for_each(&mut line);
         line(ways(&self.ways));
         line(format!("peak anonymous memory {}", units::bytes(self.peak_anonymous_memory)));
         for overflow in &self.overflowed {

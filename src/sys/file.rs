@@ -209,7 +209,7 @@ pub fn write_small(
     write_through(file, path, durable, fill, |_, _| Ok(()))
 }
 
-/// Fills a file, flushes it if `durable`, looks at it with `finish` (which is told its length), and closes it.
+/// Fills a file, flushes it if `durable`, looks at it with `finish` (which gets its length), and closes it.
 pub(super) fn write_through<T>(
     file: File,
     path: &Path,
@@ -232,14 +232,17 @@ pub(super) fn write_through<T>(
 /// Reads a file of at most `limit` bytes.
 pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let error = FileError::of(FileOp::Read, path);
-    let mut file = open_regular(path)?;
+    let too_large =
+        |len| error(io::Error::other(format!("{len} bytes, more than the {limit} that such a file may have")));
+    let file = open_regular(path)?;
     let len = file.metadata().map_err(error)?.len();
     if len > limit {
-        return Err(error(io::Error::other(format!("{len} bytes, more than the {limit} that such a file may have"))));
+        return Err(too_large(len));
     }
+    // It may grow while it is read, and some files (below /proc) state no length.
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(error)?;
-    Ok(bytes)
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(error)?;
+    if bytes.len() as u64 > limit { Err(too_large(bytes.len() as u64)) } else { Ok(bytes) }
 }
 
 /// Makes a directory and its parents. Answers those that were made, outermost first.

@@ -100,13 +100,12 @@ pub fn is_unlocked(path: &Path) -> bool {
 }
 
 fn lock_with(path: &Path, flock: impl Fn(&File) -> Result<Flock, Errno>) -> Result<Locked, FileError> {
-    let error = |op| move |source: io::Error| FileError { op, path: path.to_owned(), source };
     for _ in 0..TRIES {
         if let Some(lock) = make(path, &flock)? {
             return Ok(Locked::Ours(lock));
         }
         let Some(file) = open(path)? else { continue };
-        let state = flock(&file).map_err(|e| error(FileOp::Lock)(e.into()))?;
+        let state = flock(&file).map_err(|e| FileError::errno(FileOp::Lock, path)(e))?;
         if state == Flock::Busy {
             return Ok(Locked::Busy);
         }
@@ -136,21 +135,26 @@ fn lock_with(path: &Path, flock: impl Fn(&File) -> Result<Flock, Errno>) -> Resu
 
 /// The lock of a file that is not there yet. `None`: it is, or somebody else was faster.
 fn make(path: &Path, flock: impl Fn(&File) -> Result<Flock, Errno>) -> Result<Option<Lock>, FileError> {
-    let error = |op| move |source: io::Error| FileError { op, path: path.to_owned(), source };
     let file = match File::options().read(true).write(true).create_new(true).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
-        Err(e) => return Err(error(FileOp::Create)(e)),
+        Err(e) => return Err(FileError::of(FileOp::Create, path)(e)),
     };
-    let state = flock(&file).map_err(|e| error(FileOp::Lock)(e.into()))?;
     let lock = Lock { path: path.to_owned(), file };
+    let state = match flock(&lock.file) {
+        Ok(state) => state,
+        Err(e) => {
+            lock.remove();
+            return Err(FileError::errno(FileOp::Lock, path)(e));
+        }
+    };
     if state == Flock::Busy || !lock.is_there() {
         return Ok(None);
     }
     match lock.sign(state == Flock::Held) {
         Err(e) if state == Flock::None => {
             lock.remove();
-            Err(error(FileOp::Write)(e))
+            Err(FileError::of(FileOp::Write, path)(e))
         }
         // What the kernel holds needs no signature, for which a full disk may have no space.
         _ => Ok(Some(lock)),
@@ -159,8 +163,8 @@ fn make(path: &Path, flock: impl Fn(&File) -> Result<Flock, Errno>) -> Result<Op
 
 /// Opens a lock file, following no link and waiting for nobody. `None`: there is none.
 fn open(path: &Path) -> Result<Option<File>, FileError> {
-    let error = |source: io::Error| FileError { op: FileOp::Open, path: path.to_owned(), source };
-    let odd = || error(io::Error::other("it should be a lock file, and is no regular file"));
+    let error = FileError::of(FileOp::Open, path);
+    let odd = || error(io::Error::other("it should be a lock file, and is not a regular file"));
     match path.symlink_metadata() {
         Ok(meta) if meta.is_file() => {}
         Ok(_) => return Err(odd()),

@@ -62,7 +62,7 @@ pub(super) struct Stamp {
 impl Stamp {
     /// What an open file is like now. The access time is left out: reading changes it.
     pub(super) fn of(file: &File) -> io::Result<Self> {
-        // A client of a server may have kept what it knew: it is made to ask. Who cannot be made to answers from what it knows.
+        // A client of a server may have kept what it knew: it is made to ask. One that cannot be made to returns what it knows.
         let _ = statx(file, "", AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC, StatxFlags::BASIC_STATS);
         let meta = file.metadata()?;
         Ok(Self {

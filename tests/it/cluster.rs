@@ -9,14 +9,14 @@ use crate::support::{Llama, Run, Sharding, TestEnv};
 const ONE: Sharding = Sharding { ranks: 1, fusion: None, vocabulary_whole: false };
 const LINE: &str = "-f distributed_weight_transfer -y model.yaml -sc src -p fp16 -w 4 -dc out -is st -q";
 
-fn env_of(model: &Llama) -> TestEnv {
+pub(crate) fn env_of(model: &Llama) -> TestEnv {
     let env = TestEnv::new();
     model.write(&env.path("src"), ONE, "ckpt");
     env.write("model.yaml", model.yaml(false, false));
     env
 }
 
-fn env() -> TestEnv {
+pub(crate) fn env() -> TestEnv {
     env_of(&Llama::small())
 }
 

@@ -200,6 +200,10 @@ fn the_checkout_has_the_tree_that_the_program_lays_out() {
     env.write("b/model/llama2_7b/qkv/llama2_7b_8p.yaml", "mine");
     env.line("scripts b").failed(1, &["b has `model/llama2_7b/qkv/llama2_7b_8p.yaml` already"]);
     assert_eq!(tree_of(&env.path("b")).len(), 1);
+    // Nor is a part of it left where the rest cannot be made.
+    env.write("d/env", "a file");
+    env.line("scripts d").failed(2, &["d/env"]);
+    assert_eq!(std::fs::read_dir(env.path("d")).unwrap().count(), 1);
     // Beside what is there already.
     env.write("c/ckpt/mine", "mine");
     env.line("scripts c").ok();

@@ -33,6 +33,36 @@ pub(crate) fn ours(name: &str) -> String {
     table.iter().fold(name.to_owned(), |name, (theirs, ours)| name.replace(theirs, ours))
 }
 
+/// The names that Hugging Face gives to the parameters of a llama of one layer.
+const NAMES: [&str; 12] = [
+    "model.embed_tokens.weight",
+    "model.norm.weight",
+    "model.layers.0.input_layernorm.weight",
+    "model.layers.0.self_attn.q_proj.weight",
+    "model.layers.0.self_attn.k_proj.weight",
+    "model.layers.0.self_attn.v_proj.weight",
+    "model.layers.0.self_attn.o_proj.weight",
+    "model.layers.0.mlp.gate_proj.weight",
+    "model.layers.0.mlp.up_proj.weight",
+    "model.layers.0.mlp.down_proj.weight",
+    "model.layers.0.post_attention_layernorm.weight",
+    "lm_head.weight",
+];
+
+/// Hugging Face's name of a parameter of mindformers.
+pub(crate) fn theirs(name: &str) -> &'static str {
+    NAMES.into_iter().find(|theirs| ours(theirs) == name).expect("a llama of one layer without biases")
+}
+
+/// The configuration of [`Llama::small`](crate::support::Llama::small) as Hugging Face has it. `more`: further fields, each after
+/// a comma.
+pub(crate) fn small_config(more: &str) -> String {
+    format!(
+        "{{\"model_type\":\"llama\",\"hidden_size\":32,\"num_hidden_layers\":1,\"num_attention_heads\":16,\
+         \"num_key_value_heads\":8,\"intermediate_size\":48,\"vocab_size\":24{more}}}"
+    )
+}
+
 /// The axis over which ranks share a parameter.
 fn axis(name: &str) -> Option<usize> {
     if name.contains("norm") { None } else { Some(usize::from(name.contains(".wo.") || name.contains(".w2."))) }

@@ -324,6 +324,8 @@ fn files_that_are_not_those_of_the_manifest_are_refused() {
         let line = format!("{TRANSFER} -w 4 -y new.yaml -sc {name} -dc out_{name} -is st");
         env.line(&line).failed(1, &[&["manifest.json", "hint: "], said].concat());
         assert!(!env.path(&format!("out_{name}")).exists());
+        let doctor = env.line(&format!("doctor {name}"));
+        assert!(doctor.status == Some(1) && doctor.stdout.contains(said[0]), "{doctor:#?}");
         // How far they differ is what verify is asked.
         let told = env.line(&format!("verify -q src {name} -y new.yaml"));
         assert!(told.status != Some(0) && told.stderr.contains(said[0]), "{told:#?}");
@@ -332,6 +334,7 @@ fn files_that_are_not_those_of_the_manifest_are_refused() {
     let line = format!("{TRANSFER} -w 1 -y new.yaml -sc grouped/fp16_2p_qkv/rank_1 -dc out -is st");
     env.line(&line).failed(1, &["lists 2 files", "name the directory that holds the manifest"]);
     env.line(&line.replace("/rank_1", "")).ok();
+    env.line("doctor grouped/fp16_2p_qkv").ok();
     holds(&env, "out/fp16_1p_qkv", &model, sharded(1, Fusion::Grouped));
 }
 
@@ -347,7 +350,7 @@ fn a_manifest_that_is_not_ours_is_left_alone_and_a_hostile_one_does_no_harm() {
     {
         env.write("src/manifest.json", other);
         let told = env.line(&line).ok();
-        assert!(told.stderr.contains("manifest.json is no manifest of ckpt-convert"), "{told:#?}");
+        assert!(told.stderr.contains("manifest.json is not a manifest of ckpt-convert"), "{told:#?}");
         holds(&env, "out/fp16_2p_qkv", &model, sharded(2, Fusion::RankConcat));
     }
     std::fs::remove_file(env.path("src/manifest.json")).expect("removed");
@@ -370,6 +373,10 @@ fn a_manifest_that_is_not_ours_is_left_alone_and_a_hostile_one_does_no_harm() {
     }
     env.write("grouped/fp16_2p_qkv/manifest.json", &own[..own.len() / 2]);
     env.line(&line).failed(1, &["manifest.json: is damaged"]);
+    // One of ours that is too large to be read is no reason to take the usual order.
+    let large = std::fs::File::options().write(true).open(env.path("grouped/fp16_2p_qkv/manifest.json"));
+    large.and_then(|file| file.set_len((256 << 20) + 1)).expect("a sparse file");
+    env.line(&line).failed(1, &["manifest.json: has 268435457 bytes", "--src-fusion"]);
     // What the hint says: without the manifest, and with the order.
     std::fs::remove_file(env.path("grouped/fp16_2p_qkv/manifest.json")).expect("removed");
     env.line(&format!("{line} --src-fusion grouped --dst-fusion grouped")).ok();
@@ -522,7 +529,7 @@ fn the_sizes_of_rows_contradict_a_wrong_order() {
     }
     // Nothing states it, and the usual one does not fit: it is asked for.
     env.line(&line("grouped", ""))
-        .failed(1, &["(their sizes look grouped)", "does not fit", "hint: say it: --src-fusion grouped"]);
+        .failed(1, &["(their sizes look grouped)", "does not fit", "hint: state it: --src-fusion grouped"]);
     env.line(&line("ranks", "")).ok();
     env.line(&line("grouped", "").replace("old", "new")).failed(1, &["(their sizes look grouped)", "hint: "]);
 }

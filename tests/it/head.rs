@@ -1,34 +1,13 @@
 //! A source without `lm_head`: where no configuration says whether it is the embedding, the program asks. transformers (4.55 and
 //! 5) initialises a missing head of an untied model at random, with a warning that nobody reads.
 
-use crate::foreign::ours;
+use crate::foreign::{small_config, theirs};
 use crate::support::{Llama, Sharding, Tensor, TestEnv, read_ranks, read_safetensors, write_ckpt, write_safetensors};
 
-const NAMES: [&str; 11] = [
-    "model.embed_tokens.weight",
-    "model.norm.weight",
-    "model.layers.0.input_layernorm.weight",
-    "model.layers.0.self_attn.q_proj.weight",
-    "model.layers.0.self_attn.k_proj.weight",
-    "model.layers.0.self_attn.v_proj.weight",
-    "model.layers.0.self_attn.o_proj.weight",
-    "model.layers.0.mlp.gate_proj.weight",
-    "model.layers.0.mlp.up_proj.weight",
-    "model.layers.0.mlp.down_proj.weight",
-    "model.layers.0.post_attention_layernorm.weight",
-];
-
-fn theirs(prefix: &str) -> Vec<Tensor> {
-    let name = |name: &str| NAMES.iter().find(|theirs| ours(theirs) == name).map(|name| name.replace("model.", prefix));
-    let named = |tensor: Tensor| Some(Tensor { name: name(&tensor.name)?, ..tensor });
-    Llama::small().full().into_iter().filter_map(named).collect()
-}
-
-fn config(tied: &str) -> String {
-    format!(
-        "{{\"model_type\":\"llama\",\"hidden_size\":32,\"num_hidden_layers\":1,\"num_attention_heads\":16,\
-         \"num_key_value_heads\":8,\"intermediate_size\":48,\"vocab_size\":24{tied}}}"
-    )
+/// A whole model but for its head, under Hugging Face's names with another beginning than `model.`.
+fn headless(prefix: &str) -> Vec<Tensor> {
+    let tensors = Llama::small().full().into_iter().filter(|tensor| tensor.name != "lm_head.weight");
+    tensors.map(|tensor| Tensor { name: theirs(&tensor.name).replace("model.", prefix), ..tensor }).collect()
 }
 
 fn has_head(dir: &std::path::Path) -> bool {
@@ -42,7 +21,7 @@ fn without_a_configuration_a_missing_head_is_asked_for() {
     // `model.` as of a whole model, and without it as `LlamaModel` saves it.
     for prefix in ["model.", ""] {
         let env = TestEnv::new();
-        env.write("hf/model.safetensors", write_safetensors(&theirs(prefix)));
+        env.write("hf/model.safetensors", write_safetensors(&headless(prefix)));
         let before = env.tree();
         let both =
             ["no `lm_head.weight`", "it is the embedding", "or is missing", "--tie-word-embeddings true", "LlamaModel"];
@@ -75,8 +54,8 @@ fn a_configuration_decides_about_a_missing_head() {
         [(",\"tie_word_embeddings\":true", true), (",\"tie_word_embeddings\":false", false), ("", false)]
     {
         let env = TestEnv::new();
-        env.write("hf/model.safetensors", write_safetensors(&theirs("")));
-        env.write("hf/config.json", config(field));
+        env.write("hf/model.safetensors", write_safetensors(&headless("")));
+        env.write("hf/config.json", small_config(field));
         if converts {
             env.line(LINE).ok();
             env.line(&format!("{LINE} --tie-word-embeddings false")).failed(1, &["tie_word_embeddings: true"]);
@@ -87,7 +66,7 @@ fn a_configuration_decides_about_a_missing_head() {
         env.line(&format!("{LINE} --tie-word-embeddings true"))
             .failed(1, &["tie_word_embeddings: false", "correct it there"]);
         // As the hint says.
-        env.write("hf/config.json", config(",\"tie_word_embeddings\":true"));
+        env.write("hf/config.json", small_config(",\"tie_word_embeddings\":true"));
         env.line(LINE).ok();
     }
 }
@@ -96,7 +75,7 @@ fn a_configuration_decides_about_a_missing_head() {
 #[test]
 fn a_tied_model_with_a_head_of_its_own_says_what_to_do() {
     let env = TestEnv::new();
-    let mut tensors = theirs("model.");
+    let mut tensors = headless("model.");
     let embedding = tensors.iter().find(|t| t.name.contains("embed")).expect("an embedding").clone();
     let mut bytes = embedding.bytes.clone();
     bytes[0] ^= 1;
@@ -132,8 +111,8 @@ fn rank_files_without_a_head_go_to_hugging_face_only_when_it_is_said_why() {
     let made = read_safetensors(&std::fs::read(env.path("hf/keep_hf/model.safetensors")).expect("a file"));
     assert!(made.iter().all(|t| t.name != "lm_head.weight"));
     // A configuration says so, or says otherwise.
-    env.write("tied/config.json", config(",\"tie_word_embeddings\":true"));
-    env.write("untied/config.json", config(""));
+    env.write("tied/config.json", small_config(",\"tie_word_embeddings\":true"));
+    env.write("untied/config.json", small_config(""));
     env.line(&format!("{line} --hf-config tied")).ok();
     env.line(&format!("{line} --hf-config untied")).failed(1, &["lacks `lm_head.weight`"]);
     env.line(&format!("{line} --hf-config untied --tie-word-embeddings true"))

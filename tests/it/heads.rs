@@ -19,7 +19,7 @@ fn convert(options: &str) -> String {
 fn edit(path: &Path, change: impl FnOnce(&mut Vec<Tensor>)) {
     let mut tensors = read_tensors(path);
     change(&mut tensors);
-    std::fs::write(path, write_ckpt(&tensors)).unwrap();
+    std::fs::write(path, write_ckpt(&tensors)).expect("written");
 }
 
 #[test]

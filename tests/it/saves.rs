@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::support::{
-    Llama, Run, Sharding, Tensor, TestEnv, TrainingRun, data, read_ranks, read_tensors, record, write_ckpt,
-    write_safetensors,
+    Llama, Run, Sharding, Tensor, TestEnv, TrainingRun, data, message, number, read_ranks, read_tensors, record,
+    write_ckpt, write_safetensors,
 };
 
 const BASE: &str = "-f train_to_infer -p keep --strip-only -sc src -ts ts -dc out -is st --no-sync";
@@ -374,26 +374,11 @@ fn hyper_parameters_beside_complete_weights_do_not_reach_transformers() {
     assert!(run.stderr.contains("`not_in_any_table`"), "{run:#?}");
 }
 
-fn varint(mut value: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value >= 0x80 {
-        bytes.push(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value.to_le_bytes()[0]);
-    bytes
-}
-
-fn field(number: u64, content: &[u8]) -> Vec<u8> {
-    [varint(number << 3 | 2), varint(content.len() as u64), content.to_vec()].concat()
-}
-
 /// A layout over four devices of an array of four axes, the third cut, as a protobuf strategy file holds it.
 fn cache_layout(name: &str) -> Vec<u8> {
-    let number = |field: u64, value: u64| [varint(field << 3), varint(value)].concat();
     let map: Vec<u8> = [u64::MAX, u64::MAX, 0, u64::MAX].iter().flat_map(|m| number(1, *m)).collect();
-    let layout = [field(1, &number(1, 4)), field(2, &map), number(5, 0), number(6, 0), number(7, 0)].concat();
-    field(3, &[field(1, name.as_bytes()), field(2, &layout)].concat())
+    let layout = [message(1, &number(1, 4)), message(2, &map), number(5, 0), number(6, 0), number(7, 0)].concat();
+    message(3, &[message(1, name.as_bytes()), message(2, &layout)].concat())
 }
 
 #[test]

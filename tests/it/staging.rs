@@ -4,23 +4,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::cluster::{end, host, made, one_host, wait_for};
+use crate::cluster::{end, env, env_of, host, made, one_host, wait_for};
 use crate::faults::{Mounted, begun, names, signal, slow};
-use crate::support::{Llama, Run, Sharding, TestEnv};
+use crate::support::{Llama, Run, TestEnv};
 
-const ONE: Sharding = Sharding { ranks: 1, fusion: None, vocabulary_whole: false };
 const LINE: &str = "-f distributed_weight_transfer -y model.yaml -sc src -dc out -is st";
-
-fn env_of(model: &Llama) -> TestEnv {
-    let env = TestEnv::new();
-    model.write(&env.path("src"), ONE, "ckpt");
-    env.write("model.yaml", model.yaml(false, false));
-    env
-}
-
-fn env() -> TestEnv {
-    env_of(&Llama::small())
-}
 
 fn link(to: &Path, from: &Path) {
     std::os::unix::fs::symlink(to, from).expect("a link");
@@ -113,10 +101,10 @@ fn a_lock_that_is_no_file_is_refused_at_once() {
     let line = format!("{LINE} -p fp16 -w 1");
     std::fs::create_dir(env.path("out")).unwrap();
     assert!(Command::new("mkfifo").arg(env.path("out/.fp16_1p.lock")).status().unwrap().success());
-    env.line(&line).failed(2, &["out/.fp16_1p.lock", "no regular file"]);
+    env.line(&line).failed(2, &["out/.fp16_1p.lock", "not a regular file"]);
     std::fs::remove_file(env.path("out/.fp16_1p.lock")).unwrap();
     link(&env.path("elsewhere"), &env.path("out/.fp16_1p.lock"));
-    env.line(&line).failed(2, &["out/.fp16_1p.lock", "no regular file"]);
+    env.line(&line).failed(2, &["out/.fp16_1p.lock", "not a regular file"]);
     assert!(!env.path("elsewhere").exists() && !env.path("out/fp16_1p").exists());
 }
 

@@ -1,9 +1,9 @@
-//! Weights that are no floating-point numbers: refused everywhere, unless they are a known kind of quantised checkpoint with its
+//! Weights that are not floating-point numbers: refused everywhere, unless they are a known kind of quantised checkpoint with its
 //! scales. What transformers 5 makes of such a file is a model with weights of 99; transformers 4 does not load it.
 
 use std::path::Path;
 
-use crate::foreign::ours;
+use crate::foreign::{small_config, theirs};
 use crate::support::{
     Fusion, Llama, Sharding, Tensor, TestEnv, quantised_rank, read_ranks, w8a16, write_ckpt, write_safetensors,
 };
@@ -12,34 +12,12 @@ const LAYER: &str = "model.layers.0.self_attn.q_proj";
 
 /// A whole model under Hugging Face's names.
 fn hugging_face() -> Vec<Tensor> {
-    let names = [
-        "model.embed_tokens.weight",
-        "model.norm.weight",
-        "model.layers.0.input_layernorm.weight",
-        "model.layers.0.self_attn.q_proj.weight",
-        "model.layers.0.self_attn.k_proj.weight",
-        "model.layers.0.self_attn.v_proj.weight",
-        "model.layers.0.self_attn.o_proj.weight",
-        "model.layers.0.mlp.gate_proj.weight",
-        "model.layers.0.mlp.up_proj.weight",
-        "model.layers.0.mlp.down_proj.weight",
-        "model.layers.0.post_attention_layernorm.weight",
-        "lm_head.weight",
-    ];
-    let theirs = |name: &str| names.iter().find(|theirs| ours(theirs) == name).expect("a name").to_string();
-    model().full().into_iter().map(|tensor| Tensor { name: theirs(&tensor.name), ..tensor }).collect()
-}
-
-/// q rows are the width, so that no model need be named.
-fn model() -> Llama {
-    Llama { kv_heads: 8, rep: 2, head_dim: 2, ..Llama::small() }
+    let named = |tensor: Tensor| Tensor { name: theirs(&tensor.name).to_owned(), ..tensor };
+    Llama::small().full().into_iter().map(named).collect()
 }
 
 fn config(more: &str) -> String {
-    format!(
-        "{{\"model_type\":\"llama\",\"hidden_size\":32,\"num_hidden_layers\":1,\"num_attention_heads\":16,\
-         \"num_key_value_heads\":8,\"intermediate_size\":48,\"vocab_size\":24,\"tie_word_embeddings\":false{more}}}"
-    )
+    small_config(&format!(",\"tie_word_embeddings\":false{more}"))
 }
 
 /// The same number of elements, as whole numbers.
@@ -99,7 +77,7 @@ fn weights_of_whole_numbers_from_mindspore_are_refused_by_every_function() {
     {
         for extension in ["ckpt", "safetensors"] {
             let env = TestEnv::new();
-            let mut tensors = model().full();
+            let mut tensors = Llama::small().full();
             whole(tensors.iter_mut().find(|t| t.name.ends_with(name)).expect("a weight"), "Int8", 1);
             let bytes = if extension == "ckpt" { write_ckpt(&tensors) } else { write_safetensors(&tensors) };
             env.write(&format!("src/rank_0/checkpoint_0.{extension}"), bytes);
@@ -212,7 +190,7 @@ fn no_8_bit_float_gets_through() {
                 let line = format!("-f pt_to_ms -p {precision} -w 2 -sc hf -dc out -is st --ignore *_scale_inv");
                 refused(&env, &line, &[kind, "self_attn", "FineGrainedFP8Config"]);
             }
-            let mut ours = model().full();
+            let mut ours = Llama::small().full();
             whole(&mut ours[2], "Float8E4M3FN", 1);
             env.write("ms/rank_0/checkpoint_0.safetensors", header(write_safetensors(&ours)));
             let line = "-f distributed_weight_transfer -p keep -w 2 -sc ms -dc out -is st";
@@ -222,7 +200,7 @@ fn no_8_bit_float_gets_through() {
 }
 
 fn quantised(dir: &Path, fusion: Option<Fusion>) {
-    let model = Llama { values: crate::support::Values::Numbers, ..model() };
+    let model = Llama { values: crate::support::Values::Numbers, ..Llama::small() };
     let all = w8a16(&model.full());
     for rank in 0..2 {
         let folder = dir.join(format!("rank_{rank}"));
@@ -269,7 +247,7 @@ fn golden_sticks_int8_keeps_its_scales_or_is_refused() {
 #[test]
 fn floating_point_biases_of_an_int8_model_can_be_left_out() {
     let env = TestEnv::new();
-    let model = Llama { values: crate::support::Values::Numbers, bias: true, ..model() };
+    let model = Llama { values: crate::support::Values::Numbers, bias: true, ..Llama::small() };
     let tensors: Vec<Tensor> = w8a16(&model.full()).into_iter().map(|(tensor, _)| tensor).collect();
     env.write("src/rank_0/checkpoint_0.ckpt", write_ckpt(&tensors));
     let line =
@@ -297,9 +275,10 @@ fn a_known_name_over_another_dtype_is_no_known_kind() {
 #[test]
 fn a_name_that_holds_dequant_scale_is_no_quantised_model() {
     let env = TestEnv::new();
-    let full = model().full();
+    let full = Llama::small().full();
     for rank in 0..2 {
-        let mut tensors = model().rank(&full, rank, Sharding { ranks: 2, fusion: None, vocabulary_whole: false });
+        let mut tensors =
+            Llama::small().rank(&full, rank, Sharding { ranks: 2, fusion: None, vocabulary_whole: false });
         tensors.push(scales("my.dequant_scale_stats", "Float16"));
         tensors.push(scales("my.quant_op.history", "Float16"));
         env.write(&format!("src/rank_{rank}/checkpoint_{rank}.ckpt"), write_ckpt(&tensors));
@@ -313,7 +292,7 @@ fn a_name_that_holds_dequant_scale_is_no_quantised_model() {
 #[test]
 fn a_combination_without_a_name_is_resharded_with_keep() {
     let env = TestEnv::new();
-    let model = Llama { values: crate::support::Values::Numbers, ..model() };
+    let model = Llama { values: crate::support::Values::Numbers, ..Llama::small() };
     // The inputs' scales without int8 weights are of no precision that this program makes.
     let full = model.full();
     for rank in 0..2 {

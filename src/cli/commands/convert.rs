@@ -46,8 +46,6 @@ struct Planned {
     /// What is compared before anything is written: replicas against what is used in their stead.
     replicas: (Plan, Vec<Vec<Extents>>),
     ignored: usize,
-    /// What was changed in the configuration that is carried along, as sentences.
-    config_changes: Vec<String>,
     /// Entries of training state that are left out: the beginning of the name, and how many.
     training_state: BTreeMap<&'static str, usize>,
     /// Decisions and their reasons, for the plan, the summary and the manifest.
@@ -134,7 +132,6 @@ fn convert(request: &mut Request, hosts: &Hosts, early: Option<&EarlyFailures>) 
     let memory = memory(&planned.plan, &engine);
     let mut report = plan_report(&planned.plan, &planned.target.display().to_string(), (free, &left), memory);
     report.settings = chosen.settings;
-    report.config_changes.clone_from(&planned.config_changes);
     report.choices.clone_from(&planned.choices);
     if request.args.dry_run {
         reading::check_unchanged(&mappings)?;
@@ -211,7 +208,7 @@ fn open(request: &Request, gaps: RankGaps) -> Result<Opened, Error> {
     Ok(Opened::Ours(input))
 }
 
-/// Refuses weights that are no floating-point numbers, whatever the function and the precision.
+/// Refuses weights that are not floating-point numbers, whatever the function and the precision.
 fn refuse_whole_numbers(request: &Request, opened: &Opened) -> Result<(), Error> {
     let args = &request.args;
     let patterns = [Patterns::new(&args.ignore)?, Patterns::of("--drop", &args.train.drop)?];

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use super::reading::{self, Reading};
-use super::{print, print_json};
+use super::target::strategy_rank;
+use super::{fusion_order, print, print_json};
 use crate::Error;
 use crate::cli::args::{DoctorArgs, which_save};
 use crate::cli::{ExitStatus, config, diagnostics};
-use crate::input::{Input, InputError, StrategySource, load_model, load_strategies, strategy_files, survey};
+use crate::input::{Input, InputError, RankGaps, StrategySource, load_model, load_strategies, strategy_files, survey};
 use crate::models::{FusionLayout, ModelSpec};
 use crate::plan::{
     self, Fate, Finding, Heads, Sorter, SourceFile, diagnose_entries, diagnose_strategy, diagnose_strategy_files,
@@ -44,7 +45,7 @@ pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitStatus, Error> {
         }
         // What a conversion would refuse is a finding, whatever it is.
         if findings.iter().all(|finding| !finding.wrong) {
-            findings.extend(refusal(input, &files, strategy.as_ref(), spec.as_ref()));
+            findings.extend(refusal((&args.path, input), &files, strategy.as_ref(), spec.as_ref()));
         }
     }
     if let Some(input) = &found.input
@@ -71,20 +72,25 @@ fn strategy_of(path: &Path, findings: &mut Vec<Finding>) -> Result<Option<Strate
             return Ok(None);
         }
     };
-    let rank = |path: &Path| path.file_stem()?.to_str()?.strip_prefix("ckpt_strategy_rank_")?.parse().ok();
-    let named = strategy_files(path)?
-        .into_iter()
-        .filter_map(|(path, file)| Some((rank(&path)?, path.display().to_string(), file.stages.into_keys().collect())));
+    let named = strategy_files(path)?.into_iter().filter_map(|(path, file)| {
+        Some((strategy_rank(&path)?, path.display().to_string(), file.stages.into_keys().collect()))
+    });
     findings.extend(diagnose_strategy_files(&named.collect::<Vec<_>>(), &source.set));
     Ok(Some(source))
 }
 
 fn refusal(
-    input: &Input,
+    (path, input): (&Path, &Input),
     files: &[SourceFile<'_>],
     strategy: Option<&StrategySource>,
     spec: Option<&ModelSpec>,
 ) -> Option<Finding> {
+    let gaps = if strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
+    let made =
+        fusion_order::made(path).and_then(|made| Ok(made.map_or(Ok(()), |m| m.check(path, &input.files, gaps))?));
+    if let Err(error) = made {
+        return Some(finding(&error));
+    }
     if let Err(error) = reading::check_whole_numbers(input, files, &|_| false) {
         return Some(finding(&error.into()));
     }

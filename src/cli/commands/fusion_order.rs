@@ -17,10 +17,6 @@ use crate::input::{Beside, Made};
 use crate::models::{FusionLayout, VersionSign, fused, is_lora};
 use crate::report::Choice;
 
-/// What the choices are called.
-const SOURCE: &str = "order of fused rows in the source";
-const TARGET: &str = "order of fused rows in the target";
-
 /// An order, and why it is taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::cli) struct Order {
@@ -56,12 +52,9 @@ impl Order {
         ))
     }
 
-    pub(in crate::cli) fn choice_of_source(&self) -> Choice {
-        Choice::new(SOURCE, &self.layout, self.why.as_str())
-    }
-
-    pub(in crate::cli) fn choice_of_target(&self) -> Choice {
-        Choice::new(TARGET, &self.layout, self.why.as_str())
+    /// As a decision. `side`: whose order it is.
+    pub(in crate::cli) fn choice(&self, side: &str) -> Choice {
+        Choice::new(format!("order of fused rows in the {side}"), &self.layout, self.why.as_str())
     }
 }
 
@@ -166,12 +159,12 @@ pub(in crate::cli) fn is_fused<'a>(mut entries: impl Iterator<Item = &'a Entry>)
     entries.any(|entry| !is_lora(&entry.name) && fused(&entry.name).is_some_and(|f| *f.name == *entry.name))
 }
 
-/// Our manifest beside a source; of another's, that it is not read is said.
+/// Our manifest beside a source. A note says that another program's is not read.
 pub(in crate::cli) fn made(source: &std::path::Path) -> Result<Option<Made>, Error> {
     Ok(match Made::beside(source)? {
         Beside::Made(made) => Some(made),
         Beside::Other(path) => {
-            super::note(&format!("{} is no manifest of ckpt-convert and is not read", path.display()));
+            super::note(&format!("{} is not a manifest of ckpt-convert and is not read", path.display()));
             None
         }
         Beside::Nothing => None,

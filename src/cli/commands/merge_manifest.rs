@@ -7,6 +7,7 @@ use crate::Error;
 use crate::cli::ExitStatus;
 use crate::cli::args::MergeArgs;
 use crate::cluster::{ClusterError, PartManifest, merge};
+use crate::input::MANIFEST;
 use crate::report::write_merged;
 use crate::sys;
 
@@ -17,7 +18,7 @@ const MAX_MANIFEST: u64 = 4 << 30;
 pub(in crate::cli) fn run(args: &MergeArgs) -> Result<ExitStatus, Error> {
     let mut parts = Vec::with_capacity(args.parts.len());
     for path in &args.parts {
-        let file = if path.is_dir() { path.join("manifest.json") } else { path.clone() };
+        let file = if path.is_dir() { path.join(MANIFEST) } else { path.clone() };
         let manifest = PartManifest::parse(&sys::read_small(&file, MAX_MANIFEST)?)?;
         if path.is_dir() {
             check_files(path, &manifest)?;

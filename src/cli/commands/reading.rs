@@ -6,10 +6,9 @@ use std::sync::Arc;
 use super::{note, target};
 use crate::Error;
 use crate::cli::config;
-use crate::cluster::ManifestHead;
 use crate::input::{
-    self, ForeignInput, Input, InputError, Provenance, RankGaps, StrategySource, check_crc, load_strategies,
-    provenance, quantised_files, strategy_bytes, strategy_paths,
+    self, ForeignInput, Input, InputError, ManifestHead, Provenance, RankGaps, StrategySource, check_crc,
+    load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
 };
 use crate::models::foreign::Place;
 use crate::models::{FusionLayout, ModelSpec};
@@ -157,7 +156,7 @@ impl Opened {
         }
     }
 
-    /// Refuses weights that are no floating-point numbers. Returns the signs of a quantised model that are left out.
+    /// Refuses weights that are not floating-point numbers. Returns the signs of a quantised model that are left out.
     pub(super) fn check_whole_numbers(&self, ignore: &dyn Fn(&str) -> bool) -> Result<Vec<String>, PlanError> {
         let input = self.input();
         match self {

@@ -1,6 +1,6 @@
 //! `scripts DIR`: the original scripts' tree for those who have only the program. The files are those of `tools/`.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::Error;
 use crate::cli::ExitStatus;
 use crate::cli::args::ScriptsArgs;
 use crate::plan::list;
-use crate::sys::{FileError, FileOp};
+use crate::sys::{self, FileError, FileOp};
 
 /// A file of the tree.
 struct Shipped {
@@ -69,15 +69,11 @@ pub(in crate::cli) fn run(args: &ScriptsArgs) -> Result<ExitStatus, Error> {
             list(&there)
         )));
     }
-    let mut made = Vec::new();
+    let mut made = Made::default();
     for file in shipped() {
-        let path = args.dir.join(file.path);
-        if let Err(source) = write(&path, file, &mut made) {
-            // What was begun is of no use to anyone.
-            for path in &made {
-                let _ = std::fs::remove_file(path);
-            }
-            return Err(FileError { op: FileOp::Create, path, source }.into());
+        if let Err(e) = made.write(&args.dir.join(file.path), file) {
+            made.remove();
+            return Err(e.into());
         }
     }
     let linked = std::env::current_exe().and_then(|program| symlink(program, args.dir.join(PROGRAM)));
@@ -94,12 +90,28 @@ pub(in crate::cli) fn run(args: &ScriptsArgs) -> Result<ExitStatus, Error> {
     Ok(ExitStatus::Done)
 }
 
-/// Writes a file that is not there yet, and the directories above it.
-fn write(path: &Path, file: &Shipped, made: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    if let Some(dir) = path.parent() {
-        DirBuilder::new().recursive(true).create(dir)?;
+/// What was made so far.
+#[derive(Default)]
+struct Made {
+    dirs: Vec<PathBuf>,
+    files: Vec<PathBuf>,
+}
+
+impl Made {
+    /// Writes a file that is not there yet, and makes the directories above it.
+    fn write(&mut self, path: &Path, file: &Shipped) -> Result<(), FileError> {
+        self.dirs.extend(path.parent().map(sys::create_dir).transpose()?.unwrap_or_default());
+        let error = |source| FileError { op: FileOp::Create, path: path.to_owned(), source };
+        let mut to = OpenOptions::new().write(true).create_new(true).mode(file.mode).open(path).map_err(error)?;
+        self.files.push(path.to_owned());
+        to.write_all(file.text.as_bytes()).map_err(error)
     }
-    let mut to = OpenOptions::new().write(true).create_new(true).mode(file.mode).open(path)?;
-    made.push(path.to_owned());
-    to.write_all(file.text.as_bytes())
+
+    /// A part of the tree is of no use to anyone.
+    fn remove(self) {
+        for file in &self.files {
+            let _ = std::fs::remove_file(file);
+        }
+        sys::remove_empty_dirs(&self.dirs);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::target::strategy_name;
 use super::{inspect, print, print_json};
 use crate::Error;
 use crate::cli::ExitStatus;
@@ -62,7 +63,7 @@ fn from_model(spec: &ModelSpec, ranks: u32, out: &Path) -> Result<(), Error> {
         _ => {
             let mut staging = Staging::new(out, Publish::New, Durability::Synced)?;
             for rank in 0..ranks {
-                staging.write(&format!("ckpt_strategy_rank_{rank}.ckpt"), |to| to.write_all(&bytes))?;
+                staging.write(&strategy_name(rank), |to| to.write_all(&bytes))?;
             }
             staging.ready(Vec::new())?.publish()?.keep();
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::Error;
 use crate::engine::{Crc64, Durability, EngineError, Publish, Staging, clear_leftovers};
 use crate::formats::mindspore::write_strategy;
-use crate::input::is_companion;
+use crate::input::{MANIFEST, is_companion, rank_of};
 use crate::layout::TensorLayout;
 use crate::sys;
 
@@ -89,7 +89,7 @@ pub(super) fn free(target: &Path) -> Result<u64, Error> {
     Ok(sys::available_bytes(&ground(target)?)?)
 }
 
-/// Whether a target may be made: free or replaceable, in a writable place. Answers the bytes that are free there.
+/// Whether a target may be made: free or replaceable, in a writable place. Returns the bytes that are free there.
 pub(super) fn check(target: &Path, publish: Publish, ours: impl Fn(&str, bool) -> bool) -> Result<u64, Error> {
     match publish {
         Publish::Replace => replaceable(target, ours)?,
@@ -138,24 +138,36 @@ fn strangers(
 
 /// Names that a conversion gives in a checkpoint directory.
 pub(super) fn is_checkpoint_name(name: &str, is_dir: bool) -> bool {
-    let is_rank =
-        |name: &str| name.strip_prefix("rank_").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    let is_rank = |name: &str| rank_of(name).is_some();
     let has = |extensions: &[&str]| Path::new(name).extension().is_some_and(|e| extensions.iter().any(|x| e == *x));
     match name.split_once('/') {
         Some((rank, _)) => !is_dir && is_rank(rank) && has(&["ckpt", "safetensors"]),
         None if is_dir => is_rank(name),
         None => {
             let stem = name.starts_with("model") || name.starts_with("pytorch_model");
-            ["manifest.json", "param_name_map.json"].contains(&name)
+            [MANIFEST, "param_name_map.json"].contains(&name)
                 || (stem && (has(&["safetensors", "bin"]) || name.ends_with(".index.json")))
                 || is_companion(name)
         }
     }
 }
 
+/// What the name of a rank's strategy file begins with.
+const STRATEGY: &str = "ckpt_strategy_rank_";
+
 /// Whether a name is that of a rank's strategy file.
 pub(super) fn is_strategy_name(name: &str) -> bool {
-    name.starts_with("ckpt_strategy_rank_")
+    name.starts_with(STRATEGY)
+}
+
+/// The name of a rank's strategy file.
+pub(super) fn strategy_name(rank: impl std::fmt::Display) -> String {
+    format!("{STRATEGY}{rank}.ckpt")
+}
+
+/// The rank that the name of a strategy file gives.
+pub(super) fn strategy_rank(path: &Path) -> Option<u64> {
+    path.file_stem()?.to_str()?.strip_prefix(STRATEGY)?.parse().ok()
 }
 
 /// The checksum of a strategy file, as a manifest has it.
@@ -184,10 +196,6 @@ impl Strategies {
         (self.bytes.len() * self.ranks) as u64
     }
 
-    fn name(rank: usize) -> String {
-        format!("ckpt_strategy_rank_{rank}.ckpt")
-    }
-
     /// The checksum of each of them, as a manifest has it.
     pub(super) fn sum(&self) -> String {
         strategy_sum(&self.bytes)
@@ -197,7 +205,8 @@ impl Strategies {
     fn are_there(&self) -> bool {
         let count = std::fs::read_dir(&self.dir).map_or(0, Iterator::count);
         let len = self.bytes.len() as u64;
-        let same = |rank| sys::read_small(&self.dir.join(Self::name(rank)), len).is_ok_and(|there| there == self.bytes);
+        let same =
+            |rank| sys::read_small(&self.dir.join(strategy_name(rank)), len).is_ok_and(|there| there == self.bytes);
         count == self.ranks && (0..self.ranks).all(same)
     }
 
@@ -221,7 +230,7 @@ impl Strategies {
         }
         let mut staging = Staging::new(&self.dir, publish, durability)?;
         for rank in 0..self.ranks {
-            staging.write(&Self::name(rank), |to| to.write_all(&self.bytes))?;
+            staging.write(&strategy_name(rank), |to| to.write_all(&self.bytes))?;
         }
         Ok(Some(staging))
     }

@@ -86,11 +86,6 @@ fn order((path, opened): (&PathBuf, &Opened), gaps: RankGaps, typed: Typed) -> R
     fusion_order::source_order(typed, fused, made.as_ref())
 }
 
-/// A side's order as a decision, where it is fused.
-fn choice((side, order): (&str, &Order)) -> Option<Choice> {
-    order.fused.then(|| Choice::new(format!("order of fused rows in the {side}"), &order.layout, order.why.as_str()))
-}
-
 /// Compares headers first, then all bytes.
 pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
     let wishes = config::wishes_of_reading(&args.run)?;
@@ -122,6 +117,7 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
     let typed = |option, order| Typed::new(option, order, args.force_fusion);
     let a_order = order((&args.a, &a), gaps(&args.src_strategy), typed("--src-fusion", args.src_fusion))?;
     let b_order = order((&args.b, &b), gaps(&args.dst_strategy), typed("--dst-fusion", args.dst_fusion))?;
+    let choice = |(side, order): (&str, &Order)| order.fused.then(|| order.choice(side));
     let choices: Vec<Choice> = [("first", &a_order), ("second", &b_order)].into_iter().filter_map(choice).collect();
     for choice in &choices {
         note(&choice.text());

@@ -15,7 +15,8 @@ pub(super) const KEY: &str = "crc_num";
 /// The checksum that the metadata states: decimal digits, which Python's `int` reads with spaces around them too.
 pub(super) fn stated(metadata: &BTreeMap<String, String>) -> Result<Option<u32>, FormatError> {
     let Some(text) = metadata.get(KEY) else { return Ok(None) };
-    let bad = |_| FormatError::new(0, FormatFault::Malformed("`crc_num` in the metadata: it is no number of 32 bits"));
+    let bad =
+        |_| FormatError::new(0, FormatFault::Malformed("`crc_num` in the metadata: it is not a number of 32 bits"));
     text.trim().parse().map(Some).map_err(bad)
 }
 

@@ -29,8 +29,8 @@ const LENGTH_BYTES: usize = 8;
 ///
 /// A tensor whose name stands in the metadata with the value `Int4` is answered as [`Dtype::Int4`].
 ///
-/// Errors: a damaged header; a name twice; a `crc_num` that is no number; a dtype that is not supported; data that overlap, leave a hole, are not as
-/// long as dtype and shape say, or do not end with the file.
+/// Errors: a damaged header; a name twice; a `crc_num` that is not a number; a dtype that is not supported; data that overlap,
+/// leave a hole, are not as long as dtype and shape say, or do not end with the file.
 pub fn read(file: &[u8]) -> Result<SafetensorsFile, FormatError> {
     let (header, data_start) = header_bytes(file)?;
     let header: Header =

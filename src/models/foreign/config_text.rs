@@ -27,15 +27,19 @@ impl<'a> ConfigText<'a> {
 
     /// The JSON text of a field's value, unless it is absent or null.
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        let (_, value) = self.fields.iter().find(|(field, _)| field == name)?;
-        Some(value.get()).filter(|text| *text != "null")
+        Some(self.value(name)?.get()).filter(|text| *text != "null")
+    }
+
+    /// The value of a field. Where a field is there twice the last counts, as for Python.
+    fn value(&self, name: &str) -> Option<&'a RawValue> {
+        self.fields.iter().rfind(|(field, _)| field == name).map(|(_, value)| *value)
     }
 
     /// The text with these fields saying this (as JSON text): in their place, or at the end where they were not there.
     pub fn with(&self, changes: &[(&str, String)]) -> String {
         let mut edits: Vec<(usize, usize, String)> = Vec::new();
         for (name, value) in changes {
-            if let Some((_, old)) = self.fields.iter().find(|(field, _)| field == name) {
+            if let Some(old) = self.value(name) {
                 let from = self.offset(old);
                 edits.push((from, from + old.get().len(), value.clone()));
             } else {
@@ -117,6 +121,13 @@ mod tests {
         assert_eq!(changed("{\n  \"a\": 1\n}\n", &[("b", "true")]), "{\n  \"a\": 1,\n  \"b\": true\n}\n");
         assert_eq!(changed("{\"a\":[1]}", &[("b", "true")]), "{\"a\":[1],\"b\": true}");
         assert_eq!(changed("{}", &[("b", "true")]), "{\"b\": true}");
+    }
+
+    #[test]
+    fn of_a_field_that_is_there_twice_the_last_counts() {
+        let json = "{\"a\": 1, \"a\": 2}";
+        assert_eq!(ConfigText::read(json.as_bytes()).unwrap().get("a"), Some("2"));
+        assert_eq!(changed(json, &[("a", "3")]), "{\"a\": 1, \"a\": 3}");
     }
 
     #[test]

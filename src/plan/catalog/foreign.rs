@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Catalog, CatalogOptions, Held, Holder, LogicalTensor};
 use crate::layout::{Piece, Region, TensorLayout, boxes_of_rows};
 use crate::models::foreign::{Family, Naming, Place, Reorder, shard_axis};
-use crate::models::{FusionLayout, Grouping, ModelSpec, TRANSFORMER_TOP, fused};
+use crate::models::{EMBEDDING, FusionLayout, Grouping, HEAD, ModelSpec, fused};
 use crate::plan::fused_rows::radices;
 use crate::plan::holders::Holders;
 use crate::plan::pieces::{self, Order, Part, Stored, row_strides};
@@ -48,9 +48,6 @@ pub struct ForeignNotes {
     /// `lm_head` was there though it shares the embedding's weight; it is left out, and must be equal to it.
     pub head_is_copy: bool,
 }
-
-pub(super) const EMBEDDING: &str = TRANSFORMER_TOP[0];
-pub(super) const HEAD: &str = TRANSFORMER_TOP[2];
 
 impl Catalog {
     /// Reads the headers of a foreign checkpoint as the tensors of a model.

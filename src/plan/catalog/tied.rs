@@ -1,8 +1,7 @@
 //! Is `lm_head` the embedding?
 
 use super::Catalog;
-use super::foreign::{EMBEDDING, HEAD};
-use crate::models::lora_factor;
+use crate::models::{EMBEDDING, HEAD, lora_factor};
 
 impl Catalog {
     /// Whether the model has an `lm_head` of its own.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Catalog, CatalogOptions, LogicalTensor};
-use crate::models::{TRANSFORMER_TOP, is_training_state, layer_suffixes, role};
+use crate::models::{EMBEDDING, HEAD, TRANSFORMER_TOP, is_training_state, layer_suffixes, role};
 use crate::plan::{Arrangement, PlanError};
 
 impl Catalog {
@@ -16,7 +16,7 @@ impl Catalog {
             }
         }
         if let Arrangement::Strategy(set) = options.arrangement {
-            self.head_settled = set.stages().iter().any(|layouts| layouts.contains_key(TRANSFORMER_TOP[0]));
+            self.head_settled = set.stages().iter().any(|layouts| layouts.contains_key(EMBEDDING));
             let known = |name: &str| {
                 let there = |n: &str| self.get(n).is_some() || (options.ignore)(n) || self.twin(n);
                 there(name) || crate::models::fused(name).is_some_and(|f| f.parts.iter().all(|p| there(p)))
@@ -53,11 +53,10 @@ impl Catalog {
             return Err(PlanError::Lacks(lacks));
         }
         // A file that is cut before it looks like a model that shares the embedding.
-        let head = TRANSFORMER_TOP[2];
         match tied {
-            _ if self.has(head) => Ok(()),
+            _ if self.has_head() => Ok(()),
             Some(true) => Ok(()),
-            Some(false) => Err(PlanError::Lacks(vec![head.to_owned()])),
+            Some(false) => Err(PlanError::Lacks(vec![HEAD.to_owned()])),
             None if self.head_settled => Ok(()),
             None => Err(PlanError::NoHead),
         }
@@ -125,7 +124,7 @@ impl Catalog {
             let tensor = &self.tensors[self.get(name)?];
             Some((&tensor.name, *tensor.shape.dims().first()?))
         };
-        if let (Some((embedding, a)), Some((head, b))) = (rows(TRANSFORMER_TOP[0]), rows(TRANSFORMER_TOP[2]))
+        if let (Some((embedding, a)), Some((head, b))) = (rows(EMBEDDING), rows(HEAD))
             && a != b
         {
             return Err(PlanError::Ambiguous(format!("`{embedding}` has {a} rows but `{head}` has {b}")));

@@ -111,7 +111,7 @@ fn delimited(key: u8, bytes: &[u8]) -> Vec<u8> {
     [vec![key], to_varint(bytes.len() as u64), bytes.to_vec()].concat()
 }
 
-fn to_varint(mut value: u64) -> Vec<u8> {
+pub(super) fn to_varint(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
         let low = value.to_le_bytes()[0] & 0x7f;

@@ -25,7 +25,7 @@ pub(crate) use golden::{Index, compare, compare_dir, data, index};
 pub(crate) use llama::{Fusion, Llama, Sharding, Values, fused_of};
 pub(crate) use quant::{numbers, quantise, rank_of as quantised_rank, w8a16};
 pub(crate) use safetensors::{read_safetensors, write_safetensors};
-pub(crate) use training::TrainingRun;
+pub(crate) use training::{TrainingRun, message, number};
 
 /// A parameter as a file holds it: MindSpore's dtype name, dims, raw bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::ckpt::to_varint;
 use super::llama::Random;
 use super::{Llama, Tensor, write_ckpt, write_safetensors};
 
@@ -248,20 +249,12 @@ impl Layout {
     }
 }
 
-fn varint(mut value: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value >= 0x80 {
-        bytes.push(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value.to_le_bytes()[0]);
-    bytes
+/// A number in a protobuf message.
+pub(crate) fn number(field: u64, value: u64) -> Vec<u8> {
+    [to_varint(field << 3), to_varint(value)].concat()
 }
 
-fn number(field: u64, value: u64) -> Vec<u8> {
-    [varint(field << 3), varint(value)].concat()
-}
-
-fn message(field: u64, content: &[u8]) -> Vec<u8> {
-    [varint(field << 3 | 2), varint(content.len() as u64), content.to_vec()].concat()
+/// A message, or text, in a protobuf message.
+pub(crate) fn message(field: u64, content: &[u8]) -> Vec<u8> {
+    [to_varint(field << 3 | 2), to_varint(content.len() as u64), content.to_vec()].concat()
 }

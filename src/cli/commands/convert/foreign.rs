@@ -130,7 +130,7 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     let family = described.as_ref().map(|(_, family)| *family);
     let files = input.source_files();
     let plain = Plain::of(&files, config::Patterns::new(&args.ignore)?, trained.is_none());
-    let read = reading::read(
+    let Read { mut catalog, spec, inferred } = reading::read(
         &files,
         &Reading {
             spec: known,
@@ -141,17 +141,13 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
             heads: args.heads(),
             ignore: &|name| trained.as_ref().map_or_else(|| plain.leaves_out(name), |trained| trained.leaves_out(name)),
         },
-    );
-    let Read { mut catalog, spec, inferred } = match &described {
-        Some((found, _)) => read.map_err(|e| hf_config::explain_missing_head(e, found.tied))?,
-        None => read?,
-    };
+    )?;
     if let Some(inferred) = inferred {
         note(&inferred);
     }
     let mut facts = hf_config::Facts::default();
     if let Some((found, _)) = &described {
-        facts.tied = hf_config::settle_head(request, input, &files, &mut catalog, found.tied)?;
+        facts.tied = head::settle(request, input, &files, &mut catalog, found.tied)?;
     }
     if let Some(alpha) = trained.as_ref().and_then(|trained| trained.merge_alpha) {
         catalog.merge_adapters(alpha)?;
@@ -176,7 +172,41 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     // Whether it needs a head is settled.
     catalog.check_complete(Some(true))?;
     let target = plan::foreign_target(&catalog, naming, spec.as_ref())?;
-    let options = PlanOptions {
+    let plan = plan::build(&files, &catalog, vec![target], &plan_options(request)?)?;
+    plan::prove(&plan)?;
+    facts.dtype = hf_config::dtype_of_weights(&plan);
+    let replicas = transfer::replicas(&files, &catalog, args.check_replicas)?;
+    let state: usize = plain.sorted.training.values().sum();
+    let mut planned = Planned {
+        choices: request.fusion_choices(catalog.fused, false),
+        strategies: None,
+        target: args.dst_ckpt_path.join(format!("{}_hf", config::precision_name(request.precision))),
+        ignored: catalog.ignored.len() - state,
+        training_state: plain.sorted.training,
+        replicas,
+        plan,
+    };
+    if let Some(trained) = trained {
+        trained.account(&mut planned);
+    }
+    let mut carried = read_companions(&beside, &|name| plain.ignore.matches(name))?;
+    if let Some((name, json)) = carried.files.iter_mut().find(|(name, _)| name == "config.json") {
+        let (corrected, changes) = hf_config::corrected(Path::new(name), json, &facts)?;
+        *json = corrected;
+        planned.choices.extend(changes);
+    } else if let Some((tied, why)) = facts.tied {
+        note(&format!(
+            "no config.json is written: the one that the result gets must say `tie_word_embeddings: {tied}` ({why})"
+        ));
+    }
+    carry_along(carried, &mut planned);
+    Ok(planned)
+}
+
+/// How the files are written.
+fn plan_options(request: &Request) -> Result<PlanOptions, Error> {
+    let args = &request.args;
+    Ok(PlanOptions {
         precision: request.weights,
         norms: request.norms,
         format: match args.format {
@@ -191,35 +221,7 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
             shard_bytes: args.max_shard_size.map_or(SHARD_BYTES, |size| size.as_u64()),
             reader: WholeReader::HuggingFace,
         }),
-    };
-    let plan = plan::build(&files, &catalog, vec![target], &options)?;
-    plan::prove(&plan)?;
-    facts.dtype = hf_config::dtype_of_weights(&plan);
-    let replicas = transfer::replicas(&files, &catalog, args.check_replicas)?;
-    let state: usize = plain.sorted.training.values().sum();
-    let mut planned = Planned {
-        choices: request.fusion_choices(catalog.fused, false),
-        strategies: None,
-        target: args.dst_ckpt_path.join(format!("{}_hf", config::precision_name(request.precision))),
-        ignored: catalog.ignored.len() - state,
-        training_state: plain.sorted.training,
-        replicas,
-        config_changes: Vec::new(),
-        plan,
-    };
-    if let Some(trained) = trained {
-        trained.account(&mut planned);
-    }
-    let mut carried = read_companions(&beside, &|name| plain.ignore.matches(name))?;
-    if let Some((name, json)) = carried.files.iter_mut().find(|(name, _)| name == "config.json") {
-        (*json, planned.config_changes) = hf_config::corrected(Path::new(name), json, &facts)?;
-    } else if let Some(tied) = facts.tied {
-        note(&format!(
-            "no config.json is written: the one that the result gets must say `tie_word_embeddings: {tied}`"
-        ));
-    }
-    carry_along(carried, &mut planned);
-    Ok(planned)
+    })
 }
 
 /// A whole checkpoint, beside whose parameters there may be counters and the optimizer's state: transformers has no place for

@@ -2,11 +2,12 @@
 
 use super::Request;
 use crate::Error;
-use crate::input::ForeignInput;
-use crate::models::TRANSFORMER_TOP;
-use crate::plan::{Catalog, PlanError};
-
-const HEAD: &str = TRANSFORMER_TOP[2];
+use crate::cli::commands::note;
+use crate::cli::config;
+use crate::engine::{self, CancelToken};
+use crate::input::{ForeignInput, Input};
+use crate::models::{HEAD, ModelSpec};
+use crate::plan::{self, Catalog, Compared, PlanError, SourceFile};
 
 /// Whether a checkpoint of PyTorch's shares its embedding with `lm_head`: as its configuration says, else as the option says.
 /// `target_tied`: whether -y says that the target does, which leaves nothing to ask.
@@ -33,7 +34,7 @@ pub(super) fn source_tied(
 
 /// Whether rank files may do without `lm_head` in a Hugging Face directory, where neither -y nor a `config.json` says.
 pub(super) fn check_ours(request: &Request, catalog: &Catalog) -> Result<(), Error> {
-    match (request.args.tie_word_embeddings, catalog.get(HEAD).is_some()) {
+    match (request.args.tie_word_embeddings, catalog.has_head()) {
         (None | Some(false), true) | (Some(true), false) => Ok(()),
         (None, false) => Err(PlanError::NoHead.into()),
         (Some(false), false) => Err(PlanError::Lacks(vec![HEAD.to_owned()]).into()),
@@ -41,6 +42,14 @@ pub(super) fn check_ours(request: &Request, catalog: &Catalog) -> Result<(), Err
             "--tie-word-embeddings true: the source has a `{HEAD}` of its own; leave it out with --ignore {HEAD} if it is the \
              embedding"
         ))),
+    }
+}
+
+/// What -y says, or the option; `None`: neither says anything.
+pub(super) fn stated(request: &Request, named: Option<&ModelSpec>) -> Result<Option<bool>, Error> {
+    match named {
+        Some(spec) => agree(request, spec.tied, "-y").map(|()| Some(spec.tied)),
+        None => Ok(request.args.tie_word_embeddings),
     }
 }
 
@@ -53,4 +62,43 @@ pub(super) fn agree(request: &Request, said: bool, whose: &str) -> Result<(), Er
              there"
         ))),
     }
+}
+
+/// What a configuration must say instead of what it says, and why.
+pub(super) type Correction = (bool, &'static str);
+
+/// Decides about `lm_head` where the configuration (`tied`) says otherwise than the ranks: what is the embedding byte for
+/// byte is left out, what is not is kept. Returns what the configuration must say instead, where that is another thing.
+pub(super) fn settle(
+    request: &Request,
+    input: &Input,
+    files: &[SourceFile<'_>],
+    catalog: &mut Catalog,
+    tied: bool,
+) -> Result<Option<Correction>, Error> {
+    match (catalog.has_head(), tied) {
+        (true, true) if is_embedding(request, input, files, catalog)? => {
+            catalog.leave_head_out();
+            note(
+                "lm_head.weight is equal to the embedding, and config.json says that they are one (tie_word_embeddings): \
+                 it is left out",
+            );
+            Ok(None)
+        }
+        (true, true) => Ok(Some((false, "lm_head.weight differs from the embedding and is kept"))),
+        (false, false) => Ok(Some((true, "the model has no lm_head.weight of its own"))),
+        (true, false) | (false, true) => Ok(None),
+    }
+}
+
+/// Whether `lm_head` holds the bytes of the embedding. Reads both up to the first difference, in pieces.
+fn is_embedding(request: &Request, input: &Input, files: &[SourceFile<'_>], catalog: &Catalog) -> Result<bool, Error> {
+    let Some((embedding, head)) = catalog.embedding_and_head() else { return Ok(false) };
+    let (plan, places) = plan::compare(Compared::All, files, &embedding, files, &head);
+    plan::prove_covered(&plan)?;
+    let mappings = input.mappings();
+    let engine = config::settle(&request.wishes, &mappings, None).config;
+    let none = CancelToken::default();
+    let found = engine::compare(&plan, &mappings, &mappings, &places, &engine, &engine::Noop, &none)?;
+    Ok(found.is_empty())
 }

@@ -41,7 +41,7 @@ pub(super) fn provenance(request: &Request, plan: &str, choices: &[Choice]) -> P
         train: TrainArgs { step, latest, keep, drop, lora, lora_alpha, strip_only },
         dataset_name,
         dataset_path,
-        calibrate: CalibrateArgs { tokenizer, samples, seq_length, rope_theta, norm_eps, bos_token, eos_token },
+        calibrate,
         names,
         group_size,
         stats,
@@ -64,7 +64,6 @@ pub(super) fn provenance(request: &Request, plan: &str, choices: &[Choice]) -> P
         run: _,
         cluster: _,
     } = &request.args;
-    let path = |path: &Path| json!(path.display().to_string());
     let what = quantises(request.precision).filter(|_| request.quantising());
     let smoothed = what.is_some_and(|what| what.inputs) && !no_smooth;
     let orders = request.orders.as_ref();
@@ -104,13 +103,6 @@ pub(super) fn provenance(request: &Request, plan: &str, choices: &[Choice]) -> P
         ("stats", stats.as_deref().map(path)),
         ("dataset_name", dataset_name.as_ref().map(|name| json!(name))),
         ("dataset_path", dataset_path.as_deref().map(path)),
-        ("tokenizer", tokenizer.as_deref().map(path)),
-        ("samples", samples.map(|n| json!(n))),
-        ("seq_length", seq_length.map(|n| json!(n))),
-        ("rope_theta", rope_theta.map(|n| json!(n))),
-        ("norm_eps", norm_eps.map(|n| json!(n))),
-        ("bos_token", bos_token.as_ref().map(|token| json!(token))),
-        ("eos_token", eos_token.as_ref().map(|token| json!(token))),
         ("names", what.is_some().then(|| json!(config::names(*names)))),
         ("group_size", group_size.map(|size| json!(size))),
         ("keep_float", list(keep_float)),
@@ -118,8 +110,27 @@ pub(super) fn provenance(request: &Request, plan: &str, choices: &[Choice]) -> P
         ("no_smooth", flag(*no_smooth)),
         ("ignore", list(ignore)),
     ];
-    let options = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    let given = given.into_iter().chain(calibration(calibrate));
+    let options = given.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
     Provenance { options, choices: choices.to_vec(), plan: plan.to_owned(), strategies: None, part: None }
+}
+
+/// What decides about the statistics that this run gathers.
+fn calibration(args: &CalibrateArgs) -> [(&'static str, Option<Value>); 7] {
+    let CalibrateArgs { tokenizer, samples, seq_length, rope_theta, norm_eps, bos_token, eos_token } = args;
+    [
+        ("tokenizer", tokenizer.as_deref().map(path)),
+        ("samples", samples.map(|n| json!(n))),
+        ("seq_length", seq_length.map(|n| json!(n))),
+        ("rope_theta", rope_theta.map(|n| json!(n))),
+        ("norm_eps", norm_eps.map(|n| json!(n))),
+        ("bos_token", bos_token.as_ref().map(|token| json!(token))),
+        ("eos_token", eos_token.as_ref().map(|token| json!(token))),
+    ]
+}
+
+fn path(path: &Path) -> Value {
+    json!(path.display().to_string())
 }
 
 fn flag(given: bool) -> Option<Value> {

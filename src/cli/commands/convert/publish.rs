@@ -12,6 +12,7 @@ use crate::cli::commands::{note, print, print_json, reading};
 use crate::cli::{ExitStatus, config};
 use crate::cluster::plan_id;
 use crate::engine::{self, CancelToken, EngineConfig, EngineError, Published, QuantError, Ready, RunSummary, Staging};
+use crate::input::MANIFEST;
 use crate::report::{Progress, Summary, manifest};
 use crate::sys::Mapping;
 
@@ -39,7 +40,7 @@ pub(super) fn execute(
     let mut provenance = provenance(request, &plan_id, &planned.choices);
     provenance.strategies = planned.strategies.as_ref().map(Strategies::sum);
     reading::check_unchanged(mappings)?;
-    staging.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance, to))?;
+    staging.write(MANIFEST, |to| manifest(&planned.plan, &result, &provenance, to))?;
     let peak = progress.finish();
     if cancel.is_cancelled() {
         return Err(EngineError::Cancelled.into());
@@ -66,7 +67,6 @@ pub(super) fn summary(planned: &Planned, result: &RunSummary, time: Duration, pe
     summary.target = planned.target.display().to_string();
     summary.strategies = planned.strategies.as_ref().map(|s| s.dir().display().to_string());
     summary.ignored = planned.ignored;
-    summary.config_changes.clone_from(&planned.config_changes);
     summary.training_state = planned.training_state.iter().map(|(rule, n)| ((*rule).to_owned(), *n)).collect();
     summary.choices.clone_from(&planned.choices);
     summary

@@ -167,8 +167,8 @@ impl Request {
     /// The orders as decisions, for each side that is fused.
     pub(super) fn fusion_choices(&self, source_fused: bool, target_fused: bool) -> Vec<Choice> {
         let Some(Orders { source, target }) = &self.orders else { return Vec::new() };
-        let source = source_fused.then(|| source.choice_of_source());
-        source.into_iter().chain(target_fused.then(|| target.choice_of_target())).collect()
+        let source = source_fused.then(|| source.choice("source"));
+        source.into_iter().chain(target_fused.then(|| target.choice("target"))).collect()
     }
 
     /// Whether the target is quantised by this run.

@@ -13,7 +13,7 @@ use crate::cli::commands::{note, reading};
 use crate::cli::{ExitStatus, config};
 use crate::cluster::{self, EarlyFailures, FileSums, Finished, Identity, Measured, Publication, Session, Unit, Wanted};
 use crate::engine::{self, CancelToken, EngineConfig};
-use crate::input::Input;
+use crate::input::{Input, MANIFEST};
 use crate::plan::Plan;
 use crate::report::{PartOf, Progress, bytes, manifest};
 use crate::sys::{self, Mapping};
@@ -95,7 +95,7 @@ pub(super) fn run(
             let mut provenance = provenance(request, &share.wanted.plan, &planned.choices);
             provenance.strategies = strategies.map(Strategies::sum);
             provenance.part = share.part;
-            publication.write("manifest.json", |to| manifest(&planned.plan, &result, &provenance, to))?;
+            publication.write(MANIFEST, |to| manifest(&planned.plan, &result, &provenance, to))?;
             give_names(request, strategies, *publication)?;
             let summary = publish::summary(&planned, &result, begun.elapsed(), peak);
             publish::report(request, &planned.target, &summary)

@@ -7,12 +7,12 @@ use super::{Planned, Request};
 use crate::Error;
 use crate::cli::commands::note;
 use crate::cli::commands::target::{self, Strategies};
-use crate::cluster::{ManifestHead, plan_id};
+use crate::cluster::plan_id;
 use crate::engine::{self, EngineError, Leftovers, Publish, Published, Ready};
-use crate::input::{Input, companions, strategy_paths};
+use crate::input::{Input, ManifestHead, companions, strategy_paths};
 use crate::report::bytes;
 
-/// Whether both targets may be made. Answers the bytes that are free where the checkpoint is to be.
+/// Whether both targets may be made. Returns the bytes that are free where the checkpoint is to be.
 pub(super) fn check(request: &Request, planned: &Planned, input: &Input) -> Result<u64, Error> {
     keep_apart(request, planned, input)?;
     if let Some(strategies) = &planned.strategies {
@@ -55,7 +55,7 @@ fn read_files(request: &Request, input: &Input) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-/// Removes what an interrupted run has left of the target, which may be the space that this one needs. Answers what is free.
+/// Removes what an interrupted run has left of the target, which may be the space that this one needs. Returns what is free then.
 pub(super) fn reclaim(target: &Path, free: u64) -> Result<u64, Error> {
     let left = engine::clear_leftovers(target)?;
     if left.paths.is_empty() {
@@ -84,8 +84,7 @@ pub(super) fn missing_strategies<'a>(request: &Request, planned: &'a Planned, in
     let head = ManifestHead::of(&planned.target)?;
     let mappings = input.mappings();
     let same = head.value("strategies") == Some(strategies.sum().as_str())
-        && head.value("part").is_none()
-        && head.value("plan") == Some(plan_id(&planned.plan, &super::shared::sources(&mappings)).as_str());
+        && head.is_of(&plan_id(&planned.plan, &super::shared::sources(&mappings)), None);
     let whole = planned.plan.outputs.iter().all(|output| {
         let there = planned.target.join(&output.path).metadata();
         there.is_ok_and(|meta| meta.len() == output.layout.len())

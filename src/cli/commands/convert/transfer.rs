@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::ValueEnum;
 
 use super::quantise::quantises;
-use super::{Planned, Request, is_fused};
+use super::{Planned, Request, head, is_fused};
 use crate::Error;
-use crate::cli::args::{CkptRecordsArg, ConvertArgs, FormatArg, PrecisionArg};
+use crate::cli::args::{CkptRecordsArg, FormatArg, PrecisionArg};
 use crate::cli::commands::note;
 use crate::cli::commands::reading::{self, Read, Reading};
 use crate::cli::commands::target::Strategies;
@@ -140,7 +140,7 @@ pub(super) fn plan_from(request: &Request, input: &Input, sides: &Sides<'_>) -> 
         catalog: &catalog,
         spec: spec.as_ref(),
         named: named.as_ref(),
-        tied: tied(args, named.as_ref())?,
+        tied: head::stated(request, named.as_ref())?,
         target: sides.target,
         format: input.format,
         all_replicas: args.check_replicas,
@@ -148,16 +148,6 @@ pub(super) fn plan_from(request: &Request, input: &Input, sides: &Sides<'_>) -> 
         quantise: sides.quantise,
     };
     over_ranks(request, &source)
-}
-
-/// Whether `lm_head` is the embedding, as the configuration or the option says.
-pub(super) fn tied(args: &ConvertArgs, spec: Option<&ModelSpec>) -> Result<Option<bool>, Error> {
-    match (args.tie_word_embeddings, spec) {
-        (Some(stated), Some(spec)) if stated != spec.tied => {
-            Err(Error::Usage(format!("--tie-word-embeddings {stated}, but the model configuration says {}", spec.tied)))
-        }
-        (stated, spec) => Ok(stated.or(spec.map(|spec| spec.tied))),
-    }
 }
 
 /// A source that was read.
@@ -232,7 +222,6 @@ pub(super) fn over_ranks(request: &Request, source: &Source<'_>) -> Result<Plann
         strategies: Strategies::new(args.infer_strategy_file.join(&name).join("strategy"), ranks, &layouts),
         target: args.dst_ckpt_path.join(format!("{name}{suffix}")),
         ignored: catalog.ignored.len(),
-        config_changes: Vec::new(),
         training_state: BTreeMap::new(),
         choices: request.fusion_choices(catalog.fused, target_fused),
         replicas,
