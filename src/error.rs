@@ -147,7 +147,9 @@ pub enum Error {
     #[error("--check-source compares a source with the manifest.json of the conversion that made it; {} has none", .0.display())]
     NoManifest(std::path::PathBuf),
     /// Bytes of the source that are not what was written.
-    #[error("the source is not what was written: {} differ from their sums in {}: {}", .tensors.len(), .manifest.display(), crate::plan::list(.tensors))]
+    #[error(
+        "the source is not what was written, by the sums in {}: {}", .manifest.display(), crate::plan::list(.tensors)
+    )]
     SumsDiffer {
         /// The manifest.
         manifest: std::path::PathBuf,

@@ -178,8 +178,14 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         PlanError::Heads(_) => {
             "give num_attention_heads and num_key_value_heads of the model's config.json, or num_heads and n_kv_heads of its yaml"
         }
+        PlanError::StrategyHeads { .. } => {
+            "give the strategy of a network whose tensor parallelism divides the kv heads, and check that -y is this model's"
+        }
         PlanError::OddShape { .. } => "the file is damaged or was put together wrongly: copy or save it again",
-        PlanError::CopiedRank { .. } => "copy that rank's own file there again",
+        PlanError::CopiedRank { .. } => {
+            "if the ranks are data-parallel replicas, give their strategy with -ss (of a training run, with -ts); else copy that rank's \
+             own file there again"
+        }
         PlanError::Layout { source: LayoutError::DoesNotDivide { .. }, .. } => {
             "choose a number of ranks that divides the heads, the kv heads and the ffn rows"
         }
@@ -335,8 +341,8 @@ fn input_hint(error: &InputError) -> Option<String> {
         }
         InputError::Index { .. } => "the index and the files are of different saves",
         InputError::Manifest { .. } => {
-            "copy the checkpoint again, whole and with its manifest; if the files were changed on purpose, remove the manifest and \
-             state the order of fused rows with --src-fusion"
+            "copy the checkpoint again, whole and with its manifest. If the files were changed on purpose, move the manifest away, but \
+             look first: `dst_fusion` in it is the order in which the fused rows were written, which --src-fusion must then state"
         }
         InputError::PartOfWhole { .. } => "name the directory that holds the manifest and all of its files",
         InputError::NoStrategy(_) => "give a strategy file, or a directory of ckpt_strategy_rank_<n>.ckpt files",

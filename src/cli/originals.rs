@@ -151,10 +151,6 @@ pub(super) fn n_to_m(
     line.extend([TARGET[0].into(), target.into_os_string()]);
     line.extend(["--infer_strategy_file".into(), strategies.into_os_string()]);
     line.extend(["--qkv_concat".into(), fused.to_string().into()]);
-    if fused {
-        // The original's order, whatever a yaml may suggest.
-        line.extend(["--dst-fusion", "rank-concat"].map(OsString::from));
-    }
     // What is typed comes last, and wins.
     line.extend(typed.iter().skip(2).cloned());
     Ok(line)

@@ -203,7 +203,7 @@ pub enum InputError {
         source: Box<PlanError>,
     },
     /// A manifest of ours and the files beside it that do not agree.
-    #[error("{}: {why}", .manifest.display())]
+    #[error("{} {why}", .manifest.display())]
     Manifest {
         /// The manifest.
         manifest: PathBuf,

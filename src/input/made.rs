@@ -3,7 +3,7 @@
 //! The file may be anybody's and may say anything: a bounded number of bytes is read, and nothing that it says is taken without
 //! a look at the files.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 
 use super::discover::rank_of;
 use super::{InputError, LoadedFile, MANIFEST, ManifestHead, RankGaps};
-use crate::models::FusionLayout;
+use crate::models::{FusionLayout, fused};
 use crate::plan::list;
 use crate::source::{ByteRange, Extents};
 use crate::sys::read_small;
@@ -44,6 +44,8 @@ pub struct Made {
     files: HashMap<String, Listed>,
     /// Whether it is the manifest of a part, whose tensors are not all.
     part: bool,
+    /// Whether the source joins files of several conversions by links, of which only the order is known.
+    joined: bool,
 }
 
 /// The sum of a tensor's bytes, as it was written.
@@ -57,6 +59,8 @@ pub struct ListedSum {
     pub sum: u64,
     /// Its name, its file and where it begins, as text.
     pub name: String,
+    /// Whether it is a fused matrix.
+    pub fused: bool,
 }
 
 #[derive(Deserialize)]
@@ -111,20 +115,39 @@ struct Summed {
 
 impl Made {
     /// Reads the manifest beside a source: in the directory that was named, or that holds the file that was named, and where
-    /// that is a rank's directory in the one above.
+    /// that is a rank's directory in the one above; else where its files lie to which links lead.
     ///
     /// # Errors
-    /// A manifest of ours that is damaged, of another version, or larger than any that is read.
-    pub fn beside(source: &Path) -> Result<Beside, InputError> {
-        let source = absolute(source);
-        let mut dir = if source.is_dir() { source.as_path() } else { source.parent().unwrap_or(&source) };
-        let is_rank = |dir: &Path| dir.file_name().is_some_and(|name| rank_of(&name.to_string_lossy()).is_some());
-        if !dir.join(MANIFEST).is_file()
-            && is_rank(dir)
-            && let Some(above) = dir.parent()
-        {
-            dir = above;
+    /// A manifest of ours that is damaged, of another version, or larger than any that is read; files of several conversions
+    /// that were written in different orders.
+    pub fn beside(source: &Path, found: &[LoadedFile]) -> Result<Beside, InputError> {
+        let beside = Self::in_dir(&directory(&absolute(source)))?;
+        if !matches!(beside, Beside::Nothing) {
+            return Ok(beside);
         }
+        let real = found.iter().filter_map(|file| file.mapping.path().canonicalize().ok());
+        let dirs: BTreeSet<PathBuf> = real.map(|path| directory(&path)).collect();
+        let mut first: Option<Self> = None;
+        for dir in dirs {
+            let Beside::Made(made) = Self::in_dir(&dir)? else { continue };
+            match &mut first {
+                None => first = Some(made),
+                Some(first) if first.fusion == made.fusion => first.joined = true,
+                Some(first) => {
+                    let why = format!(
+                        "states {} as the order of fused rows, {} states {}",
+                        first.fusion,
+                        made.manifest.display(),
+                        made.fusion
+                    );
+                    return Err(InputError::Manifest { manifest: first.manifest.clone(), why });
+                }
+            }
+        }
+        Ok(first.map_or(Beside::Nothing, Beside::Made))
+    }
+
+    fn in_dir(dir: &Path) -> Result<Beside, InputError> {
         let manifest = dir.join(MANIFEST);
         let Ok(meta) = std::fs::metadata(&manifest) else { return Ok(Beside::Nothing) };
         let fault = |why: String| InputError::Manifest { manifest: manifest.clone(), why };
@@ -163,7 +186,7 @@ impl Made {
             }
         }
         let dir = dir.to_owned();
-        Ok(Beside::Made(Self { manifest, fusion, dir, files, part }))
+        Ok(Beside::Made(Self { manifest, fusion, dir, files, part, joined: false }))
     }
 
     /// What can be seen without reading tensors: each file that was found is listed, with its rank and length, and each that
@@ -173,24 +196,26 @@ impl Made {
     /// Where the files are not those that were written.
     pub fn check(&self, source: &Path, found: &[LoadedFile], gaps: RankGaps) -> Result<(), InputError> {
         let fault = |why: String| Err(InputError::Manifest { manifest: self.manifest.clone(), why });
+        if self.joined {
+            return Ok(());
+        }
         // The directory of one rank, or one file, of several.
         let alone = absolute(source) != self.dir;
         let mut seen: Vec<&str> = Vec::with_capacity(found.len());
         for file in found {
-            let path = self.listed_path(file);
-            let Some((path, listed)) = path.as_deref().and_then(|path| self.files.get_key_value(path)) else {
+            let Some((path, listed)) = self.listed(file) else {
                 return fault(format!("does not list {}", file.mapping.path().display()));
             };
             let there = file.mapping.len() as u64;
             if listed.length != there {
-                return fault(format!("`{path}` was written with {} bytes and has {there}", listed.length));
+                return fault(format!("lists `{path}` with {} bytes; the file has {there}", listed.length));
             }
             if alone && found.len() < self.files.len() {
                 let (manifest, files) = (self.manifest.clone(), self.files.len());
                 return Err(InputError::PartOfWhole { manifest, files, named: source.to_owned() });
             }
             if let Some(rank) = listed.rank.filter(|rank| *rank != file.rank) {
-                return fault(format!("`{path}` was written for rank {rank} and lies with rank {}", file.rank));
+                return fault(format!("lists `{path}` for rank {rank}; it lies with rank {}", file.rank));
             }
             seen.push(path);
         }
@@ -215,36 +240,59 @@ impl Made {
         // Read again: hundreds of megabytes are not held for what few ask for.
         let bytes = read_small(&self.manifest, MAX_MANIFEST)?;
         let Tensors { tensors } = serde_json::from_slice(&bytes).map_err(|e| fault(format!("is damaged: {e}")))?;
-        let paths: HashMap<String, usize> =
-            found.iter().enumerate().filter_map(|(index, file)| Some((self.listed_path(file)?, index))).collect();
+        let paths: HashMap<&str, usize> =
+            found.iter().enumerate().filter_map(|(index, file)| Some((self.listed(file)?.0, index))).collect();
         let mut entries: Vec<HashMap<&str, &Extents>> = Vec::with_capacity(found.len());
         entries.extend(found.iter().map(|f| f.entries.iter().map(|e| (&*e.name, &e.extents)).collect()));
         let mut sums = Vec::with_capacity(tensors.len());
         for tensor in tensors {
-            let Some(&file) = paths.get(&tensor.file) else { continue };
-            let name = format!("`{}` in {} at byte {}", tensor.name, tensor.file, tensor.offset);
+            let Some(&file) = paths.get(tensor.file.as_str()) else { continue };
+            let name = format!("{} in {} at byte {}", tensor.name, tensor.file, tensor.offset);
             let sum = tensor.hash.strip_prefix("crc64nvme:").and_then(|hex| u64::from_str_radix(hex, 16).ok());
             let sum = sum.ok_or_else(|| fault(format!("has no sum of {name}")))?;
             let place = extents(&tensor).ok_or_else(|| fault(format!("gives no place for {name}")))?;
             match entries[file].remove(tensor.name.as_str()) {
-                Some(there) if *there == place => sums.push(ListedSum { file, place, sum, name }),
-                Some(_) => return Err(fault(format!("{name} lies elsewhere by the file's own header"))),
-                None => return Err(fault(format!("{name} is not in the file's own header"))),
+                Some(there) if *there == place => {
+                    let fused = fused(&tensor.name).is_some_and(|f| *f.name == *tensor.name && !f.shared);
+                    sums.push(ListedSum { file, place, sum, name, fused });
+                }
+                Some(_) => return Err(fault(format!("lists {name}, which lies elsewhere by the file's own header"))),
+                None => return Err(fault(format!("lists {name}, which the file's own header does not"))),
             }
         }
         let unlisted = entries.iter().zip(found).find_map(|(names, file)| Some((*names.keys().min()?, file)));
-        match unlisted.filter(|_| !self.part) {
+        match unlisted.filter(|_| !self.part && !self.joined) {
             Some((name, file)) => Err(fault(format!("does not list `{name}` of {}", file.mapping.path().display()))),
             None => Ok(sums),
         }
     }
 
-    /// The path of a file as the manifest would list it.
-    fn listed_path(&self, file: &LoadedFile) -> Option<String> {
-        let path = absolute(file.mapping.path());
-        let below = path.strip_prefix(&self.dir).ok()?;
-        let parts: Option<Vec<&str>> = below.iter().map(|part| part.to_str()).collect();
-        Some(parts?.join("/"))
+    /// What the manifest lists of a file: by its path, by that to which links lead, or, where it was given another name, as
+    /// the only one of its rank, if it has the length of that.
+    fn listed(&self, file: &LoadedFile) -> Option<(&str, &Listed)> {
+        let by_path = |path: &Path| {
+            let below = path.strip_prefix(&self.dir).ok()?;
+            let parts: Option<Vec<&str>> = below.iter().map(|part| part.to_str()).collect();
+            self.files.get_key_value(parts?.join("/").as_str())
+        };
+        let path = file.mapping.path();
+        let known = by_path(&absolute(path)).or_else(|| by_path(&path.canonicalize().ok()?));
+        let renamed = || {
+            let mut of_rank = self.files.iter().filter(|(_, listed)| listed.rank == Some(file.rank));
+            let only = of_rank.next().filter(|_| of_rank.next().is_none())?;
+            (only.1.length == file.mapping.len() as u64).then_some(only)
+        };
+        known.or_else(renamed).map(|(path, listed)| (path.as_str(), listed))
+    }
+}
+
+/// The directory in which a source's manifest would be: that of a file, or of a directory of ranks.
+fn directory(source: &Path) -> PathBuf {
+    let dir = if source.is_dir() { source } else { source.parent().unwrap_or(source) };
+    let is_rank = dir.file_name().is_some_and(|name| rank_of(&name.to_string_lossy()).is_some());
+    match dir.parent() {
+        Some(above) if is_rank && !dir.join(MANIFEST).is_file() => above.to_owned(),
+        _ => dir.to_owned(),
     }
 }
 

@@ -175,6 +175,16 @@ pub enum PlanError {
         /// The other's file.
         of_path: PathBuf,
     },
+    /// A strategy of the target that cuts through heads.
+    #[error("the target's strategy cuts `{name}` into {parts} parts, which the {kv_heads} kv heads do not divide into")]
+    StrategyHeads {
+        /// The parameter.
+        name: String,
+        /// Its parts.
+        parts: u64,
+        /// Key/value heads of the model.
+        kv_heads: u64,
+    },
     /// Numbers of heads that are not the model's.
     #[error("{0}")]
     Heads(String),

@@ -32,6 +32,22 @@ pub struct TargetOptions<'a> {
     pub vocabulary_whole: bool,
 }
 
+impl TargetOptions<'_> {
+    /// A strategy's cut of q, k and v must leave the heads whole, where those are known.
+    fn check_heads(&self, name: &str, layout: &TensorLayout) -> Result<(), PlanError> {
+        let attention = fused(name).is_some_and(|f| f.query_rows_of.is_some() && !f.shared);
+        let (Arrangement::Strategy(_), Some(spec), true) = (self.arrangement, self.spec, attention) else {
+            return Ok(());
+        };
+        // What the optimizer shards is gathered before it is used, and may be cut anywhere.
+        let parts = layout.parts(0);
+        if spec.kv_heads % parts == 0 {
+            return Ok(());
+        }
+        Err(PlanError::StrategyHeads { name: name.to_owned(), parts, kv_heads: spec.kv_heads })
+    }
+}
+
 /// One rank of the target.
 #[derive(Clone, Debug)]
 pub struct TargetRank {
@@ -116,6 +132,7 @@ pub fn targets(
                     let name = name.to_owned();
                     return Err(PlanError::StrategyShape { name, strategy: stated, tensor: full.unwrap_or_default() });
                 }
+                options.check_heads(name, &layout)?;
                 placed.extend(one.tensors());
                 laid.push((one, layout));
             }

@@ -315,7 +315,7 @@ fn files_that_are_not_those_of_the_manifest_are_refused() {
         (
             "longer",
             &|dir| longer(&dir.join("rank_1/checkpoint_1.ckpt")),
-            &["rank_1/checkpoint_1.ckpt", "bytes and has"],
+            &["rank_1/checkpoint_1.ckpt", "bytes; the file has"],
         ),
     ];
     for (name, change, said) in cases {
@@ -362,7 +362,7 @@ fn a_manifest_that_is_not_ours_is_left_alone_and_a_hostile_one_does_no_harm() {
         (|m| m["files"] = "many".into(), "is damaged"),
         (|m| m["files"][0]["path"] = "../../etc/x.ckpt".into(), "outside its directory"),
         (|m| m["files"][0]["path"] = "/etc/x.ckpt".into(), "outside its directory"),
-        (|m| m["files"][0]["length"] = u64::MAX.into(), "bytes and has"),
+        (|m| m["files"][0]["length"] = u64::MAX.into(), "bytes; the file has"),
         (|m| m["files"][1] = m["files"][0].clone(), "twice"),
         (|m| m["files"] = Value::Array(Vec::new()), "does not list"),
     ];
@@ -372,11 +372,11 @@ fn a_manifest_that_is_not_ours_is_left_alone_and_a_hostile_one_does_no_harm() {
         env.line(&line).failed(1, &[said, "hint: "]);
     }
     env.write("grouped/fp16_2p_qkv/manifest.json", &own[..own.len() / 2]);
-    env.line(&line).failed(1, &["manifest.json: is damaged"]);
+    env.line(&line).failed(1, &["manifest.json is damaged"]);
     // One of ours that is too large to be read is no reason to take the usual order.
     let large = std::fs::File::options().write(true).open(env.path("grouped/fp16_2p_qkv/manifest.json"));
     large.and_then(|file| file.set_len((256 << 20) + 1)).expect("a sparse file");
-    env.line(&line).failed(1, &["manifest.json: has 268435457 bytes", "--src-fusion"]);
+    env.line(&line).failed(1, &["manifest.json has 268435457 bytes", "--src-fusion"]);
     // What the hint says: without the manifest, and with the order.
     std::fs::remove_file(env.path("grouped/fp16_2p_qkv/manifest.json")).expect("removed");
     env.line(&format!("{line} --src-fusion grouped --dst-fusion grouped")).ok();
@@ -409,7 +409,7 @@ fn check_source_finds_a_damaged_byte_and_names_its_tensor() {
         holds(&env, "out/fp16_4p_qkv", &model, sharded(4, Fusion::Grouped));
         let (file, name) = (format!("rank_1/checkpoint_1.{format}"), "model.layers.0.feed_forward.w2.weight");
         let offset = damage(&env, dir, &file, name);
-        let place = format!("`{name}` in {file} at byte {offset}");
+        let place = format!("`{name} in {file} at byte {offset}`");
         env.line(&format!("{line} -dc no -is no_st --check-source"))
             .failed(1, &[&place, "manifest.json", "copy them again"]);
         assert!(!env.path("no").exists());
@@ -532,4 +532,51 @@ fn the_sizes_of_rows_contradict_a_wrong_order() {
         .failed(1, &["(their sizes look grouped)", "does not fit", "hint: state it: --src-fusion grouped"]);
     env.line(&line("ranks", "")).ok();
     env.line(&line("grouped", "").replace("old", "new")).failed(1, &["(their sizes look grouped)", "hint: "]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_grouped_source_that_is_reached_through_links_stays_grouped() {
+    let model = Llama::small();
+    let env = env_with_grouped(&model);
+    let source = env.path("grouped/fp16_2p_qkv");
+    // A directory of links to ranks, one of links to files, and a copy with other names.
+    for rank in 0..2 {
+        std::fs::create_dir_all(env.path("ranks")).expect("a directory");
+        std::os::unix::fs::symlink(source.join(format!("rank_{rank}")), env.path(&format!("ranks/rank_{rank}")))
+            .unwrap();
+        let (dir, file) = (env.path(&format!("files/rank_{rank}")), format!("checkpoint_{rank}.ckpt"));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        std::os::unix::fs::symlink(source.join(format!("rank_{rank}/{file}")), dir.join(file)).unwrap();
+    }
+    copy(&source, &env.path("renamed"));
+    for rank in 0..2 {
+        let dir = env.path(&format!("renamed/rank_{rank}"));
+        std::fs::rename(dir.join(format!("checkpoint_{rank}.ckpt")), dir.join(format!("llama_7b_rank_{rank}.ckpt")))
+            .unwrap();
+    }
+    for source in ["ranks", "files", "renamed"] {
+        let run = env.line(&format!(
+            "{TRANSFER} -w 1 -y old.yaml -sc {source} -dc out_{source} -is st_{source} --dst-fusion rank-concat"
+        ));
+        assert!(run.ok().stdout.contains("order of fused rows in the source: grouped"), "{source}");
+        holds(
+            &env,
+            &format!("out_{source}/fp16_1p_qkv"),
+            &model,
+            Sharding { fusion: Some(Fusion::RankConcat), ..WHOLE },
+        );
+    }
+}
+
+#[test]
+fn files_of_another_order_beside_a_manifest_are_found_by_their_sums() {
+    let model = Llama::small();
+    let env = env_with_grouped(&model);
+    env.line(&format!("{TRANSFER} -w 2 -y old.yaml -sc src -dc plain -is plain_st")).ok();
+    let file = "fp16_2p_qkv/rank_1/checkpoint_1.ckpt";
+    std::fs::copy(env.path("grouped").join(file), env.path("plain").join(file)).expect("a copy");
+    let line = format!("{TRANSFER} -w 1 -y old.yaml -sc plain/fp16_2p_qkv -dc out -is st");
+    env.line(&line).failed(1, &["w_qkv.weight in rank_1/checkpoint_1.ckpt", "manifest.json", "hint: "]);
+    assert!(!env.path("out").exists());
 }

@@ -127,3 +127,35 @@ fn ranks_of_nothing_but_zeros_are_no_copies() {
     }
     env.line(&convert("-w 2")).ok();
 }
+
+#[test]
+fn a_strategy_of_the_target_that_cuts_heads_is_refused_where_they_are_known() {
+    let env = TestEnv::new();
+    let model = Llama { kv_heads: 2, rep: 4, head_dim: 8, ..Llama::small() };
+    model.write(&env.path("src"), TWO, "ckpt");
+    env.write("model.yaml", model.yaml(false, false));
+    // The strategy of another model with as many rows: 4 kv heads.
+    env.line(&convert("-w 4 --kv-heads 4")).ok();
+    for more in ["-y model.yaml", "--heads 8", "-y model.yaml --qkv_concat true"] {
+        env.line(&format!("{} {more}", convert("-ds st/keep_4p/strategy").replace("out", "no")))
+            .failed(1, &["attention.wq.weight` into 4 parts", "2 kv heads", "hint: "]);
+    }
+    assert!(!env.path("no").exists());
+}
+
+#[test]
+fn replicas_without_their_strategy_are_not_called_damaged() {
+    let env = TestEnv::new();
+    let model = Llama { values: Values::Numbers, ..Llama::small() };
+    model.write(&env.path("src"), TWO, "ckpt");
+    for rank in 0..2 {
+        let to = env.path(&format!("src/rank_{}", rank + 2));
+        std::fs::create_dir_all(&to).expect("a directory");
+        std::fs::copy(
+            env.path(&format!("src/rank_{rank}/checkpoint_{rank}.ckpt")),
+            to.join(format!("checkpoint_{}.ckpt", rank + 2)),
+        )
+        .expect("a copy");
+    }
+    env.line(&convert("-w 1")).failed(1, &["holds the same weights as rank 0", "data-parallel replicas", "-ss"]);
+}

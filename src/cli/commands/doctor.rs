@@ -86,8 +86,8 @@ fn refusal(
     spec: Option<&ModelSpec>,
 ) -> Option<Finding> {
     let gaps = if strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
-    let made =
-        fusion_order::made(path).and_then(|made| Ok(made.map_or(Ok(()), |m| m.check(path, &input.files, gaps))?));
+    let made = fusion_order::made(path, &input.files)
+        .and_then(|made| Ok(made.map_or(Ok(()), |m| m.check(path, &input.files, gaps))?));
     if let Err(error) = made {
         return Some(finding(&error));
     }

@@ -13,7 +13,7 @@ use crate::Error;
 use crate::cli::args::FusionArg;
 use crate::cli::config;
 use crate::formats::Entry;
-use crate::input::{Beside, Made};
+use crate::input::{Beside, LoadedFile, Made};
 use crate::models::{FusionLayout, VersionSign, fused, is_lora};
 use crate::report::Choice;
 
@@ -160,8 +160,8 @@ pub(in crate::cli) fn is_fused<'a>(mut entries: impl Iterator<Item = &'a Entry>)
 }
 
 /// Our manifest beside a source. A note says that another program's is not read.
-pub(in crate::cli) fn made(source: &std::path::Path) -> Result<Option<Made>, Error> {
-    Ok(match Made::beside(source)? {
+pub(in crate::cli) fn made(source: &std::path::Path, found: &[LoadedFile]) -> Result<Option<Made>, Error> {
+    Ok(match Made::beside(source, found)? {
         Beside::Made(made) => Some(made),
         Beside::Other(path) => {
             super::note(&format!("{} is not a manifest of ckpt-convert and is not read", path.display()));

@@ -75,8 +75,8 @@ impl Sides<'_> {
 /// The order of a side's fused rows. That its files are not those of the manifest beside it is only said: how far they differ
 /// is what the comparison shows. An option then decides alone.
 fn order((path, opened): (&PathBuf, &Opened), gaps: RankGaps, typed: Typed) -> Result<Order, Error> {
-    let mut made = fusion_order::made(path)?;
     let files = &opened.input().files;
+    let mut made = fusion_order::made(path, files)?;
     if let Some(Err(stale)) = made.as_ref().map(|made| made.check(path, files, gaps)) {
         note(&stale.to_string());
         made = made.filter(|_| typed.order.is_none());

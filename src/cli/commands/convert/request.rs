@@ -110,9 +110,15 @@ impl Request {
     /// Looks at what lies beside the source, and decides in which order fused rows are.
     pub(super) fn settle(&mut self, opened: &Opened, gaps: RankGaps) -> Result<(), Error> {
         let (args, input) = (&self.args, opened.input());
-        let made = fusion_order::made(&self.source)?;
-        if let Some(made) = &made {
-            made.check(&self.source, &input.files, gaps)?;
+        let mut made = fusion_order::made(&self.source, &input.files)?;
+        let fits = made.as_ref().map_or(Ok(()), |made| made.check(&self.source, &input.files, gaps));
+        if let Err(stale) = fits {
+            // No order of rows depends on it where the files are not rank files.
+            if matches!(opened, Opened::Ours(_)) || args.check_source {
+                return Err(stale.into());
+            }
+            note(&format!("{stale}; the manifest is not used"));
+            made = None;
         }
         let yaml = args.yaml_path.as_deref();
         let sign = yaml.map(load_version_sign).transpose()?.flatten();
@@ -152,6 +158,11 @@ impl Request {
         let target = fusion_order::target_order(facts)?;
         (self.orders, self.made) = (Some(Orders { source, target }), made);
         Ok(())
+    }
+
+    /// Whether the source has fused parameters.
+    pub(super) fn source_is_fused(&self) -> bool {
+        self.orders.as_ref().is_some_and(|orders| orders.source.fused)
     }
 
     /// The order of the source's fused rows.
