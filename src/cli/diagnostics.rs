@@ -209,7 +209,8 @@ fn plan_hint(error: &PlanError) -> Option<String> {
             "the checkpoint is not whole, or -y or the strategy is of another model"
         }
         PlanError::NoForeignName { .. } => {
-            "the config.json is of another model: give the one of this model with --hf-config DIR"
+            "a config.json of another model may be the cause: give the one of this model with --hf-config DIR; what is no part of the \
+             model can be left out with --ignore PATTERN"
         }
         PlanError::MissingStage { .. } | PlanError::NoReplica { .. } => {
             "copy the missing rank directories, or give the strategy of the run that this checkpoint is from"
@@ -303,7 +304,10 @@ fn input_hint(error: &InputError) -> Option<String> {
             "copy the right rank's file there; if it is the right one, rename it after its directory"
         }
         InputError::OtherSave { .. } => "copy the files of one save to every rank",
-        InputError::Several { .. } => "move all but one elsewhere: which one is meant cannot be guessed",
+        InputError::Several { .. } => {
+            "name one of the files, or move all but one elsewhere; saves of a training run are chosen by -f train_to_infer with --step \
+             or --latest"
+        }
         InputError::NoCheckpoint(_) => "-sc wants the directory that holds rank_0, rank_1, …, or a checkpoint file",
         InputError::Model { source, .. } => return spec_hint(source),
         InputError::Strategy { source, .. } => return plan_hint(source),
