@@ -30,7 +30,9 @@ pub fn differing_sums(
     let bytes: u64 = stated.iter().map(|one| one.place.len()).sum();
     // Where little of them is summed up, the rest need not be read.
     if bytes > mappings.iter().map(|mapping| mapping.len() as u64).sum::<u64>() / 2 {
-        mappings.iter().for_each(|mapping| mapping.read_through());
+        for mapping in mappings {
+            mapping.read_through();
+        }
     }
     observer.event(Event::Started { bytes });
     let next = AtomicUsize::new(0);
