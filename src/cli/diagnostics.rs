@@ -209,8 +209,8 @@ fn plan_hint(error: &PlanError) -> Option<String> {
             "the checkpoint is not whole, or -y or the strategy is of another model"
         }
         PlanError::NoForeignName { .. } => {
-            "a config.json of another model may be the cause: give the one of this model with --hf-config DIR; what is no part of the \
-             model can be left out with --ignore PATTERN"
+            "the config.json beside the source or of --hf-config, if there is one, is of another model: give the one of this model with \
+             --hf-config DIR"
         }
         PlanError::MissingStage { .. } | PlanError::NoReplica { .. } => {
             "copy the missing rank directories, or give the strategy of the run that this checkpoint is from"
