@@ -212,10 +212,11 @@ fn a_source_and_a_target_without_direct_io() {
 #[test]
 fn overwriting_keeps_nothing_of_the_old() {
     let env = env();
-    env.write("out/fp16_2p/rank_7/checkpoint_7.ckpt", "old");
-    env.write("out/fp16_2p/rank_0/transform.ckpt", "old");
-    env.write("out/fp16_2p/manifest.json", "old");
-    env.write("st/fp16_2p/strategy/ckpt_strategy_rank_7.ckpt", "old");
+    // More files of both kinds, of another conversion and in its name.
+    env.line(&format!("{LINE} -p fp16 -w 4 --format safetensors")).ok();
+    for dir in ["out", "st"] {
+        std::fs::rename(env.path(dir).join("fp16_4p"), env.path(dir).join("fp16_2p")).unwrap();
+    }
     env.line(&format!("{LINE} -p fp16 -w 2 --overwrite")).ok();
     assert_eq!(names(&env.path("out")), ["fp16_2p"]);
     assert_eq!(names(&env.path("out/fp16_2p")), ["manifest.json", "rank_0", "rank_1"]);

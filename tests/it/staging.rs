@@ -247,6 +247,9 @@ fn a_checkpoint_that_was_published_without_its_strategies_gets_them_from_the_sam
         .set_len(9)
         .unwrap();
     env.line(&line).failed(1, &["out/fp16_2p exists already", "hint: "]);
+    // What has another length than it was written with is not replaced either. As the hint says.
+    env.line(&format!("{line} --overwrite")).failed(1, &["`rank_1/checkpoint_1.ckpt`", "hint: move them elsewhere"]);
+    move_to(&env.path("out/fp16_2p/rank_1/checkpoint_1.ckpt"), &env.path("cut.ckpt"));
     env.line(&format!("{line} --overwrite")).ok();
     env.line("verify src out/fp16_2p -y model.yaml -q").ok();
 }
