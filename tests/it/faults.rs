@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
+use crate::staging::move_to;
 use crate::support::{
     Float, Llama, Run, Sharding, TestEnv, crc64_nvme, read_ranks, read_safetensors, read_tensors, write_ckpt,
 };
@@ -215,7 +216,7 @@ fn overwriting_keeps_nothing_of_the_old() {
     // More files of both kinds, of another conversion and in its name.
     env.line(&format!("{LINE} -p fp16 -w 4 --format safetensors")).ok();
     for dir in ["out", "st"] {
-        std::fs::rename(env.path(dir).join("fp16_4p"), env.path(dir).join("fp16_2p")).unwrap();
+        move_to(&env.path(dir).join("fp16_4p"), &env.path(dir).join("fp16_2p"));
     }
     env.line(&format!("{LINE} -p fp16 -w 2 --overwrite")).ok();
     assert_eq!(names(&env.path("out")), ["fp16_2p"]);

@@ -5,13 +5,10 @@ use std::path::Path;
 use crate::cluster::{end, env, env_of, host};
 use crate::faults::{begun, signal, slow};
 use crate::foreign::small_config;
+use crate::staging::{link, move_to};
 use crate::support::{Llama, Run, TestEnv, data};
 
 const LINE: &str = "-f distributed_weight_transfer -y model.yaml -sc src -p fp16 -w 2 -dc out -is st -q";
-
-fn link(to: &Path, from: &Path) {
-    std::os::unix::fs::symlink(to, from).expect("a link");
-}
 
 /// Refused with these words, and nothing changed.
 fn refused(env: &TestEnv, line: &str, said: &[&str]) -> Run {
@@ -46,7 +43,7 @@ fn a_file_of_somebody_in_a_target_of_ours_is_kept_whatever_it_is_called() {
         }
         assert_eq!(std::fs::read(env.path("out/fp16_2p").join(stray)).unwrap(), b"mine");
         // As the hint says.
-        std::fs::rename(env.path("out/fp16_2p").join(stray), env.path("moved")).unwrap();
+        move_to(&env.path("out/fp16_2p").join(stray), &env.path("moved"));
         let _ = std::fs::remove_dir(env.path("out/fp16_2p/rank_9"));
         env.line(&format!("{LINE} --overwrite")).ok();
     }
@@ -175,7 +172,7 @@ fn a_target_that_is_a_link_is_called_one() {
     let env = env();
     env.line(LINE).ok();
     std::fs::create_dir(env.path("disk")).unwrap();
-    std::fs::rename(env.path("out/fp16_2p"), env.path("disk/fp16_2p")).unwrap();
+    move_to(&env.path("out/fp16_2p"), &env.path("disk/fp16_2p"));
     link(&env.path("disk/fp16_2p"), &env.path("out/fp16_2p"));
     for line in [LINE.to_owned(), format!("{LINE} --overwrite")] {
         let run =
@@ -192,7 +189,7 @@ fn a_target_that_is_a_link_is_called_one() {
     env.line(LINE).ok();
     assert!(env.path("disk/fp16_2p/manifest.json").exists());
     // Strategies too.
-    std::fs::rename(env.path("st/fp16_2p/strategy"), env.path("disk/strategy")).unwrap();
+    move_to(&env.path("st/fp16_2p/strategy"), &env.path("disk/strategy"));
     link(&env.path("disk/strategy"), &env.path("st/fp16_2p/strategy"));
     let line = format!("{LINE} --overwrite --vocab_emb_dp true");
     refused(&env, &line, &["st/fp16_2p/strategy", "is a symbolic link to", "hint: remove the link itself"]);

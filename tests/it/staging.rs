@@ -10,11 +10,11 @@ use crate::support::{Llama, Run, TestEnv};
 
 const LINE: &str = "-f distributed_weight_transfer -y model.yaml -sc src -dc out -is st";
 
-fn link(to: &Path, from: &Path) {
+pub(crate) fn link(to: &Path, from: &Path) {
     std::os::unix::fs::symlink(to, from).expect("a link");
 }
 
-fn move_to(from: &Path, to: &Path) {
+pub(crate) fn move_to(from: &Path, to: &Path) {
     assert!(Command::new("mv").arg(from).arg(to).status().expect("mv runs").success());
 }
 
