@@ -83,13 +83,35 @@ pub enum Error {
     #[error("{} is there and is not the result of a conversion", .0.display())]
     ForeignTarget(std::path::PathBuf),
     /// Files in a target that no conversion made, so it is not replaced.
-    #[error("{} holds files that no conversion made: {}", .target.display(), crate::plan::list(.files))]
+    #[error("{} holds files that no conversion made, or that were changed since: {}", .target.display(), crate::plan::list(.files))]
     ForeignFiles {
         /// The target.
         target: std::path::PathBuf,
         /// What is in it, below the target.
         files: Vec<String>,
     },
+    /// Strategies, or files among them, that no conversion made, so they are not replaced.
+    #[error("{} holds strategies or files that no conversion made: {}", .dir.display(), crate::plan::list(.files))]
+    ForeignStrategies {
+        /// Where the strategies go.
+        dir: std::path::PathBuf,
+        /// What is there.
+        files: Vec<String>,
+    },
+    /// A link in the place of a target: publishing would replace the link.
+    #[error("{} exists already: it is a symbolic link to {}", .target.display(), .to.display())]
+    TargetLink {
+        /// The target.
+        target: std::path::PathBuf,
+        /// Where it leads.
+        to: std::path::PathBuf,
+    },
+    /// A file that would be written is there, and nothing replaces it.
+    #[error("{} exists already", .0.display())]
+    FileExists(std::path::PathBuf),
+    /// What is in the place of a manifest is none of ours, so it is not replaced.
+    #[error("{} exists already and is not a manifest of a conversion", .0.display())]
+    NoManifestThere(std::path::PathBuf),
     /// The disk is too small.
     #[error("{} needs {needed} bytes, {free} are free", .dir.display())]
     NoRoom {
@@ -239,6 +261,10 @@ impl Error {
             | Self::SumsDiffer { .. }
             | Self::ForeignTarget(_)
             | Self::ForeignFiles { .. }
+            | Self::ForeignStrategies { .. }
+            | Self::TargetLink { .. }
+            | Self::FileExists(_)
+            | Self::NoManifestThere(_)
             | Self::InputInTarget { .. }
             | Self::Plan(_) => ErrorKind::Input,
             Self::Input(_)

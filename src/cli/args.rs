@@ -273,7 +273,7 @@ pub(super) struct ConvertArgs {
     /// Print the plan and stop.
     #[arg(long = "dry-run")]
     pub(super) dry_run: bool,
-    /// Replace an existing target.
+    /// Replace an existing target, if all that it holds was made by a conversion.
     #[arg(long)]
     pub(super) overwrite: bool,
     /// Do not flush to the disk before publishing.

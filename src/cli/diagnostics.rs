@@ -50,11 +50,21 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         )),
         Error::TooLittleMemory { .. } => Some("give more with --memory, or use fewer --workers".to_owned()),
         Error::NoRoom { .. } => Some("free room, or choose another disk with -dc; nothing was written".to_owned()),
-        Error::OtherStrategies(_) => {
-            Some("choose another directory with -is, or replace them with --overwrite".to_owned())
-        }
+        Error::OtherStrategies(_) => Some(
+            "choose another directory with -is; --overwrite replaces them, and they may belong to another target (fused and \
+             unfused ones share the directory)"
+                .to_owned(),
+        ),
         Error::ForeignTarget(_) => {
-            Some("remove it yourself if nobody needs it, or choose another directory with -dc or -is".to_owned())
+            Some("move it elsewhere, or choose another directory with -dc or -is; nothing was changed".to_owned())
+        }
+        Error::ForeignStrategies { .. } => {
+            Some("choose another directory with -is; --overwrite does not replace them".to_owned())
+        }
+        Error::TargetLink { target, to } => Some(link_hint(target, to)),
+        Error::FileExists(_) => Some("choose another name, or remove it if nobody needs it".to_owned()),
+        Error::NoManifestThere(_) => {
+            Some("choose another name with -o; without -o the manifest goes to standard output".to_owned())
         }
         Error::StrategiesMissing { .. } => Some("start the same command again: it publishes them".to_owned()),
         Error::ForeignFiles { .. } => {
@@ -77,6 +87,17 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         #[cfg(feature = "calibrate")]
         Error::Calibrate(calibrate) => calibrate_hint(calibrate).map(str::to_owned),
         Error::Output { published: None, .. } | Error::File(_) | Error::Usage(_) => None,
+    }
+}
+
+/// A target that was moved to another disk is named there, where the directory above can be given.
+fn link_hint(target: &Path, to: &Path) -> String {
+    let remove = "remove the link itself (what it leads to stays), or choose another directory with -dc or -is";
+    match to.parent().filter(|_| to.is_dir() && to.file_name() == target.file_name()) {
+        Some(dir) if to.file_name().is_some_and(|name| name != "strategy") => {
+            format!("to write there name the directory that it leads to, -dc {}; or {remove}", dir.display())
+        }
+        _ => remove.to_owned(),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::sys::read_small;
 /// The largest manifest that is read: some 900,000 tensors.
 const MAX_MANIFEST: u64 = 256 << 20;
 /// The version of manifests that is known.
-const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 1;
 
 /// What lies beside a source.
 #[derive(Debug)]
@@ -64,14 +64,14 @@ pub struct ListedSum {
 }
 
 #[derive(Deserialize)]
-struct Head {
-    manifest_version: u64,
-    tool: Tool,
+pub(super) struct Head {
+    pub(super) manifest_version: u64,
+    pub(super) tool: Tool,
 }
 
 #[derive(Deserialize)]
-struct Tool {
-    name: String,
+pub(super) struct Tool {
+    pub(super) name: String,
 }
 
 #[derive(Deserialize)]
@@ -90,9 +90,9 @@ struct Options {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct Listed {
-    path: String,
-    length: u64,
+pub(super) struct Listed {
+    pub(super) path: String,
+    pub(super) length: u64,
     #[serde(default)]
     rank: Option<u32>,
 }

@@ -3,6 +3,7 @@
 //! The only layer that joins `sys` and `formats`; it decides nothing about where bytes go.
 
 mod companions;
+mod contents;
 mod counters;
 mod discover;
 mod error;
@@ -20,11 +21,12 @@ mod strategies;
 mod survey;
 
 pub use companions::{Companions, read_companions};
+pub use contents::{Contents, is_manifest};
 pub use discover::{CheckpointFiles, RankGaps, discover, rank_of};
 pub use error::InputError;
 pub use foreign::{
     ForeignFault, ForeignFiles, ForeignIndex, ForeignKind, Provenance, check_index, companions, discover_foreign,
-    is_companion, provenance,
+    provenance,
 };
 pub use foreign_load::{ForeignInput, load_config};
 pub use load::{Input, LoadedFile, check_crc, check_unchanged};

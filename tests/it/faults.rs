@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
+use crate::staging::move_to;
 use crate::support::{
     Float, Llama, Run, Sharding, TestEnv, crc64_nvme, read_ranks, read_safetensors, read_tensors, write_ckpt,
 };
@@ -212,10 +213,11 @@ fn a_source_and_a_target_without_direct_io() {
 #[test]
 fn overwriting_keeps_nothing_of_the_old() {
     let env = env();
-    env.write("out/fp16_2p/rank_7/checkpoint_7.ckpt", "old");
-    env.write("out/fp16_2p/rank_0/transform.ckpt", "old");
-    env.write("out/fp16_2p/manifest.json", "old");
-    env.write("st/fp16_2p/strategy/ckpt_strategy_rank_7.ckpt", "old");
+    // More files of both kinds, of another conversion and in its name.
+    env.line(&format!("{LINE} -p fp16 -w 4 --format safetensors")).ok();
+    for dir in ["out", "st"] {
+        move_to(&env.path(dir).join("fp16_4p"), &env.path(dir).join("fp16_2p"));
+    }
     env.line(&format!("{LINE} -p fp16 -w 2 --overwrite")).ok();
     assert_eq!(names(&env.path("out")), ["fp16_2p"]);
     assert_eq!(names(&env.path("out/fp16_2p")), ["manifest.json", "rank_0", "rank_1"]);

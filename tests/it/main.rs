@@ -23,6 +23,7 @@ mod hostile;
 mod inspect;
 mod lora;
 mod oracle;
+mod overwrite;
 mod pytorch;
 mod quantise;
 mod quantise_groups;

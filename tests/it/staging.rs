@@ -10,11 +10,11 @@ use crate::support::{Llama, Run, TestEnv};
 
 const LINE: &str = "-f distributed_weight_transfer -y model.yaml -sc src -dc out -is st";
 
-fn link(to: &Path, from: &Path) {
+pub(crate) fn link(to: &Path, from: &Path) {
     std::os::unix::fs::symlink(to, from).expect("a link");
 }
 
-fn move_to(from: &Path, to: &Path) {
+pub(crate) fn move_to(from: &Path, to: &Path) {
     assert!(Command::new("mv").arg(from).arg(to).status().expect("mv runs").success());
 }
 
@@ -247,6 +247,9 @@ fn a_checkpoint_that_was_published_without_its_strategies_gets_them_from_the_sam
         .set_len(9)
         .unwrap();
     env.line(&line).failed(1, &["out/fp16_2p exists already", "hint: "]);
+    // What has another length than it was written with is not replaced either. As the hint says.
+    env.line(&format!("{line} --overwrite")).failed(1, &["`rank_1/checkpoint_1.ckpt`", "hint: move them elsewhere"]);
+    move_to(&env.path("out/fp16_2p/rank_1/checkpoint_1.ckpt"), &env.path("cut.ckpt"));
     env.line(&format!("{line} --overwrite")).ok();
     env.line("verify src out/fp16_2p -y model.yaml -q").ok();
 }

@@ -44,7 +44,7 @@ pub(in crate::cli) struct MergeArgs {
     /// The parts: directories that --local-output made, or their manifests. Of a directory the files' lengths are checked too.
     #[arg(required = true)]
     pub(in crate::cli) parts: Vec<PathBuf>,
-    /// Where the manifest of the whole goes. Default: standard output.
+    /// Where the manifest of the whole goes; of files that exist only a manifest is replaced. Default: standard output.
     #[arg(short = 'o', long, value_name = "FILE")]
     pub(in crate::cli) output: Option<PathBuf>,
 }

@@ -7,7 +7,7 @@ use crate::Error;
 use crate::cli::ExitStatus;
 use crate::cli::args::MergeArgs;
 use crate::cluster::{ClusterError, PartManifest, merge};
-use crate::input::MANIFEST;
+use crate::input::{MANIFEST, is_manifest};
 use crate::report::write_merged;
 use crate::sys;
 
@@ -16,6 +16,12 @@ const MAX_MANIFEST: u64 = 4 << 30;
 
 /// Joins the manifests and checks what can be checked from here.
 pub(in crate::cli) fn run(args: &MergeArgs) -> Result<ExitStatus, Error> {
+    if let Some(path) = &args.output
+        && path.symlink_metadata().is_ok()
+        && !is_manifest(path)
+    {
+        return Err(Error::NoManifestThere(path.clone()));
+    }
     let mut parts = Vec::with_capacity(args.parts.len());
     for path in &args.parts {
         let file = if path.is_dir() { path.join(MANIFEST) } else { path.clone() };

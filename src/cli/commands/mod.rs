@@ -5,6 +5,7 @@ pub(super) mod doctor;
 mod fusion_order;
 pub(super) mod inspect;
 pub(super) mod merge_manifest;
+mod ours;
 mod reading;
 pub(super) mod scripts;
 pub(super) mod strategy;

@@ -61,7 +61,7 @@ pub(super) fn other_strategies(checkpoint: &Path, strategy: Option<&Path>) -> Re
     }
     Ok(Some(format!(
         "{} holds other strategies than those that were written with {}, as its manifest shows: where an interrupted run left \
-         them so, the same command with --overwrite writes both again",
+         them so, the same command with --overwrite writes both again; where they are another target's, it needs an -is of its own",
         strategy.display(),
         checkpoint.display()
     )))

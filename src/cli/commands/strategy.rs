@@ -7,7 +7,7 @@ use super::{inspect, print, print_json};
 use crate::Error;
 use crate::cli::ExitStatus;
 use crate::cli::args::StrategyCommand;
-use crate::engine::{Durability, EngineError, Publish, Staging};
+use crate::engine::{Durability, Publish, Staging};
 use crate::formats::FormatError;
 use crate::formats::mindspore::{
     is_json_strategy, merge_strategies, strategy_to_json, strategy_to_protobuf, write_strategy,
@@ -61,6 +61,7 @@ fn from_model(spec: &ModelSpec, ranks: u32, out: &Path) -> Result<(), Error> {
             write(out, &strategy_to_json(&bytes, &shape).map_err(|e| fault(out, e))?)?;
         }
         _ => {
+            refuse_existing(out)?;
             let mut staging = Staging::new(out, Publish::New, Durability::Synced)?;
             for rank in 0..ranks {
                 staging.write(&strategy_name(rank), |to| to.write_all(&bytes))?;
@@ -102,11 +103,14 @@ fn fault(path: &Path, source: FormatError) -> Error {
     InputError::Format { path: path.to_owned(), source: source.into() }.into()
 }
 
+/// These commands replace nothing.
+fn refuse_existing(path: &Path) -> Result<(), Error> {
+    if path.symlink_metadata().is_ok() { Err(Error::FileExists(path.to_owned())) } else { Ok(()) }
+}
+
 /// Writes a file that must not be there yet; it gets its name when it is whole.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    if path.symlink_metadata().is_ok() {
-        return Err(EngineError::TargetExists(path.to_owned()).into());
-    }
+    refuse_existing(path)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let dir =
         path.parent().filter(|dir| !dir.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_owned);

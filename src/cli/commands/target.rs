@@ -5,10 +5,10 @@ use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::ours::{foreign_files, foreign_strategies};
 use crate::Error;
 use crate::engine::{Crc64, Durability, EngineError, Publish, Staging, clear_leftovers};
 use crate::formats::mindspore::write_strategy;
-use crate::input::{MANIFEST, is_companion, rank_of};
 use crate::layout::TensorLayout;
 use crate::sys;
 
@@ -90,9 +90,10 @@ pub(super) fn free(target: &Path) -> Result<u64, Error> {
 }
 
 /// Whether a target may be made: free or replaceable, in a writable place. Returns the bytes that are free there.
-pub(super) fn check(target: &Path, publish: Publish, ours: impl Fn(&str, bool) -> bool) -> Result<u64, Error> {
+pub(super) fn check(target: &Path, publish: Publish) -> Result<u64, Error> {
+    refuse_link(target)?;
     match publish {
-        Publish::Replace => replaceable(target, ours)?,
+        Publish::Replace => replaceable(target)?,
         Publish::New if target.symlink_metadata().is_ok() => {
             return Err(EngineError::TargetExists(target.to_owned()).into());
         }
@@ -101,54 +102,31 @@ pub(super) fn check(target: &Path, publish: Publish, ours: impl Fn(&str, bool) -
     free(target)
 }
 
-/// Only what a conversion made (ours or the original's) may be replaced: a directory in which every name is one that a
-/// conversion gives. `ours`: whether that holds for a name below the target, and whether it is a directory.
-fn replaceable(target: &Path, ours: impl Fn(&str, bool) -> bool) -> Result<(), Error> {
-    let Ok(meta) = target.symlink_metadata() else { return Ok(()) };
-    if !meta.is_dir() {
-        return Err(Error::ForeignTarget(target.to_owned()));
-    }
-    let mut foreign = Vec::new();
-    strangers(target, "", &ours, &mut foreign).map_err(|_| Error::ForeignTarget(target.to_owned()))?;
-    if foreign.is_empty() {
-        return Ok(());
-    }
-    foreign.sort();
-    Err(Error::ForeignFiles { target: target.to_owned(), files: foreign })
+/// Whether only what a conversion made, ours or the original's, would be replaced. Somebody may put a file there while a
+/// conversion runs, so this is asked again before it publishes.
+pub(super) fn replaceable(target: &Path) -> Result<(), Error> {
+    let files = foreign(target, foreign_files)?;
+    if files.is_empty() { Ok(()) } else { Err(Error::ForeignFiles { target: target.to_owned(), files }) }
 }
 
-/// What is in a directory that no conversion made. A link is never one's, whatever its name.
-fn strangers(
-    dir: &Path,
-    above: &str,
-    ours: &impl Fn(&str, bool) -> bool,
-    found: &mut Vec<String>,
-) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let (kind, name) = (entry.file_type()?, format!("{above}{}", entry.file_name().to_string_lossy()));
-        if !(kind.is_dir() || kind.is_file()) || !ours(&name, kind.is_dir()) {
-            found.push(name);
-        } else if kind.is_dir() {
-            strangers(&entry.path(), &format!("{name}/"), ours, found)?;
-        }
+/// What `look` finds in a directory, if it is there.
+fn foreign(dir: &Path, look: fn(&Path) -> std::io::Result<Vec<String>>) -> Result<Vec<String>, Error> {
+    refuse_link(dir)?;
+    match dir.symlink_metadata() {
+        Err(_) => Ok(Vec::new()),
+        Ok(meta) if !meta.is_dir() => Err(Error::ForeignTarget(dir.to_owned())),
+        Ok(_) => look(dir).map_err(|_| Error::ForeignTarget(dir.to_owned())),
     }
-    Ok(())
 }
 
-/// Names that a conversion gives in a checkpoint directory.
-pub(super) fn is_checkpoint_name(name: &str, is_dir: bool) -> bool {
-    let is_rank = |name: &str| rank_of(name).is_some();
-    let has = |extensions: &[&str]| Path::new(name).extension().is_some_and(|e| extensions.iter().any(|x| e == *x));
-    match name.split_once('/') {
-        Some((rank, _)) => !is_dir && is_rank(rank) && has(&["ckpt", "safetensors"]),
-        None if is_dir => is_rank(name),
-        None => {
-            let stem = name.starts_with("model") || name.starts_with("pytorch_model");
-            [MANIFEST, "param_name_map.json"].contains(&name)
-                || (stem && (has(&["safetensors", "bin"]) || name.ends_with(".index.json")))
-                || is_companion(name)
+/// Publishing would replace a link, not what it leads to.
+fn refuse_link(target: &Path) -> Result<(), Error> {
+    match target.read_link() {
+        Ok(to) => {
+            let to = target.canonicalize().unwrap_or(to);
+            Err(Error::TargetLink { target: target.to_owned(), to })
         }
+        Err(_) => Ok(()),
     }
 }
 
@@ -215,10 +193,15 @@ impl Strategies {
         if self.are_there() {
             return Ok(());
         }
+        refuse_link(&self.dir)?;
         if publish == Publish::New && self.dir.symlink_metadata().is_ok() {
             return Err(Error::OtherStrategies(self.dir.clone()));
         }
-        check(&self.dir, publish, |name, is_dir| !is_dir && is_strategy_name(name)).map(|_| ())
+        let files = foreign(&self.dir, foreign_strategies)?;
+        if !files.is_empty() {
+            return Err(Error::ForeignStrategies { dir: self.dir.clone(), files });
+        }
+        free(&self.dir).map(|_| ())
     }
 
     /// The files under a temporary name. `None` where they are there already.

@@ -66,6 +66,18 @@ pub fn write(params: &[(String, TensorLayout)], stage: u32) -> Vec<u8> {
     strategy_proto::write(params, stage)
 }
 
+/// Whether a file is one that [`write`] makes: writing its layouts again, in their order, gives the same bytes.
+pub fn is_rewritten_alike(file: &[u8]) -> bool {
+    let layouts = |raw: &RawStrategy| -> Result<Vec<(String, TensorLayout)>, FormatError> {
+        raw.layouts.iter().map(|item| Ok((item.name.clone(), item.check(&item.name)?.layout))).collect()
+    };
+    // What is wrong with the file as a whole is found first, JSON and checkpoints among it.
+    read(file).is_ok()
+        && strategy_proto::read(file)
+            .and_then(|raw| Ok((layouts(&raw)?, raw.stage)))
+            .is_ok_and(|(layouts, stage)| !layouts.is_empty() && write(&layouts, stage) == file)
+}
+
 fn by_stage(raw: &RawStrategy) -> Result<StrategyFile, FormatError> {
     let merged = !raw.layouts.is_empty() && raw.layouts.iter().all(|item| split_stage(&item.name).is_some());
     let mut file = StrategyFile { merged, ..StrategyFile::default() };

@@ -203,7 +203,7 @@ where
 }
 
 /// Whether a file of this name is one that [`companions`] finds.
-pub fn is_companion(name: &str) -> bool {
+fn is_companion(name: &str) -> bool {
     COMPANIONS.contains(&name)
         || name.starts_with("tokenizer")
         || name.starts_with("chat_template")

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::provenance::provenance;
-use super::{Planned, Request, shared};
+use super::{Planned, Request, shared, targets};
 use crate::Error;
 use crate::cli::commands::target::Strategies;
 use crate::cli::commands::{note, print, print_json, reading};
@@ -45,6 +45,7 @@ pub(super) fn execute(
     if cancel.is_cancelled() {
         return Err(EngineError::Cancelled.into());
     }
+    targets::check_again(request, planned)?;
     let strategies = strategies.map(|staged| staged.ready(Vec::new())).transpose()?;
     let checkpoint = staging.ready(std::mem::take(&mut result.files))?.publish()?;
     match strategies.map(Ready::publish).transpose() {

@@ -88,7 +88,8 @@ pub(super) fn run(
         Finished::Ours(publication) => {
             let result = publication.result(&planned.plan)?;
             // The others may have read what has been in the same files since this host read them.
-            if let Err(e) = reading::check_unchanged(&mappings) {
+            let unchanged = reading::check_unchanged(&mappings);
+            if let Err(e) = unchanged.and_then(|()| targets::check_again(request, &planned)) {
                 publication.give_back();
                 return Err(e);
             }

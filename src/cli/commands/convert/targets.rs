@@ -18,11 +18,18 @@ pub(super) fn check(request: &Request, planned: &Planned, input: &Input) -> Resu
     if let Some(strategies) = &planned.strategies {
         strategies.check(request.publish())?;
     }
-    // The code that a configuration's `auto_map` names may have any name.
-    let written = |name: &str| planned.plan.outputs.iter().any(|file| file.path == name);
-    target::check(&planned.target, request.publish(), |name, is_dir| {
-        target::is_checkpoint_name(name, is_dir) || written(name)
-    })
+    target::check(&planned.target, request.publish())
+}
+
+/// Whether what would be replaced is still only what a conversion made: somebody may have put a file there meanwhile.
+pub(super) fn check_again(request: &Request, planned: &Planned) -> Result<(), Error> {
+    if request.publish() == Publish::New {
+        return Ok(());
+    }
+    if let Some(strategies) = &planned.strategies {
+        strategies.check(Publish::Replace)?;
+    }
+    target::replaceable(&planned.target)
 }
 
 /// No target may be where an input or the other target is, nor cost an input when it is replaced.
@@ -96,6 +103,9 @@ pub(super) fn missing_strategies<'a>(request: &Request, planned: &'a Planned, in
 /// one does. `wait`: how long a host that is about to is waited for.
 pub(super) fn settle_strategies(request: &Request, strategies: &Strategies, wait: Duration) -> Result<(), Error> {
     let begun = Instant::now();
+    if request.publish() == Publish::Replace {
+        strategies.check(Publish::Replace)?;
+    }
     loop {
         let error = |source| Error::StrategiesMissing { strategies: strategies.dir().to_owned(), source };
         match strategies.stage(request.publish(), request.durability) {
