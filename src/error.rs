@@ -19,6 +19,14 @@ pub enum Error {
     /// No plan can be made.
     #[error(transparent)]
     Plan(#[from] Box<PlanError>),
+    /// The ranks are not of the model that the `config.json` beside them describes.
+    #[error("{source} (by {})", .config.display())]
+    OtherModel {
+        /// The `config.json`.
+        config: std::path::PathBuf,
+        /// Where they differ.
+        source: Box<PlanError>,
+    },
     /// The run failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -266,6 +274,7 @@ impl Error {
             | Self::FileExists(_)
             | Self::NoManifestThere(_)
             | Self::InputInTarget { .. }
+            | Self::OtherModel { .. }
             | Self::Plan(_) => ErrorKind::Input,
             Self::Input(_)
             | Self::Cluster(_)

@@ -10,7 +10,7 @@ use crate::engine::EngineError;
 use crate::formats::FormatFault;
 use crate::input::InputError;
 use crate::layout::LayoutError;
-use crate::models::{HEAD, QuantTool, SpecError, builtin_names};
+use crate::models::{HEAD, QuantTool, SpecError, builtin_names, role};
 use crate::plan::{self, PlanError};
 use crate::report::plain;
 use crate::{Error, ErrorKind};
@@ -31,6 +31,14 @@ pub(super) fn render(error: &Error) -> String {
 pub(super) fn hint(error: &Error) -> Option<String> {
     match error {
         Error::Plan(plan) => plan_hint(plan),
+        Error::OtherModel { config, source } => {
+            let own = plan_hint(source).map(|hint| format!("{hint}; ")).unwrap_or_default();
+            Some(format!(
+                "{own}the model is known from {}: if that is another model's, move it elsewhere, or name the model with -y, which \
+                 counts more",
+                config.display()
+            ))
+        }
         Error::Input(input) => input_hint(input),
         Error::Engine(engine) => engine_hint(engine),
         Error::Cluster(cluster) => cluster_hint(cluster).map(str::to_owned),
@@ -182,7 +190,17 @@ const HEADLESS: &str = "if lm_head is the embedding, say tie_word_embeddings: tr
 
 fn plan_hint(error: &PlanError) -> Option<String> {
     let text = match error {
-        PlanError::QuantisedSource { signs, .. } => return Some(dequantise(signs.tool())),
+        PlanError::QuantisedSource { weights, signs } => {
+            let name = |shown: &str| shown.rsplit_once(" (").map_or(shown, |(name, _)| name).to_owned();
+            let no_weight = |shown: &String| !name(shown).ends_with("weight") && role(&name(shown)).is_none();
+            let buffers = !weights.is_empty() && signs.is_empty() && weights.iter().all(no_weight);
+            let buffers = if buffers {
+                "; if they are no weights (a mask, a buffer), leave them out with --ignore PATTERN"
+            } else {
+                ""
+            };
+            return Some(format!("{}{buffers}", dequantise(signs.tool())));
+        }
         PlanError::ScalesMissing { left_out, .. } if !left_out.is_empty() => {
             "give a pattern to --ignore or --drop that does not match them; whole numbers need their scales"
         }
@@ -215,6 +233,10 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         }
         PlanError::WrongShape { .. } | PlanError::StrategyShape { .. } => {
             "check that -y and the strategies are those of this checkpoint"
+        }
+        PlanError::UnknownNames(_) => {
+            "leave out with --ignore PATTERN only what is no part of the model, as a buffer or a counter: a parameter that is left \
+             out is missing in the target"
         }
         PlanError::Unplaced { side: "source", .. } => {
             "give the source's strategy files with -ss, or leave the parameters out with --ignore PATTERN"

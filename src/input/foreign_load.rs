@@ -109,6 +109,8 @@ fn meta_spec(params: &Path, files: &[LoadedFile], shards: u64) -> Result<ModelSp
         let entry = files.first()?.entries.iter().find(|e| *e.name == *name)?;
         entry.shape.dims().first()?.checked_mul(shards)
     };
-    read.spec(rows("output.weight"), rows("layers.0.feed_forward.w1.weight"))
+    // Without a head the embedding shows the vocabulary, unless its columns are cut.
+    let embedding = || rows("tok_embeddings.weight").filter(|_| shards == 1);
+    read.spec(rows("output.weight").or_else(embedding), rows("layers.0.feed_forward.w1.weight"))
         .map_err(|source| model_error(params, source))
 }

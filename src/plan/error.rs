@@ -121,6 +121,9 @@ pub enum PlanError {
         /// The tensors.
         names: Vec<String>,
     },
+    /// Names of a foreign source that its family does not have.
+    #[error("nothing says how to place these source parameters: {}", list(.0))]
+    UnknownNames(Vec<String>),
     /// Tensors that no layout knows and that differ between ranks.
     #[error("these parameters are in no strategy and differ between ranks: {}", list(.0))]
     Differ(Vec<String>),

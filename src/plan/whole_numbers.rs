@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use super::{PlanError, SourceFile};
+use crate::formats::Entry;
 use crate::models::{QuantSigns, companion_of, is_lora, is_training_state, known_integers, scales_of_layer};
 use crate::tensor::Dtype;
 
@@ -33,6 +34,12 @@ pub fn names_parameter(name: &str) -> bool {
     known && !is_training_state(name)
 }
 
+/// Whether an entry is a causal mask, which some networks call a bias: a bias of a layer has one dimension.
+fn is_mask(entry: &Entry) -> bool {
+    let truths = matches!(entry.dtype, Dtype::Bool | Dtype::U8);
+    truths && entry.shape.dims().len() >= 3 && (*entry.name == *"bias" || entry.name.ends_with(".bias"))
+}
+
 /// Refuses a source whose weights are whole numbers that no floating-point conversion may take for weights, and one whose
 /// whole numbers would lose their scales. Returns the names that are left out although they are signs of a quantised model.
 ///
@@ -57,7 +64,7 @@ pub fn check_whole_numbers(files: &[SourceFile<'_>], how: &WholeNumbers<'_>) -> 
         }
         names.insert(name);
         unplaced |= QuantSigns::is_one(name) && (how.is_unknown)(name);
-        if dtype.is_float() || !(how.is_parameter)(name) {
+        if dtype.is_float() || !(how.is_parameter)(name) || is_mask(entry) {
             continue;
         }
         match known_integers(name, dtype) {

@@ -187,7 +187,8 @@ impl Summary {
             let count: usize = self.training_state.values().sum();
             line(format!("{count} entries of training state were left out ({})", rules.join(", ")));
         }
-        line(ways(&self.ways));
+        // A host may have had nothing to move.
+        Some(ways(&self.ways)).filter(|text| !text.is_empty()).into_iter().for_each(&mut line);
         line(format!("peak anonymous memory {}", units::bytes(self.peak_anonymous_memory)));
         for overflow in &self.overflowed {
             line(format!(

@@ -2,7 +2,9 @@
 //! 5) initialises a missing head of an untied model at random, with a warning that nobody reads.
 
 use crate::foreign::{small_config, theirs};
-use crate::support::{Llama, Sharding, Tensor, TestEnv, read_ranks, read_safetensors, write_ckpt, write_safetensors};
+use crate::support::{
+    Llama, Run, Sharding, Tensor, TestEnv, data, read_ranks, read_safetensors, write_ckpt, write_safetensors,
+};
 
 /// A whole model but for its head, under Hugging Face's names with another beginning than `model.`.
 fn headless(prefix: &str) -> Vec<Tensor> {
@@ -121,4 +123,35 @@ fn rank_files_without_a_head_go_to_hugging_face_only_when_it_is_said_why() {
     let line = "-f distributed_weight_transfer -p keep -w 2 -sc src -dc out -is st --no-sync";
     env.line(line).failed(1, &["no `lm_head.weight`", "--tie-word-embeddings true"]);
     env.line(&format!("{line} --tie-word-embeddings true")).ok();
+}
+
+/// Meta's params.json never says it: llama 3.2 1B and 3B are tied, the larger ones are not.
+#[test]
+fn a_release_of_metas_without_a_head_is_asked_for_it() {
+    let env = TestEnv::new();
+    let run = |more: &[&str]| {
+        let line = ["-f", "pt_to_ms", "-p", "keep", "-w", "2", "-dc", "out", "-is", "st", "--no-sync", "--overwrite"];
+        let mut command = env.command(&line);
+        command.args(["--ignore", "output.weight", "-sc"]).arg(data("torch/models/meta_llama_bf16_1shard")).args(more);
+        Run::of(&mut command)
+    };
+    run(&[]).failed(1, &["no `lm_head.weight`", "--tie-word-embeddings true"]);
+    run(&["--tie-word-embeddings", "false"]).failed(1, &["lacks `lm_head.weight`"]);
+    // As the hint says.
+    run(&["--tie-word-embeddings", "true"]).ok();
+    assert!(!has_head(&env.path("out/keep_2p")));
+}
+
+/// What `torch.compile` puts before every name is the trouble, not the head.
+#[test]
+fn names_that_are_not_known_are_named_before_anything_is_asked() {
+    let env = TestEnv::new();
+    let mut tensors = headless("model.");
+    for tensor in &mut tensors {
+        tensor.name = format!("_orig_mod.{}", tensor.name);
+    }
+    env.write("hf/model.safetensors", write_safetensors(&tensors));
+    let run = env.line(LINE);
+    run.failed(1, &["_orig_mod.model.embed_tokens.weight", "only what is no part of the model"]);
+    assert!(!run.stderr.contains("-ss") && !run.stderr.contains("lm_head"), "{run:#?}");
 }

@@ -1,5 +1,6 @@
 //! Integration tests, one binary.
 
+mod beside;
 #[cfg(feature = "calibrate")]
 mod calibrate;
 mod chain;

@@ -305,3 +305,67 @@ fn a_combination_without_a_name_is_resharded_with_keep() {
     run.failed(1, &["quantised (int8 activations) and stays so: -p keep, not -p fp16"]);
     env.line("-f distributed_weight_transfer -p keep -w 4 --heads 16 -sc src -dc out -is st --no-sync").ok();
 }
+
+/// Position numbers and causal masks, which older versions of transformers saved.
+#[test]
+fn buffers_of_older_versions_are_left_out_and_counted() {
+    let env = TestEnv::new();
+    let mut tensors = hugging_face();
+    env.write("plain/model.safetensors", write_safetensors(&tensors));
+    for (name, dtype, dims) in [
+        ("model.position_ids", "Int64", vec![1, 4]),
+        ("model.layers.0.self_attn.position_ids", "Int64", vec![1, 4]),
+        ("model.layers.0.attn.bias", "Bool", vec![1, 1, 4, 4]),
+        ("model.layers.0.self_attn.bias", "UInt8", vec![1, 1, 4, 4]),
+        ("model.layers.0.self_attn.masked_bias", "Float16", vec![1]),
+        ("model.causal_mask", "Bool", vec![4, 4]),
+    ] {
+        let size = match dtype {
+            "Int64" => 8,
+            "Float16" => 2,
+            _ => 1,
+        };
+        let elements: u64 = dims.iter().product();
+        let bytes = vec![1; usize::try_from(elements).expect("small") * size];
+        tensors.push(Tensor { name: name.to_owned(), dtype: dtype.to_owned(), dims, bytes });
+    }
+    env.write("hf/model.safetensors", write_safetensors(&tensors));
+    let line = "-f pt_to_ms -p fp16 -w 2 --heads 16 --no-sync";
+    let said = env.line(&format!("{line} -sc hf -dc out -is st")).ok();
+    assert!(said.stderr.contains("6 buffers that are no parameters were left out"), "{said:#?}");
+    env.line(&format!("{line} -sc plain -dc without -is st2")).ok();
+    let of = |dir: &str| read_ranks(&env.path(dir).join("fp16_2p"), 2, "ckpt");
+    assert_eq!(of("out"), of("without"));
+    // One dimension is a bias, which is no buffer.
+    let mask = tensors.iter_mut().find(|t| t.name == "model.layers.0.self_attn.bias").expect("the mask");
+    (mask.dtype, mask.dims, mask.bytes) = ("Float16".to_owned(), vec![8], vec![0; 16]);
+    env.write("hf/model.safetensors", write_safetensors(&tensors));
+    env.line(&format!("{line} -sc hf -dc no -is no")).failed(1, &["`model.layers.0.self_attn.bias`"]);
+}
+
+/// A family of which no name is known: its masks are no weights, and what else is no weight can be left out.
+#[test]
+fn masks_of_an_unknown_family_are_no_quantised_weights() {
+    let env = TestEnv::new();
+    let tensor = |name: &str, dtype: &str, dims: &[u64], bytes: usize| Tensor {
+        name: name.to_owned(),
+        dtype: dtype.to_owned(),
+        dims: dims.to_vec(),
+        bytes: vec![1; bytes],
+    };
+    let mask = tensor("h.0.attn.bias", "Bool", &[1, 1, 4, 4], 16);
+    let weight = tensor("h.0.attn.c_attn.weight", "Float16", &[4, 4], 32);
+    env.write("src/rank_0/checkpoint_0.ckpt", write_ckpt(&[weight.clone(), mask.clone()]));
+    let line = "-f distributed_weight_transfer -p fp16 -w 1 -sc src -dc out -is st --no-sync --overwrite";
+    env.line(line).ok();
+    assert_eq!(read_ranks(&env.path("out/fp16_1p"), 1, "ckpt")[0]["h.0.attn.bias"], mask);
+    let odd = tensor("h.0.attn.lookup_bias", "Int32", &[4], 16);
+    env.write("src/rank_0/checkpoint_0.ckpt", write_ckpt(&[weight.clone(), odd]));
+    refused(&env, line, &["h.0.attn.lookup_bias (int32)", "--ignore PATTERN"]);
+    env.line(&format!("{line} --ignore *lookup_bias")).ok();
+    let quantised = tensor("h.0.attn.c_attn.weight", "Int8", &[4, 4], 16);
+    env.write("src/rank_0/checkpoint_0.ckpt", write_ckpt(&[quantised]));
+    let run = env.line(line);
+    run.failed(1, &["c_attn.weight (int8)"]);
+    assert!(!run.stderr.contains("--ignore"), "{run:#?}");
+}

@@ -109,6 +109,12 @@ fn convert(request: &mut Request, hosts: &Hosts, early: Option<&EarlyFailures>) 
             _ => transfer::plan(request, input)?,
         },
     };
+    if planned.plan.totals().tensors == 0 {
+        return Err(Error::Usage(
+            "nothing is left to convert: every tensor of the source is left out (--ignore, --drop, or no part of the model)"
+                .to_owned(),
+        ));
+    }
     if let (Role::Part(me), Some(early)) = (&hosts.role, early) {
         if request.args.dry_run {
             note(&me.text());

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
+use super::known_model::KnownModel;
 use super::reading::{self, Reading};
 use super::target::strategy_rank;
 use super::{fusion_order, print, print_json};
 use crate::Error;
 use crate::cli::args::{DoctorArgs, which_save};
 use crate::cli::{ExitStatus, config, diagnostics};
-use crate::input::{Input, InputError, RankGaps, StrategySource, load_model, load_strategies, strategy_files, survey};
-use crate::models::{FusionLayout, ModelSpec};
+use crate::input::{Input, InputError, RankGaps, StrategySource, load_strategies, strategy_files, survey};
+use crate::models::FusionLayout;
 use crate::plan::{
     self, Fate, Finding, Heads, Sorter, SourceFile, diagnose_entries, diagnose_strategy, diagnose_strategy_files,
     rank_count,
@@ -18,7 +19,7 @@ use crate::report::Diagnosis;
 
 /// Looks, and lists what is wrong with the remedy of each.
 pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitStatus, Error> {
-    let spec = args.yaml_path.as_deref().map(load_model).transpose()?;
+    let known = KnownModel::read(args.yaml_path.as_deref(), &args.path)?;
     let found = survey(&args.path, which_save(args.step.as_deref(), args.latest), config::stable_inputs())?;
     let mut findings = found.findings;
     let strategy = match args.strategy.as_deref() {
@@ -28,8 +29,11 @@ pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitStatus, Error> {
     if let Some(input) = &found.input {
         let files = input.source_files();
         findings.extend(diagnose_entries(&files));
+        if let Some(why) = &known.unused {
+            findings.push(Finding::note(why.clone(), "name the model with -y where its heads matter"));
+        }
         match &strategy {
-            Some(strategy) => findings.extend(diagnose_strategy(&files, &strategy.set, spec.as_ref())),
+            Some(strategy) => findings.extend(diagnose_strategy(&files, &strategy.set, known.spec())),
             None if args.strategy.is_none() && rank_count(&files) > 1 => {
                 let what = "without a strategy the ranks are taken for plain tensor parallelism".to_owned();
                 findings.push(Finding::note(what, "give the strategy of a training run with -ts"));
@@ -45,7 +49,7 @@ pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitStatus, Error> {
         }
         // What a conversion would refuse is a finding, whatever it is.
         if findings.iter().all(|finding| !finding.wrong) {
-            findings.extend(refusal((&args.path, input), &files, strategy.as_ref(), spec.as_ref()));
+            findings.extend(refusal((&args.path, input), &files, strategy.as_ref(), &known));
         }
     }
     if let Some(input) = &found.input
@@ -83,7 +87,7 @@ fn refusal(
     (path, input): (&Path, &Input),
     files: &[SourceFile<'_>],
     strategy: Option<&StrategySource>,
-    spec: Option<&ModelSpec>,
+    known: &KnownModel,
 ) -> Option<Finding> {
     let gaps = if strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
     let made = fusion_order::made(path, &input.files)
@@ -98,10 +102,11 @@ fn refusal(
     let sorter = Sorter { counters: &counters, keep: &|_| false, drop: &|_| false };
     let ignore = |name: &str| sorter.fate(name) != Fate::Model;
     let fusion = FusionLayout::RankConcat;
+    let spec = known.spec();
     let how = Reading { spec, strategy, fusion, other_grouped: false, heads: Heads::default(), ignore: &ignore };
     let whole =
         reading::read(files, &how).and_then(|read| Ok(read.catalog.check_complete(spec.map(|spec| spec.tied))?));
-    whole.err().map(|error| finding(&error))
+    whole.err().map(|error| finding(&known.explain(error)))
 }
 
 fn finding(error: &Error) -> Finding {

@@ -4,6 +4,7 @@ pub(super) mod convert;
 pub(super) mod doctor;
 mod fusion_order;
 pub(super) mod inspect;
+mod known_model;
 pub(super) mod merge_manifest;
 mod ours;
 mod reading;

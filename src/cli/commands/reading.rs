@@ -208,7 +208,7 @@ pub(super) fn read_foreign(
         .collect();
     if !others.is_empty() {
         // What stands among the tensors and is none could be a parameter in a form that is not known.
-        return Err(PlanError::Unplaced { side: "source", names: others }.into());
+        return Err(PlanError::UnknownNames(others).into());
     }
     let spec = how.spec.or(foreign.spec.as_ref());
     let options = ForeignOptions {

@@ -124,20 +124,23 @@ pub(super) fn reorder(family: Family, ours: &str) -> Reorder {
     }
 }
 
-/// Buffers that some versions saved and that every network computes by itself; as last components of a name.
-const BUFFERS: [&str; 6] = [
+/// Buffers that some versions saved and that every network computes by itself; as last components of a name. `bias` is the
+/// causal mask: no family here has a bias of the whole attention.
+const BUFFERS: [&str; 9] = [
     "rotary_emb.inv_freq",
     "rotary_emb.cos_cached",
     "rotary_emb.sin_cached",
     "rope.freqs",
-    "self_attn.masked_bias",
-    "attn.masked_bias",
+    "masked_bias",
+    "position_ids",
+    "causal_mask",
+    "attn.bias",
+    "self_attn.bias",
 ];
 
 /// Whether a name is of a buffer that holds nothing of the model.
 pub(super) fn is_buffer(name: &str) -> bool {
-    name == "masked_bias"
-        || BUFFERS
-            .iter()
-            .any(|buffer| name.strip_suffix(buffer).is_some_and(|before| before.is_empty() || before.ends_with('.')))
+    BUFFERS
+        .iter()
+        .any(|buffer| name.strip_suffix(buffer).is_some_and(|before| before.is_empty() || before.ends_with('.')))
 }

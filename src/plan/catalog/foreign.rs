@@ -65,12 +65,13 @@ impl Catalog {
                     let Some(spec) = options.spec else { return Err(heads_unknown()) };
                     reader.parts(&one, &names, &how.grouping(spec))?;
                 }
+                Place::Dropped if reader.is_plain_bias(&one) => unknown.push(one.name.to_string()),
                 Place::Dropped => reader.notes.dropped.push(one.name.to_string()),
                 Place::Unknown => unknown.push(one.name.to_string()),
             }
         }
         if !unknown.is_empty() {
-            return Err(PlanError::Unplaced { side: "source", names: unknown });
+            return Err(PlanError::UnknownNames(unknown));
         }
         reader.tie()?;
         let Reader { mut catalog, notes, .. } = reader;
@@ -290,6 +291,12 @@ impl Reader<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether what has the name of a causal mask has the shape of a bias, which would be a parameter.
+    fn is_plain_bias(&self, one: &Named) -> bool {
+        let (file, entry) = one.holders[0];
+        one.name.ends_with("attn.bias") && self.files[file].entries[entry].shape.dims().len() < 2
     }
 
     /// The axis over which the shards cut a parameter.

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use super::Request;
 use crate::Error;
 use crate::calibrate::{self, Arithmetic, CalibrateError, DataSet, Special, Weights, Words};
+use crate::cli::commands::known_model::KnownModel;
 use crate::cli::commands::note;
 use crate::cli::commands::reading::{self, Read, Reading};
 use crate::cli::config;
 use crate::engine::{CancelToken, Durability};
-use crate::input::{Input, InputError, load_model, load_run_facts};
+use crate::input::{Input, InputError, load_run_facts};
 use crate::models::{FusionLayout, ModelSpec, RunFacts};
 use crate::plan::{PlanError, Statistics};
 use crate::report::Progress;
@@ -25,8 +26,8 @@ const TEXT_LENGTH: u32 = 4096;
 
 /// The model, which must be known with its heads.
 pub(super) fn model(request: &Request, input: &Input) -> Result<ModelSpec, Error> {
-    let named = request.args.yaml_path.as_deref().map(load_model).transpose()?;
-    let read = read(request, input, named.as_ref(), |_, read| Ok(read.spec))?;
+    let known = KnownModel::read(request.args.yaml_path.as_deref(), &request.source)?;
+    let read = read(request, input, known.spec(), |_, read| Ok(read.spec)).map_err(|error| known.explain(error))?;
     let unknown = || {
         CalibrateError::Model(
             "its heads, which no file states: name it with -y, or give --heads and --kv-heads".to_owned(),

@@ -206,6 +206,11 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
 /// How the files are written.
 fn plan_options(request: &Request) -> Result<PlanOptions, Error> {
     let args = &request.args;
+    if args.crc {
+        let why =
+            "--crc goes with ckpt files, which -f ms_to_pt does not write; the manifest has the sums of all tensors";
+        return Err(Error::Usage(why.to_owned()));
+    }
     Ok(PlanOptions {
         precision: request.weights,
         norms: request.norms,

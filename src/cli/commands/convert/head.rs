@@ -2,11 +2,13 @@
 
 use super::Request;
 use crate::Error;
+use crate::cli::commands::known_model::KnownModel;
 use crate::cli::commands::note;
 use crate::cli::config;
 use crate::engine::{self, CancelToken};
 use crate::input::{ForeignInput, Input};
-use crate::models::{HEAD, ModelSpec};
+use crate::models::HEAD;
+use crate::models::foreign::{Family, Place};
 use crate::plan::{self, Catalog, Compared, PlanError, SourceFile};
 
 /// Whether a checkpoint of PyTorch's shares its embedding with `lm_head`: as its configuration says, else as the option says.
@@ -18,13 +20,21 @@ pub(super) fn source_tied(
     ignore: &dyn Fn(&str) -> bool,
 ) -> Result<bool, Error> {
     let asked = request.args.tie_word_embeddings;
-    if foreign.spec.is_some() {
+    // Meta's params.json says nothing about it: llama 3.2 1B and 3B are tied, the larger ones are not.
+    if foreign.spec.is_some() && foreign.naming.family() != Family::Meta {
         agree(request, foreign.tied, "the configuration beside the checkpoint")?;
         return Ok(foreign.tied);
     }
-    let mut names = foreign.input.files.iter().flat_map(|file| &file.entries).map(|entry| &*entry.name);
+    let names = || {
+        let names = foreign.input.files.iter().flat_map(|file| &file.entries).map(|entry| &*entry.name);
+        names.filter(|name| !ignore(name))
+    };
+    // What is not known may be the head under another name: it is named first, as the names are read.
+    if names().any(|name| foreign.naming.place(name) == Place::Unknown) {
+        return Ok(asked.unwrap_or(false));
+    }
     let is_head = |name: &str| foreign.naming.place(name).names().iter().any(|ours| ours == HEAD);
-    let has_head = names.any(|name| is_head(name) && !ignore(name));
+    let has_head = names().any(is_head);
     match asked {
         Some(false) if !has_head => Err(PlanError::Lacks(vec![HEAD.to_owned()]).into()),
         None if !has_head && !target_tied => Err(PlanError::NoHead.into()),
@@ -45,10 +55,10 @@ pub(super) fn check_ours(request: &Request, catalog: &Catalog) -> Result<(), Err
     }
 }
 
-/// What -y says, or the option; `None`: neither says anything.
-pub(super) fn stated(request: &Request, named: Option<&ModelSpec>) -> Result<Option<bool>, Error> {
-    match named {
-        Some(spec) => agree(request, spec.tied, "-y").map(|()| Some(spec.tied)),
+/// What -y or the `config.json` says, or the option; `None`: none of them says anything.
+pub(super) fn stated(request: &Request, known: &KnownModel) -> Result<Option<bool>, Error> {
+    match known.spec() {
+        Some(spec) => agree(request, spec.tied, known.whose()).map(|()| Some(spec.tied)),
         None => Ok(request.args.tie_word_embeddings),
     }
 }
@@ -62,6 +72,24 @@ pub(super) fn agree(request: &Request, said: bool, whose: &str) -> Result<(), Er
              there"
         ))),
     }
+}
+
+/// Leaves `lm_head` out of a model that shares the embedding. It must be the embedding.
+pub(super) fn leave_copy_out(
+    request: &Request,
+    input: &Input,
+    files: &[SourceFile<'_>],
+    catalog: &mut Catalog,
+) -> Result<(), Error> {
+    if !catalog.has_head() {
+        return Ok(());
+    }
+    if !is_embedding(request, input, files, catalog)? {
+        return Err(Error::ReplicasDiffer(vec![format!("{HEAD} in {}", request.source.display())]));
+    }
+    catalog.leave_head_out();
+    note("lm_head.weight is left out: the model ties it to the embedding, to which it is equal");
+    Ok(())
 }
 
 /// What a configuration must say instead of what it says, and why.

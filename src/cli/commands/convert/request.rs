@@ -66,6 +66,10 @@ impl Request {
         if function == Function::MsToPt {
             check_whole_model(&args)?;
         }
+        if function == Function::PtToMs && args.src_strategy.is_some() {
+            let why = "-ss goes with rank files: what PyTorch programs write has no strategy, leave -ss out";
+            return Err(Error::Usage(why.to_owned()));
+        }
         if function == Function::MsToPt && args.world_size.is_some_and(|ranks| ranks != 1) {
             return Err(Error::Usage("-f ms_to_pt writes one whole model: leave -w out".to_owned()));
         }

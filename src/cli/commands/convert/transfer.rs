@@ -8,13 +8,14 @@ use super::quantise::quantises;
 use super::{Planned, Request, head, is_fused};
 use crate::Error;
 use crate::cli::args::{CkptRecordsArg, FormatArg, PrecisionArg};
+use crate::cli::commands::known_model::KnownModel;
 use crate::cli::commands::note;
 use crate::cli::commands::reading::{self, Read, Reading};
 use crate::cli::commands::target::Strategies;
 use crate::cli::config;
 use crate::formats::FormatKind;
-use crate::input::{Input, StrategySource, load_model};
-use crate::models::{FusionLayout, ModelSpec, is_network_buffer};
+use crate::input::{Input, StrategySource};
+use crate::models::{FusionLayout, HEAD, ModelSpec, is_network_buffer};
 use crate::plan::{
     self, Arrangement, Catalog, Compared, Plan, PlanError, PlanOptions, QuantisedModel, SourceFile, StrategySet,
     TargetOptions, WholeModel, WholeReader,
@@ -115,13 +116,23 @@ pub(super) fn unquantised(_: &Side<'_>) -> Result<Option<QuantisedModel>, PlanEr
 /// Plans a conversion between strategies, or by the family's rules.
 pub(super) fn plan_from(request: &Request, input: &Input, sides: &Sides<'_>) -> Result<Planned, Error> {
     let args = &request.args;
-    let named = args.yaml_path.as_deref().map(load_model).transpose()?;
+    let known = KnownModel::read(args.yaml_path.as_deref(), &request.source)?;
+    if let Some(why) = &known.unused {
+        note(why);
+    }
+    let mut planned = plan_of(request, input, sides, &known).map_err(|error| known.explain(error))?;
+    planned.choices.extend(known.choice());
+    Ok(planned)
+}
+
+fn plan_of(request: &Request, input: &Input, sides: &Sides<'_>, known: &KnownModel) -> Result<Planned, Error> {
+    let args = &request.args;
     let (src_fusion, dst_fusion) = (request.source_order(), request.target_order());
     let files = input.source_files();
     let Read { mut catalog, spec, inferred } = reading::read(
         &files,
         &Reading {
-            spec: named.as_ref(),
+            spec: known.spec(),
             strategy: sides.source,
             fusion: src_fusion,
             other_grouped: dst_fusion == FusionLayout::Grouped,
@@ -132,6 +143,11 @@ pub(super) fn plan_from(request: &Request, input: &Input, sides: &Sides<'_>) -> 
     if let Some(inferred) = inferred {
         note(&inferred);
     }
+    let tied = head::stated(request, known)?;
+    let target_has_head = sides.target.is_some_and(|target| target.set.stages().iter().any(|s| s.contains_key(HEAD)));
+    if tied == Some(true) && !target_has_head {
+        head::leave_copy_out(request, input, &files, &mut catalog)?;
+    }
     if let Some(alpha) = sides.merge_alpha {
         catalog.merge_adapters(alpha)?;
     }
@@ -139,8 +155,8 @@ pub(super) fn plan_from(request: &Request, input: &Input, sides: &Sides<'_>) -> 
         files: &files,
         catalog: &catalog,
         spec: spec.as_ref(),
-        named: named.as_ref(),
-        tied: head::stated(request, named.as_ref())?,
+        named: known.named.as_ref(),
+        tied,
         target: sides.target,
         format: input.format,
         all_replicas: args.check_replicas,
