@@ -20,7 +20,7 @@ pub enum Error {
     #[error(transparent)]
     Plan(#[from] Box<PlanError>),
     /// The ranks are not of the model that the `config.json` beside them describes.
-    #[error("{source} (by {})", .config.display())]
+    #[error("{source} (the model is known from {})", .config.display())]
     OtherModel {
         /// The `config.json`.
         config: std::path::PathBuf,

@@ -248,7 +248,7 @@ pub(super) struct ConvertArgs {
     /// Directory with the config.json and tokenizer of the model, where the source has none (ms_to_pt).
     #[arg(long = "hf-config", value_name = "DIR")]
     pub(super) hf_config: Option<PathBuf>,
-    /// Whether lm_head is the embedding, where neither a configuration nor the files say so.
+    /// Whether lm_head is the embedding, where neither -y nor a config.json says so.
     #[arg(long = "tie-word-embeddings", alias = "tie_word_embeddings", value_name = "BOOL")]
     pub(super) tie_word_embeddings: Option<bool>,
     /// Write MindSpore's CRC trailer (.ckpt only).

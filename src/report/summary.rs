@@ -216,3 +216,36 @@ fn ways(ways: &Ways) -> String {
     part(ways.read_ahead, "of the source read ahead");
     parts.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_moved_nothing_says_nothing_of_it() {
+        let mut summary = Summary {
+            target: "out".to_owned(),
+            strategies: None,
+            files: 0,
+            tensors: 0,
+            converted_tensors: 0,
+            merged_tensors: 0,
+            bytes_read: 0,
+            bytes_written: 0,
+            seconds: 0.0,
+            peak_anonymous_memory: 0,
+            direct: false,
+            bytes_shared: 0,
+            ways: Ways::default(),
+            ignored: 0,
+            training_state: BTreeMap::new(),
+            choices: Vec::new(),
+            overflowed: Vec::new(),
+            remarks: Remarks::default(),
+            quantised: None,
+        };
+        assert!(summary.text().lines().all(|line| !line.trim().is_empty()), "{}", summary.text());
+        summary.ways.gathered = 1;
+        assert!(summary.text().contains("gathered"));
+    }
+}

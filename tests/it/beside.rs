@@ -160,3 +160,16 @@ fn options_without_a_meaning_are_refused() {
     env.line("-f pt_to_ms -p fp16 -w 1 -sc hf -ss a.st -dc no").failed(1, &["-ss goes with rank files"]);
     env.line("-f ms_to_pt -p fp16 -sc a/fp16_1p -dc no --crc").failed(1, &["--crc goes with ckpt files"]);
 }
+
+/// The strategy of the target is that of its network, which has a head of its own.
+#[test]
+fn a_target_strategy_with_a_head_gets_it() {
+    let env = TestEnv::new();
+    ranks(&env, true);
+    let line = "-f distributed_weight_transfer -p keep -sc src --no-sync";
+    env.line(&format!("{line} -w 4 --heads 16 -dc first -is st")).ok();
+    env.write("src/config.json", small_config(TIED));
+    env.line(&format!("{line} -ds st/keep_4p/strategy -dc second -is st2")).ok();
+    let of = |dir: &str| read_ranks(&env.path(dir).join("keep_4p"), 4, "ckpt");
+    assert_eq!(of("second"), of("first"));
+}
