@@ -66,7 +66,7 @@ pub fn write(params: &[(String, TensorLayout)], stage: u32) -> Vec<u8> {
     strategy_proto::write(params, stage)
 }
 
-/// Whether a file is one that [`write`] makes: writing its layouts again, in their order, gives the same bytes.
+/// Whether a file is one that [`write()`] makes: writing its layouts again, in their order, gives the same bytes.
 pub fn is_rewritten_alike(file: &[u8]) -> bool {
     let layouts = |raw: &RawStrategy| -> Result<Vec<(String, TensorLayout)>, FormatError> {
         raw.layouts.iter().map(|item| Ok((item.name.clone(), item.check(&item.name)?.layout))).collect()
