@@ -189,6 +189,11 @@ impl Made {
         Ok(Beside::Made(Self { manifest, fusion, dir, files, part, joined: false }))
     }
 
+    /// Whether the source joins files of several conversions by links: this is the manifest of one of them.
+    pub fn is_joined(&self) -> bool {
+        self.joined
+    }
+
     /// What can be seen without reading tensors: each file that was found is listed, with its rank and length, and each that
     /// is listed was found.
     ///

@@ -11,13 +11,13 @@ use crate::support::{Fusion, Llama, Run, Sharding, Tensor, TestEnv, data, read_r
 const WHOLE: Sharding = Sharding { ranks: 1, fusion: None, vocabulary_whole: false };
 /// A key that mindformers knows from 1.4 on.
 const SIGN: &str = "load_ckpt_format: \"safetensors\"\n";
-const TRANSFER: &str = "-f distributed_weight_transfer -p fp16 -q --no-sync";
+pub(crate) const TRANSFER: &str = "-f distributed_weight_transfer -p fp16 -q --no-sync";
 
 /// Does something to a checkpoint's directory, or to its manifest.
 type ChangeFiles<'a> = &'a dyn Fn(&Path);
 type ChangeManifest = fn(&mut Value);
 
-fn sharded(ranks: u64, fusion: Fusion) -> Sharding {
+pub(crate) fn sharded(ranks: u64, fusion: Fusion) -> Sharding {
     Sharding { ranks, fusion: Some(fusion), vocabulary_whole: false }
 }
 
@@ -35,7 +35,7 @@ fn holds(env: &TestEnv, dir: &str, model: &Llama, sharding: Sharding) {
 }
 
 /// A model, unfused and whole in `src`, `old.yaml` without a sign of the version and `new.yaml` with one, both fused.
-fn env_of(model: &Llama) -> TestEnv {
+pub(crate) fn env_of(model: &Llama) -> TestEnv {
     let env = TestEnv::new();
     model.write(&env.path("src"), WHOLE, "ckpt");
     env.write("old.yaml", model.yaml(true, false));
@@ -472,68 +472,6 @@ fn the_manifest_has_the_options_that_decided_the_result() {
     assert_eq!(manifest(&env, "out/fp16_hf")["options"]["hf_config"], "hf");
 }
 
-/// Fills gate and up of a fused checkpoint with numbers from 0.5 to 1; up with twice as much where the order is given, as no
-/// two parts of a trained model have rows of one size.
-fn fill(dir: &Path, trained: Option<Fusion>) {
-    edit_tensors(dir, |tensor| {
-        let rows = usize::try_from(tensor.dims[0]).expect("a size");
-        let length = tensor.bytes.len() / rows;
-        let mut random = 1_u32;
-        for (row, bytes) in tensor.bytes.chunks_mut(length).enumerate() {
-            let is_up = match trained {
-                None => false,
-                Some(Fusion::Grouped) => row % 2 == 1,
-                Some(_) => row >= rows / 2,
-            };
-            for element in bytes.chunks_mut(2) {
-                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                // fp16 from 0.5 on, and one more in the exponent.
-                let bits = 0x3800 + (random >> 22) as u16 + if is_up { 0x400 } else { 0 };
-                element.copy_from_slice(&bits.to_le_bytes());
-            }
-        }
-    });
-}
-
-fn edit_tensors(dir: &Path, change: impl Fn(&mut Tensor)) {
-    for rank in 0..2 {
-        let path = dir.join(format!("rank_{rank}/checkpoint_{rank}.ckpt"));
-        let mut tensors = read_tensors(&path);
-        tensors.iter_mut().filter(|t| t.name.ends_with("w_gate_hidden.weight")).for_each(&change);
-        std::fs::write(path, write_ckpt(&tensors)).expect("a file");
-    }
-}
-
-#[test]
-fn the_sizes_of_rows_contradict_a_wrong_order() {
-    let model = Llama { layers: 2, ffn: 256, ..Llama::small() };
-    let env = env_of(&model);
-    let line = |source: &str, more: &str| {
-        format!("{TRANSFER} -w 1 -y old.yaml -sc {source} -dc out -is st --overwrite {more}")
-    };
-    for (source, order, other) in
-        [("grouped", Fusion::Grouped, "rank-concat"), ("ranks", Fusion::RankConcat, "grouped")]
-    {
-        model.write(&env.path(source), sharded(2, order), "ckpt");
-        // Random weights show nothing.
-        fill(&env.path(source), None);
-        let run = env.line(&line(source, "")).ok();
-        assert!(!run.stderr.contains("rows look") && !run.stdout.contains("sizes of its rows"), "{run:#?}");
-        fill(&env.path(source), Some(order));
-        let right = if order == Fusion::Grouped { "grouped" } else { "rank-concat" };
-        let run = env.line(&line(source, &format!("--src-fusion {right}"))).ok();
-        assert!(!run.stderr.contains("rows look") && run.stdout.contains("the sizes of its rows agree"), "{run:#?}");
-        let run = env.line(&line(source, &format!("--src-fusion {other}"))).ok();
-        assert!(run.stderr.contains(&format!("taken as {other}, but the sizes of its gate and up rows look {right}")));
-        assert!(run.stdout.contains(&format!("but the sizes of its rows look {right}")), "{run:#?}");
-    }
-    // Nothing states it, and the usual one does not fit: it is asked for.
-    env.line(&line("grouped", ""))
-        .failed(1, &["(their sizes look grouped)", "does not fit", "hint: state it: --src-fusion grouped"]);
-    env.line(&line("ranks", "")).ok();
-    env.line(&line("grouped", "").replace("old", "new")).failed(1, &["(their sizes look grouped)", "hint: "]);
-}
-
 #[cfg(unix)]
 #[test]
 fn a_grouped_source_that_is_reached_through_links_stays_grouped() {
@@ -580,4 +518,22 @@ fn files_of_another_order_beside_a_manifest_are_found_by_their_sums() {
     let line = format!("{TRANSFER} -w 1 -y old.yaml -sc plain/fp16_2p_qkv -dc out -is st");
     env.line(&line).failed(1, &["w_qkv.weight in rank_1/checkpoint_1.ckpt", "manifest.json", "hint: "]);
     assert!(!env.path("out").exists());
+}
+
+/// The sums of one manifest do not vouch for the files of another.
+#[cfg(unix)]
+#[test]
+fn check_source_does_not_vouch_for_files_of_several_conversions() {
+    let model = Llama::small();
+    let env = env_with_grouped(&model);
+    env.line(&format!("{TRANSFER} -w 2 -y new.yaml -sc src -dc again -is again_st")).ok();
+    std::fs::create_dir_all(env.path("joined")).expect("a directory");
+    for (rank, dir) in ["grouped", "again"].into_iter().enumerate() {
+        let to = env.path(&format!("{dir}/fp16_2p_qkv/rank_{rank}"));
+        std::os::unix::fs::symlink(to, env.path(&format!("joined/rank_{rank}"))).expect("a link");
+    }
+    let line = format!("{TRANSFER} -w 1 -y new.yaml -sc joined -dc out -is st");
+    env.line(&format!("{line} --check-source")).failed(1, &["--check-source", "joined has none"]);
+    env.line(&line).ok();
+    holds(&env, "out/fp16_1p_qkv", &model, Sharding { fusion: Some(Fusion::Grouped), ..WHOLE });
 }

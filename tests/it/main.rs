@@ -30,6 +30,7 @@ mod quantise;
 mod quantise_groups;
 mod reference;
 mod results;
+mod row_sizes;
 mod saves;
 mod staging;
 mod strategy;

@@ -237,15 +237,17 @@ fn memory(plan: &Plan, engine: &EngineConfig) -> u64 {
     engine.buffer_bytes() + factors + computed + sys::anonymous_memory().unwrap_or(0)
 }
 
-/// The source must be what its trailers and, on request, the manifest of the conversion that made it say.
+/// The source must be what its trailers say, and the manifest of the conversion that made it: one fused matrix of each file, or
+/// on request all tensors.
 fn check_input(request: &Request, input: &Input, engine: &EngineConfig) -> Result<(), Error> {
     if !request.args.no_crc_check {
         reading::check_crcs(input, engine.workers)?;
     }
     let all = request.args.check_source;
     let made = match &request.made {
-        Some(made) if all || request.source_is_fused() => made,
-        None if all => return Err(Error::NoManifest(request.source.clone())),
+        // One manifest of several says nothing about the files of the others.
+        Some(made) if all && !made.is_joined() || !all && request.source_is_fused() => made,
+        _ if all => return Err(Error::NoManifest(request.source.clone())),
         _ => return Ok(()),
     };
     let mut listed = made.sums(&input.files)?;
@@ -258,15 +260,14 @@ fn check_input(request: &Request, input: &Input, engine: &EngineConfig) -> Resul
     let progress = Progress::start(config::progress(&request.args.run.reading), "checking the source");
     let differ = engine::differing_sums(&input.mappings(), &stated, engine, &progress, &CancelToken::default())?;
     progress.finish();
-    if differ.is_empty() && !all {
-        return Ok(());
+    if !differ.is_empty() {
+        let tensors = differ.iter().map(|&at| listed[at].name.clone()).collect();
+        return Err(Error::SumsDiffer { manifest: made.manifest.clone(), tensors });
     }
-    if differ.is_empty() {
+    if all {
         note(&format!("{} tensors of the source have the sums of {}", listed.len(), made.manifest.display()));
-        return Ok(());
     }
-    let tensors = differ.iter().map(|&at| listed[at].name.clone()).collect();
-    Err(Error::SumsDiffer { manifest: made.manifest.clone(), tensors })
+    Ok(())
 }
 
 /// The smallest fused matrix of each file.
