@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::MANIFEST;
-use super::made::{Head, Listed, VERSION};
+use super::made::{Head, Listed, Tool, VERSION};
 use crate::sys;
 
 /// Bytes of a manifest that are looked at. It is not held: only what it lists is.
@@ -23,18 +23,19 @@ pub struct Contents {
 }
 
 #[derive(Deserialize)]
-struct Files {
+struct Listing {
+    manifest_version: u64,
+    tool: Tool,
     files: Vec<Listed>,
 }
 
 impl Contents {
     /// What the manifest in a directory lists. `None` where there is none of ours, or one that cannot be read.
     pub fn of(dir: &Path) -> Option<Self> {
-        let manifest = dir.join(MANIFEST);
-        if !is_manifest(&manifest) {
+        let Listing { manifest_version, tool, files } = parse(&dir.join(MANIFEST))?;
+        if !is_ours(&Head { manifest_version, tool }) {
             return None;
         }
-        let Files { files } = parse(&manifest)?;
         let files: HashMap<String, u64> = files.into_iter().map(|file| (file.path, file.length)).collect();
         let above = |path: &String| {
             Path::new(path).ancestors().skip(1).filter_map(Path::to_str).map(str::to_owned).collect::<Vec<_>>()
@@ -56,11 +57,17 @@ impl Contents {
 
 /// Whether a path is a manifest that this program wrote, itself and not by a link.
 pub fn is_manifest(path: &Path) -> bool {
-    let ours = |head: Head| head.manifest_version == VERSION && head.tool.name == env!("CARGO_PKG_NAME");
-    path.symlink_metadata().is_ok_and(|meta| meta.is_file()) && parse(path).is_some_and(ours)
+    parse::<Head>(path).is_some_and(|head| is_ours(&head))
+}
+
+fn is_ours(head: &Head) -> bool {
+    head.manifest_version == VERSION && head.tool.name == env!("CARGO_PKG_NAME")
 }
 
 fn parse<T: DeserializeOwned>(manifest: &Path) -> Option<T> {
+    if !manifest.symlink_metadata().is_ok_and(|meta| meta.is_file()) {
+        return None;
+    }
     let file = sys::open_regular(manifest).ok()?;
     serde_json::from_reader(BufReader::new(file.take(MOST))).ok()
 }
