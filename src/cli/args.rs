@@ -407,7 +407,7 @@ pub(super) struct VerifyArgs {
     #[arg(long = "force-fusion")]
     pub(super) force_fusion: bool,
     /// A is unquantised and B is w8a16 (or w4a16) of it: allow B's weights, dequantised, to be so many steps (scales of their row
-    /// or group) off. A rounded element is half a step off; 0.51 leaves room for fp16's own rounding.
+    /// or group) off. A rounded element is half a step off; 0.6 leaves space for the rounding of fp16.
     #[arg(long, value_name = "STEPS")]
     pub(super) tolerance: Option<f64>,
     /// mindformers yaml or built-in model.

@@ -293,9 +293,9 @@ fn heads_hint(query: u64, key: u64) -> String {
 
 fn spec_hint(error: &SpecError) -> Option<String> {
     match error {
-        SpecError::DoesNotDivide { count, .. } => {
-            let counts: Vec<String> = (1..=*count.min(&64)).filter(|n| count % n == 0).map(|n| n.to_string()).collect();
-            Some(format!("-w must divide {count}: {}", counts.join(", ")))
+        SpecError::DoesNotDivide { most, .. } => {
+            let counts: Vec<String> = (1..=*most.min(&64)).filter(|n| most % n == 0).map(|n| n.to_string()).collect();
+            Some(format!("-w must divide the heads, the kv heads and the ffn rows: {}", counts.join(", ")))
         }
         SpecError::UnknownModel(_) => {
             Some(format!("give the path of a yaml, or one of {}", builtin_names().collect::<Vec<_>>().join(", ")))

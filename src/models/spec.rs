@@ -98,6 +98,8 @@ pub enum SpecError {
         count: u64,
         /// Of what.
         what: &'static str,
+        /// The greatest number of ranks that divides the heads, the kv heads and the ffn rows.
+        most: u64,
     },
 }
 
@@ -193,11 +195,18 @@ impl ModelSpec {
 
     /// Whether `ranks` ranks can share the heads and the ffn rows.
     pub fn check_ranks(&self, ranks: u64) -> Result<(), SpecError> {
-        for (what, count) in [("attention heads", self.heads), ("kv heads", self.kv_heads), ("ffn rows", self.ffn)] {
-            if ranks == 0 || count % ranks != 0 {
-                return Err(SpecError::DoesNotDivide { ranks, count, what });
+        let shared = [("attention heads", self.heads), ("kv heads", self.kv_heads), ("ffn rows", self.ffn)];
+        match shared.into_iter().find(|(_, count)| ranks == 0 || count % ranks != 0) {
+            None => Ok(()),
+            Some((what, count)) => {
+                let most = shared.into_iter().fold(0, |common, (_, count)| divisor(common, count));
+                Err(SpecError::DoesNotDivide { ranks, count, what, most })
             }
         }
-        Ok(())
     }
+}
+
+/// The greatest common divisor; that of 0 and a number is the number.
+fn divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { divisor(b, a % b) }
 }
