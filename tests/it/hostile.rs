@@ -236,3 +236,22 @@ fn a_model_with_tied_embeddings() {
         });
     }
 }
+
+/// 50 kB of aliases, or of merge keys, name more values than fit the memory.
+#[test]
+fn a_yaml_of_aliases_or_merge_keys_is_refused_with_its_name_and_the_limit() {
+    let env = env(PLAIN);
+    let keys: String = (0..10_000).map(|n| format!("k{n}: 1,")).collect();
+    let merges: String = (0..10_000).map(|n| format!("  c{n}:\n    <<: *a\n")).collect();
+    for bomb in [
+        format!("a: &a [{}]\nb: [{}]\n", "x,".repeat(10_000), "*a,".repeat(10_000)),
+        format!("a: &a {{{keys}}}\nb:\n{merges}"),
+    ] {
+        env.write("bomb.yaml", bomb);
+        for line in [&format!("{BASE} -w 2 -y bomb.yaml"), "strategy from-yaml bomb.yaml -w 2 out.ckpt"] {
+            refused(&env, line, &["error: bomb.yaml: ", "more than 100000 values", "line "]);
+        }
+    }
+    env.write("bomb.yaml", "[".repeat(100_000));
+    refused(&env, &format!("{BASE} -w 2 -y bomb.yaml"), &["error: bomb.yaml: ", "more than 64 levels", "line 1"]);
+}
