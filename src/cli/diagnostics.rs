@@ -57,7 +57,7 @@ pub(super) fn hint(error: &Error) -> Option<String> {
             target.display()
         )),
         Error::TooLittleMemory { .. } => Some("give more with --memory, or use fewer --workers".to_owned()),
-        Error::NoRoom { .. } => Some("free room, or choose another disk with -dc; nothing was written".to_owned()),
+        Error::NoRoom { .. } => Some("free space, or choose another disk with -dc; nothing was written".to_owned()),
         Error::OtherStrategies(_) => Some(
             "choose another directory with -is; --overwrite replaces them, and they may belong to another target (fused and \
              unfused ones share the directory)"
@@ -139,7 +139,7 @@ fn engine_hint(error: &EngineError) -> Option<String> {
         }
         EngineError::Uring(_) => "use --writer auto or --writer pwrite",
         EngineError::File(e) if e.source.kind() == std::io::ErrorKind::StorageFull => {
-            "free room, or choose another disk with -dc; nothing was published"
+            "free space, or choose another disk with -dc; nothing was published"
         }
         EngineError::File(_) => "nothing was published",
         _ => return None,
