@@ -4,9 +4,9 @@
 //! `serde-saphyr`, for its budgets (and it has no unsafe code): `serde_yaml` and its successors on libyaml, `yaml_serde`
 //! among them, copy what an alias names each time, without a limit that helps.
 //!
-//! Values are those of PyYAML, which mindformers reads its files with, but for the words on which the versions of YAML differ:
+//! Values are those of `PyYAML`, which mindformers reads its files with, but for the words on which the versions of YAML differ:
 //!
-//! | text | here | PyYAML |
+//! | text | here | `PyYAML` |
 //! |---|---|---|
 //! | `1e-5` | a number | a text |
 //! | `yes`, `on`, `no`, `off` | a text, which no flag takes | True, False |

@@ -1,10 +1,10 @@
-//! What is read is what PyYAML reads, and hostile files are refused in one line.
+//! What is read is what `PyYAML` reads, and hostile files are refused in one line.
 
 use serde_json::json;
 
 use super::*;
 
-/// Where another value than PyYAML's is read, and which.
+/// Where another value than `PyYAML`'s is read, and which.
 fn differences() -> Vec<(&'static str, Value)> {
     vec![
         // Numbers in YAML 1.2 and for whoever writes them; PyYAML wants a point.
@@ -63,17 +63,22 @@ fn what_is_wrong_is_said_in_one_line_with_its_place() {
     assert_eq!(read("").unwrap(), Value::Null);
 }
 
+/// As many texts one after the other, each made from its number.
+fn repeat(count: usize, make: impl Fn(usize) -> String) -> String {
+    (0..count).map(make).collect::<Vec<_>>().concat()
+}
+
 /// Each would be gigabytes, minutes or the end of the stack.
 #[test]
 fn bombs_are_refused_by_the_limit_that_they_meet() {
-    let keys: String = (0..10_000).map(|n| format!("k{n}: 1, ")).collect();
+    let keys = repeat(10_000, |n| format!("k{n}: 1, "));
     let merges = |count: usize| {
-        let entries: String = (0..count).map(|n| format!("  c{n}:\n    <<: *a\n")).collect();
+        let entries = repeat(count, |n| format!("  c{n}:\n    <<: *a\n"));
         format!("a: &a {{{keys}}}\nb:\n{entries}")
     };
-    let each_names_the_last: String = (0..30)
-        .map(|n| format!("a{n}: &a{n} [{}]\n", if n == 0 { "x,".into() } else { format!("*a{},", n - 1).repeat(9) }))
-        .collect();
+    let each_names_the_last: String = repeat(30, |n| {
+        format!("a{n}: &a{n} [{}]\n", if n == 0 { "x,".into() } else { format!("*a{},", n - 1).repeat(9) })
+    });
     let values = "more than 100000 values, aliases and merge keys (<<) included";
     for (what, text, said) in [
         ("aliases", format!("a: &a [{}]\nb: [{}]\n", "x,".repeat(10_000), "*a,".repeat(10_000)), values),
@@ -83,7 +88,7 @@ fn bombs_are_refused_by_the_limit_that_they_meet() {
         ("merged lists", format!("a: &a {{{keys}}}\nb:\n  <<: [{}]\n", "*a,".repeat(900)), values),
         (
             "merges of nothing",
-            format!("a: &a {{}}\n{}", (0..101).map(|n| format!("c{n}: {{<<: *a}}\n")).collect::<String>()),
+            format!("a: &a {{}}\n{}", repeat(101, |n| format!("c{n}: {{<<: *a}}\n"))),
             "more than 100 merge keys",
         ),
         ("aliases of nothing", format!("a: &a []\nb: [{}]\n", "*a,".repeat(1001)), "more than 1000 aliases"),
@@ -97,7 +102,7 @@ fn bombs_are_refused_by_the_limit_that_they_meet() {
         ("braces", "{a: ".repeat(100_000), "more than 64 levels"),
         ("dashes", "- ".repeat(100_000), "more than 64 levels"),
         ("keys", "? ".repeat(100_000), "more than 64 levels"),
-        ("indentation", (0..2000).map(|n| format!("{}a:\n", " ".repeat(n))).collect(), "more than 64 levels"),
+        ("indentation", repeat(2000, |n| format!("{}a:\n", " ".repeat(n))), "more than 64 levels"),
         ("bytes", " ".repeat(MAX_CONFIG_BYTES + 1), "4194305 bytes, more than 4194304"),
     ] {
         let error = read(&text).expect_err(what).to_string();

@@ -241,8 +241,9 @@ fn a_model_with_tied_embeddings() {
 #[test]
 fn a_yaml_of_aliases_or_merge_keys_is_refused_with_its_name_and_the_limit() {
     let env = env(PLAIN);
-    let keys: String = (0..10_000).map(|n| format!("k{n}: 1,")).collect();
-    let merges: String = (0..10_000).map(|n| format!("  c{n}:\n    <<: *a\n")).collect();
+    let repeat = |make: &dyn Fn(usize) -> String| (0..10_000).map(make).collect::<Vec<_>>().concat();
+    let keys = repeat(&|n| format!("k{n}: 1,"));
+    let merges = repeat(&|n| format!("  c{n}:\n    <<: *a\n"));
     for bomb in [
         format!("a: &a [{}]\nb: [{}]\n", "x,".repeat(10_000), "*a,".repeat(10_000)),
         format!("a: &a {{{keys}}}\nb:\n{merges}"),
