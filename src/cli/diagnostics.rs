@@ -138,6 +138,7 @@ fn engine_hint(error: &EngineError) -> Option<String> {
              again"
         }
         EngineError::Uring(_) => "use --writer auto or --writer pwrite",
+        EngineError::Memory { .. } => "use fewer --workers or a smaller --chunk",
         EngineError::File(e) if e.source.kind() == std::io::ErrorKind::StorageFull => {
             "free space, or choose another disk with -dc; nothing was published"
         }
@@ -342,6 +343,7 @@ fn input_hint(error: &InputError) -> Option<String> {
         InputError::SavesDiffer { .. } => {
             "copy the files of one save to every rank; if these are of one save, name them alike but for the rank"
         }
+        InputError::MixedFormats { .. } => "keep the files of one format there: those of the other are of another save",
         InputError::OneFile(_) => "leave --step and --latest out",
         InputError::OtherRank { .. } => {
             "copy the right rank's file there; if it is the right one, rename it after its directory"

@@ -55,7 +55,11 @@ fn yaml(name: &str) -> Result<Option<String>, InputError> {
         return Ok(None);
     }
     let text = String::from_utf8(read_small(path, MAX_CONFIG_BYTES as u64)?);
-    text.map(Some).map_err(|e| error(name, SpecError::Unreadable(e.utf8_error().to_string())))
+    text.map(Some).map_err(|e| {
+        let sound = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+        let line = sound.split(|byte| *byte == b'\n').count();
+        error(name, SpecError::Unreadable(format!("line {line} is not UTF-8; save the file as UTF-8")))
+    })
 }
 
 fn error(name: &str, source: SpecError) -> InputError {

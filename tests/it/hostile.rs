@@ -256,3 +256,26 @@ fn a_yaml_of_aliases_or_merge_keys_is_refused_with_its_name_and_the_limit() {
     env.write("bomb.yaml", "[".repeat(100_000));
     refused(&env, &format!("{BASE} -w 2 -y bomb.yaml"), &["error: bomb.yaml: ", "more than 64 levels", "line 1"]);
 }
+
+/// Editors write other encodings, and an editor of Windows begins UTF-8 with a mark and ends lines with two characters.
+#[test]
+fn a_yaml_of_another_encoding_is_refused_by_its_line_and_one_of_windows_is_read() {
+    let env = env(PLAIN);
+    let yaml = Llama::small().yaml(false, false);
+    let line = yaml.lines().count() + 1;
+    env.write("gbk.yaml", [yaml.as_bytes(), b"note: \xc4\xfa\n"].concat());
+    let said = format!("error: gbk.yaml: the model configuration is not readable: line {line} is not UTF-8");
+    refused(&env, &format!("{BASE} -w 2 -y gbk.yaml"), &[&said]);
+    env.write("windows.yaml", format!("\u{feff}{}", yaml.replace('\n', "\r\n")));
+    bounded(&env, &format!("{BASE} -w 2 -y windows.yaml --dry-run")).ok();
+}
+
+#[test]
+fn ranks_of_two_formats_are_refused_with_a_hint() {
+    let env = env(PLAIN);
+    Llama::small().write(&env.path("other"), PLAIN, "safetensors");
+    std::fs::remove_dir_all(env.path("src/rank_3")).expect("removed");
+    std::fs::rename(env.path("other/rank_3"), env.path("src/rank_3")).expect("moved");
+    let said = ["one checkpoint has one format", "hint: keep the files of one format there"];
+    refused(&env, &format!("{BASE} -w 2 -y model.yaml"), &said);
+}
