@@ -57,7 +57,7 @@ pub(super) fn hint(error: &Error) -> Option<String> {
             target.display()
         )),
         Error::TooLittleMemory { .. } => Some("give more with --memory, or use fewer --workers".to_owned()),
-        Error::NoRoom { .. } => Some("free room, or choose another disk with -dc; nothing was written".to_owned()),
+        Error::NoRoom { .. } => Some("free space, or choose another disk with -dc; nothing was written".to_owned()),
         Error::OtherStrategies(_) => Some(
             "choose another directory with -is; --overwrite replaces them, and they may belong to another target (fused and \
              unfused ones share the directory)"
@@ -138,8 +138,9 @@ fn engine_hint(error: &EngineError) -> Option<String> {
              again"
         }
         EngineError::Uring(_) => "use --writer auto or --writer pwrite",
+        EngineError::Memory { .. } => "use fewer --workers or a smaller --chunk",
         EngineError::File(e) if e.source.kind() == std::io::ErrorKind::StorageFull => {
-            "free room, or choose another disk with -dc; nothing was published"
+            "free space, or choose another disk with -dc; nothing was published"
         }
         EngineError::File(_) => "nothing was published",
         _ => return None,
@@ -342,6 +343,7 @@ fn input_hint(error: &InputError) -> Option<String> {
         InputError::SavesDiffer { .. } => {
             "copy the files of one save to every rank; if these are of one save, name them alike but for the rank"
         }
+        InputError::MixedFormats { .. } => "keep the files of one format there: those of the other are of another save",
         InputError::OneFile(_) => "leave --step and --latest out",
         InputError::OtherRank { .. } => {
             "copy the right rank's file there; if it is the right one, rename it after its directory"

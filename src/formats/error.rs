@@ -93,13 +93,13 @@ pub enum FormatFault {
         have: u64,
     },
     /// One name twice in a file.
-    #[error("`{0}` stands in the file twice")]
+    #[error("`{0}` is in the file twice")]
     Duplicate(String),
     /// Bytes of two tensors overlap, or there is a hole between them.
     #[error("the data of `{0}` overlaps another tensor's or leaves a hole")]
     NotContiguous(String),
     /// Bytes after the end of the last tensor.
-    #[error("{0} bytes stand behind the last tensor")]
+    #[error("{0} bytes follow the last tensor")]
     TrailingBytes(u64),
     /// The checksum of the file does not match.
     #[error("the CRC-32 of the file is {actual:#010x}, {where_stated} says {stated:#010x}: the file is damaged")]

@@ -3,11 +3,10 @@
 use std::path::Path;
 
 use super::InputError;
-use crate::models::{ModelSpec, RunFacts, SpecError, VersionSign, builtin, from_yaml, lora_alpha, version_sign};
+use crate::models::{
+    MAX_CONFIG_BYTES, ModelSpec, RunFacts, SpecError, VersionSign, builtin, from_yaml, lora_alpha, version_sign,
+};
 use crate::sys::read_small;
-
-/// More than any yaml has.
-const LIMIT: u64 = 4 << 20;
 
 /// Reads a yaml, or looks up a built-in model. A file of that name counts first.
 ///
@@ -25,7 +24,8 @@ pub fn load_model(name: &str) -> Result<ModelSpec, InputError> {
 /// # Errors
 /// A yaml that cannot be read.
 pub fn load_lora_alpha(name: &str) -> Result<Option<f64>, InputError> {
-    Ok(yaml(name)?.as_deref().and_then(lora_alpha))
+    let found = yaml(name)?.map(|text| lora_alpha(&text)).transpose();
+    found.map(Option::flatten).map_err(|source| error(name, source))
 }
 
 /// What in a yaml shows that it is for mindformers 1.4 or later. `None` where nothing does, and for a built-in model.
@@ -33,7 +33,8 @@ pub fn load_lora_alpha(name: &str) -> Result<Option<f64>, InputError> {
 /// # Errors
 /// A yaml that cannot be read.
 pub fn load_version_sign(name: &str) -> Result<Option<VersionSign>, InputError> {
-    Ok(yaml(name)?.as_deref().and_then(version_sign))
+    let found = yaml(name)?.map(|text| version_sign(&text)).transpose();
+    found.map(Option::flatten).map_err(|source| error(name, source))
 }
 
 /// What a yaml or a built-in model says of the model's arithmetic. A yaml may say nothing.
@@ -53,8 +54,12 @@ fn yaml(name: &str) -> Result<Option<String>, InputError> {
     if !path.is_file() {
         return Ok(None);
     }
-    let text = String::from_utf8(read_small(path, LIMIT)?);
-    text.map(Some).map_err(|e| error(name, SpecError::Unreadable(e.utf8_error().to_string())))
+    let text = String::from_utf8(read_small(path, MAX_CONFIG_BYTES as u64)?);
+    text.map(Some).map_err(|e| {
+        let sound = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+        let line = sound.split(|byte| *byte == b'\n').count();
+        error(name, SpecError::Unreadable(format!("line {line} is not UTF-8; save the file as UTF-8")))
+    })
 }
 
 fn error(name: &str, source: SpecError) -> InputError {

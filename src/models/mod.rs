@@ -16,6 +16,7 @@ mod spec;
 mod state;
 mod version;
 mod yaml;
+mod yaml_text;
 
 pub use builtin::{builtin, builtin_names};
 pub use fusion::{Fused, FusionLayout, Grouping, fused};
@@ -34,3 +35,4 @@ pub use state::{
 };
 pub use version::{VersionSign, version_sign};
 pub use yaml::{from_yaml, lora_alpha};
+pub use yaml_text::MAX_CONFIG_BYTES;

@@ -1,12 +1,10 @@
 //! What running a llama needs to know beyond its dimensions: two numbers, and whether anything is unlike plain llama.
 
 use serde_json::Value as Json;
-use serde_norway::Value as Yaml;
 
 use super::SpecError;
-
-/// The largest configuration that is read.
-const MAX_BYTES: usize = 4 << 20;
+use super::yaml::show;
+use super::yaml_text::{check_size, read};
 
 /// What a configuration says of the arithmetic. What it does not say is `None`: nothing is guessed.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -38,22 +36,19 @@ impl RunFacts {
     /// # Errors
     /// No yaml, or a value that is no number of the right size.
     pub fn from_yaml(text: &str) -> Result<Self, SpecError> {
-        check_size(text.len())?;
-        let unreadable = |e: serde_norway::Error| SpecError::Unreadable(e.to_string());
-        let mut root: Yaml = serde_norway::from_str(text).map_err(unreadable)?;
-        root.apply_merge().map_err(unreadable)?;
+        let root = read(text)?;
         let config = &root["model"]["model_config"];
         let number = |field: &'static str| match &config[field] {
-            Yaml::Null => Ok(None),
-            Yaml::String(text) if text == "None" => Ok(None),
+            Json::Null => Ok(None),
+            Json::String(text) if text == "None" => Ok(None),
             // Python reads 1e-5 without a point as a string, and so may whoever writes these files.
-            Yaml::String(text) => positive(field, text, text.parse().ok()),
-            value => positive(field, &format!("{value:?}"), value.as_f64()),
+            Json::String(text) => positive(field, &config[field], text.parse().ok()),
+            value => positive(field, value, value.as_f64()),
         };
         let extended = match &config["extend_method"] {
-            Yaml::Null => None,
-            Yaml::String(text) if text == "None" => None,
-            Yaml::String(text) => Some(format!("`extend_method: {text}`")),
+            Json::Null => None,
+            Json::String(text) if text == "None" => None,
+            Json::String(text) => Some(format!("`extend_method: {text}`")),
             _ => Some("`extend_method`".to_owned()),
         };
         Ok(Self {
@@ -78,7 +73,7 @@ impl RunFacts {
         let root: Json = serde_json::from_slice(json).map_err(|e| SpecError::Unreadable(e.to_string()))?;
         let number = |field: &'static str, value: &Json| match value {
             Json::Null => Ok(None),
-            value => positive(field, &value.to_string(), value.as_f64()),
+            value => positive(field, value, value.as_f64()),
         };
         let filled = |name: &&str| root[*name].as_object().is_some_and(|object| !object.is_empty());
         let rope = ["rope_scaling", "rope_parameters"].into_iter().find(filled);
@@ -127,15 +122,10 @@ fn is_partial(factor: &Json) -> bool {
     !factor.is_null() && factor.as_f64() != Some(1.0)
 }
 
-fn check_size(len: usize) -> Result<(), SpecError> {
-    if len > MAX_BYTES { Err(SpecError::Unreadable(format!("{len} bytes, more than {MAX_BYTES}"))) } else { Ok(()) }
-}
-
 /// A positive number that single precision holds, or why it is none.
-fn positive(field: &'static str, shown: &str, value: Option<f64>) -> Result<Option<f64>, SpecError> {
+fn positive(field: &'static str, shown: &Json, value: Option<f64>) -> Result<Option<f64>, SpecError> {
     let fits = |v: &f64| (1e-30..1e30).contains(v);
-    let value_of = || format!("`{}`", shown.chars().take(80).collect::<String>());
-    let bad = || SpecError::BadValue { field, value: value_of(), wanted: "a positive number" };
+    let bad = || SpecError::BadValue { field, value: show(shown), wanted: "a positive number" };
     value.filter(fits).map(Some).ok_or_else(bad)
 }
 

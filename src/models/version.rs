@@ -9,7 +9,10 @@
 //! The pre-release 1.4.0-beta1 has the tokenizer and reads some of the keys, and its network still has the old order; it is taken
 //! for 1.4 like the others.
 
-use serde_norway::Value;
+use serde_json::Value;
+
+use super::SpecError;
+use super::yaml_text::read;
 
 /// Keys by their paths, and the first branch of mindformers whose code or yamls have them.
 const KEYS: [(&str, &str); 7] = [
@@ -42,15 +45,17 @@ pub struct VersionSign {
 }
 
 /// The first sign of mindformers 1.4 or later in a yaml. `None` where there is none, which says nothing about the version.
-pub fn version_sign(text: &str) -> Option<VersionSign> {
-    let mut root: Value = serde_norway::from_str(text).ok()?;
-    root.apply_merge().ok()?;
+///
+/// # Errors
+/// No yaml.
+pub fn version_sign(text: &str) -> Result<Option<VersionSign>, SpecError> {
+    let root = read(text)?;
     let at = |path: &str| path.split('.').try_fold(&root, |value, key| value.get(key));
     let class = |value: &Value| value.as_str().is_some_and(|name| name.starts_with(MODULE.0));
-    let known = |value: &Value| class(value) || value.as_sequence().is_some_and(|names| names.iter().any(class));
+    let known = |value: &Value| class(value) || value.as_array().is_some_and(|names| names.iter().any(class));
     let key = KEYS.iter().find(|(path, _)| at(path).is_some()).copied();
     let module = || CLASSES.iter().find(|path| at(path).is_some_and(known)).map(|path| (*path, MODULE.1));
-    key.or_else(module).map(|(key, since)| VersionSign { key, since })
+    Ok(key.or_else(module).map(|(key, since)| VersionSign { key, since }))
 }
 
 #[cfg(test)]
@@ -79,12 +84,12 @@ mod tests {
             ("", None),
         ];
         for (body, key) in cases {
-            assert_eq!(version_sign(&format!("{body}{fused}")).map(|sign| sign.key), key, "{body}");
+            assert_eq!(version_sign(&format!("{body}{fused}")).unwrap().map(|sign| sign.key), key, "{body}");
         }
         let tokenizer =
             "model:\n  model_config:\n    auto_map:\n      AutoTokenizer: [qwen2_5_tokenizer.Qwen2Tokenizer, null]\n";
-        assert_eq!(version_sign(tokenizer).map(|sign| sign.since), Some("1.4.0"));
-        assert_eq!(version_sign("- a list"), None);
-        assert_eq!(version_sign("no: [yaml"), None);
+        assert_eq!(version_sign(tokenizer).unwrap().map(|sign| sign.since), Some("1.4.0"));
+        assert_eq!(version_sign("- a list").unwrap(), None);
+        assert!(version_sign("no: [yaml").is_err(), "what it says is not known");
     }
 }

@@ -2,32 +2,26 @@
 //!
 //! The real files carry anchors, unknown keys and the *string* "None". Everything but the fields below is ignored.
 
-use serde_norway::Value;
+use serde_json::Value;
 
 use super::foreign::OTHER_LAYERS;
 use super::names::MAX_LAYERS;
+use super::yaml_text::read;
 use super::{ModelSpec, SpecError};
-
-/// The largest configuration that is read. The real files have about 8 KiB.
-const MAX_BYTES: usize = 4 << 20;
 
 /// Architectures whose parameter names are llama's. Anything else is refused rather than guessed.
 const FAMILY: &[&str] = &["LlamaForCausalLM", "ParallelLlamaForCausalLM"];
 
 /// Reads a mindformers yaml. Source of the fields and of the ffn rule: mindformers' `LlamaConfig`.
 pub fn from_yaml(text: &str) -> Result<ModelSpec, SpecError> {
-    if text.len() > MAX_BYTES {
-        return Err(SpecError::Unreadable(format!("{} bytes, more than {MAX_BYTES}", text.len())));
-    }
-    let mut root: Value = serde_norway::from_str(text).map_err(|e| SpecError::Unreadable(e.to_string()))?;
-    root.apply_merge().map_err(|e| SpecError::Unreadable(e.to_string()))?;
+    let root = read(text)?;
     if let Some(arch) = root["model"]["arch"]["type"].as_str()
         && !FAMILY.contains(&arch)
     {
         return Err(SpecError::Unsupported(arch.to_owned()));
     }
     let config = &root["model"]["model_config"];
-    if !config.is_mapping() {
+    if !config.is_object() {
         return Err(SpecError::Missing("model.model_config"));
     }
     refuse_other_layers(&root, config)?;
@@ -74,7 +68,7 @@ fn refuse_other_layers(root: &Value, config: &Value) -> Result<(), SpecError> {
     }
     // A dense model may say so: no experts, or one.
     let says = |field: &&&str| match present(&config[**field]) {
-        None | Some(Value::Bool(false) | Value::Mapping(_)) => false,
+        None | Some(Value::Bool(false) | Value::Object(_)) => false,
         Some(value) => value.as_i64().is_none_or(|number| number > 1),
     };
     for (fields, what) in OTHER_LAYERS {
@@ -86,10 +80,12 @@ fn refuse_other_layers(root: &Value, config: &Value) -> Result<(), SpecError> {
 }
 
 /// `lora_alpha` of the adapters' configuration (`model.model_config.pet_config`), where a yaml has one.
-pub fn lora_alpha(text: &str) -> Option<f64> {
-    let mut root: Value = serde_norway::from_str(text).ok()?;
-    root.apply_merge().ok()?;
-    present(&root["model"]["model_config"]["pet_config"]["lora_alpha"])?.as_f64()
+///
+/// # Errors
+/// No yaml.
+pub fn lora_alpha(text: &str) -> Result<Option<f64>, SpecError> {
+    let root = read(text)?;
+    Ok(present(&root["model"]["model_config"]["pet_config"]["lora_alpha"]).and_then(Value::as_f64))
 }
 
 /// `intermediate_size`, or llama's rule: 2/3 of four times the width (times the multiplier), rounded up to `multiple_of`.
@@ -143,8 +139,10 @@ fn flag(config: &Value, field: &'static str) -> Result<Option<bool>, SpecError> 
     value.as_bool().map(Some).ok_or_else(|| bad(field, show(value), "True or False"))
 }
 
-fn show(value: &Value) -> String {
-    serde_norway::to_string(value).map_or_else(|_| "unprintable".to_owned(), |text| format!("`{}`", text.trim_end()))
+/// A value as an error shows it: as long as a line allows.
+pub(super) fn show(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    format!("`{}`", text.chars().take(80).collect::<String>())
 }
 
 fn bad(field: &'static str, value: String, wanted: &'static str) -> SpecError {

@@ -304,7 +304,7 @@ pub enum PlanError {
         fault: CoverFault,
     },
     /// The proof failed: a read behind the end of a source tensor.
-    #[error("`{name}` of rank {rank} would read behind the end of its source")]
+    #[error("`{name}` of rank {rank} would read past the end of its source")]
     OutOfBounds {
         /// The tensor.
         name: String,
@@ -369,6 +369,6 @@ fn cover_text(fault: &CoverFault) -> String {
     match fault {
         CoverFault::Gap(at) => format!("nothing writes element {at}"),
         CoverFault::Overlap(at) => format!("element {at} is written twice"),
-        CoverFault::Outside(at) => format!("something is written behind element {at}"),
+        CoverFault::Outside(at) => format!("something is written past element {at}"),
     }
 }

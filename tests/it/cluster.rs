@@ -446,7 +446,7 @@ fn the_files_that_ship_are_what_they_should_be() {
         ),
     ] {
         let text = std::fs::read_to_string(tools.join(name)).unwrap();
-        let job: serde_json::Value = serde_norway::from_str(&text).unwrap();
+        let job: serde_json::Value = serde_yaml::from_str(&text).unwrap();
         let command: Vec<&str> =
             job.pointer(containers).unwrap().as_array().unwrap().iter().map(|w| w.as_str().unwrap()).collect();
         for count in counts {

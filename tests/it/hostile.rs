@@ -236,3 +236,48 @@ fn a_model_with_tied_embeddings() {
         });
     }
 }
+
+/// 50 kB of aliases, or of merge keys, name more values than fit the memory.
+#[test]
+fn a_yaml_of_aliases_or_merge_keys_is_refused_with_its_name_and_the_limit() {
+    let env = env(PLAIN);
+    let repeat = |make: &dyn Fn(usize) -> String| (0..10_000).map(make).collect::<Vec<_>>().concat();
+    let keys = repeat(&|n| format!("k{n}: 1,"));
+    let merges = repeat(&|n| format!("  c{n}:\n    <<: *a\n"));
+    for bomb in [
+        format!("a: &a [{}]\nb: [{}]\n", "x,".repeat(10_000), "*a,".repeat(10_000)),
+        format!("a: &a {{{keys}}}\nb:\n{merges}"),
+    ] {
+        env.write("bomb.yaml", bomb);
+        for line in [&format!("{BASE} -w 2 -y bomb.yaml"), "strategy from-yaml bomb.yaml -w 2 out.ckpt"] {
+            refused(&env, line, &["error: bomb.yaml: ", "more than 100000 values", "line "]);
+        }
+    }
+    env.write("bomb.yaml", "[".repeat(100_000));
+    refused(&env, &format!("{BASE} -w 2 -y bomb.yaml"), &["error: bomb.yaml: ", "more than 64 levels", "line 1"]);
+}
+
+/// Editors write other encodings, and an editor of Windows begins UTF-8 with a mark and ends lines with two characters.
+#[test]
+fn a_yaml_of_another_encoding_is_refused_by_its_line_and_one_of_windows_is_read() {
+    let env = env(PLAIN);
+    let yaml = Llama::small().yaml(false, false);
+    let line = yaml.lines().count() + 1;
+    env.write("gbk.yaml", [yaml.as_bytes(), b"note: \xc4\xfa\n"].concat());
+    let said = format!("error: gbk.yaml: the model configuration is not readable: line {line} is not UTF-8");
+    refused(&env, &format!("{BASE} -w 2 -y gbk.yaml"), &[&said]);
+    env.write("windows.yaml", format!("\u{feff}{}", yaml.replace('\n', "\r\n")));
+    bounded(&env, &format!("{BASE} -w 2 -y windows.yaml --dry-run")).ok();
+}
+
+#[test]
+fn ranks_of_two_formats_are_refused_with_a_hint() {
+    let env = env(PLAIN);
+    Llama::small().write(&env.path("other"), PLAIN, "safetensors");
+    let ranks = ["src", "other"].map(|dir| env.path(&format!("{dir}/rank_3")));
+    std::fs::remove_file(ranks[0].join("checkpoint_3.ckpt")).expect("removed");
+    let name = "checkpoint_3.safetensors";
+    std::fs::copy(ranks[1].join(name), ranks[0].join(name)).expect("copied");
+    let said = ["one checkpoint has one format", "hint: keep the files of one format there"];
+    refused(&env, &format!("{BASE} -w 2 -y model.yaml"), &said);
+}

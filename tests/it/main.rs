@@ -38,4 +38,5 @@ mod support;
 mod tidy;
 mod train;
 mod train_errors;
+mod troubleshooting;
 mod whole_numbers;

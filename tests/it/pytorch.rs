@@ -146,7 +146,7 @@ fn each_hostile_file_is_refused_for_its_reason() {
         ("storage_short.bin", "the storage `0` has 44 bytes, which does not fit its 12 elements"),
         ("big_endian.bin", "big-endian"),
         ("no_pickle.bin", "it has no `data.pkl`"),
-        ("twice.bin", "`linear/data/0` stands in the file twice"),
+        ("twice.bin", "`linear/data/0` is in the file twice"),
         ("script.pt", "TorchScript"),
         ("sparse.bin", "`a` is a sparse tensor"),
         ("quantised.bin", "`a` is a quantised tensor"),

@@ -161,7 +161,7 @@ fn an_absurd_count_is_refused_before_anything_is_read() {
 #[test]
 fn entries_that_share_bytes_or_a_name_are_refused() {
     let same = [TWO[0], TWO[0]];
-    assert_eq!(why(&build(&same, false).file), "`a/one` stands in the file twice");
+    assert_eq!(why(&build(&same, false).file), "`a/one` is in the file twice");
     // The second entry is the first one's data: a header within.
     let inner = build(&[("a/b", b"x")], false);
     let data = &inner.file[..inner.central[0]];

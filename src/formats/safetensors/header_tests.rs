@@ -43,7 +43,7 @@ fn hostile_headers_are_refused() {
         (format!(r#"{{"w":{w},"v":{w}}}"#), "overlaps"),
         (format!(r#"{{"w":{w},"v":{}}}"#, t("U8", "[1]", "[1,2]")), "overlaps"),
         (format!(r#"{{"w":{}}}"#, t("U8", "[1]", "[1,2]")), "hole"),
-        (format!(r#"{{"w":{}}}"#, t("U8", "[1]", "[0,1]")), "1 bytes stand behind"),
+        (format!(r#"{{"w":{}}}"#, t("U8", "[1]", "[0,1]")), "1 bytes follow the last tensor"),
         (format!(r#"{{"w":{}}}"#, t("U8", "[3]", "[0,3]")), "cut short"),
         (format!(r#"{{"w":{}}}"#, t("U8", "[3]", "[0,2]")), "holds 2 bytes"),
         (format!(r#"{{"w":{}}}"#, t("U8", "[2]", "[2,0]")), "hole"),

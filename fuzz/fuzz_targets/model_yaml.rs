@@ -1,0 +1,18 @@
+//! mindformers' yaml, from the text to the model: no panic, no run-away, and dimensions that a model can have.
+#![no_main]
+
+use ckpt_convert::models::{RunFacts, from_yaml, lora_alpha, version_sign};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    if let Ok(spec) = from_yaml(text) {
+        assert_eq!(spec.head_dim * spec.heads, spec.hidden);
+        assert_eq!(spec.heads % spec.kv_heads, 0);
+        assert!(spec.ffn > 0 && spec.vocab > 0 && spec.layers > 0);
+        // What one reader takes the others do not call unreadable.
+        assert!(version_sign(text).is_ok() && lora_alpha(text).is_ok());
+    }
+    if let Ok(facts) = RunFacts::from_yaml(text) {
+        assert!(facts.norm_eps.is_none_or(|eps| eps > 0.0) && facts.rope_theta.is_none_or(|theta| theta > 0.0));
+    }
+});
