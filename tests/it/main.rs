@@ -13,6 +13,7 @@ mod configuration;
 mod convert;
 mod document;
 mod errors;
+mod example;
 mod faults;
 mod filesystems;
 mod foreign;
