@@ -26,6 +26,7 @@ mod inspect;
 mod lora;
 mod oracle;
 mod overwrite;
+mod pages;
 mod pytorch;
 mod quantise;
 mod quantise_groups;
