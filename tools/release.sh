@@ -32,6 +32,13 @@ import json, sys
 print(next(p["version"] for p in json.load(sys.stdin)["packages"] if p["name"] == "ckpt-convert"))')
 mkdir "$work/dist"
 
+# The files that a panic names are those of the repository and of the crates, not those of this machine.
+cargo fetch --locked --quiet
+export RUSTFLAGS="--remap-path-prefix=$work/source=ckpt-convert"
+for registry in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
+    RUSTFLAGS="$RUSTFLAGS --remap-path-prefix=${registry%/}=crates"
+done
+
 # How a program for this architecture is started here; nothing where it cannot be.
 runner() { # ARCHITECTURE
     if [ "$1" = "$(uname -m)" ]; then
@@ -49,10 +56,14 @@ for architecture in "${architectures[@]}"; do
             echo "$target: the toolchain does not have it" >&2
             exit 1
         }
-        # maturin links with zig, against the oldest glibc that the platform tag allows.
-        tag=manylinux_2_17
-        [ $library = gnu ] || tag=musllinux_1_2
-        maturin build --release --zig --quiet --target "$target" --compatibility $tag --out "$work/wheels-$library"
+        if [ $library = gnu ]; then
+            # zig links against the oldest glibc that the platform tag allows.
+            maturin build --release --zig --quiet --target "$target" --compatibility manylinux_2_17 --out "$work/dist"
+        else
+            # The linker that comes with Rust: there is no C code, and musl comes with the target.
+            linker=CARGO_TARGET_$(tr '[:lower:]-' '[:upper:]_' <<<"$target")_LINKER
+            env "$linker=rust-lld" cargo build --release --locked --quiet --target "$target" --bin ckpt-convert
+        fi
         program=$CARGO_TARGET_DIR/$target/release/ckpt-convert
         start=$(runner "$architecture")
         if [ -n "$start" ]; then
@@ -61,9 +72,7 @@ for architecture in "${architectures[@]}"; do
         else
             echo "SKIPPED: $target is not run here (no qemu-$architecture-static)"
         fi
-        if [ $library = gnu ]; then
-            cp "$work/wheels-gnu"/*"$architecture"*.whl "$work/dist/"
-        else
+        if [ $library = musl ]; then
             name=ckpt-convert-$version-$target
             mkdir "$work/$name"
             cp "$program" LICENSE README*.md "$work/$name/"
@@ -93,4 +102,4 @@ maturin sdist --quiet --out "$work/dist"
 mkdir -p "$output"
 cp "$work/dist"/* "$output/"
 step "$output"
-ls -l "$work/dist" | awk 'NR > 1 { print $5, $9 }'
+(cd "$work/dist" && stat -c '%s %n' -- *)

@@ -11,7 +11,7 @@ target=${CARGO_TARGET_DIR:-$PWD/target}
 wheels=$target/wheel
 rm -rf "$wheels"
 maturin build --release --quiet --compatibility linux --auditwheel skip --out "$wheels"
-ls -l "$wheels" | awk 'NR > 1 { print $5, $9 }'
+stat -c '%s %n' "$wheels"/*.whl
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/wheel.XXXXXX")
 trap 'rm -rf "$work"' EXIT
