@@ -38,4 +38,5 @@ mod support;
 mod tidy;
 mod train;
 mod train_errors;
+mod version;
 mod whole_numbers;
