@@ -8,7 +8,7 @@
 # overwritten, and (ext4, XFS) whether all of it is there after the power goes off as soon as the program has ended.
 #
 # Needs root and loop devices, and says what it skips where it has none: then it ends with 0. REQUIRE=1: then it fails.
-# Debian: apt-get install xfsprogs btrfs-progs bindfs
+# Debian: apt-get install xfsprogs btrfs-progs bindfs e2fsprogs. INSTALL=1: does so where something is missing.
 #
 # CKPT_CONVERT, CKPTGEN   the programs (default: target/release, built if they are not there)
 # TMPDIR                  where the images lie, about 1 GB (default /tmp)
@@ -32,6 +32,26 @@ fail() {
     echo "FAILED: $*" >&2
     exit 1
 }
+
+# What can be mounted here differs from machine to machine; what is installed need not.
+install_missing() {
+    local command
+    for command in mkfs.xfs xfs_io mkfs.btrfs mkfs.ext4 filefrag bindfs; do
+        command -v "$command" >/dev/null || break
+        command=
+    done
+    [ -n "$command" ] || return 0
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        skip "installing packages: $command is missing, and this is not root on Debian"
+    elif ! (
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get install -qq -y "${packages[@]}" || { apt-get update -qq && apt-get install -qq -y "${packages[@]}"; }
+    ) >/dev/null 2>&1; then
+        skip "installing packages: apt-get could not install ${packages[*]}"
+    fi
+}
+packages=(xfsprogs btrfs-progs bindfs e2fsprogs)
+[ "${INSTALL:-0}" != 1 ] || install_missing
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/filesystems.XXXXXX")
 mnt=$work/mnt

@@ -52,6 +52,7 @@ pub(super) fn expand(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
 #[command(
     name = "ckpt-convert",
     version,
+    long_version = super::version::LONG,
     args_conflicts_with_subcommands = true,
     args_override_self = true,
     max_term_width = 110

@@ -8,6 +8,7 @@ mod environment;
 mod exit;
 mod originals;
 mod run_args;
+mod version;
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};

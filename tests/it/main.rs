@@ -41,4 +41,5 @@ mod tidy;
 mod train;
 mod train_errors;
 mod troubleshooting;
+mod version;
 mod whole_numbers;
