@@ -75,6 +75,8 @@ pub(super) enum Command {
     NToM(Box<NToMArgs>),
     /// Lay out the original scripts' tree (scripts, model/llama2_7b/, env/), from which their commands can be typed.
     Scripts(ScriptsArgs),
+    /// Lay out a small example model (Hugging Face, MindSpore, a training run), on which every conversion can be tried.
+    Example(ExampleArgs),
     /// Show what a checkpoint, a rank directory or a strategy file holds.
     Inspect(InspectArgs),
     /// Compare two checkpoints bit for bit, whatever their rank counts, fusion and formats.
@@ -362,6 +364,13 @@ pub(super) struct NToMArgs {
 #[derive(Clone, Debug, Args)]
 pub(super) struct ScriptsArgs {
     /// Where the tree is laid out; what is there already stays, and nothing is replaced.
+    pub(super) dir: PathBuf,
+}
+
+/// Options of `example`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ExampleArgs {
+    /// Where the example is laid out; what is there already stays, and nothing is replaced.
     pub(super) dir: PathBuf,
 }
 

@@ -49,6 +49,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
         None => commands::convert::run(cli.convert, &environment::read()),
         Some(Command::NToM(args)) => n_to_m(&typed, &args.convert, &matches),
         Some(Command::Scripts(args)) => commands::scripts::run(&args),
+        Some(Command::Example(args)) => commands::example::run(&args),
         Some(Command::MergeManifest(args)) => commands::merge_manifest::run(&args),
         Some(Command::Inspect(args)) => commands::inspect::run(&args),
         Some(Command::Verify(args)) => commands::verify::run(&args),

@@ -115,7 +115,7 @@ fn above_rank_0(path: &Path) -> Option<PathBuf> {
 }
 
 /// A word as it can be typed into a shell.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

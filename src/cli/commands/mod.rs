@@ -2,6 +2,7 @@
 
 pub(super) mod convert;
 pub(super) mod doctor;
+pub(super) mod example;
 mod fusion_order;
 pub(super) mod inspect;
 mod known_model;
@@ -9,6 +10,7 @@ pub(super) mod merge_manifest;
 mod ours;
 mod reading;
 pub(super) mod scripts;
+mod shipped;
 pub(super) mod strategy;
 mod target;
 pub(super) mod verify;
