@@ -4,7 +4,7 @@
     gather_statistics.py MODEL TEXTS OUT [--samples N] [--length N]
 
 MODEL: whatever `AutoModelForCausalLM.from_pretrained` takes (for a GGUF file: its directory and --gguf NAME).
-TEXTS: a text file; its paragraphs (separated by blank lines) are the samples. OUT: the statistics, as docs/statistics.md
+TEXTS: a text file; its paragraphs (separated by blank lines) are the samples. OUT: the statistics, as docs/en/statistics.md
 describes them. Needs torch, transformers and safetensors.
 """
 import argparse

@@ -36,7 +36,7 @@ impl Channels {
     }
 }
 
-/// What was seen, by its name in `docs/statistics.md`.
+/// What was seen, by its name in `docs/en/statistics.md`.
 #[derive(Debug, Default)]
 pub(super) struct Ranges(pub(super) BTreeMap<String, Channels>);
 

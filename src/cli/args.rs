@@ -310,7 +310,7 @@ pub(super) struct ConvertArgs {
     /// network of golden-stick's loads (w8a16, w4a16).
     #[arg(long = "group-size", value_name = "64|128")]
     pub(super) group_size: Option<u64>,
-    /// Statistics of activations, as docs/statistics.md describes them (quant_weight but for w8a16).
+    /// Statistics of activations, as docs/en/statistics.md describes them (quant_weight but for w8a16).
     #[arg(long, value_name = "FILE")]
     pub(super) stats: Option<PathBuf>,
     /// SmoothQuant: how much of the activations' outliers goes to the weights, between 0 and 1 (w8a8, w8a8c8).

@@ -90,7 +90,8 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         Error::NoManifest(_) => Some("leave --check-source out, or copy manifest.json along with the checkpoint".to_owned()),
         Error::SumsDiffer { .. } => Some("the files are damaged or were changed: copy them again".to_owned()),
         Error::NoFeature { feature, .. } => Some(format!(
-            "build it with --features {feature}; or gather the statistics elsewhere and give --stats FILE (docs/statistics.md)"
+            "build it with --features {feature}; or gather the statistics elsewhere and give --stats FILE \
+             (docs/en/statistics.md)"
         )),
         #[cfg(feature = "calibrate")]
         Error::Calibrate(calibrate) => calibrate_hint(calibrate).map(str::to_owned),
@@ -116,7 +117,7 @@ fn calibrate_hint(error: &CalibrateError) -> Option<&'static str> {
             Some("run fewer --samples, shorter ones (--seq-length), or allow more --memory")
         }
         CalibrateError::Data { .. } => Some(
-            "boolq is JSON lines, squad1.1 one JSON value, wikitext2 plain text; docs/statistics.md describes them",
+            "boolq is JSON lines, squad1.1 one JSON value, wikitext2 plain text; docs/en/statistics.md describes them",
         ),
         _ => None,
     }

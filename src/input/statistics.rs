@@ -10,7 +10,7 @@ use crate::sys::read_small;
 /// The largest file that is read. Those of a 70B model have some 40 MiB.
 const MAX_STATISTICS: u64 = 1 << 30;
 
-/// Reads statistics of activations: safetensors as `docs/statistics.md` describes them.
+/// Reads statistics of activations: safetensors as `docs/en/statistics.md` describes them.
 ///
 /// # Errors
 /// A file that is not readable, not of the format, or of another version.
@@ -23,7 +23,7 @@ pub fn load_statistics(path: &Path) -> Result<Statistics, InputError> {
     let file = safetensors::read(&bytes).map_err(format)?;
     let stated = |key: &str| file.metadata.get(key).map(String::as_str);
     if stated("format") != Some("ckpt-convert.statistics") || stated("version") != Some(STATISTICS_VERSION) {
-        let what = FormatFault::NotThisFormat("statistics of version 1 (docs/statistics.md)");
+        let what = FormatFault::NotThisFormat("statistics of version 1 (docs/en/statistics.md)");
         return Err(format(FormatError::new(0, what)));
     }
     Statistics::new(&file.entries, &bytes)

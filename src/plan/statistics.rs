@@ -1,4 +1,4 @@
-//! Statistics of a model's activations: what `--stats` reads. The format is described in `docs/statistics.md`.
+//! Statistics of a model's activations: what `--stats` reads. The format is described in `docs/en/statistics.md`.
 
 use std::collections::BTreeMap;
 

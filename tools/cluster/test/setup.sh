@@ -21,7 +21,7 @@ model:
   arch: {type: LlamaForCausalLM}
   model_config: {hidden_size: 256, num_layers: 2, num_heads: 16, n_kv_heads: 16, intermediate_size: 512, vocab_size: 512, qkv_concat: True}
 YAML
-# Statistics of activations as docs/statistics.md describes them, every channel between -1 and 1, a few beyond.
+# Statistics of activations as docs/en/statistics.md describes them, every channel between -1 and 1, a few beyond.
 python3 - "$work/stats.safetensors" <<'PYTHON'
 import json, struct, sys
 

@@ -197,7 +197,7 @@ fn wanted(request: &Request, needed: bool) -> Result<Wanted<'_>, Error> {
             let name = config::precision_name(request.precision);
             let why = format!(
                 "-p {name} needs statistics of the activations: --stats FILE, or -d and -dp to run the model (see \
-                 docs/statistics.md)"
+                 docs/en/statistics.md)"
             );
             Err(PlanError::Quantised(why).into())
         }
