@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::Error;
 use crate::cli::args::{Function, FusionArg, NamesArg, PrecisionArg};
-use crate::cli::run_args::{ReadArgs, ReaderArg, ReflinkArg, RunArgs, WriterArg, WritesArg};
+use crate::cli::run_args::{OutputArgs, ReadArgs, ReaderArg, ReflinkArg, RunArgs, WriterArg, WritesArg};
 use crate::engine::{CancelToken, Chosen, Durability, Facts, Reflink, Wishes, WriterKind, Writes, choose};
 use crate::models::FusionLayout;
 use crate::plan::Precision;
@@ -97,8 +97,8 @@ pub(super) fn settle(wishes: &Wishes, sources: &[Arc<Mapping>], target: Option<(
 }
 
 /// Where progress goes.
-pub(super) fn progress(run: &ReadArgs) -> ProgressMode {
-    if run.quiet { ProgressMode::Quiet } else { ProgressMode::Auto }
+pub(super) fn progress(output: &OutputArgs) -> ProgressMode {
+    if output.quiet { ProgressMode::Quiet } else { ProgressMode::Auto }
 }
 
 /// A token that Ctrl-C and SIGTERM cancel. A second signal ends the program at once.

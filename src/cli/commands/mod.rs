@@ -1,10 +1,12 @@
 //! One file for each thing that the program does.
 
+pub(super) mod completions;
 pub(super) mod convert;
 pub(super) mod doctor;
 mod fusion_order;
 pub(super) mod inspect;
 mod known_model;
+pub(super) mod man;
 pub(super) mod merge_manifest;
 mod ours;
 mod reading;

@@ -143,8 +143,8 @@ fn share(
         run,
         node: me.index,
         nodes: (0..me.count).collect(),
-        replace: request.args.overwrite,
-        durable: !request.args.no_sync,
+        replace: request.args.place.overwrite,
+        durable: !request.args.run.no_sync,
         stale_after: request.args.cluster.stale_after,
         staggered: me.staggered,
         early: None,
@@ -208,7 +208,7 @@ impl Work<'_> {
         };
         let needed: u64 = todo.iter().filter(|unit| !reserved(unit)).map(|unit| unit.range.len()).sum();
         if free < needed {
-            return Err(Error::NoRoom { dir: self.request.args.dst_ckpt_path.clone(), needed, free });
+            return Err(Error::NoRoom { dir: self.request.args.place.dst_ckpt_path.clone(), needed, free });
         }
         let secure_every = self.request.args.cluster.secure_every.as_u64();
         let mut peak = 0;
@@ -234,7 +234,7 @@ impl Work<'_> {
         let work = if in_place { None } else { Some(self.session.make_work()?) };
         let dir = work.as_ref().map_or_else(|| self.session.held(), Ok)?;
         let (part, places) = cluster::parts(plan, group);
-        let progress = Progress::start(config::progress(&self.request.args.run.reading), "converting");
+        let progress = Progress::start(config::progress(&self.request.args.output), "converting");
         let result = engine::run_parts(&part, &places, mappings, dir, self.engine, &progress, self.cancel);
         let peak = progress.finish();
         if let Ok(result) = &result {
