@@ -24,7 +24,9 @@ use crate::plan::Heads;
 
 pub(super) use calibrate::CalibrateArgs;
 pub(super) use cluster::{ClusterArgs, MergeArgs};
-pub(super) use definition::{TWO_LETTERS, definition, two_letters_in_help, two_letters_in_man};
+pub(super) use definition::{
+    DOCUMENTATION, EXAMPLES, STATUSES, TWO_LETTERS, definition, two_letters_in_help, two_letters_in_man,
+};
 pub(super) use files::{CkptRecordsArg, FilesArgs, FormatArg};
 pub(super) use layout::{FusionArg, LayoutArgs};
 pub(super) use place::PlaceArgs;
@@ -62,29 +64,31 @@ pub(super) struct Cli {
 /// Commands beside the conversions.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Convert n ranks to m ranks with the defaults of the original's simplified form.
+    /// Convert n ranks to m ranks with the simplified form's defaults.
     ///
-    /// This is -f distributed_weight_transfer with other defaults: fp16, llama2_7b, and target directories named after the
+    /// The simplified form of the original scripts: -f distributed_weight_transfer with other defaults, fp16, llama2_7b, and target directories named after the
     /// number of ranks.
     NToM(Box<NToMArgs>),
-    /// Compare two checkpoints bit for bit, whatever their ranks, fusion and formats.
+    /// Compare two checkpoints bit for bit, whatever their layout.
+    ///
+    /// The numbers of ranks, the fusion and the formats may differ.
     ///
     /// Exit status 0: the same model. 1: different. 2: the comparison was not possible.
     Verify(Box<VerifyArgs>),
     /// Show what a checkpoint, a rank directory or a strategy file holds.
     Inspect(InspectArgs),
-    /// Check that a strategy fits a checkpoint, and say what to do where it does not.
+    /// Check that a strategy fits a checkpoint, and say what to mend.
     ///
     /// Exit status 1 when something is wrong.
     Doctor(DoctorArgs),
     /// Show, merge, make and convert strategy files.
     #[command(subcommand)]
     Strategy(StrategyCommand),
-    /// Join the manifests of several machines' --local-output, and prove them complete.
+    /// Join the manifests of --local-output, and prove them complete.
     MergeManifest(MergeArgs),
-    /// Write the original scripts' directory tree, where their commands work as they are.
+    /// Write the original scripts' tree, for their old command lines.
     Scripts(ScriptsArgs),
-    /// Print the completions of a shell: bash, zsh, fish, elvish or powershell.
+    /// Print the completions of a shell (bash, zsh, fish, ...).
     ///
     /// For bash, for instance: source <(ckpt-convert completions bash)
     Completions {
@@ -92,7 +96,7 @@ pub(super) enum Command {
         #[arg(value_enum, help_heading = "What")]
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, or write all manual pages into a directory.
+    /// Print the manual page, or write all pages into a directory.
     Man(ManArgs),
 }
 

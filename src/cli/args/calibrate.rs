@@ -12,10 +12,10 @@ pub(in crate::cli) struct CalibrateArgs {
     /// Data set: boolq, squad1.1 or wikitext2
     ///
     /// The model is run on it to gather the statistics that --stats would give (quant_weight).
-    #[arg(short = 'd', long = "dataset_name", alias = "dataset-name", value_name = "NAME")]
+    #[arg(short = 'd', long = "dataset_name", alias = "dataset-name", value_name = "NAME", hide_short_help = true)]
     pub(in crate::cli) dataset_name: Option<String>,
     /// File of the data set
-    #[arg(long = "dataset_path", alias = "dataset-path", value_name = "PATH")]
+    #[arg(long = "dataset_path", alias = "dataset-path", value_name = "PATH", hide_short_help = true)]
     pub(in crate::cli) dataset_path: Option<PathBuf>,
     /// The model's tokenizer.json
     ///

@@ -31,14 +31,13 @@ pub(in crate::cli) enum CkptRecordsArg {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Files")]
 pub(in crate::cli) struct FilesArgs {
-    /// Format: ckpt, safetensors, bin [default: the source's]
-    #[arg(long, value_enum, long_help = "Format of the target [default: that of the source]")]
+    /// Format of the target [default: that of the source]
+    #[arg(long, value_enum, hide_short_help = true)]
     pub(in crate::cli) format: Option<FormatArg>,
-    /// Leave out matching parameters (* and ?)
+    /// Leave out parameters whose names match (with * and ?)
     ///
-    /// Source parameters, and files that are carried along, whose names match the pattern are left out. May be given several
-    /// times.
-    #[arg(long, value_name = "PATTERN")]
+    /// Files that are carried along are left out, too. May be given several times.
+    #[arg(long, value_name = "PATTERN", hide_short_help = true)]
     pub(in crate::cli) ignore: Vec<String>,
     /// Most bytes of tensors in one file of a whole model
     ///

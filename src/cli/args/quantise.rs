@@ -22,10 +22,10 @@ pub(in crate::cli) enum NamesArg {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Quantising")]
 pub(in crate::cli) struct QuantArgs {
-    /// Activation statistics (-p but w8a16, w4a16)
+    /// Statistics of the activations, for w8a8 and the other types but w8a16 and w4a16
     ///
     /// A safetensors file of the activations' ranges; the documentation (statistics.md) describes it. -d and -dp gather it.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub(in crate::cli) stats: Option<PathBuf>,
     /// Names that quantised parameters get (quant_weight)
     #[arg(long, value_enum, default_value = "gs-0.6", hide_short_help = true)]

@@ -72,13 +72,15 @@ pub(in crate::cli) enum StrategyCommand {
     ///
     /// The rules of the model family decide how each parameter is split.
     FromYaml {
-        /// Model: a mindformers yaml or a built-in name
-        #[arg(value_name = "YAML|MODEL", help_heading = "Where")]
-        yaml: String,
         /// Number of ranks
         #[arg(short = 'w', long = "world_size", alias = "world-size", value_name = "N", help_heading = "What")]
         world_size: u32,
-        /// File (.ckpt or .json) or directory to write; a directory gets ckpt_strategy_rank_<n>.ckpt for each rank
+        /// Model: a mindformers yaml or a built-in name
+        #[arg(value_name = "YAML|MODEL", help_heading = "Where")]
+        yaml: String,
+        /// File (.ckpt or .json) or directory to write
+        ///
+        /// A directory gets a ckpt_strategy_rank_<n>.ckpt for each rank.
         #[arg(help_heading = "Where")]
         out: PathBuf,
         /// Whether the checkpoint is fused; overrides the yaml's qkv_concat

@@ -53,7 +53,7 @@ pub(in crate::cli) struct VerifyArgs {
     /// Number of key/value heads; see --heads
     #[arg(long = "kv-heads", alias = "kv_heads", value_name = "N", help_heading = "Model and layout")]
     pub(in crate::cli) kv_heads: Option<u64>,
-    /// Leave out matching parameters (* and ?)
+    /// Leave out parameters whose names match (* and ?)
     #[arg(long, value_name = "PATTERN", help_heading = "Files")]
     pub(in crate::cli) ignore: Vec<String>,
     /// Compare weights (A) with quantised ones (B)

@@ -51,7 +51,7 @@ pub(in crate::cli) struct WhatArgs {
     /// What to do; see the examples below
     #[arg(short = 'f', long, value_enum, long_help = "What to do")]
     pub(in crate::cli) function: Option<Function>,
-    /// Target type: fp16, bf16, fp32, keep, w8a16, ...
+    /// Type of the target: fp16, bf16, w8a16, ...
     ///
     /// Floating-point parameters are converted to it. The quantised types (w8a16 and after) go with -f quant_weight and
     /// train_to_infer.

@@ -159,7 +159,7 @@ fn convert(request: &mut Request, hosts: &Hosts, early: Option<&EarlyFailures>) 
         return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
     }
     check_input(request, input, &engine)?;
-    check_replicas(&engine, &planned, &mappings)?;
+    check_replicas(request, &engine, &planned, &mappings)?;
     // Until here nothing is written, and a signal may end the program as it likes.
     let cancel = config::cancel_on_signal()?;
     let errors = quantise::compute(request, &engine, &planned.plan, &mut mappings, &cancel)?.errors;
@@ -244,7 +244,9 @@ fn memory(plan: &Plan, engine: &EngineConfig) -> u64 {
 /// on request all tensors.
 fn check_input(request: &Request, input: &Input, engine: &EngineConfig) -> Result<(), Error> {
     if !request.args.files.no_crc_check {
-        reading::check_crcs(input, engine.workers)?;
+        let progress = Progress::start(config::progress(&request.args.output), "checking the CRCs");
+        reading::check_crcs(input, engine.workers, &progress)?;
+        progress.finish();
     }
     let all = request.args.files.check_source;
     let made = match &request.made {
@@ -286,10 +288,17 @@ fn smallest_fused(listed: Vec<ListedSum>, files: usize) -> Vec<ListedSum> {
 }
 
 /// Replicas must be what they are replicas of. Small ones are always compared, large ones on request.
-fn check_replicas(engine: &EngineConfig, planned: &Planned, mappings: &[Arc<Mapping>]) -> Result<(), Error> {
+fn check_replicas(
+    request: &Request,
+    engine: &EngineConfig,
+    planned: &Planned,
+    mappings: &[Arc<Mapping>],
+) -> Result<(), Error> {
     let (plan, places) = &planned.replicas;
+    let progress = Progress::start(config::progress(&request.args.output), "comparing the replicas");
     let none = CancelToken::default();
-    let found = engine::compare(plan, mappings, mappings, places, engine, &engine::Noop, &none)?;
+    let found = engine::compare(plan, mappings, mappings, places, engine, &progress, &none)?;
+    progress.finish();
     let name = |d: &engine::Difference| {
         let file = &plan.outputs[d.file];
         format!("{} in {}", file.tensors[d.tensor].name, file.path)

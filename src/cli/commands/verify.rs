@@ -134,7 +134,7 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
         let (a_maps, b_maps) = (a.input().mappings(), b.input().mappings());
         let engine_config = config::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
         let found = engine::distances(&pairs, &a_maps, &b_maps, &engine_config, &progress, &cancel)?;
-        drop(progress);
+        progress.finish();
         reading::check_unchanged(&[a_maps, b_maps].concat())?;
         return within(args, &a_catalog, choices, &found, steps);
     }
@@ -171,7 +171,7 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
                 break;
             }
         }
-        drop(progress);
+        progress.finish();
         if !verdict.differences.is_empty() {
             let pair = ((&a_order, &a_catalog), (&b_order, &b_catalog));
             let hint = other_order(&sides, pair, |plan, places| {
