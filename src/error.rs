@@ -39,6 +39,16 @@ pub enum Error {
     /// Options that do not fit together, or a value that is none.
     #[error("{0}")]
     Usage(String),
+    /// Options that must be given and are not.
+    #[error("missing: {names}")]
+    Missing {
+        /// Their names.
+        names: String,
+        /// Each, and what it is for.
+        options: Vec<(&'static str, String)>,
+        /// A command line that has them.
+        example: String,
+    },
     /// A target is where an input or another target is.
     #[error("the target {} and {} lie within each other", .target.display(), .other.display())]
     Overlap {
@@ -259,6 +269,7 @@ impl Error {
                 | EngineError::Unquantisable { .. },
             )
             | Self::Usage(_)
+            | Self::Missing { .. }
             | Self::Overlap { .. }
             | Self::ReplicasDiffer(_)
             | Self::TooLittleMemory { .. }

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::Error;
+
 use crate::cli::args::{Function, FusionArg, NamesArg, PrecisionArg};
-use crate::cli::run_args::{ReadArgs, ReaderArg, ReflinkArg, RunArgs, WriterArg, WritesArg};
+use crate::cli::environment;
+use crate::cli::run_args::{OutputArgs, ReadArgs, ReaderArg, ReflinkArg, RunArgs, WriterArg, WritesArg};
 use crate::engine::{CancelToken, Chosen, Durability, Facts, Reflink, Wishes, WriterKind, Writes, choose};
 use crate::models::FusionLayout;
 use crate::plan::Precision;
@@ -97,8 +99,13 @@ pub(super) fn settle(wishes: &Wishes, sources: &[Arc<Mapping>], target: Option<(
 }
 
 /// Where progress goes.
-pub(super) fn progress(run: &ReadArgs) -> ProgressMode {
-    if run.quiet { ProgressMode::Quiet } else { ProgressMode::Auto }
+pub(super) fn progress(output: &OutputArgs) -> ProgressMode {
+    match output.quiet {
+        true => ProgressMode::Quiet,
+        // Such a terminal can only print lines.
+        false if !environment::is_capable() => ProgressMode::Lines,
+        false => ProgressMode::Auto,
+    }
 }
 
 /// A token that Ctrl-C and SIGTERM cancel. A second signal ends the program at once.

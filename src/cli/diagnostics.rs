@@ -18,6 +18,9 @@ use crate::{Error, ErrorKind};
 /// The error and its causes in one line, and what the user can do in the next.
 pub(super) fn render(error: &Error) -> String {
     let mut lines = vec![format!("error: {}", plain(&error.to_string()))];
+    if let Error::Missing { options, .. } = error {
+        lines.extend(options.iter().map(|(name, what)| format!("  {name:<3} {what}")));
+    }
     lines.extend(hint(error).map(|hint| format!("hint: {hint}")));
     match error.kind() {
         ErrorKind::Cancelled => lines.push("nothing was published; the unfinished files are removed".to_owned()),
@@ -95,6 +98,7 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         )),
         #[cfg(feature = "calibrate")]
         Error::Calibrate(calibrate) => calibrate_hint(calibrate).map(str::to_owned),
+        Error::Missing { example, .. } => Some(format!("for example: {example}")),
         Error::Output { published: None, .. } | Error::File(_) | Error::Usage(_) => None,
     }
 }

@@ -6,39 +6,29 @@ mod config;
 mod diagnostics;
 mod environment;
 mod exit;
+mod missing;
 mod originals;
 mod run_args;
 mod version;
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
+use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{ArgMatches, FromArgMatches};
 
 pub use exit::ExitStatus;
 
-use crate::{Error, sys};
-use args::{Cli, Command, ConvertArgs};
+use crate::{Error, report, sys};
+use args::{Cli, Command, ConvertArgs, TWO_LETTERS, definition, two_letters_in_help};
 
 /// Runs the program with these arguments (the first is its name).
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
     let (typed, translated) = originals::translate(args::expand(args));
     let (cli, matches) = match parse(&typed) {
         Ok(parsed) => parsed,
-        Err(e) => {
-            let printed = e.print().and_then(|()| std::io::stdout().flush());
-            return match printed {
-                _ if e.use_stderr() => ExitStatus::Input,
-                // A broken pipe on the way to `head` is no failure of ours.
-                Err(e) if e.kind() != ErrorKind::BrokenPipe => {
-                    let error = Error::Output { published: None, source: e };
-                    let _ = writeln!(std::io::stderr(), "{}", diagnostics::render(&error));
-                    ExitStatus::Machine
-                }
-                _ => ExitStatus::Done,
-            };
-        }
+        Err(e) => return refused(&e, &typed),
     };
     sys::raise_open_files_limit();
     if let Some(translated) = translated {
@@ -47,7 +37,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
     // `cmp` and `diff` tell trouble from a difference in the same way.
     let comparing = matches!(cli.command, Some(Command::Verify(_)));
     let outcome = match cli.command {
-        None => commands::convert::run(cli.convert, &environment::read()),
+        None => missing::check(&cli.convert, &typed)
+            .and_then(|()| commands::convert::run(cli.convert, &environment::read())),
         Some(Command::NToM(args)) => n_to_m(&typed, &args.convert, &matches),
         Some(Command::Scripts(args)) => commands::scripts::run(&args),
         Some(Command::Example(args)) => commands::example::run(&args),
@@ -56,6 +47,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
         Some(Command::Verify(args)) => commands::verify::run(&args),
         Some(Command::Strategy(command)) => commands::strategy::run(command),
         Some(Command::Doctor(args)) => commands::doctor::run(&args),
+        Some(Command::Completions { shell }) => commands::completions::run(shell),
+        Some(Command::Man(args)) => commands::man::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "{}", diagnostics::render(&error));
@@ -66,8 +59,56 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
     })
 }
 
+/// Prints help, the version, or what is wrong with the options.
+fn refused(error: &clap::Error, typed: &[OsString]) -> ExitStatus {
+    let text = error.render();
+    let (plain, coloured) = (two_letters_in_help(&text.to_string()), two_letters_in_help(&text.ansi().to_string()));
+    let pick = |terminal: bool| if terminal && environment::colour() { coloured.as_str() } else { plain.as_str() };
+    if error.use_stderr() {
+        let mut out = std::io::stderr();
+        let _ = write!(out, "{}", pick(out.is_terminal()));
+        if let Some(hint) = two_letters_hint(error, typed) {
+            let _ = writeln!(out, "{hint}");
+        }
+        // `verify` says with 1 that checkpoints differ, and with 2 that it could not compare them.
+        let comparing = typed.get(1).is_some_and(|word| word == "verify");
+        return if comparing { ExitStatus::Machine } else { ExitStatus::Input };
+    }
+    let mut out = std::io::stdout();
+    match write!(out, "{}", pick(out.is_terminal())).and_then(|()| out.flush()) {
+        // A broken pipe on the way to `head` is no failure of ours.
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            let error = Error::Output { published: None, source: e };
+            let _ = writeln!(std::io::stderr(), "{}", diagnostics::render(&error));
+            ExitStatus::Machine
+        }
+        _ => ExitStatus::Done,
+    }
+}
+
+/// clap names only the first letter of a two-letter option that it does not know.
+fn two_letters_hint(error: &clap::Error, typed: &[OsString]) -> Option<String> {
+    if error.kind() != clap::error::ErrorKind::UnknownArgument {
+        return None;
+    }
+    let letters = |word: &&str| word.len() > 2 && word.starts_with('-') && !word.starts_with("--");
+    let named = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(name)) => name,
+        _ => return None,
+    };
+    let word =
+        typed.iter().skip(1).filter_map(|word| word.to_str()).filter(letters).find(|w| w.contains(&named[1..]))?;
+    let known: Vec<&str> = TWO_LETTERS.iter().map(|(short, _)| *short).collect();
+    Some(format!(
+        "hint: there is no option {}; the options of several letters are {}",
+        report::plain(word),
+        known.join(", ")
+    ))
+}
+
 fn parse(typed: &[OsString]) -> Result<(Cli, ArgMatches), clap::Error> {
-    let mut command = Cli::command();
+    let brief = typed.iter().any(|word| word == "-h");
+    let mut command = definition(brief);
     let matches = command.try_get_matches_from_mut(typed)?;
     let cli = Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))?;
     Ok((cli, matches))
@@ -75,6 +116,7 @@ fn parse(typed: &[OsString]) -> Result<(Cli, ArgMatches), clap::Error> {
 
 /// The simplified form: the conversion that it stands for.
 fn n_to_m(typed: &[OsString], args: &ConvertArgs, matches: &ArgMatches) -> Result<ExitStatus, Error> {
+    missing::check_n_to_m(args, typed)?;
     let given = |name: &str| {
         let options = matches.subcommand().map(|(_, options)| options);
         options.and_then(|options| options.value_source(name)) == Some(ValueSource::CommandLine)

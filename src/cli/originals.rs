@@ -131,20 +131,21 @@ pub(super) fn n_to_m(
     args: &ConvertArgs,
     given: impl Fn(&str) -> bool,
 ) -> Result<Vec<OsString>, Error> {
-    if let Some(function) = args.function.filter(|&f| f != Function::DistributedWeightTransfer) {
+    if let Some(function) = args.what.function.filter(|&f| f != Function::DistributedWeightTransfer) {
         let name = config::function_name(function);
         return Err(Error::Usage(format!(
             "n-to-m is -f distributed_weight_transfer; for -f {name} leave n-to-m out, and give -p, -dc and -is"
         )));
     }
-    let model = args.yaml_path.as_deref().map(load_model).transpose()?;
-    let fused = args.qkv_concat.or_else(|| model.and_then(|spec| spec.fused)).unwrap_or(true);
+    let model = args.layout.yaml_path.as_deref().map(load_model).transpose()?;
+    let fused = args.layout.qkv_concat.or_else(|| model.and_then(|spec| spec.fused)).unwrap_or(true);
     let kind = if fused { "qkv" } else { "noqkv" };
-    let ranks = args.world_size.map(|ranks| ranks.to_string()).unwrap_or_default();
+    let ranks = args.what.world_size.map(|ranks| ranks.to_string()).unwrap_or_default();
     let place = |kind_of: &str| format!("{kind_of}/llama2_7b/{kind}/{ranks}_llama-2-7b");
     let above = Path::new("..");
     let target = above.join(place("ckpt"));
-    let strategies = if given("dst_ckpt_path") { args.dst_ckpt_path.as_path() } else { above }.join(place("strategy"));
+    let strategies =
+        if given("dst_ckpt_path") { args.place.dst_ckpt_path.as_path() } else { above }.join(place("strategy"));
 
     let mut line: Vec<OsString> = typed.iter().take(1).cloned().collect();
     line.extend(["-f", "distributed_weight_transfer", "-p", "fp16", "-y", "llama2_7b"].map(OsString::from));

@@ -1,4 +1,5 @@
-//! Options of everything that moves or compares data: how the work is done. What is not given is chosen from what can be seen.
+//! Headings *Tuning* and *Output*: how data is moved or compared, and what is shown. What is not given is chosen from what can be
+//! seen.
 
 use std::str::FromStr;
 
@@ -53,43 +54,62 @@ pub(super) enum ReflinkArg {
 
 /// How the work is done where something is written.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Tuning")]
 pub(super) struct RunArgs {
     /// How sources are read.
     #[command(flatten)]
     pub(super) reading: ReadArgs,
-    /// How output is written.
-    #[arg(long, value_enum, default_value = "auto")]
+    /// How output is written
+    #[arg(long, value_enum, value_name = "HOW", default_value = "auto", hide_short_help = true)]
     pub(super) writes: WritesArg,
-    /// How chunks reach the disk.
-    #[arg(long, value_enum, default_value = "auto")]
+    /// How chunks reach the disk
+    #[arg(long, value_enum, value_name = "HOW", default_value = "auto", hide_short_help = true)]
     pub(super) writer: WriterArg,
-    /// Whether source and target may share blocks on the disk.
-    #[arg(long, value_enum, default_value = "auto")]
+    /// Whether source and target may share blocks on the disk
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", hide_short_help = true)]
     pub(super) reflink: ReflinkArg,
+    /// Do not flush the target to the disk before it is published
+    #[arg(long = "no-sync", hide_short_help = true)]
+    pub(super) no_sync: bool,
 }
 
 /// How the work is done where it is only read.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Tuning")]
 pub(super) struct ReadArgs {
-    /// The most memory that is not page cache. Default: 1GiB, or half of what is available if that is less.
-    #[arg(long, value_name = "SIZE")]
+    /// Most memory, apart from the page cache
+    ///
+    /// Default: 1GiB, or half of the available memory if that is less.
+    #[arg(long, value_name = "SIZE", hide_short_help = true)]
     pub(super) memory: Option<ByteSize>,
-    /// Threads, 1 to 256. Default: the processors; fewer for network file systems.
-    #[arg(long, value_name = "N")]
+    /// Number of threads, 1 to 256
+    ///
+    /// Default: the number of processors; fewer for network file systems.
+    #[arg(long, value_name = "N", hide_short_help = true)]
     pub(super) workers: Option<usize>,
-    /// The largest read or write, a power of two from 64KiB to 64MiB. Default: by the file system.
-    #[arg(long, value_name = "SIZE", value_parser = chunk)]
+    /// Largest read or write: a power of two from 64KiB to 64MiB
+    ///
+    /// Default: by the file system.
+    #[arg(long, value_name = "SIZE", value_parser = chunk, hide_short_help = true)]
     pub(super) chunk: Option<u64>,
-    /// Reads and writes in flight for each thread, 1 to 256. Default: by the chunk.
-    #[arg(long, value_name = "N", value_parser = depth)]
+    /// Reads and writes in flight for each thread, 1 to 256
+    ///
+    /// Default: by the chunk.
+    #[arg(long, value_name = "N", value_parser = depth, hide_short_help = true)]
     pub(super) depth: Option<usize>,
-    /// How sources are read.
-    #[arg(long, value_enum, default_value = "auto")]
+    /// How sources are read
+    #[arg(long, value_enum, value_name = "HOW", default_value = "auto", hide_short_help = true)]
     pub(super) reader: ReaderArg,
-    /// Print machine-readable results on standard output.
+}
+
+/// What is shown.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(super) struct OutputArgs {
+    /// Print JSON instead of text on standard output
     #[arg(long)]
     pub(super) json: bool,
-    /// No progress.
+    /// Show no progress
     #[arg(short = 'q', long)]
     pub(super) quiet: bool,
 }

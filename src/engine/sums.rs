@@ -74,7 +74,11 @@ fn sum(
         }
         let len = chunk.min(place.len() - done);
         for range in place.locate(done, len) {
-            let Some(bytes) = range.of(mapping) else { return Ok(None) };
+            let Some(bytes) = range.of(mapping) else {
+                // The rest is not looked at.
+                observer.event(Event::Written { bytes: place.len() - done });
+                return Ok(None);
+            };
             sum = sum.followed_by(Crc64::of(bytes), range.len());
             mapping.release(range.start(), range.len());
         }

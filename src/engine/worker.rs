@@ -291,7 +291,7 @@ impl<'a> Worker<'a> {
         match result {
             Ok(0) => return Err(failed(std::io::ErrorKind::WriteZero.into()).into()),
             Ok(written) if written < left => {
-                observer.event(Event::Written { bytes: written as u64 });
+                observer.event(Event::Written { bytes: op.file.own_bytes(op.at, written as u64) });
                 op.range.start += written;
                 op.at += written as u64;
                 // A rest that is not aligned any more goes through the page cache.
@@ -306,7 +306,7 @@ impl<'a> Worker<'a> {
             }
             Err(e) => return Err(failed(e).into()),
         }
-        observer.event(Event::Written { bytes: left as u64 });
+        observer.event(Event::Written { bytes: op.file.own_bytes(op.at, left as u64) });
         match op.data {
             IoBuf::Owned(buf) => self.pool.give_back(buf),
             IoBuf::Mapped(mapping) => {

@@ -7,6 +7,7 @@ mod manifest;
 mod plan_text;
 mod progress;
 mod remarks;
+mod screen;
 mod summary;
 mod units;
 

@@ -23,8 +23,22 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
-/// Gigabytes per second.
-#[expect(clippy::cast_precision_loss, reason = "for people")]
+/// `1.23 GB/s`, `45.60 kB/s`.
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "for people")]
 pub fn rate(count: u64, time: Duration) -> String {
-    format!("{:.2} GB/s", count as f64 / 1e9 / time.as_secs_f64().max(1e-9))
+    format!("{}/s", bytes((count as f64 / time.as_secs_f64().max(1e-9)) as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_has_the_unit_that_fits() {
+        let rate = |count| rate(count, Duration::from_millis(500));
+        assert_eq!(rate(51_950), "103.90 kB/s");
+        assert_eq!(rate(5_000_000), "10.00 MB/s");
+        assert_eq!(rate(6_740_000_000), "13.48 GB/s");
+        assert_eq!(rate(0), "0 B/s");
+    }
 }

@@ -108,6 +108,8 @@ pub struct OutFile {
     path: PathBuf,
     plain: File,
     direct: Option<File>,
+    /// The length of the whole.
+    len: u64,
     /// Where in the file the part begins that is written, and the length of the whole. `None`: all of it is written.
     part: Option<FilePart>,
 }
@@ -146,12 +148,17 @@ impl OutFile {
         }
         // Refused by some file systems; then everything goes through the page cache.
         let direct = if direct { dir.file(&name, OFlags::DIRECT).ok() } else { None };
-        Ok(Self { name, path, plain, direct, part })
+        Ok(Self { name, path, plain, direct, len, part })
     }
 
     /// Where in the file the part begins that is written; 0 where that is the whole.
     pub fn base(&self) -> u64 {
         self.part.map_or(0, |part| part.at)
+    }
+
+    /// How many of `count` bytes that are written at `at` are the file's: the last block is written whole and cut off later.
+    pub fn own_bytes(&self, at: u64, count: u64) -> u64 {
+        count.min(self.len.saturating_sub(at))
     }
 
     /// Where the file lies.

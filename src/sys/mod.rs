@@ -18,6 +18,7 @@ mod process;
 mod ring;
 mod share;
 mod stamp;
+mod terminal;
 mod vector;
 
 pub use aligned::AlignedBuf;
@@ -37,4 +38,5 @@ pub use process::ProcessId;
 pub use ring::{Completion, IoBuf, IoOp, ReadOp, Ring, WriteOp};
 pub use share::clone_range;
 pub use stamp::Change;
+pub use terminal::{columns, in_foreground, on_terminal};
 pub use vector::{Kernel, Vectors};

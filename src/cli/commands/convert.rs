@@ -69,10 +69,13 @@ pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitSt
     }
     let mut request = Request::new(args)?;
     let Role::Part(me) = &hosts.role else { return convert(&mut request, &hosts, None) };
-    let early =
-        EarlyFailures::new(&request.args.dst_ckpt_path, &provenance::provenance(&request, "", &[]).options, me.count);
+    let early = EarlyFailures::new(
+        &request.args.place.dst_ckpt_path,
+        &provenance::provenance(&request, "", &[]).options,
+        me.count,
+    );
     // Who publishes alone, or only looks, keeps nobody waiting.
-    let awaited = !request.args.cluster.local_output && !request.args.dry_run;
+    let awaited = !request.args.cluster.local_output && !request.args.what.dry_run;
     if awaited {
         early.withdraw(me.index);
     }
@@ -85,8 +88,8 @@ pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitSt
 
 /// Does what is asked for, or this host's share of it.
 fn convert(request: &mut Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> Result<ExitStatus, Error> {
-    let gaps = if request.args.src_strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
-    if quantise::runs_the_model(request) && matches!(hosts.role, Role::Part(_)) && !request.args.dry_run {
+    let gaps = if request.args.place.src_strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
+    if quantise::runs_the_model(request) && matches!(hosts.role, Role::Part(_)) && !request.args.what.dry_run {
         return Err(Error::Usage(
             "-d and -dp run the model, which one machine does: start it there with --nodes 1, or give every machine the \
              statistics that such a run leaves, with --stats"
@@ -95,7 +98,7 @@ fn convert(request: &mut Request, hosts: &Hosts, early: Option<&EarlyFailures>) 
     }
     let opened = open(request, gaps)?;
     refuse_whole_numbers(request, &opened)?;
-    if let Some(text) = reading::other_strategies(&request.source, request.args.src_strategy.as_deref())? {
+    if let Some(text) = reading::other_strategies(&request.source, request.args.place.src_strategy.as_deref())? {
         note(&text);
     }
     request.settle(&opened, gaps)?;
@@ -116,7 +119,7 @@ fn convert(request: &mut Request, hosts: &Hosts, early: Option<&EarlyFailures>) 
         ));
     }
     if let (Role::Part(me), Some(early)) = (&hosts.role, early) {
-        if request.args.dry_run {
+        if request.args.what.dry_run {
             note(&me.text());
         } else {
             return shared::run(request, planned, input, hosts, (me, early));
@@ -126,7 +129,7 @@ fn convert(request: &mut Request, hosts: &Hosts, early: Option<&EarlyFailures>) 
         return complete(request, &planned, input, strategies);
     }
     let mut free = targets::check(request, &planned, input)?;
-    let left = if request.args.dry_run {
+    let left = if request.args.what.dry_run {
         engine::leftovers(&planned.target)
     } else {
         free = targets::reclaim(&planned.target, free)?;
@@ -139,9 +142,9 @@ fn convert(request: &mut Request, hosts: &Hosts, early: Option<&EarlyFailures>) 
     let mut report = plan_report(&planned.plan, &planned.target.display().to_string(), (free, &left), memory);
     report.settings = chosen.settings;
     report.choices.clone_from(&planned.choices);
-    if request.args.dry_run {
+    if request.args.what.dry_run {
         reading::check_unchanged(&mappings)?;
-        if request.args.run.reading.json {
+        if request.args.output.json {
             print_json(&report)?;
         } else {
             print(&report.text())?;
@@ -150,13 +153,13 @@ fn convert(request: &mut Request, hosts: &Hosts, early: Option<&EarlyFailures>) 
     }
     let needed = planned.plan.totals().written + planned.strategies.as_ref().map_or(0, Strategies::len);
     if free < needed {
-        return Err(Error::NoRoom { dir: request.args.dst_ckpt_path.clone(), needed, free });
+        return Err(Error::NoRoom { dir: request.args.place.dst_ckpt_path.clone(), needed, free });
     }
     if memory > chosen.memory {
         return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
     }
     check_input(request, input, &engine)?;
-    check_replicas(&engine, &planned, &mappings)?;
+    check_replicas(request, &engine, &planned, &mappings)?;
     // Until here nothing is written, and a signal may end the program as it likes.
     let cancel = config::cancel_on_signal()?;
     let errors = quantise::compute(request, &engine, &planned.plan, &mut mappings, &cancel)?.errors;
@@ -173,12 +176,12 @@ fn convert(request: &mut Request, hosts: &Hosts, early: Option<&EarlyFailures>) 
 fn complete(request: &Request, planned: &Planned, input: &Input, strategies: &Strategies) -> Result<ExitStatus, Error> {
     targets::keep_apart(request, planned, input)?;
     let (target, place) = (planned.target.display().to_string(), strategies.dir().display().to_string());
-    if request.args.dry_run {
+    if request.args.what.dry_run {
         note(&format!("{target} is there and complete; only its strategies would be written, to {place}"));
     } else {
         targets::complete(request, planned, strategies)?;
     }
-    if request.args.run.reading.json {
+    if request.args.output.json {
         print_json(&serde_json::json!({"target": target, "strategies": place, "files": 0}))?;
     }
     Ok(ExitStatus::Done)
@@ -217,7 +220,7 @@ fn open(request: &Request, gaps: RankGaps) -> Result<Opened, Error> {
 /// Refuses weights that are not floating-point numbers, whatever the function and the precision.
 fn refuse_whole_numbers(request: &Request, opened: &Opened) -> Result<(), Error> {
     let args = &request.args;
-    let patterns = [Patterns::new(&args.ignore)?, Patterns::of("--drop", &args.train.drop)?];
+    let patterns = [Patterns::new(&args.files.ignore)?, Patterns::of("--drop", &args.train.drop)?];
     let ignore = |name: &str| patterns.iter().any(|patterns| patterns.matches(name));
     let left_out = opened.check_whole_numbers(&ignore)?;
     if !left_out.is_empty() {
@@ -240,10 +243,12 @@ fn memory(plan: &Plan, engine: &EngineConfig) -> u64 {
 /// The source must be what its trailers say, and the manifest of the conversion that made it: one fused matrix of each file, or
 /// on request all tensors.
 fn check_input(request: &Request, input: &Input, engine: &EngineConfig) -> Result<(), Error> {
-    if !request.args.no_crc_check {
-        reading::check_crcs(input, engine.workers)?;
+    if !request.args.files.no_crc_check {
+        let progress = Progress::start(config::progress(&request.args.output), "checking the CRCs");
+        reading::check_crcs(input, engine.workers, &progress)?;
+        progress.finish();
     }
-    let all = request.args.check_source;
+    let all = request.args.files.check_source;
     let made = match &request.made {
         // One manifest of several says nothing about the files of the others.
         Some(made) if all && !made.is_joined() || !all && request.source_is_fused() => made,
@@ -257,7 +262,7 @@ fn check_input(request: &Request, input: &Input, engine: &EngineConfig) -> Resul
     }
     let stated: Vec<SumOf> =
         listed.iter().map(|l| SumOf { source: l.file, place: l.place.clone(), sum: Crc64(l.sum) }).collect();
-    let progress = Progress::start(config::progress(&request.args.run.reading), "checking the source");
+    let progress = Progress::start(config::progress(&request.args.output), "checking the source");
     let differ = engine::differing_sums(&input.mappings(), &stated, engine, &progress, &CancelToken::default())?;
     progress.finish();
     if !differ.is_empty() {
@@ -283,10 +288,17 @@ fn smallest_fused(listed: Vec<ListedSum>, files: usize) -> Vec<ListedSum> {
 }
 
 /// Replicas must be what they are replicas of. Small ones are always compared, large ones on request.
-fn check_replicas(engine: &EngineConfig, planned: &Planned, mappings: &[Arc<Mapping>]) -> Result<(), Error> {
+fn check_replicas(
+    request: &Request,
+    engine: &EngineConfig,
+    planned: &Planned,
+    mappings: &[Arc<Mapping>],
+) -> Result<(), Error> {
     let (plan, places) = &planned.replicas;
+    let progress = Progress::start(config::progress(&request.args.output), "comparing the replicas");
     let none = CancelToken::default();
-    let found = engine::compare(plan, mappings, mappings, places, engine, &engine::Noop, &none)?;
+    let found = engine::compare(plan, mappings, mappings, places, engine, &progress, &none)?;
+    progress.finish();
     let name = |d: &engine::Difference| {
         let file = &plan.outputs[d.file];
         format!("{} in {}", file.tensors[d.tensor].name, file.path)

@@ -9,6 +9,7 @@ use super::{fusion_order, print, print_json};
 use crate::Error;
 use crate::cli::args::{DoctorArgs, which_save};
 use crate::cli::{ExitStatus, config, diagnostics};
+use crate::engine::Noop;
 use crate::input::{Input, InputError, RankGaps, StrategySource, load_strategies, strategy_files, survey};
 use crate::models::FusionLayout;
 use crate::plan::{
@@ -41,7 +42,7 @@ pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitStatus, Error> {
             None => {}
         }
         if !args.no_crc_check {
-            let faults = reading::crc_faults(input, config::processors())?;
+            let faults = reading::crc_faults(input, config::processors(), &Noop)?;
             findings.extend(faults.into_iter().map(|(_, fault)| finding(&fault.into())));
         }
         if let Some(what) = reading::other_strategies(&args.path, args.strategy.as_deref())? {

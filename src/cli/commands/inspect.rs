@@ -8,6 +8,7 @@ use super::{print, print_json};
 use crate::Error;
 use crate::cli::args::InspectArgs;
 use crate::cli::{ExitStatus, config};
+use crate::engine::Noop;
 use crate::formats::FormatKind;
 use crate::input::{RankGaps, is_strategy, load_model, load_strategies};
 use crate::layout::OptimizerShard;
@@ -90,7 +91,7 @@ fn checkpoint(args: &InspectArgs) -> Result<CheckpointListing, Error> {
             }
         }
     }
-    let faults = if args.no_crc_check { Vec::new() } else { reading::crc_faults(input, config::processors())? };
+    let faults = if args.no_crc_check { Vec::new() } else { reading::crc_faults(input, config::processors(), &Noop)? };
     notes.extend(faults.iter().map(|(_, fault)| fault.to_string()));
     let ranks: Vec<RankListing> = input
         .files

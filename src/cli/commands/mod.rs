@@ -1,11 +1,13 @@
 //! One file for each thing that the program does.
 
+pub(super) mod completions;
 pub(super) mod convert;
 pub(super) mod doctor;
 pub(super) mod example;
 mod fusion_order;
 pub(super) mod inspect;
 mod known_model;
+pub(super) mod man;
 pub(super) mod merge_manifest;
 mod ours;
 mod reading;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{note, target};
 use crate::Error;
 use crate::cli::config;
+use crate::engine::{Event, Observer};
 use crate::input::{
     self, ForeignInput, Input, InputError, ManifestHead, Provenance, RankGaps, StrategySource, check_crc,
     load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
@@ -262,15 +263,22 @@ pub(super) fn check_unchanged(mappings: &[Arc<Mapping>]) -> Result<(), Error> {
 }
 
 /// Checks the CRCs of all files that state one.
-pub(super) fn check_crcs(input: &Input, workers: usize) -> Result<(), Error> {
-    let faults = crc_faults(input, workers)?;
+pub(super) fn check_crcs(input: &Input, workers: usize, observer: &dyn Observer) -> Result<(), Error> {
+    let faults = crc_faults(input, workers, observer)?;
     faults.into_iter().next().map_or(Ok(()), |(_, fault)| Err(fault.into()))
 }
 
 /// The files that are not what their CRCs say, with what is wrong. Reads all files that state one.
-pub(super) fn crc_faults(input: &Input, workers: usize) -> Result<Vec<(PathBuf, InputError)>, Error> {
+pub(super) fn crc_faults(
+    input: &Input,
+    workers: usize,
+    observer: &dyn Observer,
+) -> Result<Vec<(PathBuf, InputError)>, Error> {
     let with_crc: Vec<_> = input.files.iter().filter(|f| f.crc.is_some()).collect();
     let mut faults = Vec::new();
+    if !with_crc.is_empty() {
+        observer.event(Event::Started { bytes: with_crc.iter().map(|file| file.mapping.len() as u64).sum() });
+    }
     for batch in with_crc.chunks(workers.max(1)) {
         let outcomes: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = batch.iter().map(|file| scope.spawn(|| check_crc(file))).collect();
@@ -278,6 +286,7 @@ pub(super) fn crc_faults(input: &Input, workers: usize) -> Result<Vec<(PathBuf, 
         });
         for (file, outcome) in batch.iter().zip(outcomes) {
             let outcome = outcome.map_err(|_| crate::engine::EngineError::WorkerPanicked)?;
+            observer.event(Event::Written { bytes: file.mapping.len() as u64 });
             faults.extend(outcome.err().map(|fault| (file.mapping.path().to_owned(), fault)));
         }
     }

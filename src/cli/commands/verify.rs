@@ -130,11 +130,11 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
     let (a_files, b_files) = (&sides.a.files, &sides.b.files);
     if let Some(steps) = args.tolerance {
         let pairs = plan::tolerance(a_files, &a_catalog, b_files, &b_catalog)?;
-        let progress = Progress::start(config::progress(&args.run), "comparing");
+        let progress = Progress::start(config::progress(&args.output), "comparing");
         let (a_maps, b_maps) = (a.input().mappings(), b.input().mappings());
         let engine_config = config::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
         let found = engine::distances(&pairs, &a_maps, &b_maps, &engine_config, &progress, &cancel)?;
-        drop(progress);
+        progress.finish();
         reading::check_unchanged(&[a_maps, b_maps].concat())?;
         return within(args, &a_catalog, choices, &found, steps);
     }
@@ -146,7 +146,7 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
         differences: headers(&a_catalog, &b_catalog),
     };
     if verdict.differences.is_empty() {
-        let progress = Progress::start(config::progress(&args.run), "comparing");
+        let progress = Progress::start(config::progress(&args.output), "comparing");
         // All that B holds against A; then what A holds more than once, and was not looked at, against B.
         let (a_maps, b_maps) = (a.input().mappings(), b.input().mappings());
         let engine_config = config::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
@@ -171,7 +171,7 @@ pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
                 break;
             }
         }
-        drop(progress);
+        progress.finish();
         if !verdict.differences.is_empty() {
             let pair = ((&a_order, &a_catalog), (&b_order, &b_catalog));
             let hint = other_order(&sides, pair, |plan, places| {
@@ -236,7 +236,7 @@ fn headers(a: &Catalog, b: &Catalog) -> Vec<String> {
 }
 
 fn report(args: &VerifyArgs, verdict: &Verdict) -> Result<(), Error> {
-    if args.run.json {
+    if args.output.json {
         return print_json(verdict);
     }
     if verdict.same {

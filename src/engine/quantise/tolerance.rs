@@ -108,6 +108,8 @@ fn distance(
         match &scales {
             None => {
                 if let Some(byte) = mine.iter().zip(&theirs).position(|(a, b)| a != b) {
+                    // The rest is not looked at.
+                    observer.event(Event::Written { bytes: (elements - at - count) * size });
                     return Ok(Distance { steps: f64::INFINITY, element: at + byte as u64 / size, ..worst });
                 }
             }

@@ -265,3 +265,80 @@ fn whatever_ends_a_run_ends_all_of_it() {
         }
     }
 }
+
+/// What was to be written, and what is said to be.
+#[derive(Default)]
+struct Counted {
+    announced: AtomicU64,
+    written: AtomicU64,
+}
+
+impl Observer for Counted {
+    fn event(&self, event: Event) {
+        match event {
+            Event::Started { bytes } => self.announced.fetch_add(bytes, Ordering::Relaxed),
+            Event::Written { bytes } => self.written.fetch_add(bytes, Ordering::Relaxed),
+            _ => 0,
+        };
+    }
+}
+
+impl Counted {
+    #[track_caller]
+    fn reached(&self, bytes: usize) {
+        let (announced, written) = (self.announced.load(Ordering::Relaxed), self.written.load(Ordering::Relaxed));
+        assert_eq!((announced, written), (bytes as u64, bytes as u64), "announced and written");
+    }
+}
+
+#[test]
+fn what_is_written_adds_up_to_what_was_announced() {
+    let mut merge = Merge::new(2, 601, true);
+    assert!(!merge.expected.len().is_multiple_of(index(FileLayout::BLOCK)));
+    for writer in WRITERS {
+        for (direct, read_ahead, reflink) in
+            [(true, true, false), (false, true, false), (true, false, false), (false, false, true), (true, false, true)]
+        {
+            merge.open();
+            let config = EngineConfig { direct, read_ahead, reflink, ..config(2, 16 << 20, writer) };
+            let counted = Counted::default();
+            merge.run(&config, &counted, &CancelToken::default()).unwrap();
+            counted.reached(merge.expected.len());
+        }
+    }
+}
+
+#[test]
+fn what_is_compared_or_summed_adds_up_too() {
+    let merge = Merge::new(2, 601, false);
+    let config = config(2, 16 << 20, WriterKind::Auto);
+    let target = tempfile::tempdir_in(merge.dir.path()).unwrap();
+    let dir = Dir::open(target.path()).unwrap();
+    run(&merge.plan, &merge.mappings, &dir, &config, &Noop, &CancelToken::default()).unwrap();
+    let other = vec![Arc::new(Mapping::open(&target.path().join("out"), StableInputs::in_test()).unwrap())];
+    let mut at = HEADER.len() as u64;
+    let place = |tensor: &OutputTensor| {
+        let range = ByteRange::new(at, tensor.shape.bytes(tensor.dtype)).unwrap();
+        at += range.len();
+        let mut extents = Extents::default();
+        extents.push(range);
+        extents
+    };
+    let places: Vec<Extents> = merge.plan.outputs[0].tensors.iter().map(place).collect();
+    let counted = Counted::default();
+    let cancel = CancelToken::default();
+    let of = [places.clone()];
+    let found = crate::engine::compare(&merge.plan, &merge.mappings, &other, &of, &config, &counted, &cancel).unwrap();
+    assert_eq!(found, []);
+    counted.reached(merge.expected.len() - HEADER.len());
+
+    // A place past the end of the file has no sum, but is counted.
+    let mut past = Extents::default();
+    past.push(ByteRange::new(merge.expected.len() as u64 - 5, 1 << 20).unwrap());
+    let sum = |place: &Extents| crate::engine::SumOf { source: 0, place: place.clone(), sum: Crc64::EMPTY };
+    let stated: Vec<_> = places.iter().chain([&past]).map(sum).collect();
+    let counted = Counted::default();
+    let found = crate::engine::differing_sums(&other, &stated, &config, &counted, &cancel).unwrap();
+    assert_eq!(found, [0, 1, 2, 3]);
+    counted.reached(merge.expected.len() - HEADER.len() + (1 << 20));
+}

@@ -67,7 +67,7 @@ fn form_faults(page: &Page) -> Vec<String> {
         let wrong = match &*block.language {
             "sh" | "text" => None,
             "json" => serde_json::from_str::<serde_json::Value>(&block.text).err().map(|e| e.to_string()),
-            "yaml" => serde_norway::from_str::<serde_json::Value>(&block.text).err().map(|e| e.to_string()),
+            "yaml" => serde_yaml::from_str::<serde_json::Value>(&block.text).err().map(|e| e.to_string()),
             _ if block.is(&Steer::NotRun) => None,
             other => Some(format!("a block of language {other:?}, which nothing tests: sh, text, json, yaml")),
         };

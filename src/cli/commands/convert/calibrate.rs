@@ -26,7 +26,7 @@ const TEXT_LENGTH: u32 = 4096;
 
 /// The model, which must be known with its heads.
 pub(super) fn model(request: &Request, input: &Input) -> Result<ModelSpec, Error> {
-    let known = KnownModel::read(request.args.yaml_path.as_deref(), &request.source)?;
+    let known = KnownModel::read(request.args.layout.yaml_path.as_deref(), &request.source)?;
     let read = read(request, input, known.spec(), |_, read| Ok(read.spec)).map_err(|error| known.explain(error))?;
     let unknown = || {
         CalibrateError::Model(
@@ -44,8 +44,8 @@ fn read<T>(
     with: impl FnOnce(&[crate::plan::SourceFile<'_>], Read) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let args = &request.args;
-    let strategy = reading::strategy(args.src_strategy.as_deref())?;
-    let ignore = config::Patterns::new(&args.ignore)?;
+    let strategy = reading::strategy(args.place.src_strategy.as_deref())?;
+    let ignore = config::Patterns::new(&args.files.ignore)?;
     let ignore = |name: &str| ignore.matches(name);
     let files = input.source_files();
     let how = Reading {
@@ -73,7 +73,7 @@ pub(super) fn run(request: &Request, input: &Input, spec: &ModelSpec, keep: &Pat
     let mappings = input.mappings();
     let weights =
         read(request, input, Some(spec), |files, read| Ok(Weights::new(files, &read.catalog, spec, mappings)?))?;
-    let progress = Progress::start(config::progress(&args.run.reading), "calibrating");
+    let progress = Progress::start(config::progress(&args.output), "calibrating");
     // Nothing is written yet, so a signal may end the program as it likes.
     let bytes = calibrate::gather(&weights, spec, &how, &samples, &progress, &CancelToken::default())?;
     progress.finish();
@@ -91,7 +91,7 @@ pub(super) fn run(request: &Request, input: &Input, spec: &ModelSpec, keep: &Pat
 /// The data set's tokens.
 fn samples(request: &Request) -> Result<Vec<Vec<u32>>, Error> {
     let args = &request.args;
-    let (Some(name), Some(path)) = (&args.dataset_name, &args.dataset_path) else {
+    let (Some(name), Some(path)) = (&args.calibrate.dataset_name, &args.calibrate.dataset_path) else {
         return Err(Error::Usage("-d (which data set) and -dp (its file) go together".to_owned()));
     };
     let set = DataSet::named(name).ok_or_else(|| CalibrateError::UnknownDataSet(name.clone()))?;
@@ -186,7 +186,7 @@ fn words(request: &Request) -> Result<Words, Error> {
 /// The numbers of the model's arithmetic: as asked for, as -y says, or as the config.json beside the tokenizer says.
 fn arithmetic(request: &Request, spec: &ModelSpec) -> Result<Arithmetic, Error> {
     let args = &request.args;
-    let named = args.yaml_path.as_deref().map(load_run_facts).transpose()?.unwrap_or_default();
+    let named = args.layout.yaml_path.as_deref().map(load_run_facts).transpose()?.unwrap_or_default();
     let config = match tokenizer(request).ok().map(|path| beside(&path, "config.json")).transpose()?.flatten() {
         Some((path, bytes)) => {
             let facts = RunFacts::from_config_json(&bytes);

@@ -27,11 +27,11 @@ const SHARD_BYTES: u64 = 5_000_000_000;
 pub(super) fn pt_to_ms(request: &Request, foreign: &ForeignInput) -> Result<Planned, Error> {
     let args = &request.args;
     foreign.notes.iter().for_each(|text| note(text));
-    let named = args.yaml_path.as_deref().map(load_model).transpose()?;
+    let named = args.layout.yaml_path.as_deref().map(load_model).transpose()?;
     if let (Some(named), Some(found)) = (&named, &foreign.spec) {
         check_same(named, found)?;
     }
-    let ignore = config::Patterns::new(&args.ignore)?;
+    let ignore = config::Patterns::new(&args.files.ignore)?;
     let files = foreign.input.source_files();
     let how = Reading {
         spec: named.as_ref(),
@@ -49,7 +49,7 @@ pub(super) fn pt_to_ms(request: &Request, foreign: &ForeignInput) -> Result<Plan
         note(&inferred);
     }
     say(&notes);
-    let target = reading::strategy(args.dst_strategy.as_deref())?;
+    let target = reading::strategy(args.place.dst_strategy.as_deref())?;
     let source = Source {
         files: &files,
         catalog: &catalog,
@@ -60,7 +60,7 @@ pub(super) fn pt_to_ms(request: &Request, foreign: &ForeignInput) -> Result<Plan
         target: target.as_ref(),
         format: FormatKind::Ckpt,
         // A head that is left out because it is the embedding must be the embedding.
-        all_replicas: args.check_replicas || notes.head_is_copy,
+        all_replicas: args.files.check_replicas || notes.head_is_copy,
         asked_out: &|name| ignore.matches(name),
         quantise: &transfer::unquantised,
     };
@@ -109,8 +109,8 @@ fn check_same(named: &ModelSpec, found: &ModelSpec) -> Result<(), Error> {
 /// Plans a conversion from rank files to a Hugging Face directory.
 pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Error> {
     let args = &request.args;
-    let named = args.yaml_path.as_deref().map(load_model).transpose()?;
-    let beside = match (&args.hf_config, request.source.is_dir()) {
+    let named = args.layout.yaml_path.as_deref().map(load_model).transpose()?;
+    let beside = match (&args.files.hf_config, request.source.is_dir()) {
         (Some(dir), _) => companions(dir)?,
         (None, true) => companions(&request.source)?,
         (None, false) => Vec::new(),
@@ -125,11 +125,11 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
         head::agree(request, known.tied, if named.is_some() { "-y" } else { "the config.json" })?;
     }
     let trained = request.trained().then(|| Trained::read(request, input)).transpose()?;
-    let strategy = if trained.is_none() { reading::strategy(args.src_strategy.as_deref())? } else { None };
+    let strategy = if trained.is_none() { reading::strategy(args.place.src_strategy.as_deref())? } else { None };
     let strategy = strategy.as_ref().or_else(|| trained.as_ref()?.strategy.as_ref());
     let family = described.as_ref().map(|(_, family)| *family);
     let files = input.source_files();
-    let plain = Plain::of(&files, config::Patterns::new(&args.ignore)?, trained.is_none());
+    let plain = Plain::of(&files, config::Patterns::new(&args.files.ignore)?, trained.is_none());
     let Read { mut catalog, spec, inferred } = reading::read(
         &files,
         &Reading {
@@ -175,12 +175,12 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     let plan = plan::build(&files, &catalog, vec![target], &plan_options(request)?)?;
     plan::prove(&plan)?;
     facts.dtype = hf_config::dtype_of_weights(&plan);
-    let replicas = transfer::replicas(&files, &catalog, args.check_replicas)?;
+    let replicas = transfer::replicas(&files, &catalog, args.files.check_replicas)?;
     let state: usize = plain.sorted.training.values().sum();
     let mut planned = Planned {
         choices: request.fusion_choices(catalog.fused, false),
         strategies: None,
-        target: args.dst_ckpt_path.join(format!("{}_hf", config::precision_name(request.precision))),
+        target: args.place.dst_ckpt_path.join(format!("{}_hf", config::precision_name(request.precision))),
         ignored: catalog.ignored.len() - state,
         training_state: plain.sorted.training,
         replicas,
@@ -206,7 +206,7 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
 /// How the files are written.
 fn plan_options(request: &Request) -> Result<PlanOptions, Error> {
     let args = &request.args;
-    if args.crc {
+    if args.files.crc {
         let why =
             "--crc goes with ckpt files, which -f ms_to_pt does not write; the manifest has the sums of all tensors";
         return Err(Error::Usage(why.to_owned()));
@@ -214,7 +214,7 @@ fn plan_options(request: &Request) -> Result<PlanOptions, Error> {
     Ok(PlanOptions {
         precision: request.weights,
         norms: request.norms,
-        format: match args.format {
+        format: match args.files.format {
             None | Some(FormatArg::Safetensors) => FormatKind::Safetensors,
             Some(FormatArg::Bin) => FormatKind::PyTorch,
             Some(FormatArg::Ckpt) => return Err(Error::Usage("-f ms_to_pt writes safetensors or bin".to_owned())),
@@ -223,7 +223,7 @@ fn plan_options(request: &Request) -> Result<PlanOptions, Error> {
         // Only .ckpt files have padding.
         padding: true,
         whole: Some(WholeModel {
-            shard_bytes: args.max_shard_size.map_or(SHARD_BYTES, |size| size.as_u64()),
+            shard_bytes: args.files.max_shard_size.map_or(SHARD_BYTES, |size| size.as_u64()),
             reader: WholeReader::HuggingFace,
         }),
     })

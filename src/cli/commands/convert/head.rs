@@ -19,7 +19,7 @@ pub(super) fn source_tied(
     target_tied: bool,
     ignore: &dyn Fn(&str) -> bool,
 ) -> Result<bool, Error> {
-    let asked = request.args.tie_word_embeddings;
+    let asked = request.args.layout.tie_word_embeddings;
     // Meta's params.json says nothing about it: llama 3.2 1B and 3B are tied, the larger ones are not.
     if foreign.spec.is_some() && foreign.naming.family() != Family::Meta {
         agree(request, foreign.tied, "the configuration beside the checkpoint")?;
@@ -44,7 +44,7 @@ pub(super) fn source_tied(
 
 /// Whether rank files may do without `lm_head` in a Hugging Face directory, where neither -y nor a `config.json` says.
 pub(super) fn check_ours(request: &Request, catalog: &Catalog) -> Result<(), Error> {
-    match (request.args.tie_word_embeddings, catalog.has_head()) {
+    match (request.args.layout.tie_word_embeddings, catalog.has_head()) {
         (None | Some(false), true) | (Some(true), false) => Ok(()),
         (None, false) => Err(PlanError::NoHead.into()),
         (Some(false), false) => Err(PlanError::Lacks(vec![HEAD.to_owned()]).into()),
@@ -59,13 +59,13 @@ pub(super) fn check_ours(request: &Request, catalog: &Catalog) -> Result<(), Err
 pub(super) fn stated(request: &Request, known: &KnownModel) -> Result<Option<bool>, Error> {
     match known.spec() {
         Some(spec) => agree(request, spec.tied, known.whose()).map(|()| Some(spec.tied)),
-        None => Ok(request.args.tie_word_embeddings),
+        None => Ok(request.args.layout.tie_word_embeddings),
     }
 }
 
 /// The option must not contradict what is written down.
 pub(super) fn agree(request: &Request, said: bool, whose: &str) -> Result<(), Error> {
-    match request.args.tie_word_embeddings.filter(|asked| *asked != said) {
+    match request.args.layout.tie_word_embeddings.filter(|asked| *asked != said) {
         None => Ok(()),
         Some(asked) => Err(Error::Usage(format!(
             "--tie-word-embeddings {asked}: {whose} says tie_word_embeddings: {said} (or nothing, which means false); correct it \

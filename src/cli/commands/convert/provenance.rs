@@ -6,64 +6,67 @@ use serde_json::{Value, json};
 
 use super::Request;
 use super::quantise::quantises;
-use crate::cli::args::{CalibrateArgs, CkptRecordsArg, ConvertArgs, FormatArg, LoraArg, TrainArgs};
+use crate::cli::args::{
+    CalibrateArgs, CkptRecordsArg, ConvertArgs, FilesArgs, FormatArg, LayoutArgs, LoraArg, PlaceArgs, QuantArgs,
+    TrainArgs, WhatArgs,
+};
 use crate::cli::config;
 use crate::report::{Choice, Provenance};
 
 /// Where a result comes from. Every option is named here, so that a new one is either listed or said to decide nothing.
 pub(super) fn provenance(request: &Request, plan: &str, choices: &[Choice]) -> Provenance {
-    let ConvertArgs {
-        // What the request has made of them.
-        function: _,
-        precision: _,
+    // How and by whom it is done, and what is shown, decides nothing.
+    let ConvertArgs { what, place, layout, files, train, quant, calibrate, run: _, cluster: _, output: _ } =
+        &request.args;
+    // The request has made something of the function and the precision.
+    let WhatArgs { function: _, precision: _, world_size, dry_run: _ } = what;
+    // The source is the request's. Where the target goes, and whether one that is there is replaced, decides nothing.
+    let PlaceArgs {
         src_ckpt_path: _,
-        src_fusion,
-        dst_fusion,
-        // What decides.
-        world_size,
-        yaml_path,
+        dst_ckpt_path: _,
+        infer_strategy_file: _,
         src_strategy,
         dst_strategy,
+        overwrite: _,
+    } = place;
+    let LayoutArgs {
+        yaml_path,
+        qkv_concat,
+        vocab_emb_dp,
+        src_fusion,
+        dst_fusion,
         force_fusion,
         heads,
         kv_heads,
         tie_word_embeddings,
-        qkv_concat,
-        vocab_emb_dp,
         norm_dtype,
+    } = layout;
+    let FilesArgs {
         format,
+        ignore,
         max_shard_size,
         hf_config,
-        crc,
         ckpt_records,
-        ignore,
-        train_strategy_file,
-        train: TrainArgs { step, latest, keep, drop, lora, lora_alpha, strip_only },
-        dataset_name,
-        dataset_path,
-        calibrate,
-        names,
-        group_size,
-        stats,
-        alpha,
-        keep_float,
-        no_smooth,
-        // Where the target goes, and whether one that is there is replaced.
-        dst_ckpt_path: _,
-        infer_strategy_file: _,
-        overwrite: _,
-        no_sync: _,
-        // What is checked or only shown. Both modes of train_to_infer give the same.
+        crc,
+        // What is checked.
         no_crc_check: _,
         check_source: _,
         check_replicas: _,
-        dry_run: _,
+    } = files;
+    // Stages are only checked, and both modes give the same.
+    let TrainArgs {
+        train_strategy_file,
+        step,
+        latest,
         pipeline_stage: _,
         train_to_infer_mode: _,
-        // How, and by whom.
-        run: _,
-        cluster: _,
-    } = &request.args;
+        keep,
+        drop,
+        lora,
+        lora_alpha,
+        strip_only,
+    } = train;
+    let QuantArgs { stats, names, group_size, keep_float, alpha, no_smooth } = quant;
     let what = quantises(request.precision).filter(|_| request.quantising());
     let smoothed = what.is_some_and(|what| what.inputs) && !no_smooth;
     let orders = request.orders.as_ref();
@@ -101,8 +104,8 @@ pub(super) fn provenance(request: &Request, plan: &str, choices: &[Choice]) -> P
         ("crc", flag(*crc)),
         ("ckpt_records", (*ckpt_records == CkptRecordsArg::Canonical).then_some(json!("canonical"))),
         ("stats", stats.as_deref().map(path)),
-        ("dataset_name", dataset_name.as_ref().map(|name| json!(name))),
-        ("dataset_path", dataset_path.as_deref().map(path)),
+        ("dataset_name", calibrate.dataset_name.as_ref().map(|name| json!(name))),
+        ("dataset_path", calibrate.dataset_path.as_deref().map(path)),
         ("names", what.is_some().then(|| json!(config::names(*names)))),
         ("group_size", group_size.map(|size| json!(size))),
         ("keep_float", list(keep_float)),
@@ -117,7 +120,18 @@ pub(super) fn provenance(request: &Request, plan: &str, choices: &[Choice]) -> P
 
 /// What decides about the statistics that this run gathers.
 fn calibration(args: &CalibrateArgs) -> [(&'static str, Option<Value>); 7] {
-    let CalibrateArgs { tokenizer, samples, seq_length, rope_theta, norm_eps, bos_token, eos_token } = args;
+    let CalibrateArgs {
+        // Listed before.
+        dataset_name: _,
+        dataset_path: _,
+        tokenizer,
+        samples,
+        seq_length,
+        rope_theta,
+        norm_eps,
+        bos_token,
+        eos_token,
+    } = args;
     [
         ("tokenizer", tokenizer.as_deref().map(path)),
         ("samples", samples.map(|n| json!(n))),

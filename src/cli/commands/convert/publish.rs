@@ -31,7 +31,7 @@ pub(super) fn execute(
         Some(strategies) => strategies.stage(request.publish(), request.durability)?,
         None => None,
     };
-    let progress = Progress::start(config::progress(&request.args.run.reading), "converting");
+    let progress = Progress::start(config::progress(&request.args.output), "converting");
     let begun = Instant::now();
     let result = engine::run(&planned.plan, mappings, staging.dir()?, engine_config, &progress, cancel);
     let mut result = result.map_err(|e| staging.explain(e))?;
@@ -75,7 +75,7 @@ pub(super) fn summary(planned: &Planned, result: &RunSummary, time: Duration, pe
 
 /// Prints what was done. Where that fails, the target is there all the same.
 pub(super) fn report(request: &Request, target: &Path, summary: &Summary) -> Result<ExitStatus, Error> {
-    let printed = if request.args.run.reading.json { print_json(summary) } else { print(&summary.text()) };
+    let printed = if request.args.output.json { print_json(summary) } else { print(&summary.text()) };
     match printed {
         Ok(()) => Ok(ExitStatus::Done),
         Err(Error::Output { source, .. }) => Err(Error::Output { published: Some(target.to_owned()), source }),

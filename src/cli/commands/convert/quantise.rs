@@ -80,18 +80,18 @@ impl Asked {
             )));
         };
         let alone = what.weights.is_some() && !what.inputs && !what.caches;
-        if args.group_size.is_some() && !alone {
+        if args.quant.group_size.is_some() && !alone {
             return Err(Error::Usage(format!("--group-size goes with -p w8a16 or w4a16, not {name}")));
         }
-        if let Some(size) = args.group_size.filter(|size| !GROUP_SIZES.contains(size)) {
+        if let Some(size) = args.quant.group_size.filter(|size| !GROUP_SIZES.contains(size)) {
             return Err(Error::Usage(format!("--group-size {size}: 64 or 128")));
         }
-        let extended = args.group_size.is_some() || what.weights == Some(Width::Int4);
-        let names = match args.names {
+        let extended = args.quant.group_size.is_some() || what.weights == Some(Width::Int4);
+        let names = match args.quant.names {
             NamesArg::Gs06 if extended => QuantNames::Extension,
             NamesArg::Gs06 => QuantNames::Gs06,
             _ if extended => {
-                let of = config::names(args.names);
+                let of = config::names(args.quant.names);
                 let why =
                     format!("--names {of}: golden-stick has no names for w4a16 and --group-size; they have our own");
                 return Err(Error::Usage(why));
@@ -103,7 +103,7 @@ impl Asked {
             Precision::To(dtype) => dtype,
             Precision::Keep => Dtype::F16,
         };
-        let alpha_milli = alpha(args.alpha)?.filter(|_| !args.no_smooth);
+        let alpha_milli = alpha(args.quant.alpha)?.filter(|_| !args.quant.no_smooth);
         Ok(Self { what, names, norms, alpha_milli })
     }
 
@@ -120,10 +120,10 @@ impl Asked {
     ) -> Result<QuantisedModel, PlanError> {
         let options = QuantOptions {
             weights: self.what.weights,
-            group: request.args.group_size,
+            group: request.args.quant.group_size,
             inputs: self.what.inputs,
             caches: self.what.caches,
-            keep: &request.args.keep_float,
+            keep: &request.args.quant.keep_float,
             alpha_milli: self.alpha_milli,
             names: self.names,
             fused: side.fused,
@@ -145,7 +145,7 @@ fn calibrated(
 ) -> Result<Planned, Error> {
     let spec = super::calibrate::model(request, input)?;
     let before = planned(Some(&Statistics::placeholder(&spec)))?;
-    if request.args.dry_run {
+    if request.args.what.dry_run {
         note("a dry run does not run the model: the numbers of its activations are not in this plan");
         return Ok(before);
     }
@@ -168,7 +168,7 @@ fn calibrated(
 /// Whether the model must be run first.
 pub(super) fn runs_the_model(request: &Request) -> bool {
     let needed = quantises(request.precision).is_some_and(|what| what.inputs || what.caches);
-    needed && request.args.stats.is_none() && request.args.dataset_name.is_some()
+    needed && request.args.quant.stats.is_none() && request.args.calibrate.dataset_name.is_some()
 }
 
 /// Where statistics come from.
@@ -184,8 +184,8 @@ enum Wanted<'a> {
 /// Where the statistics come from, if the precision needs them.
 fn wanted(request: &Request, needed: bool) -> Result<Wanted<'_>, Error> {
     let args = &request.args;
-    let data = args.dataset_name.is_some() || args.dataset_path.is_some();
-    match (&args.stats, needed) {
+    let data = args.calibrate.dataset_name.is_some() || args.calibrate.dataset_path.is_some();
+    match (&args.quant.stats, needed) {
         (Some(path), true) => {
             if data {
                 note("--stats is given: -d and -dp change nothing");
@@ -230,7 +230,7 @@ pub(super) fn compute(
     if plan.computed.is_none() {
         return Ok(Calculated::default());
     }
-    let progress = Progress::start(config::progress(&request.args.run.reading), "measuring");
+    let progress = Progress::start(config::progress(&request.args.output), "measuring");
     let calculated = engine::calculate(plan, mappings, engine_config, &progress, cancel)?;
     progress.finish();
     let path = PathBuf::from("(computed)");

@@ -40,8 +40,8 @@ pub(super) struct Orders {
 
 impl Request {
     pub(super) fn new(args: ConvertArgs) -> Result<Self, Error> {
-        let (Some(function), Some(precision)) = (args.function, args.precision) else {
-            return Err(Error::Usage("missing -f (function) or -p (precision); see --help".to_owned()));
+        let (Some(function), Some(precision)) = (args.what.function, args.what.precision) else {
+            return Err(Error::Usage("missing: -f or -p".to_owned()));
         };
         let whole_model = matches!(function, Function::PtToMs | Function::MsToPt);
         if quantises(precision).is_some() && (whole_model || args.train.strip_only) {
@@ -57,7 +57,7 @@ impl Request {
             return Err(Error::Usage(format!("{option} goes with -f train_to_infer or ms_to_pt")));
         }
         let quantising = matches!(function, Function::QuantWeight | Function::TrainToInfer);
-        if args.group_size.is_some() && !(quantising && quantises(precision).is_some()) {
+        if args.quant.group_size.is_some() && !(quantising && quantises(precision).is_some()) {
             return Err(Error::Usage(
                 "--group-size goes with -f quant_weight -p w8a16 or w4a16; what is quantised already keeps its groups"
                     .to_owned(),
@@ -66,31 +66,26 @@ impl Request {
         if function == Function::MsToPt {
             check_whole_model(&args)?;
         }
-        if function == Function::PtToMs && args.src_strategy.is_some() {
+        if function == Function::PtToMs && args.place.src_strategy.is_some() {
             let why = "-ss goes with rank files: what PyTorch programs write has no strategy, leave -ss out";
             return Err(Error::Usage(why.to_owned()));
         }
-        if function == Function::MsToPt && args.world_size.is_some_and(|ranks| ranks != 1) {
+        if function == Function::MsToPt && args.what.world_size.is_some_and(|ranks| ranks != 1) {
             return Err(Error::Usage("-f ms_to_pt writes one whole model: leave -w out".to_owned()));
         }
-        if let Some(option) = args.calibrate.given().filter(|_| args.dataset_name.is_none()) {
+        if let Some(option) = args.calibrate.given().filter(|_| args.calibrate.dataset_name.is_none()) {
             return Err(Error::Usage(format!("{option} goes with -d (a data set) and -f quant_weight")));
         }
-        // One whole model, the ranks of the source, or as many as are asked for.
-        let counted = function == Function::MsToPt || args.train.strip_only;
-        if !counted && args.world_size.is_none() && args.dst_strategy.is_none() {
-            return Err(Error::Usage("missing -w (world_size); see --help".to_owned()));
-        }
-        if args.world_size == Some(0) {
+        if args.what.world_size == Some(0) {
             return Err(Error::Usage("-w 0: a checkpoint has at least one rank".to_owned()));
         }
-        if let Some(ranks) = args.world_size.filter(|&ranks| u64::from(ranks) > MAX_RANKS) {
+        if let Some(ranks) = args.what.world_size.filter(|&ranks| u64::from(ranks) > MAX_RANKS) {
             return Err(Error::Usage(format!("-w {ranks}: at most {MAX_RANKS} ranks")));
         }
-        let Some(source) = args.src_ckpt_path.clone() else {
-            return Err(Error::Usage("missing -sc (src_ckpt_path); see --help".to_owned()));
+        let Some(source) = args.place.src_ckpt_path.clone() else {
+            return Err(Error::Usage("missing: -sc".to_owned()));
         };
-        let durability = if args.no_sync { Durability::Cached } else { Durability::Synced };
+        let durability = if args.run.no_sync { Durability::Cached } else { Durability::Synced };
         // A network of quantised weights computes in fp16; what is resharded keeps what it has.
         let weights = match function {
             Function::QuantWeight => Precision::To(Dtype::F16),
@@ -99,7 +94,7 @@ impl Request {
         };
         Ok(Self {
             weights,
-            norms: args.norm_dtype.map_or(weights, config::precision),
+            norms: args.layout.norm_dtype.map_or(weights, config::precision),
             function,
             wishes: config::wishes(&args.run, durability)?,
             source,
@@ -118,19 +113,19 @@ impl Request {
         let fits = made.as_ref().map_or(Ok(()), |made| made.check(&self.source, &input.files, gaps));
         if let Err(stale) = fits {
             // No order of rows depends on it where the files are not rank files.
-            if matches!(opened, Opened::Ours(_)) || args.check_source {
+            if matches!(opened, Opened::Ours(_)) || args.files.check_source {
                 return Err(stale.into());
             }
             note(&format!("{stale}; the manifest is not used"));
             made = None;
         }
-        let yaml = args.yaml_path.as_deref();
+        let yaml = args.layout.yaml_path.as_deref();
         let sign = yaml.map(load_version_sign).transpose()?.flatten();
         let sign = yaml.zip(sign);
         let same_ranks = args.train.strip_only;
         let ours = matches!(opened, Opened::Ours(_));
         let source_fused = ours && fusion_order::is_fused(input.files.iter().flat_map(|file| &file.entries));
-        let typed = Typed::new("--src-fusion", args.src_fusion, args.force_fusion);
+        let typed = Typed::new("--src-fusion", args.layout.src_fusion, args.layout.force_fusion);
         let mut source = fusion_order::source_order(typed, source_fused, made.as_ref())?;
         let shown = if source_fused { plan::order_by_row_sizes(&input.source_files()) } else { None };
         if source_fused && !source.stated && !same_ranks {
@@ -145,15 +140,15 @@ impl Request {
             note(&other);
         }
         let named = || -> Result<Option<bool>, Error> { Ok(yaml.map(load_model).transpose()?.and_then(|s| s.fused)) };
-        let by_names = args.dst_strategy.is_some() || same_ranks;
-        let fused = match args.qkv_concat {
+        let by_names = args.place.dst_strategy.is_some() || same_ranks;
+        let fused = match args.layout.qkv_concat {
             _ if self.function == Function::MsToPt => false,
             _ if by_names => true,
             Some(fused) => fused,
             None => named()?.unwrap_or(source_fused),
         };
         let facts = TargetFacts {
-            typed: Typed::new("--dst-fusion", args.dst_fusion, args.force_fusion),
+            typed: Typed::new("--dst-fusion", args.layout.dst_fusion, args.layout.force_fusion),
             fused,
             sign,
             source: (source_fused && (made.is_some() || same_ranks)).then_some(source.layout),
@@ -193,12 +188,12 @@ impl Request {
 
     /// Whether the source is a training run: several steps, stages and the optimizer's state may be in it.
     pub(super) fn trained(&self) -> bool {
-        let options = self.args.train_strategy_file.is_some() || self.args.train.given().is_some();
+        let options = self.args.train.train_strategy_file.is_some() || self.args.train.given().is_some();
         self.function == Function::TrainToInfer || self.function == Function::MsToPt && options
     }
 
     pub(super) fn publish(&self) -> Publish {
-        if self.args.overwrite { Publish::Replace } else { Publish::New }
+        if self.args.place.overwrite { Publish::Replace } else { Publish::New }
     }
 }
 

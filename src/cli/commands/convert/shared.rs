@@ -62,7 +62,7 @@ pub(super) fn run(
         return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
     }
     check_input(request, input, &chosen.config)?;
-    check_replicas(&chosen.config, &planned, &mappings)?;
+    check_replicas(request, &chosen.config, &planned, &mappings)?;
     let cancel = config::cancel_on_signal()?;
     let begun = Instant::now();
     early.arrived();
@@ -143,8 +143,8 @@ fn share(
         run,
         node: me.index,
         nodes: (0..me.count).collect(),
-        replace: request.args.overwrite,
-        durable: !request.args.no_sync,
+        replace: request.args.place.overwrite,
+        durable: !request.args.run.no_sync,
         stale_after: request.args.cluster.stale_after,
         staggered: me.staggered,
         early: None,
@@ -208,19 +208,21 @@ impl Work<'_> {
         };
         let needed: u64 = todo.iter().filter(|unit| !reserved(unit)).map(|unit| unit.range.len()).sum();
         if free < needed {
-            return Err(Error::NoRoom { dir: self.request.args.dst_ckpt_path.clone(), needed, free });
+            return Err(Error::NoRoom { dir: self.request.args.place.dst_ckpt_path.clone(), needed, free });
         }
         let secure_every = self.request.args.cluster.secure_every.as_u64();
-        let mut peak = 0;
+        let bytes = todo.iter().map(|unit| unit.range.len()).sum();
+        let mode = config::progress(&self.request.args.output);
+        let progress = Progress::start_whole(mode, "converting", bytes);
         for group in groups(plan, &todo, secure_every, self.engine.workers) {
-            peak = peak.max(self.group(plan, &group, &mappings, &mut finished)?);
+            self.group(plan, &group, &mappings, &mut finished, &progress)?;
             reading::check_unchanged(&mappings)?;
             let whole = group.iter().filter(|unit| cluster::is_whole(plan, unit));
             let whole: Vec<&str> = whole.map(|unit| plan.outputs[unit.file].path.as_str()).collect();
             self.session.keep(&whole, &finished, computed.as_ref())?;
         }
         self.session.done(&finished, computed.as_ref())?;
-        Ok(peak)
+        Ok(progress.finish())
     }
 
     fn group(
@@ -229,21 +231,20 @@ impl Work<'_> {
         group: &[Unit],
         mappings: &[Arc<Mapping>],
         finished: &mut Vec<FileSums>,
-    ) -> Result<u64, Error> {
+        progress: &Progress,
+    ) -> Result<(), Error> {
         let in_place = group.iter().any(|unit| !cluster::is_whole(plan, unit));
         let work = if in_place { None } else { Some(self.session.make_work()?) };
         let dir = work.as_ref().map_or_else(|| self.session.held(), Ok)?;
         let (part, places) = cluster::parts(plan, group);
-        let progress = Progress::start(config::progress(&self.request.args.run.reading), "converting");
-        let result = engine::run_parts(&part, &places, mappings, dir, self.engine, &progress, self.cancel);
-        let peak = progress.finish();
+        let result = engine::run_parts(&part, &places, mappings, dir, self.engine, progress, self.cancel);
         if let Ok(result) = &result {
             let files = group.iter().zip(&part.outputs).zip(&result.tensors);
             finished.extend(files.map(|((unit, output), sums)| cluster::sums_of(output, unit.range.start(), sums)));
         }
         (plan.sources, plan.tensors, plan.computed) = (part.sources, part.tensors, part.computed);
         result?;
-        Ok(peak)
+        Ok(())
     }
 }
 

@@ -39,7 +39,10 @@ pub(super) fn keep_apart(request: &Request, planned: &Planned, input: &Input) ->
     targets.extend(planned.strategies.as_ref().map(Strategies::dir));
     let mut inputs = vec![request.source.as_path()];
     inputs.extend(
-        [&args.src_strategy, &args.dst_strategy, &args.train_strategy_file].into_iter().flatten().map(PathBuf::as_path),
+        [&args.place.src_strategy, &args.place.dst_strategy, &args.train.train_strategy_file]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path),
     );
     target::keep_apart(&targets, &inputs)?;
     target::keep_inputs(&targets, &read_files(request, input)?)
@@ -49,15 +52,17 @@ pub(super) fn keep_apart(request: &Request, planned: &Planned, input: &Input) ->
 fn read_files(request: &Request, input: &Input) -> Result<Vec<PathBuf>, Error> {
     let args = &request.args;
     let mut files: Vec<PathBuf> = input.mappings().iter().map(|mapping| mapping.path().to_owned()).collect();
-    for strategy in [&args.src_strategy, &args.dst_strategy, &args.train_strategy_file].into_iter().flatten() {
+    for strategy in
+        [&args.place.src_strategy, &args.place.dst_strategy, &args.train.train_strategy_file].into_iter().flatten()
+    {
         files.extend(strategy_paths(strategy)?);
     }
-    for dir in [Some(&request.source), args.hf_config.as_ref()].into_iter().flatten().filter(|dir| dir.is_dir()) {
+    for dir in [Some(&request.source), args.files.hf_config.as_ref()].into_iter().flatten().filter(|dir| dir.is_dir()) {
         files.extend(companions(dir)?);
     }
-    let single = [&args.stats, &args.dataset_path, &args.calibrate.tokenizer];
+    let single = [&args.quant.stats, &args.calibrate.dataset_path, &args.calibrate.tokenizer];
     files.extend(single.into_iter().flatten().cloned());
-    let typed = [args.yaml_path.as_deref(), args.cluster.rank_table.as_deref()];
+    let typed = [args.layout.yaml_path.as_deref(), args.cluster.rank_table.as_deref()];
     files.extend(typed.into_iter().flatten().map(PathBuf::from));
     Ok(files)
 }

@@ -29,14 +29,15 @@ impl Trained {
     pub(super) fn read(request: &Request, input: &Input) -> Result<Self, Error> {
         let args = &request.args;
         check_mode(args)?;
-        let strategy = reading::strategy(args.train_strategy_file.as_deref().or(args.src_strategy.as_deref()))?;
+        let strategy =
+            reading::strategy(args.train.train_strategy_file.as_deref().or(args.place.src_strategy.as_deref()))?;
         let files = input.source_files();
         check_stages(args, strategy.as_ref(), rank_count(&files))?;
         let mut trained = Self {
             strategy,
             merge_alpha: None,
             keep: Patterns::of("--keep", &args.train.keep)?,
-            drop: [Patterns::new(&args.ignore)?, Patterns::of("--drop", &args.train.drop)?],
+            drop: [Patterns::new(&args.files.ignore)?, Patterns::of("--drop", &args.train.drop)?],
             lora_kept: matches!(args.train.lora, Some(LoraArg::Keep | LoraArg::Merge)),
             counters: plan::counters(&files),
             sorted: Sorted::default(),
@@ -98,9 +99,10 @@ pub(super) fn note_counters(sorted: &Sorted) {
 pub(super) fn plan(request: &Request, input: &Input) -> Result<Planned, Error> {
     let args = &request.args;
     let trained = Trained::read(request, input)?;
-    let named = reading::strategy(args.dst_strategy.as_deref())?;
+    let named = reading::strategy(args.place.dst_strategy.as_deref())?;
     let strategy = trained.strategy.as_ref();
-    if args.train.strip_only && (named.is_some() || strategy.is_none() && args.world_size.is_some_and(|w| w != 1)) {
+    if args.train.strip_only && (named.is_some() || strategy.is_none() && args.what.world_size.is_some_and(|w| w != 1))
+    {
         return Err(Error::Usage("--strip-only writes the ranks of the source: leave -w and -ds out".to_owned()));
     }
     let target = if args.train.strip_only { strategy } else { named.as_ref() };
@@ -116,7 +118,7 @@ pub(super) fn plan(request: &Request, input: &Input) -> Result<Planned, Error> {
     if args.train.strip_only {
         let ranks = strategy.map_or(1, |s| s.set.ranks());
         let name = format!("{}_{ranks}p_stripped", config::precision_name(request.precision));
-        planned.target = args.dst_ckpt_path.join(name);
+        planned.target = args.place.dst_ckpt_path.join(name);
         planned.strategies = None;
     }
     trained.account(&mut planned);
@@ -125,7 +127,7 @@ pub(super) fn plan(request: &Request, input: &Input) -> Result<Planned, Error> {
 
 /// The original has two modes, of which each leaves some checkpoints to the other; here one way does for all.
 fn check_mode(args: &ConvertArgs) -> Result<(), Error> {
-    match args.train_to_infer_mode.as_deref() {
+    match args.train.train_to_infer_mode.as_deref() {
         None => {}
         Some(mode @ ("1" | "2")) => note(&format!("-tm {mode}: modes 1 and 2 give the same result")),
         Some(other) => return Err(Error::Usage(format!("-tm {other}: 1 or 2 (both give the same result)"))),
@@ -135,7 +137,7 @@ fn check_mode(args: &ConvertArgs) -> Result<(), Error> {
 
 /// The alpha of the adapters: no checkpoint tells it.
 fn alpha(args: &ConvertArgs) -> Result<f64, Error> {
-    let stated = match (args.train.lora_alpha, args.yaml_path.as_deref()) {
+    let stated = match (args.train.lora_alpha, args.layout.yaml_path.as_deref()) {
         (Some(alpha), _) => Some(alpha),
         (None, Some(yaml)) => load_lora_alpha(yaml)?,
         (None, None) => None,
@@ -150,9 +152,13 @@ fn check_stages(args: &ConvertArgs, strategy: Option<&StrategySource>, ranks: u3
     let stages = match strategy {
         Some(strategy) => strategy.set.stages().len(),
         None if ranks == 1 => 1,
-        None => return Err(Error::Usage("missing -ts (train_strategy_file); see --help".to_owned())),
+        None => {
+            return Err(Error::Usage(
+                "missing: -ts, the strategy of the training run, which a source of several ranks needs".to_owned(),
+            ));
+        }
     };
-    if let Some(asked) = args.pipeline_stage.filter(|&asked| usize::try_from(asked) != Ok(stages)) {
+    if let Some(asked) = args.train.pipeline_stage.filter(|&asked| usize::try_from(asked) != Ok(stages)) {
         return Err(Error::Usage(format!("-pp {asked}: the training strategy has {stages} pipeline stage(s)")));
     }
     Ok(())

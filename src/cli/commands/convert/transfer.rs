@@ -72,9 +72,9 @@ pub(super) fn plan_with(
     quantise: impl Fn(&Side<'_>) -> Result<Option<QuantisedModel>, PlanError>,
 ) -> Result<Planned, Error> {
     let args = &request.args;
-    let source = reading::strategy(args.src_strategy.as_deref())?;
-    let target = reading::strategy(args.dst_strategy.as_deref())?;
-    let ignore = config::Patterns::new(&args.ignore)?;
+    let source = reading::strategy(args.place.src_strategy.as_deref())?;
+    let target = reading::strategy(args.place.dst_strategy.as_deref())?;
+    let ignore = config::Patterns::new(&args.files.ignore)?;
     let ignore = |name: &str| ignore.matches(name);
     plan_from(
         request,
@@ -116,7 +116,7 @@ pub(super) fn unquantised(_: &Side<'_>) -> Result<Option<QuantisedModel>, PlanEr
 /// Plans a conversion between strategies, or by the family's rules.
 pub(super) fn plan_from(request: &Request, input: &Input, sides: &Sides<'_>) -> Result<Planned, Error> {
     let args = &request.args;
-    let known = KnownModel::read(args.yaml_path.as_deref(), &request.source)?;
+    let known = KnownModel::read(args.layout.yaml_path.as_deref(), &request.source)?;
     if let Some(why) = &known.unused {
         note(why);
     }
@@ -159,7 +159,7 @@ fn plan_of(request: &Request, input: &Input, sides: &Sides<'_>, known: &KnownMod
         tied,
         target: sides.target,
         format: input.format,
-        all_replicas: args.check_replicas,
+        all_replicas: args.files.check_replicas,
         asked_out: sides.asked_out,
         quantise: sides.quantise,
     };
@@ -195,19 +195,19 @@ pub(super) fn over_ranks(request: &Request, source: &Source<'_>) -> Result<Plann
     let wanted = source.target.map(|strategy| wanted(&strategy.set, source));
     let arrangement = match &wanted {
         Some(set) => {
-            let ranks = args.world_size.map(u64::from).filter(|ranks| *ranks != set.ranks());
+            let ranks = args.what.world_size.map(u64::from).filter(|ranks| *ranks != set.ranks());
             if let Some(ranks) = ranks {
                 return Err(PlanError::StrategyRanks { side: "target", strategy: set.ranks(), ranks }.into());
             }
             Arrangement::Strategy(set)
         }
-        None => Arrangement::Rules(args.world_size.map_or(1, u64::from)),
+        None => Arrangement::Rules(args.what.world_size.map_or(1, u64::from)),
     };
     if matches!(arrangement, Arrangement::Rules(_)) {
         catalog.check_complete(source.tied)?;
     }
-    let asked = args.qkv_concat.or_else(|| named.and_then(|spec| spec.fused));
-    let whole = args.vocab_emb_dp.or_else(|| named.map(|spec| spec.vocabulary_whole));
+    let asked = args.layout.qkv_concat.or_else(|| named.and_then(|spec| spec.fused));
+    let whole = args.layout.vocab_emb_dp.or_else(|| named.map(|spec| spec.vocabulary_whole));
     let fused = asked.unwrap_or(catalog.fused);
     let side = Side { files, catalog, spec, fused, ranks: arrangement.ranks() };
     let quantised = (source.quantise)(&side)?;
@@ -235,8 +235,8 @@ pub(super) fn over_ranks(request: &Request, source: &Source<'_>) -> Result<Plann
     plan::prove(&plan)?;
     let replicas = replicas(files, catalog, source.all_replicas)?;
     Ok(Planned {
-        strategies: Strategies::new(args.infer_strategy_file.join(&name).join("strategy"), ranks, &layouts),
-        target: args.dst_ckpt_path.join(format!("{name}{suffix}")),
+        strategies: Strategies::new(args.place.infer_strategy_file.join(&name).join("strategy"), ranks, &layouts),
+        target: args.place.dst_ckpt_path.join(format!("{name}{suffix}")),
         ignored: catalog.ignored.len(),
         training_state: BTreeMap::new(),
         choices: request.fusion_choices(catalog.fused, target_fused),
@@ -279,16 +279,16 @@ pub(super) fn replicas(
 /// How the files are written.
 pub(super) fn plan_options(request: &Request, source: FormatKind, ranks: usize) -> Result<PlanOptions, Error> {
     let args = &request.args;
-    let format = match args.format {
+    let format = match args.files.format {
         None => source,
         Some(FormatArg::Ckpt) => FormatKind::Ckpt,
         Some(FormatArg::Safetensors) => FormatKind::Safetensors,
         Some(FormatArg::Bin) => return Err(Error::Usage("--format bin goes with -f ms_to_pt".to_owned())),
     };
-    if args.max_shard_size.is_some() && (ranks != 1 || format != FormatKind::Safetensors) {
+    if args.files.max_shard_size.is_some() && (ranks != 1 || format != FormatKind::Safetensors) {
         return Err(Error::Usage("--max-shard-size goes with -w 1 and --format safetensors".to_owned()));
     }
-    if args.crc && format != FormatKind::Ckpt {
+    if args.files.crc && format != FormatKind::Ckpt {
         return Err(Error::Usage(
             "--crc goes with --format ckpt: a safetensors file would state its CRC before the bytes, which are written as \
              they come; the manifest has the sums of all tensors"
@@ -299,9 +299,10 @@ pub(super) fn plan_options(request: &Request, source: FormatKind, ranks: usize) 
         precision: request.weights,
         norms: request.norms,
         format,
-        crc: args.crc,
-        padding: args.ckpt_records == CkptRecordsArg::Aligned,
+        crc: args.files.crc,
+        padding: args.files.ckpt_records == CkptRecordsArg::Aligned,
         whole: args
+            .files
             .max_shard_size
             .map(|size| WholeModel { shard_bytes: size.as_u64(), reader: WholeReader::MindSpore }),
     })

@@ -1,0 +1,162 @@
+//! What the program says of itself: help, usage errors, completions, manual pages.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::support::{Run, TestEnv};
+
+/// The example model, as `ckpt-convert example` lays it out.
+fn example() -> TestEnv {
+    let env = TestEnv::new();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tiny-llama");
+    let mut copy = Command::new("cp");
+    copy.arg("-r").args(["hf", "ckpt", "training", "llama_tiny_4p.yaml"].map(|name| from.join(name))).arg(env.root());
+    Run::of(&mut copy).ok();
+    env
+}
+
+/// The lines of help that begin with an option, up to their texts.
+fn options(help: &str) -> Vec<&str> {
+    help.lines().map(str::trim_start).filter(|line| line.starts_with('-') && !line.starts_with("- ")).collect()
+}
+
+#[test]
+fn the_examples_of_the_help_can_be_typed() {
+    for help in ["-h", "--help"] {
+        let env = example();
+        let text = env.line(help).ok().stdout.replace("\\\n", " ");
+        let (_, examples) = text.split_once("Examples:\n").expect("examples");
+        let lines: Vec<&str> = examples.lines().filter_map(|l| l.trim().strip_prefix("ckpt-convert ")).collect();
+        assert_eq!(lines.len(), 5, "{text}");
+        for line in lines {
+            let run = env.line(line).ok();
+            assert!(run.stdout.starts_with("wrote "), "{line}: {run:#?}");
+        }
+        for status in ["0", "1", "2", "130"] {
+            let (_, statuses) = text.split_once("Exit status:").expect("exit statuses");
+            assert!(statuses.contains(&format!(" {status} ")), "{text}");
+        }
+    }
+}
+
+#[test]
+fn the_short_help_is_a_part_of_the_long_one() {
+    let env = TestEnv::new();
+    let (short, long) = (env.line("-h").ok().stdout, env.line("--help").ok().stdout);
+    let name = |line: &str| line.split("  ").next().unwrap_or_default().to_owned();
+    let all: Vec<String> = options(&long).into_iter().map(name).collect();
+    let few: Vec<String> =
+        options(&short).into_iter().map(name).filter(|name| !name.contains("-ts training")).collect();
+    assert!(few.iter().all(|name| all.contains(name)), "{few:?}\n{all:?}");
+    assert!(few.len() < 25 && all.len() > 60, "{} {}", few.len(), all.len());
+    assert!(few.contains(&"-sc, --src_ckpt_path <PATH>".to_owned()), "{few:?}");
+}
+
+#[test]
+fn without_options_all_that_is_missing_is_said_at_once() {
+    let env = example();
+    let said =
+        ["error: missing: -f, -p, -sc and -w (or -ds)\n", "what to do: distributed_weight_transfer, train_to_infer"];
+    env.line("").failed(1, &said);
+    env.line("-w 4 -sc hf").failed(1, &["missing: -f and -p\n", "for example: ckpt-convert -w 4 -sc hf -f "]);
+    env.line("-f train_to_infer -p fp16").failed(1, &["missing: -sc, -w (or -ds) and -ts\n"]);
+    env.line("n-to-m").failed(1, &["missing: -sc and -w (or -ds)\n", "ckpt-convert n-to-m -sc ckpt -w 4"]);
+    assert!(env.line("-f ms_to_pt -p keep").stderr.starts_with("error: missing: -sc\n"));
+    // The example goes.
+    let run = env.line("");
+    let (_, line) = run.stderr.split_once("for example: ckpt-convert ").expect("an example");
+    env.line(line).ok();
+}
+
+#[test]
+fn what_is_misspelt_is_said_with_what_may_be_meant() {
+    let env = TestEnv::new();
+    env.line("-f train_to_infr").failed(1, &["'train_to_infr'", "similar value exists: 'train_to_infer'"]);
+    env.line("--src_ckpt_pth x").failed(1, &["'--src_ckpt_pth'", "similar argument exists: '--src_ckpt_path'"]);
+    env.line("-f pt_to_ms -cs x").failed(1, &["there is no option -cs", "-sc, -dc, "]);
+    env.line("verfy a b").failed(1, &["'verfy'", "'verify'"]);
+    // 1 would say that they differ.
+    env.line("verify a").failed(2, &["<B>"]);
+    env.line("verify a b --tolerence 1").failed(2, &["'--tolerence'", "'--tolerance'"]);
+}
+
+#[test]
+fn bash_completes_options_values_and_commands() {
+    let env = TestEnv::new();
+    for (typed, wanted) in [
+        ("--src_c", "--src_ckpt_path"),
+        ("-f train_", "train_to_infer"),
+        ("verify --toler", "--tolerance"),
+        ("merge-", "merge-manifest"),
+    ] {
+        let script = format!(
+            "source <(\"$0\" completions bash)
+             complete -p ckpt-convert >/dev/null || exit 3
+             function_of() {{ while [ $# -gt 1 ]; do [ \"$1\" = -F ] && echo \"$2\"; shift; done; }}
+             COMP_WORDS=(ckpt-convert {typed}); COMP_CWORD=$(({{#COMP_WORDS[@]}} - 1))
+             $(function_of $(complete -p ckpt-convert)) ckpt-convert \"${{COMP_WORDS[COMP_CWORD]}}\" \
+             \"${{COMP_WORDS[COMP_CWORD - 1]}}\"
+             echo \"${{COMPREPLY[@]}}\""
+        );
+        let script = script.replace("$(({#", "$((${#");
+        let mut bash = Command::new("bash");
+        bash.args(["--norc", "-c", &script, env!("CARGO_BIN_EXE_ckpt-convert")]).current_dir(env.root());
+        assert_eq!(Run::of(&mut bash).ok().stdout.trim_end(), wanted, "{typed}");
+    }
+    for shell in ["zsh", "fish", "elvish", "powershell"] {
+        assert!(env.line(&format!("completions {shell}")).ok().stdout.contains("src_ckpt_path"), "{shell}");
+    }
+}
+
+/// What `groff` makes of a page, where it is installed; it must have nothing to complain of.
+fn typeset(page: &str) -> Option<String> {
+    let mut groff = Command::new("groff");
+    groff
+        .args(["-man", "-Tascii", "-ww", "-P-cbou"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = groff.spawn().ok()?;
+    let mut to = child.stdin.take().expect("its standard input");
+    let page = page.to_owned();
+    let writer = std::thread::spawn(move || std::io::Write::write_all(&mut to, page.as_bytes()));
+    let run = Run::from_output(child.wait_with_output().expect("it ends")).ok();
+    writer.join().expect("written").expect("written");
+    assert_eq!(run.stderr, "", "{page:.200}", page = run.stdout);
+    Some(run.stdout)
+}
+
+#[test]
+fn the_manual_holds_every_option_and_renders() {
+    let env = TestEnv::new();
+    let help = env.line("--help").ok().stdout;
+    let page = env.line("man").ok().stdout;
+    let plain = page.replace("\\fB", "").replace("\\fI", "").replace("\\fR", "").replace("\\-", "-");
+    for line in options(&help) {
+        let name = line.split(" <").next().unwrap_or_default().trim_end();
+        if name.starts_with('-') && !name.starts_with("-ts training") {
+            assert!(plain.lines().any(|l| l.starts_with(name)), "{name}");
+        }
+    }
+    for section in ["WHAT", "TUNING", "EXAMPLES", "EXIT STATUS", "SEE ALSO"] {
+        assert!(page.contains(section), "{section}");
+    }
+    let rendered = typeset(&page);
+    assert!(rendered.is_none_or(|text| text.contains("-sc, --src_ckpt_path")));
+    env.line("man pages/one").ok();
+    let names = |dir: &str| {
+        let entries = std::fs::read_dir(env.path(dir)).expect("pages");
+        let mut names: Vec<String> =
+            entries.map(|e| e.expect("a page").file_name().into_string().expect("UTF-8")).collect();
+        names.sort();
+        names
+    };
+    let names = names("pages/one");
+    for name in ["ckpt-convert.1", "ckpt-convert-verify.1", "ckpt-convert-strategy-from-yaml.1"] {
+        assert!(names.iter().any(|known| known == name), "{names:?}");
+    }
+    for name in names {
+        let page = std::fs::read_to_string(env.path("pages/one").join(&name)).expect("a page");
+        typeset(&page);
+    }
+}
