@@ -69,4 +69,20 @@ pub enum ModelError {
     /// Products of sizes beyond 64 bits.
     #[error("the dimensions of `{0}` are too large to be a tensor")]
     TooLarge(String),
+    /// Blocks of columns that a rank's share is not made of.
+    #[error("the {columns} columns of `{param}` that a rank holds are not whole blocks of {by}")]
+    Blocks {
+        /// The parameter.
+        param: String,
+        /// Columns of the rank.
+        columns: u64,
+        /// Columns of a block.
+        by: u64,
+    },
+    /// Columns of which a rank holds several ranges, where blocks need one.
+    #[error("the columns of `{param}` are cut inside, so that blocks of them are not one range")]
+    CutInside {
+        /// The parameter.
+        param: String,
+    },
 }

@@ -112,10 +112,6 @@ impl Family {
         self.axes.get(usize::from(axis.0)).map_or("", |info| &info.name)
     }
 
-    pub(super) fn is_expert(&self, axis: Axis) -> bool {
-        self.axis_name(axis) == "Expert"
-    }
-
     pub(super) fn replicates(&self, axis: Axis) -> bool {
         self.axes.get(usize::from(axis.0)).is_some_and(|info| info.replicates)
     }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::error::FamilyFileError;
 use super::family::{AxisInfo, Family, Row, Scheme, SizeRules};
-use super::pack::{Pack, PackPart};
+use super::pack::{EXPERT, Pack, PackPart};
 use super::param::{Axis, Cut, Dims, Mesh, Param, Role, When};
 use super::pattern::Pattern;
 use super::size::Expression;
@@ -378,6 +378,10 @@ impl<'a> Builder<'a> {
                 return Err(
                     self.error(place, format!("`{}` and the name do not agree on whether there are layers", param.id))
                 );
+            }
+            let by_expert = param.axes().any(|axis| self.family.axis_name(axis) == EXPERT);
+            if pattern.has_expert() && !by_expert {
+                return Err(self.error(place, format!("the name numbers experts, which `{}` has none of", param.id)));
             }
             let flat: Vec<Axis> = own.iter().flatten().copied().collect();
             if !flat.starts_with(&pack.outer) {

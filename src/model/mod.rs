@@ -4,6 +4,7 @@
 //! files hold them. One rule covers every rank and every fused form: *a file holds the pack of the rank's own share of each part*
 //! ([`Family::stored`]). The tables are the text files under `families/`; a family is added there and nowhere else.
 
+mod companion;
 mod error;
 mod family;
 mod file;
@@ -13,6 +14,7 @@ mod pattern;
 mod recognise;
 mod size;
 
+pub use companion::{Companion, Of, OwnSizes, companions};
 pub use error::{FamilyFileError, ModelError};
 pub use family::{Family, Row, Scheme, builtin_families, builtin_family};
 pub use pack::{Share, StoredPart, StoredTensor};

@@ -65,16 +65,58 @@ pub(super) struct Pack {
     pub parts: Vec<PackPart>,
 }
 
+/// A stored axis of a tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Slot {
+    /// An axis of the model.
+    Axis(Axis),
+    /// An axis that is the checkpoint's own, such as the rank of an adapter; every rank holds all of it.
+    Own(u64),
+    /// Blocks of this many neighbours of several axes read as one: two columns in a byte, groups that share a scale.
+    Blocks(Vec<Axis>, u64),
+}
+
+/// The stored dimensions of a part and the order of its axes in its whole.
+pub(super) struct PartSlots {
+    pub param: u16,
+    /// In the file's order.
+    pub stored: Vec<Vec<Slot>>,
+    /// In canonical order.
+    pub canonical: Vec<Slot>,
+}
+
 impl Family {
     /// What a rank's file holds under a name of this row.
     ///
     /// # Errors
     /// Ranks that do not divide an axis; dimensions beyond 64 bits.
     pub fn stored(&self, row: &Row, at: Captures, sizes: &Sizes, share: Share) -> Result<StoredTensor, ModelError> {
+        let slots = |part: &PackPart| {
+            let param = &self.params()[usize::from(part.param)];
+            let of = |dims: &Dims| dims.iter().map(|dim| dim.iter().map(|&axis| Slot::Axis(axis)).collect()).collect();
+            PartSlots {
+                param: part.param,
+                stored: of(part.dims.as_ref().unwrap_or(&param.dims)),
+                canonical: param.axes().map(Slot::Axis).collect(),
+            }
+        };
+        let parts: Vec<PartSlots> = row.pack.parts.iter().map(slots).collect();
+        self.join(row, at, &parts, row.pack.outer.len(), sizes, share)
+    }
+
+    /// The parts one after the other, for each index of the `outer` leading axes in turn.
+    pub(super) fn join(
+        &self,
+        row: &Row,
+        at: Captures,
+        parts: &[PartSlots],
+        outer: usize,
+        sizes: &Sizes,
+        share: Share,
+    ) -> Result<StoredTensor, ModelError> {
         let too_large = || ModelError::TooLarge(row.pattern.to_string());
-        let parts =
-            row.pack.parts.iter().map(|part| self.share_of(part, at, sizes, share)).collect::<Result<Vec<_>, _>>()?;
-        let blocks = parts.iter().map(|part| part.volume(row.pack.outer.len())).collect::<Option<Vec<u64>>>();
+        let parts = parts.iter().map(|part| self.share_of(part, at, sizes, share)).collect::<Result<Vec<_>, _>>()?;
+        let blocks = parts.iter().map(|part| part.volume(outer)).collect::<Option<Vec<u64>>>();
         let blocks = blocks.ok_or_else(too_large)?;
         let step = blocks.iter().try_fold(0u64, |sum, &block| sum.checked_add(block)).ok_or_else(too_large)?;
         let mut dims = parts.first().map(|part| part.dims.clone()).unwrap_or_default();
@@ -88,31 +130,66 @@ impl Family {
         let mut stored = Vec::with_capacity(parts.len());
         for (part, block) in parts.iter().zip(blocks) {
             let id = ParamId { param: part.param, layer: at.layer };
-            stored.push(StoredPart { id, piece: part.piece(self, row.pack.outer.len(), step, offset) });
+            stored.push(StoredPart { id, piece: part.piece(outer, step, offset) });
             offset += block;
         }
         Ok(StoredTensor { dims, parts: stored })
     }
 
     /// A rank's share of a part.
-    fn share_of(&self, part: &PackPart, at: Captures, sizes: &Sizes, share: Share) -> Result<PartShare, ModelError> {
+    fn share_of<'a>(
+        &self,
+        part: &'a PartSlots,
+        at: Captures,
+        sizes: &Sizes,
+        share: Share,
+    ) -> Result<PartShare<'a>, ModelError> {
         let param = &self.params()[usize::from(part.param)];
+        let too_large = || ModelError::TooLarge(param.id.clone());
         let mut dims = Vec::new();
         let mut axes = Vec::new();
-        for dim in part.dims.as_ref().unwrap_or(&param.dims) {
+        for dim in &part.stored {
             let mut length = 1u64;
             let before = axes.len();
-            for &axis in dim.iter().filter(|&&axis| !(at.expert.is_some() && self.is_expert(axis))) {
-                let (start, len) = self.range(param, axis, sizes, share)?;
-                axes.push(AxisShare { axis, start, len });
-                length = length.checked_mul(len).ok_or_else(|| ModelError::TooLarge(param.id.clone()))?;
-            }
             // A name that captures the expert is of a slice without that axis.
-            if axes.len() > before || dim.is_empty() {
+            for slot in dim.iter().filter(|slot| at.expert.is_none() || !self.is_expert(slot)) {
+                let (start, len) = self.slot_range(param, slot, sizes, share)?;
+                axes.push(SlotShare { slot, start, len });
+                length = length.checked_mul(len).ok_or_else(too_large)?;
+            }
+            if axes.len() > before {
                 dims.push(length);
             }
         }
-        Ok(PartShare { param: part.param, dims, axes, expert: at.expert })
+        Ok(PartShare { param: part.param, dims, axes, canonical: &part.canonical, expert: at.expert })
+    }
+
+    fn is_expert(&self, slot: &Slot) -> bool {
+        matches!(slot, Slot::Axis(axis) if self.axis_name(*axis) == EXPERT)
+    }
+
+    fn slot_range(&self, param: &Param, slot: &Slot, sizes: &Sizes, share: Share) -> Result<(u64, u64), ModelError> {
+        match slot {
+            Slot::Axis(axis) => self.range(param, *axis, sizes, share),
+            Slot::Own(size) => Ok((0, *size)),
+            Slot::Blocks(axes, by) => {
+                let too_large = || ModelError::TooLarge(param.id.clone());
+                // Only the outermost may be cut, else what a rank holds is not one range.
+                let (mut start, mut len) = (0u64, 1u64);
+                for (index, &axis) in axes.iter().enumerate() {
+                    let (first, count) = self.range(param, axis, sizes, share)?;
+                    if index > 0 && count != sizes.of(axis) {
+                        return Err(ModelError::CutInside { param: param.id.clone() });
+                    }
+                    start = if index == 0 { first } else { start.checked_mul(count).ok_or_else(too_large)? };
+                    len = len.checked_mul(count).ok_or_else(too_large)?;
+                }
+                if *by == 0 || start % by != 0 || len % by != 0 {
+                    return Err(ModelError::Blocks { param: param.id.clone(), columns: len, by: *by });
+                }
+                Ok((start / by, len / by))
+            }
+        }
     }
 
     /// The first index and the number of indices that a rank holds of an axis of a parameter.
@@ -137,28 +214,32 @@ impl Family {
     }
 }
 
-struct AxisShare {
-    axis: Axis,
+/// The axis that `{e}` in a name is an index of.
+pub(super) const EXPERT: &str = "Expert";
+
+struct SlotShare<'a> {
+    slot: &'a Slot,
     start: u64,
     len: u64,
 }
 
-struct PartShare {
+struct PartShare<'a> {
     param: u16,
     dims: Vec<u64>,
     /// In the file's order.
-    axes: Vec<AxisShare>,
+    axes: Vec<SlotShare<'a>>,
+    canonical: &'a [Slot],
     expert: Option<u32>,
 }
 
-impl PartShare {
+impl PartShare<'_> {
     /// The elements below `outer` leading axes.
     fn volume(&self, outer: usize) -> Option<u64> {
         self.axes.iter().skip(outer).try_fold(1u64, |n, axis| n.checked_mul(axis.len))
     }
 
     /// Where it is in the tensor: blocks of the part `step` apart, the first at `offset`.
-    fn piece(&self, family: &Family, outer: usize, step: u64, offset: u64) -> Piece {
+    fn piece(&self, outer: usize, step: u64, offset: u64) -> Piece {
         let mut strides = vec![0; self.axes.len()];
         let mut stride = 1;
         for (at, axis) in self.axes.iter().enumerate().rev() {
@@ -168,13 +249,12 @@ impl PartShare {
             strides[at] = stride;
             stride *= axis.len;
         }
-        let canonical: Vec<(u64, u64, u64)> = family.params()[usize::from(self.param)]
-            .axes()
-            .map(|axis| match self.axes.iter().position(|share| share.axis == axis) {
-                Some(at) => (self.axes[at].start, self.axes[at].len, strides[at]),
-                None => (self.expert.map_or(0, u64::from), 1, 0),
-            })
-            .collect();
+        let place = |slot: &Slot| match self.axes.iter().position(|share| share.slot == slot) {
+            Some(at) => (self.axes[at].start, self.axes[at].len, strides[at]),
+            // The axis that the name fixes.
+            None => (self.expert.map_or(0, u64::from), 1, 0),
+        };
+        let canonical: Vec<(u64, u64, u64)> = self.canonical.iter().map(place).collect();
         let region = Region::new(canonical.iter().map(|c| c.0), canonical.iter().map(|c| c.1));
         Piece::new(region, offset, canonical.iter().map(|c| c.2))
     }

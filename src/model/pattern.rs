@@ -60,6 +60,11 @@ impl Pattern {
 
     /// The captures, where the name is of this pattern. Numbers are canonical: `01` is not one.
     pub fn matches(&self, name: &str) -> Option<Captures> {
+        self.begins(name).filter(|(_, rest)| rest.is_empty()).map(|(captures, _)| captures)
+    }
+
+    /// The captures, where the name begins with this pattern, and the rest of the name.
+    pub fn begins<'a>(&self, name: &'a str) -> Option<(Captures, &'a str)> {
         let mut found = Captures::default();
         let mut rest = name;
         for token in &self.0 {
@@ -80,7 +85,17 @@ impl Pattern {
                 }
             }
         }
-        rest.is_empty().then_some(found)
+        Some((found, rest))
+    }
+
+    /// The pattern without this end; `None` where it has another.
+    pub fn without(&self, end: &str) -> Option<Self> {
+        let mut tokens = self.0.clone();
+        match tokens.last_mut() {
+            Some(Token::Text(text)) => *text = text.strip_suffix(end).filter(|text| !text.is_empty())?.to_owned(),
+            _ => return None,
+        }
+        Some(Self(tokens))
     }
 
     /// The name with these captures; `None` where one is missing.

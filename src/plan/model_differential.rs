@@ -7,11 +7,11 @@ use super::fused_rows::{grouping, radices};
 use super::pieces::{Order, Part, Stored, fused as stored_fused, plain};
 use crate::layout::{Piece, TensorLayout};
 use crate::model::{
-    Captures, Configuration, Family, ParamId, Share, Sizes, StoredTensor, Value, builtin_families, builtin_family,
-    recognise,
+    Axis, Captures, Companion, Configuration, Family, Of, OwnSizes, ParamId, Share, Sizes, StoredTensor, Value,
+    builtin_families, builtin_family, companions, recognise,
 };
 use crate::models::foreign::{self, Naming, Place};
-use crate::models::{FusionLayout, ModelSpec, Split, fused, role};
+use crate::models::{FusionLayout, LoraFactor, ModelSpec, Split, fused, group_scale_of, lora_factor, role};
 
 /// Where each element of a file comes from: the parameter by mindformers' unfused name, and the element in row-major order.
 type Elements = Vec<Option<(String, u64)>>;
@@ -138,6 +138,30 @@ impl Tables {
         self.members.iter().map(|&id| self.name(scheme, id)).collect()
     }
 
+    /// The elements of a companion; where each part is the whole tensor, those of the first.
+    fn companion_elements(&self, stored: &StoredTensor, companion: &Companion, own: OwnSizes) -> (Vec<u64>, Elements) {
+        let mut elements = empty(&stored.dims);
+        let parts = if companion.is_of_input() { &stored.parts[..1] } else { &stored.parts[..] };
+        assert!(!companion.is_of_input() || stored.parts.iter().all(|part| part.piece == parts[0].piece));
+        for part in parts {
+            let param = &self.family.params()[usize::from(part.id.param)];
+            let axes = |dim: &Vec<Axis>| dim.iter().map(|&axis| self.sizes.of(axis)).collect::<Vec<u64>>();
+            let (rows, columns) = (axes(&param.dims[0]), axes(&param.dims[1]));
+            let of = |of: &Of| match of {
+                Of::Out => rows.clone(),
+                Of::In => columns.clone(),
+                Of::InPairs => vec![columns.iter().product::<u64>() / 2],
+                Of::InGroups => vec![columns.iter().product::<u64>() / own.group],
+                Of::LoraRank => vec![own.lora_rank],
+            };
+            let full: Vec<u64> = companion.dims.iter().flat_map(of).collect();
+            let layer = self.name("mindformers", part.id);
+            let name = format!("{}.{}", layer.strip_suffix(".weight").unwrap(), companion.tail);
+            put(&mut elements, &name, &part.piece, &full);
+        }
+        (stored.dims.clone(), elements)
+    }
+
     fn stored(&self, scheme: &str, name: &str, share: Share) -> (Vec<u64>, Elements) {
         let (row, captures) = self.family.scheme(scheme).unwrap().find(name).unwrap();
         let StoredTensor { dims, parts } = self.family.stored(row, captures, &self.sizes, share).unwrap();
@@ -188,6 +212,117 @@ fn specs(bias: bool) -> Vec<ModelSpec> {
         }
     }
     all
+}
+
+/// What the old code says of a name of a quantised layer, whose dimensions it knows but for those that are the checkpoint's.
+fn old_companion(
+    spec: &ModelSpec,
+    name: &str,
+    order: FusionLayout,
+    own: OwnSizes,
+    (rank, ranks): (u64, u64),
+) -> (Vec<u64>, Elements) {
+    let info = fused(name).filter(|info| info.name == name);
+    let full_of = |name: &str| -> Vec<u64> {
+        if let Some(shape) = spec.shape(name) {
+            return shape.dims().to_vec();
+        }
+        let weight = group_scale_of(name).or_else(|| lora_factor(name).map(|(weight, _)| weight)).unwrap();
+        let weight = spec.shape(&weight).unwrap().dims().to_vec();
+        match lora_factor(name) {
+            None => vec![weight[0], weight[1] / own.group],
+            Some((_, LoraFactor::A)) => vec![own.lora_rank, weight[1]],
+            Some((_, LoraFactor::B)) => vec![weight[0], own.lora_rank],
+        }
+    };
+    let layout = |part: &str, dims: &[u64]| {
+        let split = match lora_factor(part) {
+            None => role(part).unwrap().split,
+            // An adapter's factor has the cut of the weight's axis that it has.
+            Some((weight, factor)) => match (role(&weight).unwrap().split, factor) {
+                (Split::Rows, LoraFactor::B) => Split::Rows,
+                (Split::Columns, LoraFactor::A) => Split::Columns,
+                _ => Split::Whole,
+            },
+        };
+        let axis = match split {
+            Split::Rows => Some(0),
+            Split::Columns => Some(1),
+            Split::Whole => None,
+            Split::Vocabulary => panic!("{part}"),
+        };
+        TensorLayout::flat(ranks, dims.len(), axis)
+    };
+    let Some(info) = info else {
+        let full = full_of(name);
+        let Stored { dims, pieces } = plain(&full, &full[..1], &layout(name, &full), rank).unwrap();
+        let mut elements = empty(&dims);
+        pieces.iter().for_each(|(_, piece)| put(&mut elements, name, piece, &full));
+        return (dims, elements);
+    };
+    let tail = full_of(&info.parts[0])[1..].to_vec();
+    if info.shared {
+        // Each part is the whole: the first stands for all.
+        return old_companion(spec, &info.parts[0], order, own, (rank, ranks));
+    }
+    let of = |part: &String| {
+        let rows = full_of(part)[0];
+        Part { rows, radices: radices(Some(&info), part, rows, Some(spec)) }
+    };
+    let parts: Vec<Part> = info.parts.iter().map(of).collect();
+    let grouping = grouping(&info, spec);
+    let how = match order {
+        FusionLayout::RankConcat => Order::RankConcat,
+        FusionLayout::Grouped => Order::Grouped(&grouping),
+    };
+    let cut = TensorLayout::flat(ranks, 1 + tail.len(), Some(0));
+    let Stored { dims, pieces } = stored_fused(how, &parts, &tail, &cut, rank).unwrap();
+    let mut elements = empty(&dims);
+    for (index, piece) in pieces {
+        let full: Vec<u64> = parts[index].radices.iter().chain(&tail).copied().collect();
+        put(&mut elements, &info.parts[index], &piece, &full);
+    }
+    (dims, elements)
+}
+
+#[test]
+fn the_tables_place_every_element_of_quantised_layers_and_adapters_as_the_code_does() {
+    let mut counts = Counts::default();
+    let own = OwnSizes { group: 64, lora_rank: 3 };
+    // Columns that hold whole groups on every rank.
+    for (heads, kv_heads, head_dim, ffn, hidden) in [(8, 4, 64, 512, 128), (4, 4, 64, 256, 64), (4, 2, 128, 512, 64)] {
+        let spec = ModelSpec { hidden, heads, kv_heads, head_dim, ffn, ..specs(false).pop().unwrap() };
+        let tables = Tables::new("llama", &spec);
+        counts.models += 1;
+        for ranks in (1..=16).filter(|&ranks| spec.check_ranks(ranks).is_ok()) {
+            for rank in 0..ranks {
+                for (scheme, order) in [
+                    ("mindformers", FusionLayout::RankConcat),
+                    ("mindformers/rank-concat", FusionLayout::RankConcat),
+                    ("mindformers/grouped", FusionLayout::Grouped),
+                ] {
+                    let layers = tables.names(scheme);
+                    let layers = layers.iter().filter(|name| name.starts_with("model.layers.1."));
+                    let layers: Vec<_> = layers.filter_map(|name| name.strip_suffix(".weight")).collect();
+                    for (layer, companion) in layers.iter().flat_map(|l| companions().iter().map(move |c| (l, c))) {
+                        let name = format!("{layer}.{}", companion.tail);
+                        let found = tables.family.scheme(scheme).unwrap().companions(tables.family, &name);
+                        assert_eq!(found.is_none(), layer.ends_with("_norm"), "{name}");
+                        let Some((row, at, all)) = found else { continue };
+                        assert!(all.contains(&companion));
+                        let share = Share::of(rank, ranks);
+                        let new =
+                            tables.family.stored_companion(row, at, companion, own, &tables.sizes, share).unwrap();
+                        let elements = tables.companion_elements(&new, companion, own);
+                        let old = old_companion(&spec, &name, order, own, (rank, ranks));
+                        counts.same(&format!("{name} ({scheme}, rank {rank} of {ranks}, {spec:?})"), &old, &elements);
+                    }
+                }
+            }
+        }
+    }
+    println!("{counts:?}");
+    assert!(counts.tensors > 5_000, "{counts:?}");
 }
 
 /// What was compared.
