@@ -146,7 +146,7 @@ impl Family {
         Ok(Sizes(sizes))
     }
 
-    /// The parameters of the model that a configuration describes, template by template, layer by layer.
+    /// The parameters that the model of a configuration must have, template by template, layer by layer.
     ///
     /// # Errors
     /// A number of layers that the configuration does not give.
@@ -155,7 +155,7 @@ impl Family {
         let mut found = Vec::new();
         for (at, param) in self.params.iter().enumerate() {
             let Ok(at) = u16::try_from(at) else { break };
-            if !resolved.present(param) {
+            if param.optional || !resolved.present(param) {
                 continue;
             }
             let Some(template) = &param.template else {

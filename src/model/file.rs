@@ -60,6 +60,8 @@ struct ParamText {
     role: Role,
     #[serde(default)]
     when: Option<WhenText>,
+    #[serde(default)]
+    optional: bool,
 }
 
 fn linear() -> Role {
@@ -253,7 +255,7 @@ impl<'a> Builder<'a> {
         }
         let when = self.when(&place, text.when)?;
         let template = (template != "once").then(|| template.to_owned());
-        Ok(Param { id: id.to_owned(), dims, cut, role: text.role, when, template })
+        Ok(Param { id: id.to_owned(), dims, cut, role: text.role, when, optional: text.optional, template })
     }
 
     fn when(&self, place: &str, text: Option<WhenText>) -> Result<When, FamilyFileError> {

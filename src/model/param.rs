@@ -52,6 +52,8 @@ pub enum Role {
     Router,
     /// The output projection over the vocabulary.
     Head,
+    /// Scales and zero points of keys and values.
+    Cache,
 }
 
 /// In which models and layers a parameter is present.
@@ -83,6 +85,8 @@ pub struct Param {
     pub role: Role,
     /// Where it is present.
     pub when: When,
+    /// A model may be without it where it is present.
+    pub optional: bool,
     /// The layer template that it belongs to; `None`: once in a model.
     pub template: Option<String>,
 }

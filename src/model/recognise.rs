@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::family::{Family, Scheme};
+use super::family::{Family, Row, Scheme};
 
 /// How well a scheme explains the names of a checkpoint.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +35,8 @@ pub fn recognise<'a>(families: impl IntoIterator<Item = &'a Family>, names: &BTr
                     used[at] = true;
                 }
             }
-            let unused = used.iter().filter(|used| !**used).count();
+            let required = |row: &Row| row.params().any(|at| !family.params()[usize::from(at)].optional);
+            let unused = used.iter().zip(&scheme.rows).filter(|(used, row)| !**used && required(row)).count();
             found.push(Recognition { family, scheme, explained, unused });
         }
     }
