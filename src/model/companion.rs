@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 
 use super::error::{FamilyFileError, ModelError};
-use super::family::{Family, Row, Scheme};
+use super::family::{Family, Row, Scheme, companions_text};
 use super::pack::{PartSlots, Share, Slot, StoredTensor};
 use super::param::{Axis, Dims, Role, Sizes};
 use super::pattern::Captures;
@@ -55,8 +55,6 @@ impl Companion {
     }
 }
 
-const FILE: &str = include_str!("families/companions.yaml");
-
 fn read(text: &str) -> Result<Vec<Companion>, FamilyFileError> {
     let generations: BTreeMap<String, BTreeMap<String, Vec<Of>>> = serde_norway::from_str(text)
         .map_err(|e| FamilyFileError::Unreadable { file: "companions".to_owned(), why: e.to_string() })?;
@@ -70,7 +68,7 @@ fn read(text: &str) -> Result<Vec<Companion>, FamilyFileError> {
 pub fn companions() -> &'static [Companion] {
     static ALL: OnceLock<Vec<Companion>> = OnceLock::new();
     // A test reads the file and shows what is wrong with it.
-    ALL.get_or_init(|| read(FILE).unwrap_or_default())
+    ALL.get_or_init(|| read(companions_text()).unwrap_or_default())
 }
 
 impl Scheme {
@@ -149,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_file_is_a_table() {
-        assert_eq!(read(FILE).unwrap().len(), companions().len());
+        assert_eq!(read(companions_text()).unwrap().len(), companions().len());
         assert!(companions().len() > 20);
     }
 }

@@ -1,10 +1,11 @@
 //! Families and their schemes.
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use super::error::{FamilyFileError, ModelError};
 use super::file;
-use super::pack::Pack;
+use super::pack::{EXPERT, Pack};
 use super::param::{Axis, Param, ParamId, Sizes, When};
 use super::pattern::{Captures, Pattern};
 use super::size::{Configuration, Expression, Value};
@@ -51,6 +52,17 @@ impl Scheme {
     pub fn row_of(&self, param: u16) -> Option<&Row> {
         self.rows.iter().find(|row| row.params().any(|found| found == param))
     }
+}
+
+/// A name of a scheme, the row that it is of and what it captures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named<'a> {
+    /// The name.
+    pub name: String,
+    /// The row.
+    pub row: &'a Row,
+    /// The captures.
+    pub captures: Captures,
 }
 
 /// How the sizes follow from one kind of configuration.
@@ -185,6 +197,29 @@ impl Family {
         Ok(found)
     }
 
+    /// The names under which a scheme holds these parameters, each once, in the order of the parameters. `None` where it has none
+    /// for one of them.
+    pub fn names<'a>(&self, scheme: &'a Scheme, members: &[ParamId], sizes: &Sizes) -> Option<Vec<Named<'a>>> {
+        let mut names = Vec::new();
+        let mut seen = BTreeSet::new();
+        for id in members {
+            let at = scheme.rows.iter().position(|row| row.params().any(|param| param == id.param))?;
+            if !seen.insert((at, id.layer)) {
+                continue;
+            }
+            let row = &scheme.rows[at];
+            let experts = match self.axes.iter().position(|axis| axis.name == EXPERT) {
+                Some(axis) if row.pattern.has_expert() => sizes.0.get(axis).copied().unwrap_or(0),
+                _ => 1,
+            };
+            for expert in 0..u32::try_from(experts).ok()? {
+                let captures = Captures { layer: id.layer, expert: row.pattern.has_expert().then_some(expert) };
+                names.push(Named { name: row.pattern.name(captures)?, row, captures });
+            }
+        }
+        Some(names)
+    }
+
     fn rules(&self, kind: &str) -> &[(String, Expression)] {
         self.sizes.iter().find(|rules| rules.kind == kind).map_or(&[], |rules| &rules.rules)
     }
@@ -238,34 +273,51 @@ impl Resolved<'_> {
     }
 }
 
-macro_rules! families {
-    ($($name:literal)*) => { [$(($name, include_str!(concat!("families/", $name, ".yaml")))),*] };
+/// The files: a family is added by adding one.
+static FILES: include_dir::Dir<'_> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/src/model/families");
+/// The one file there that is no family.
+const COMPANIONS: &str = "companions.yaml";
+
+/// The text of the file beside the families.
+pub(super) fn companions_text() -> &'static str {
+    FILES.get_file(COMPANIONS).and_then(include_dir::File::contents_utf8).unwrap_or_default()
 }
 
-/// The files, bases before those that extend them.
-const FILES: [(&str, &str); 5] = families!("dense" "llama" "qwen2" "baichuan2" "internlm2");
+/// The families of the files, bases before those that extend them, and what is wrong with the others.
+fn read_all() -> (Vec<Family>, Vec<FamilyFileError>) {
+    let texts = FILES.files().filter_map(|file| Some((file.path().to_str()?, file.contents_utf8()?)));
+    let mut left: Vec<(&str, &str)> = texts.filter(|(name, _)| *name != COMPANIONS).collect();
+    let mut read: Vec<Family> = Vec::new();
+    loop {
+        let before = left.len();
+        let mut errors = Vec::new();
+        for (name, text) in std::mem::take(&mut left) {
+            match file::read(name, text, &|base| read.iter().find(|family| family.name == base).cloned()) {
+                Ok(family) => read.push(family),
+                Err(error) => {
+                    errors.push(error);
+                    left.push((name, text));
+                }
+            }
+        }
+        if left.len() == before {
+            return (read, errors);
+        }
+    }
+}
 
 fn all() -> &'static [Family] {
     static ALL: OnceLock<Vec<Family>> = OnceLock::new();
-    ALL.get_or_init(|| {
-        let mut read: Vec<Family> = Vec::new();
-        for (name, text) in FILES {
-            let base = |base: &str| read.iter().find(|family| family.name == base).cloned();
-            // A test reads each file and shows what is wrong with it.
-            if let Ok(family) = file::read(name, text, &base) {
-                read.push(family);
-            }
-        }
-        read
-    })
+    // A test shows what is wrong with a file.
+    ALL.get_or_init(|| read_all().0)
 }
 
-/// The families that are compiled in.
-pub fn builtin_families() -> impl Iterator<Item = &'static Family> {
-    all().iter().filter(|family| !family.model_types.is_empty())
+/// The families that are compiled in, bases before those that extend them. A base of others has no `model_types`.
+pub fn builtin_families() -> &'static [Family] {
+    all()
 }
 
-/// A family that is compiled in, a base of others included.
+/// A family that is compiled in.
 pub fn builtin_family(name: &str) -> Option<&'static Family> {
     all().iter().find(|family| family.name == name)
 }
@@ -275,14 +327,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_is_a_family() {
-        let mut read: Vec<Family> = Vec::new();
-        for (name, text) in FILES {
-            let base = |base: &str| read.iter().find(|family| family.name == base).cloned();
-            let family = Family::read(name, text, &base).unwrap_or_else(|e| panic!("{e}"));
-            assert_eq!(family.name, name);
-            read.push(family);
+    fn every_file_is_a_family_of_its_name() {
+        let (read, errors) = read_all();
+        assert!(errors.is_empty(), "{}", errors[0]);
+        assert_eq!(read.len() + 1, FILES.files().count());
+        for family in read {
+            assert!(FILES.get_file(format!("{}.yaml", family.name)).is_some(), "{}", family.name);
         }
-        assert_eq!(all().len(), FILES.len());
     }
 }

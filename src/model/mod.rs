@@ -16,9 +16,12 @@ mod size;
 
 pub use companion::{Companion, Of, OwnSizes, companions};
 pub use error::{FamilyFileError, ModelError};
-pub use family::{Family, Row, Scheme, builtin_families, builtin_family};
+pub use family::{Family, Named, Row, Scheme, builtin_families, builtin_family};
 pub use pack::{Share, StoredPart, StoredTensor};
 pub use param::{Axis, Cut, Mesh, Param, ParamId, Role, Sizes, When};
 pub use pattern::{Captures, Pattern};
 pub use recognise::{Recognition, recognise};
 pub use size::{Configuration, Expression, Value};
+
+#[cfg(test)]
+mod peers;

@@ -23,7 +23,7 @@ pub fn recognise<'a>(families: impl IntoIterator<Item = &'a Family>, names: &BTr
     let mut found: Vec<Recognition<'a>> = Vec::new();
     for family in families {
         for scheme in &family.schemes {
-            // A scheme that a family only inherited is its base's, and the same for all that inherit it.
+            // A scheme that a family only inherited is its base's, which is before it.
             if found.iter().any(|r| r.scheme == scheme && r.family.params() == family.params()) {
                 continue;
             }
