@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value as Json;
 
-use super::{Configuration, Family, Pattern, Scheme, Share, Value, builtin_families, recognise};
+use super::{Configuration, Family, Pattern, Scheme, Share, Sizes, Value, builtin_families, recognise};
 
 fn data(folder: &str) -> Vec<(String, Json)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/models").join(folder);
@@ -124,4 +124,72 @@ fn the_names_for_inference_are_those_of_mindformers_mapping() {
 /// The scheme of Hugging Face's that has a name for each expert, as mindformers reads it.
 fn hf_by_expert(family: &Family) -> Option<&Scheme> {
     family.scheme("hf/v4").or_else(|| family.scheme("hf"))
+}
+
+/// Every element of a stored tensor as (parameter, place in its canonical order).
+fn elements(family: &Family, scheme: &str, name: &str, sizes: &Sizes, share: Share) -> Vec<(String, u64)> {
+    let (row, at) = family.scheme(scheme).unwrap().find(name).unwrap();
+    let tensor = family.stored(row, at, sizes, share).unwrap();
+    let mut found = vec![None; usize::try_from(tensor.dims.iter().product::<u64>()).unwrap()];
+    for part in &tensor.parts {
+        let param = &family.params()[usize::from(part.id.param)];
+        let full: Vec<u64> = param.axes().map(|axis| sizes.of(axis)).collect();
+        let whole: u64 = full.iter().product();
+        for element in 0..whole {
+            let mut rest = element;
+            let mut at: Vec<u64> = full.iter().rev().map(|n| (rest % n, rest /= n).0).collect();
+            at.reverse();
+            let region = &part.piece.region;
+            let inside = at.iter().zip(region.start()).zip(region.len()).all(|((a, s), n)| a >= s && a - s < *n);
+            if !inside {
+                continue;
+            }
+            let steps = at.iter().zip(region.start()).zip(part.piece.strides()).map(|((a, s), step)| (a - s) * step);
+            let place = usize::try_from(part.piece.offset + steps.sum::<u64>()).unwrap();
+            assert!(found[place].replace((param.id.clone(), element)).is_none(), "an element twice");
+        }
+    }
+    found.into_iter().map(Option::unwrap).collect()
+}
+
+/// The forms of experts, against their definitions: transformers up to 4 (one tensor each), 5 (gate over up, stacked) and
+/// mindformers' training (`weight1`: the experts' transposed matrices one below the other, gate's columns before up's).
+#[test]
+fn experts_are_where_their_definitions_say() {
+    let family = family_of("qwen3_moe").unwrap();
+    let (experts, ffn, hidden) = (4, 6, 3);
+    let fields = [("num_experts", 4.0), ("moe_intermediate_size", 6.0), ("hidden_size", 3.0), ("head_dim", 2.0)];
+    let more = [("num_attention_heads", 2.0), ("vocab_size", 5.0), ("num_hidden_layers", 1.0)];
+    let fields = fields.into_iter().chain(more).map(|(name, n)| (name.to_owned(), Value::Number(n)));
+    let sizes = family.sizes("config.json", &fields.collect()).unwrap();
+    let at = |param: &str, e: u64, f: u64, h: u64| match param {
+        "expert_down" => (param.to_owned(), (e * hidden + h) * ffn + f),
+        _ => (param.to_owned(), (e * ffn + f) * hidden + h),
+    };
+    for (expert, expert_ranks) in [(0, 1), (1, 2)] {
+        for (rank, ranks) in [(0, 1), (0, 3), (2, 3)] {
+            let share = Share { expert: (expert, expert_ranks), ..Share::of(rank, ranks) };
+            let own_experts = || expert * experts / expert_ranks..(expert + 1) * experts / expert_ranks;
+            let rows = || rank * ffn / ranks..(rank + 1) * ffn / ranks;
+            let of = |scheme: &str, name: &str| elements(family, scheme, name, &sizes, share);
+            let mut packed = Vec::new();
+            let mut weight1 = Vec::new();
+            let mut weight2 = Vec::new();
+            for e in own_experts() {
+                for param in ["expert_gate", "expert_up"] {
+                    packed.extend(rows().flat_map(|f| (0..hidden).map(move |h| at(param, e, f, h))));
+                }
+                for h in 0..hidden {
+                    weight1
+                        .extend(["expert_gate", "expert_up"].iter().flat_map(|p| rows().map(move |f| at(p, e, f, h))));
+                }
+                weight2.extend(rows().flat_map(|f| (0..hidden).map(move |h| at("expert_down", e, f, h))));
+            }
+            assert_eq!(of("hf", "model.layers.0.mlp.experts.gate_up_proj"), packed);
+            assert_eq!(of("mcore", "decoder.layers.0.mlp.experts.weight1"), weight1);
+            assert_eq!(of("mcore", "decoder.layers.0.mlp.experts.weight2"), weight2);
+            let one: Vec<_> = rows().flat_map(|f| (0..hidden).map(move |h| at("expert_up", 3, f, h))).collect();
+            assert_eq!(of("hf/v4", "model.layers.0.mlp.experts.3.up_proj.weight"), one);
+        }
+    }
 }
