@@ -279,13 +279,11 @@ impl<'a> Builder<'a> {
                 };
                 read.push((name.clone(), self.expression(&format!("sizes {kind} {name}"), &text)?));
             }
-            let at = match self.family.sizes.iter().position(|rules| rules.kind == kind) {
-                Some(at) => at,
-                None => {
-                    self.family.sizes.push(SizeRules { kind, rules: Vec::new() });
-                    self.family.sizes.len() - 1
-                }
-            };
+            let known = self.family.sizes.iter().position(|rules| rules.kind == kind);
+            let at = known.unwrap_or_else(|| {
+                self.family.sizes.push(SizeRules { kind, rules: Vec::new() });
+                self.family.sizes.len() - 1
+            });
             let known = &mut self.family.sizes[at].rules;
             known.retain(|(name, _)| read.iter().all(|(new, _)| new != name));
             known.extend(read);

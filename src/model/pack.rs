@@ -200,7 +200,7 @@ impl Family {
             Mesh::Tensor => share.tensor,
             Mesh::Expert => share.expert,
         };
-        let even = ranks > 0 && size % ranks == 0;
+        let even = ranks > 0 && size.is_multiple_of(ranks);
         if matches!(param.role, Role::Embedding | Role::Head) && (share.vocabulary_whole || !even) {
             return Ok((0, size));
         }

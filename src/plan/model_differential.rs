@@ -78,7 +78,9 @@ fn old(spec: &ModelSpec, name: &str, order: FusionLayout, rank: u64, ranks: u64)
     };
     let Stored { dims, pieces } = plain(&full, &full[..1], &flat(axis, full.len()), rank).unwrap();
     let mut elements = empty(&dims);
-    pieces.iter().for_each(|(_, piece)| put(&mut elements, name, piece, &full));
+    for (_, piece) in &pieces {
+        put(&mut elements, name, piece, &full);
+    }
     (dims, elements)
 }
 
@@ -263,7 +265,9 @@ fn old_companion(
         let full = full_of(name);
         let Stored { dims, pieces } = plain(&full, &full[..1], &layout(name, &full), rank).unwrap();
         let mut elements = empty(&dims);
-        pieces.iter().for_each(|(_, piece)| put(&mut elements, name, piece, &full));
+        for (_, piece) in &pieces {
+            put(&mut elements, name, piece, &full);
+        }
         return (dims, elements);
     };
     let tail = full_of(&info.parts[0])[1..].to_vec();
