@@ -12,6 +12,8 @@ const SOURCES: [&str; 6] = ["src", "tools", "examples", "Cargo.toml", "Cargo.loc
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    // Read whole, so that the compiler does not see a new file there.
+    println!("cargo::rerun-if-changed=src/model/families");
     println!("cargo::rerun-if-env-changed=CKPT_CONVERT_COMMIT");
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR"));

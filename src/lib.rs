@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | 0 | [`tensor`], [`source`] | the vocabulary: dtypes, shapes, names, byte ranges |
 //! | 1 | [`layout`], [`sys`] | pure algebra of regions; the operating system, the only unsafe |
-//! | 2 | [`formats`], [`models`] | bytes to metadata and back; what the names mean |
+//! | 2 | [`formats`], [`model`], [`models`] | bytes to metadata and back; what the names mean ([`model`] is to replace [`models`]) |
 //! | 3 | [`plan`] | which bytes go where, as a value that is proved |
 //! | 4 | [`input`], [`engine`] | files found, mapped and parsed; a plan run |
 //! | 5 | [`cluster`] | one plan carried out by several machines |
@@ -32,6 +32,7 @@ mod error;
 pub mod formats;
 pub mod input;
 pub mod layout;
+pub mod model;
 pub mod models;
 pub mod plan;
 pub mod report;

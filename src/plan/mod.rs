@@ -21,6 +21,8 @@ mod fused_rows;
 mod heads;
 mod holders;
 mod low_rank;
+#[cfg(test)]
+mod model_differential;
 mod pieces;
 mod quantise;
 mod route;

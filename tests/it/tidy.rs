@@ -134,7 +134,7 @@ fn the_check_of_layers_sees_every_way_to_write_a_use() {
     assert_eq!(used(text), ["a", "c", "d", "G", "i"]);
     assert_eq!(levels().get("tensor"), Some(&0));
     assert_eq!(levels().get("cli"), Some(&7));
-    assert_eq!(levels().len(), 13, "{:?}", levels());
+    assert_eq!(levels().len(), 14, "{:?}", levels());
 }
 
 #[test]

@@ -1,0 +1,46 @@
+//! Whose names these are: the scheme that explains the most of them.
+
+use std::collections::BTreeSet;
+
+use super::family::{Family, Row, Scheme};
+
+/// How well a scheme explains the names of a checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Recognition<'a> {
+    /// The family.
+    pub family: &'a Family,
+    /// The dialect.
+    pub scheme: &'a Scheme,
+    /// Names that it explains.
+    pub explained: usize,
+    /// Its rows of which there is no name.
+    pub unused: usize,
+}
+
+/// The schemes that explain the most names and of those the ones with the fewest rows unused; several where the names do not
+/// decide, none where no scheme explains any.
+pub fn recognise<'a>(families: impl IntoIterator<Item = &'a Family>, names: &BTreeSet<&str>) -> Vec<Recognition<'a>> {
+    let mut found: Vec<Recognition<'a>> = Vec::new();
+    for family in families {
+        for scheme in &family.schemes {
+            // A scheme that a family only inherited is its base's, which is before it.
+            if found.iter().any(|r| r.scheme == scheme) {
+                continue;
+            }
+            let mut used = vec![false; scheme.rows.len()];
+            let mut explained = 0;
+            for name in names {
+                if let Some(at) = scheme.rows.iter().position(|row| row.pattern.matches(name).is_some()) {
+                    explained += 1;
+                    used[at] = true;
+                }
+            }
+            let required = |row: &Row| row.params().any(|at| !family.params()[usize::from(at)].optional);
+            let unused = used.iter().zip(&scheme.rows).filter(|(used, row)| !**used && required(row)).count();
+            found.push(Recognition { family, scheme, explained, unused });
+        }
+    }
+    let best = found.iter().map(|r| (r.explained, std::cmp::Reverse(r.unused))).max();
+    found.retain(|r| r.explained > 0 && Some((r.explained, std::cmp::Reverse(r.unused))) == best);
+    found
+}
