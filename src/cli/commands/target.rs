@@ -23,7 +23,7 @@ fn resolve(path: &Path) -> Result<PathBuf, Error> {
         }
         // Where `..` leads behind a directory that does not exist cannot be known before it is made.
         let (Some(name), Some(parent)) = (above.file_name(), above.parent()) else {
-            return Err(Error::Usage(format!("{}: `..` behind a directory that does not exist", path.display())));
+            return Err(Error::Usage(format!("{}: `..` after a directory that does not exist", path.display())));
         };
         below.push(name);
         above = parent;
