@@ -55,10 +55,10 @@ pub(super) fn wishes(run: &RunArgs, durability: Durability) -> Result<Wishes, Er
 /// What was asked of the engine where nothing is written.
 pub(super) fn wishes_of_reading(run: &ReadArgs) -> Result<Wishes, Error> {
     if let Some(memory) = run.memory.filter(|memory| memory.as_u64() < LEAST_MEMORY) {
-        return Err(Error::Usage(format!("--memory {memory} is too little: at least 32MiB")));
+        return Err(Error::Usage(format!("--memory {memory} is too little: give at least 32MiB")));
     }
     if let Some(workers) = run.workers.filter(|workers| !(1..=256).contains(workers)) {
-        return Err(Error::Usage(format!("--workers {workers}: between 1 and 256")));
+        return Err(Error::Usage(format!("--workers {workers}: give a number from 1 to 256")));
     }
     Ok(Wishes {
         workers: run.workers,

@@ -63,7 +63,7 @@ fn needs(args: &ConvertArgs, anything: bool) -> Vec<Need> {
         args.what.function.unwrap_or(if anything { Function::DistributedWeightTransfer } else { Function::PtToMs });
     let mut needs = Vec::new();
     if simplified {
-        needs.push(Need::new("-f", format!("what to do: {}", values::<Function>()), name(function)));
+        needs.push(Need::new("-f", format!("what to do: {}", values::<Function>()), name(&function)));
     }
     if args.what.precision.is_none() {
         let value = if function == Function::QuantWeight { "w8a16" } else { "fp16" };
@@ -109,12 +109,12 @@ pub(super) fn check_n_to_m(args: &ConvertArgs, typed: &[OsString]) -> Result<(),
     check(&args, typed)
 }
 
-fn name(value: impl ValueEnum) -> String {
+fn name(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 fn values<T: ValueEnum>() -> String {
-    let names: Vec<String> = T::value_variants().iter().cloned().map(name).collect();
+    let names: Vec<String> = T::value_variants().iter().map(name).collect();
     match names.as_slice() {
         [first @ .., last] => format!("{} or {last}", first.join(", ")),
         [] => String::new(),

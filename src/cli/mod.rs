@@ -37,7 +37,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
     // `cmp` and `diff` tell trouble from a difference in the same way.
     let comparing = matches!(cli.command, Some(Command::Verify(_)));
     let outcome = match cli.command {
-        None => missing::check(&cli.convert, &typed)
+        None => commands::convert::check_together(&cli.convert)
+            .and_then(|()| missing::check(&cli.convert, &typed))
             .and_then(|()| commands::convert::run(cli.convert, &environment::read())),
         Some(Command::NToM(args)) => n_to_m(&typed, &args.convert, &matches),
         Some(Command::Scripts(args)) => commands::scripts::run(&args),
@@ -92,10 +93,7 @@ fn two_letters_hint(error: &clap::Error, typed: &[OsString]) -> Option<String> {
         return None;
     }
     let letters = |word: &&str| word.len() > 2 && word.starts_with('-') && !word.starts_with("--");
-    let named = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(name)) => name,
-        _ => return None,
-    };
+    let Some(ContextValue::String(named)) = error.get(ContextKind::InvalidArg) else { return None };
     let word =
         typed.iter().skip(1).filter_map(|word| word.to_str()).filter(letters).find(|w| w.contains(&named[1..]))?;
     let known: Vec<&str> = TWO_LETTERS.iter().map(|(short, _)| *short).collect();

@@ -120,12 +120,15 @@ fn chunk(text: &str) -> Result<u64, String> {
     if bytes.is_power_of_two() && sizes.contains(&bytes) {
         Ok(bytes)
     } else {
-        Err("a power of two from 64KiB to 64MiB".to_owned())
+        Err("must be a power of two from 64KiB to 64MiB".to_owned())
     }
 }
 
 fn depth(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|depth| (1..=256).contains(depth)).ok_or_else(|| "a number from 1 to 256".to_owned())
+    text.parse()
+        .ok()
+        .filter(|depth| (1..=256).contains(depth))
+        .ok_or_else(|| "must be a number from 1 to 256".to_owned())
 }
 
 #[cfg(test)]

@@ -263,8 +263,10 @@ fn style(line: &Arc<Mutex<Line>>) -> ProgressStyle {
             let _ = to.write_str(of(&line.lock().unwrap_or_else(PoisonError::into_inner)));
         }
     };
+    // In ASCII: blocks are two columns wide on some terminals.
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
         .with_key("before", part(|line| &line.before))
         .with_key("after", part(|line| &line.after))
 }
@@ -320,14 +322,13 @@ impl State {
     /// In a line of its own.
     fn line(&self, time: Duration) -> String {
         let (done, total) = (units::bytes(self.done), units::bytes(self.total));
-        let mut line =
-            format!("{}: {} %, {done} of {total}, {}", self.what, self.percent(), units::rate(self.done, time));
-        if self.done < self.total && self.done > 0 {
-            let left = u128::from(self.total - self.done);
-            let eta = u64::try_from(time.as_millis() * left / u128::from(self.done)).unwrap_or(u64::MAX);
-            line.push_str(&format!(", {} to go", units::duration(Duration::from_millis(eta))));
+        let line = format!("{}: {} %, {done} of {total}, {}", self.what, self.percent(), units::rate(self.done, time));
+        if self.done == 0 || self.done >= self.total {
+            return line;
         }
-        line
+        let left = u128::from(self.total - self.done);
+        let eta = u64::try_from(time.as_millis() * left / u128::from(self.done)).unwrap_or(u64::MAX);
+        format!("{line}, {} to go", units::duration(Duration::from_millis(eta)))
     }
 }
 

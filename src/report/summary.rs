@@ -180,7 +180,7 @@ impl Summary {
             line(format!("{} share their blocks with the source", units::bytes(self.bytes_shared)));
         }
         if self.ignored > 0 {
-            line(format!("{} parameters were left out as asked", self.ignored));
+            line(format!("{} parameters were left out as requested", self.ignored));
         }
         if !self.training_state.is_empty() {
             let rules: Vec<String> = self.training_state.iter().map(|(rule, n)| format!("{rule} {n}")).collect();

@@ -465,11 +465,12 @@ fn options_that_are_missing_or_wrong() {
         ("-f distributed_weight_transfer -p fp16 -w 2 -sc src --ignore [", "--ignore"),
         ("-f distributed_weight_transfer -p fp16 -w 2 -sc src --max-shard-size 1MB", "--max-shard-size"),
         ("-f distributed_weight_transfer -p fp16 -w 2 -sc src --crc --format safetensors", "--crc"),
-        ("n-to-m -w 2", "src_ckpt_path"),
-        ("verify src", "<B>"),
+        ("n-to-m -w 2", "-sc"),
     ] {
         refused_line(&env, line, 1, &["error: ", said]);
     }
+    // Of `verify`, 1 says that two checkpoints differ.
+    refused_line(&env, "verify src", 2, &["error: ", "<B>"]);
 }
 
 #[test]

@@ -75,6 +75,6 @@ impl CalibrateArgs {
 }
 
 fn positive(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (1e-30..1e30).contains(&value) { Ok(value) } else { Err("a positive number".to_owned()) }
+    let value: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
+    if (1e-30..1e30).contains(&value) { Ok(value) } else { Err("must be a positive number".to_owned()) }
 }

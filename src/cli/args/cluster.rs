@@ -79,10 +79,10 @@ pub(in crate::cli) struct MergeArgs {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    let seconds: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
     if (0.1..=86400.0).contains(&seconds) {
         Ok(Duration::from_secs_f64(seconds))
     } else {
-        Err("0.1 to 86400".to_owned())
+        Err("must be a number from 0.1 to 86400".to_owned())
     }
 }

@@ -68,9 +68,9 @@ fn completed(command: Command, brief: bool) -> Command {
     // What has no name comes first.
     let first = |arg: Arg| if arg.is_positional() { arg.display_order(0) } else { arg };
     let command = command.next_help_heading(None).mut_args(first).arg(help);
-    let plain = |arg: Arg| match arg.get_action().takes_values() {
-        true => arg.hide_possible_values(true).hide_default_value(true),
-        false => arg,
+    let plain = |arg: Arg| {
+        let valued = arg.get_action().takes_values();
+        if valued { arg.hide_possible_values(true).hide_default_value(true) } else { arg }
     };
     if brief { command.mut_args(plain) } else { command }
 }
@@ -170,7 +170,11 @@ mod tests {
                 let id = arg.get_id();
                 let heading = arg.get_help_heading().unwrap_or_else(|| panic!("{name}: {id} has no heading"));
                 let at = HEADINGS.iter().position(|known| *known == heading);
-                order.push(at.unwrap_or_else(|| panic!("{name}: {id} is under {heading:?}")));
+                let at = at.unwrap_or_else(|| panic!("{name}: {id} is under {heading:?}"));
+                // A heading is where its first option is.
+                if !order.contains(&at) {
+                    order.push(at);
+                }
                 let help = arg.get_help().unwrap_or_else(|| panic!("{name}: {id} has no text")).to_string();
                 assert!(
                     !help.trim_end_matches("...").ends_with('.')
@@ -180,7 +184,6 @@ mod tests {
             }
             assert!(order.is_sorted(), "{name}: {order:?}");
             if name == "ckpt-convert" || name == "n-to-m" {
-                order.dedup();
                 assert_eq!(order, (0..HEADINGS.len()).collect::<Vec<_>>(), "{name}");
             }
         }

@@ -1,5 +1,4 @@
 //! Options of `verify`.
-#![expect(clippy::doc_markdown, reason = "these comments are the text of --help, where backticks would show")]
 
 use std::path::PathBuf;
 

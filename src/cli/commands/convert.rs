@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use self::hosts::Hosts;
 use self::request::Request;
+pub(in crate::cli) use self::request::check_together;
 use super::reading::{self, Opened};
 use super::target::Strategies;
 use super::{note, print, print_json};

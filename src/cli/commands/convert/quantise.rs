@@ -54,7 +54,7 @@ pub(super) fn quantiser(
         Wanted::File(path) => Some(load_statistics(path)?),
         Wanted::Run => {
             return Err(Error::Usage(
-                "-d and -dp run the model with -f quant_weight only; the statistics that it leaves do here, with --stats"
+                "-d and -dp run the model with -f quant_weight only; give the statistics that it writes, with --stats"
                     .to_owned(),
             ));
         }
@@ -76,7 +76,7 @@ impl Asked {
         let name = config::precision_name(request.precision);
         let Some(what) = quantises(request.precision) else {
             return Err(Error::Usage(format!(
-                "-f quant_weight -p {name}: w8a16, w8a8, w8a16c8, w8a8c8, fp16c8 or (an extension of ours) w4a16"
+                "-f quant_weight does not write {name}: give -p w8a16, w8a8, w8a16c8, w8a8c8, fp16c8 or (an extension) w4a16"
             )));
         };
         let alone = what.weights.is_some() && !what.inputs && !what.caches;
@@ -84,7 +84,7 @@ impl Asked {
             return Err(Error::Usage(format!("--group-size goes with -p w8a16 or w4a16, not {name}")));
         }
         if let Some(size) = args.quant.group_size.filter(|size| !GROUP_SIZES.contains(size)) {
-            return Err(Error::Usage(format!("--group-size {size}: 64 or 128")));
+            return Err(Error::Usage(format!("--group-size {size}: give 64 or 128")));
         }
         let extended = args.quant.group_size.is_some() || what.weights == Some(Width::Int4);
         let names = match args.quant.names {
@@ -215,7 +215,7 @@ fn alpha(alpha: f64) -> Result<Option<u32>, Error> {
     let milli = (0..=1000).find(|&milli| (f64::from(milli) / 1000.0 - alpha).abs() < 5e-4);
     match milli.filter(|_| (0.0..=1.0).contains(&alpha)) {
         Some(milli) => Ok(Some(milli)),
-        None => Err(Error::Usage(format!("--alpha {alpha}: between 0 and 1"))),
+        None => Err(Error::Usage(format!("--alpha {alpha}: give a number from 0 to 1"))),
     }
 }
 

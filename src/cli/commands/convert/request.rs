@@ -43,39 +43,7 @@ impl Request {
         let (Some(function), Some(precision)) = (args.what.function, args.what.precision) else {
             return Err(Error::Usage("missing: -f or -p".to_owned()));
         };
-        let whole_model = matches!(function, Function::PtToMs | Function::MsToPt);
-        if quantises(precision).is_some() && (whole_model || args.train.strip_only) {
-            let precision = config::precision_name(precision);
-            let what =
-                if whole_model { format!("-f {}", config::function_name(function)) } else { "--strip-only".into() };
-            return Err(Error::Usage(format!(
-                "{what} does not quantise: -p fp16, bf16, fp32 or keep (-f quant_weight -p {precision} quantises rank files)"
-            )));
-        }
-        let training = matches!(function, Function::TrainToInfer | Function::MsToPt);
-        if let Some(option) = args.train.given().filter(|_| !training) {
-            return Err(Error::Usage(format!("{option} goes with -f train_to_infer or ms_to_pt")));
-        }
-        let quantising = matches!(function, Function::QuantWeight | Function::TrainToInfer);
-        if args.quant.group_size.is_some() && !(quantising && quantises(precision).is_some()) {
-            return Err(Error::Usage(
-                "--group-size goes with -f quant_weight -p w8a16 or w4a16; what is quantised already keeps its groups"
-                    .to_owned(),
-            ));
-        }
-        if function == Function::MsToPt {
-            check_whole_model(&args)?;
-        }
-        if function == Function::PtToMs && args.place.src_strategy.is_some() {
-            let why = "-ss goes with rank files: what PyTorch programs write has no strategy, leave -ss out";
-            return Err(Error::Usage(why.to_owned()));
-        }
-        if function == Function::MsToPt && args.what.world_size.is_some_and(|ranks| ranks != 1) {
-            return Err(Error::Usage("-f ms_to_pt writes one whole model: leave -w out".to_owned()));
-        }
-        if let Some(option) = args.calibrate.given().filter(|_| args.calibrate.dataset_name.is_none()) {
-            return Err(Error::Usage(format!("{option} goes with -d (a data set) and -f quant_weight")));
-        }
+        check_together(&args)?;
         if args.what.world_size == Some(0) {
             return Err(Error::Usage("-w 0: a checkpoint has at least one rank".to_owned()));
         }
@@ -197,13 +165,52 @@ impl Request {
     }
 }
 
+/// Refuses options that contradict each other, before any that is missing is wanted: no option mends that.
+pub(in crate::cli) fn check_together(args: &ConvertArgs) -> Result<(), Error> {
+    let (Some(function), Some(precision)) = (args.what.function, args.what.precision) else { return Ok(()) };
+    let whole_model = matches!(function, Function::PtToMs | Function::MsToPt);
+    if quantises(precision).is_some() && (whole_model || args.train.strip_only) {
+        let precision = config::precision_name(precision);
+        let what = if whole_model { format!("-f {}", config::function_name(function)) } else { "--strip-only".into() };
+        return Err(Error::Usage(format!(
+            "{what} does not quantise: -p fp16, bf16, fp32 or keep (-f quant_weight -p {precision} quantises rank files)"
+        )));
+    }
+    let training = matches!(function, Function::TrainToInfer | Function::MsToPt);
+    if let Some(option) = args.train.given().filter(|_| !training) {
+        return Err(Error::Usage(format!("{option} goes with -f train_to_infer or ms_to_pt")));
+    }
+    let quantising = matches!(function, Function::QuantWeight | Function::TrainToInfer);
+    if args.quant.group_size.is_some() && !(quantising && quantises(precision).is_some()) {
+        return Err(Error::Usage(
+            "--group-size goes with -f quant_weight -p w8a16 or w4a16; what is quantised already keeps its groups"
+                .to_owned(),
+        ));
+    }
+    if function == Function::MsToPt {
+        check_whole_model(args)?;
+    }
+    if function == Function::PtToMs && args.place.src_strategy.is_some() {
+        let why = "-ss goes with rank files: what PyTorch programs write has no strategy, leave -ss out";
+        return Err(Error::Usage(why.to_owned()));
+    }
+    if function == Function::MsToPt && args.what.world_size.is_some_and(|ranks| ranks != 1) {
+        return Err(Error::Usage("-f ms_to_pt writes one whole model: leave -w out".to_owned()));
+    }
+    if let Some(option) = args.calibrate.given().filter(|_| args.calibrate.dataset_name.is_none()) {
+        return Err(Error::Usage(format!("{option} goes with -d (a data set) and -f quant_weight")));
+    }
+    Ok(())
+}
+
 /// What a training run becomes beside ranks of MindSpore's is no model of Hugging Face's.
 fn check_whole_model(args: &ConvertArgs) -> Result<(), Error> {
     if args.train.strip_only {
         return Err(Error::Usage("--strip-only goes with -f train_to_infer".to_owned()));
     }
     if args.train.lora == Some(LoraArg::Keep) {
-        let why = "-f ms_to_pt has no place for adapters: --lora merge adds them to their weights, --lora drop leaves them out";
+        let why =
+            "-f ms_to_pt does not write adapters: --lora merge adds them to their weights, --lora drop leaves them out";
         return Err(Error::Usage(why.to_owned()));
     }
     Ok(())

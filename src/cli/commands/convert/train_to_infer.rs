@@ -130,7 +130,7 @@ fn check_mode(args: &ConvertArgs) -> Result<(), Error> {
     match args.train.train_to_infer_mode.as_deref() {
         None => {}
         Some(mode @ ("1" | "2")) => note(&format!("-tm {mode}: modes 1 and 2 give the same result")),
-        Some(other) => return Err(Error::Usage(format!("-tm {other}: 1 or 2 (both give the same result)"))),
+        Some(other) => return Err(Error::Usage(format!("-tm {other}: give 1 or 2 (both give the same result)"))),
     }
     Ok(())
 }
