@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes all that a release consists of, from a clean clone of this checkout's HEAD, into dist/:
 #
-#   ckpt_convert-VERSION-…-manylinux_2_17_{x86_64,aarch64}….whl     for pip
+#   ckpt_convert-VERSION-…manylinux_2_17_{x86_64,aarch64}.whl         for pip
 #   ckpt-convert-VERSION-{x86_64,aarch64}-unknown-linux-musl.tar.gz  one static program, LICENSE and README
 #   ckpt_convert-VERSION.tar.gz                                      the source, for pip and cargo
 #   SHA256SUMS
