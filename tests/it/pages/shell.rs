@@ -1,9 +1,9 @@
 //! The commands of a page, typed one block after the other into a directory that holds the example.
 
 use std::fmt::Write;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::output::difference;
@@ -35,7 +35,8 @@ impl Shell {
     /// Types lines and returns the exit status with all that was printed.
     fn run(&self, lines: &str) -> (Option<i32>, String) {
         let printed = self.env.path("state/printed");
-        let out = File::create(&printed).expect("a file");
+        std::fs::write(&printed, "").expect("a file");
+        let out = OpenOptions::new().append(true).open(&printed).expect("a file");
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = [self.env.path("bin")].into_iter().chain(std::env::split_paths(&path));
         let status = Command::new("timeout")
@@ -118,7 +119,7 @@ pub(super) fn faults(page: &Page) -> Vec<String> {
     faults
 }
 
-fn fault(path: &PathBuf, block: &Block, what: &str) -> String {
+fn fault(path: &Path, block: &Block, what: &str) -> String {
     format!("{}:{}: {what}", path.display(), block.line)
 }
 
