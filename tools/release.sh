@@ -9,7 +9,8 @@
 #   tools/release.sh [x86_64|aarch64]...
 #
 # Needs cargo, rustup, git and python3 with venv; installs maturin and zig into an environment below target/, and adds the
-# targets to the toolchain. Where qemu-aarch64-static is there, what is made for aarch64 is run too.
+# targets to the toolchain. Where qemu-aarch64-static is there, what is made for aarch64 is run too (Debian: apt-get install
+# qemu-user-static libc6-arm64-cross).
 #
 # OUTPUT           where the files go (default dist)
 # CARGO_TARGET_DIR where it is built (default target/dist; a second run is much shorter)
@@ -39,13 +40,22 @@ for registry in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
     RUSTFLAGS="$RUSTFLAGS --remap-path-prefix=${registry%/}=crates"
 done
 
-# How a program for this architecture is started here; nothing where it cannot be.
-runner() { # ARCHITECTURE
+# How a program for this architecture and C library is started here, word by word; nothing where it cannot be.
+runner() { # ARCHITECTURE LIBRARY
+    local system=/usr/$1-linux-gnu
     if [ "$1" = "$(uname -m)" ]; then
         echo env
-    else
-        command -v "qemu-$1-static" || true
+    elif ! command -v "qemu-$1-static"; then
+        return
+    elif [ "$2" = gnu ]; then
+        # The other machine's C library (Debian: libc6-arm64-cross).
+        printf '%s\n' -L "$system"
     fi
+}
+startable() { # ARCHITECTURE LIBRARY
+    [ "$1" = "$(uname -m)" ] || {
+        command -v "qemu-$1-static" >/dev/null && { [ "$2" = musl ] || [ -e "/usr/$1-linux-gnu/lib/libc.so.6" ]; }
+    }
 }
 
 for architecture in "${architectures[@]}"; do
@@ -65,12 +75,12 @@ for architecture in "${architectures[@]}"; do
             env "$linker=rust-lld" cargo build --release --locked --quiet --target "$target" --bin ckpt-convert
         fi
         program=$CARGO_TARGET_DIR/$target/release/ckpt-convert
-        start=$(runner "$architecture")
-        if [ -n "$start" ]; then
-            "$start" "$program" --version
-            tools/package/try.sh "$work/try-$target" "$start" "$program"
+        if startable "$architecture" "$library"; then
+            mapfile -t start < <(runner "$architecture" "$library")
+            "${start[@]}" "$program" --version
+            tools/package/try.sh "$work/try-$target" "${start[@]}" "$program"
         else
-            echo "SKIPPED: $target is not run here (no qemu-$architecture-static)"
+            echo "SKIPPED: $target is not run here (it needs qemu-$architecture-static and, for gnu, that machine's C library)"
         fi
         if [ $library = musl ]; then
             name=ckpt-convert-$version-$target

@@ -207,6 +207,9 @@ fn plan_hint(error: &PlanError) -> Option<String> {
             };
             return Some(format!("{}{buffers}", dequantise(signs.tool())));
         }
+        PlanError::OtherModelNamed { .. } => {
+            "leave -y out, or name the yaml of this model; --qkv_concat true makes a fused target without one"
+        }
         PlanError::ScalesMissing { left_out, .. } if !left_out.is_empty() => {
             "give a pattern to --ignore or --drop that does not match them; whole numbers need their scales"
         }

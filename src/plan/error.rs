@@ -209,6 +209,16 @@ pub enum PlanError {
     /// Shapes from which the model cannot be inferred.
     #[error("the model cannot be inferred from the checkpoint: {0}")]
     Ambiguous(String),
+    /// A named model that is not the one of the configuration beside the checkpoint.
+    #[error("-y names another model than the configuration beside the checkpoint: {what} {named}, not {found}")]
+    OtherModelNamed {
+        /// What differs.
+        what: &'static str,
+        /// Its value by -y.
+        named: u64,
+        /// Its value by the configuration.
+        found: u64,
+    },
     /// A fused tensor whose rows do not divide into its parts.
     #[error("`{name}` has {rows} rows over all ranks, which is not {wanted}")]
     FusedRows {

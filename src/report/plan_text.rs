@@ -114,18 +114,20 @@ impl PlanReport {
         let mut line = |s: String| {
             let _ = writeln!(text, "{}", units::plain(&s));
         };
-        line(format!("plan: {} ranks -> {} ranks, into {}", self.source_ranks, self.target_ranks, self.target));
-        line(format!("  sources ({} files):", self.sources.len()));
+        let (from, to) = (units::count(self.source_ranks, "rank"), units::count(self.target_ranks, "rank"));
+        line(format!("plan: {from} -> {to}, into {}", self.target));
+        line(format!("  sources ({}):", units::count(self.sources.len(), "file")));
         for file in &self.sources {
             line(format!("    {:>12}  {}", units::bytes(file.bytes), file.path));
         }
-        line(format!("  outputs ({} files, {} tensors):", self.outputs.len(), self.tensors));
+        let outputs = units::count(self.outputs.len(), "file");
+        line(format!("  outputs ({outputs}, {}):", units::count(self.tensors, "tensor")));
         for file in &self.outputs {
             line(format!(
-                "    {:>12}  {} ({} tensors)",
+                "    {:>12}  {} ({})",
                 units::bytes(file.bytes),
                 file.path,
-                file.tensors.unwrap_or(0)
+                units::count(file.tensors.unwrap_or(0), "tensor")
             ));
         }
         line(format!("  read {}, write {}", units::bytes(self.bytes_read), units::bytes(self.bytes_written)));

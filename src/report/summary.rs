@@ -144,10 +144,10 @@ impl Summary {
     pub fn text(&self) -> String {
         let time = Duration::from_secs_f64(self.seconds);
         let mut text = format!(
-            "wrote {}: {} files, {} tensors, {} in {} ({})\n",
+            "wrote {}: {}, {}, {} in {} ({})\n",
             units::plain(&self.target),
-            self.files,
-            self.tensors,
+            units::count(self.files, "file"),
+            units::count(self.tensors, "tensor"),
             units::bytes(self.bytes_written),
             units::duration(time),
             units::rate(self.bytes_written, time),

@@ -8,6 +8,16 @@ pub fn plain(name: &str) -> String {
     name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
+/// `1 file`, `2 files`.
+pub(super) fn count(number: impl TryInto<u64>, one: &str) -> String {
+    match number.try_into() {
+        Ok(1) => format!("1 {one}"),
+        Ok(number) => format!("{number} {one}s"),
+        // No count is larger than any number of 64 bits.
+        Err(_) => format!("many {one}s"),
+    }
+}
+
 /// `13.48 GB`.
 pub fn bytes(count: u64) -> String {
     indicatif::DecimalBytes(count).to_string()
@@ -32,6 +42,14 @@ pub fn rate(count: u64, time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_one() {
+        assert_eq!(
+            [count(0_usize, "file"), count(1_u32, "file"), count(2_u64, "file")],
+            ["0 files", "1 file", "2 files"]
+        );
+    }
 
     #[test]
     fn a_rate_has_the_unit_that_fits() {

@@ -101,3 +101,14 @@ fn the_example_replaces_nothing_and_is_laid_out_whole_or_not_at_all() {
     env.line("example d").ok();
     assert_eq!(std::fs::read(env.path("d/mine")).unwrap(), b"mine");
 }
+
+#[test]
+fn a_model_that_is_not_the_one_beside_the_files_is_named_with_the_difference() {
+    let env = TestEnv::new();
+    env.line("example tiny").ok();
+    env.line("-f pt_to_ms -p fp16 -w 2 -y llama2_7b -sc tiny/hf -dc out -is st")
+        .failed(1, &["-y names another model", "hidden size 4096, not 32", "hint: leave -y out"]);
+    // As the hint says.
+    env.line("-f pt_to_ms -p fp16 -w 2 -sc tiny/hf -dc out -is st --qkv_concat true").ok();
+    assert!(env.path("out/fp16_2p_qkv").exists());
+}

@@ -372,7 +372,7 @@ fn a_dry_run_says_what_would_be_written_and_writes_nothing() {
     let env = env();
     let before = env.tree();
     let text = env.line(&format!("{LINE} -p fp16 -w 4 --dry-run")).ok().stdout;
-    for said in ["1 ranks -> 4 ranks", "rank_3/checkpoint_3.ckpt", "out/fp16_4p", "free", "enough"] {
+    for said in ["1 rank -> 4 ranks", "rank_3/checkpoint_3.ckpt", "out/fp16_4p", "free", "enough"] {
         assert!(text.contains(said), "{said}: {text}");
     }
     let plan = env.line(&format!("{LINE} -p fp16 -w 4 --dry-run --json")).ok().json();

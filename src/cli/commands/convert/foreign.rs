@@ -100,10 +100,7 @@ fn check_same(named: &ModelSpec, found: &ModelSpec) -> Result<(), Error> {
         ]
     };
     let differ = sizes(named).into_iter().zip(sizes(found)).find(|(a, b)| a != b);
-    differ.map_or(Ok(()), |((what, a), (_, b))| {
-        Err(PlanError::Ambiguous(format!("{what}: -y says {a}, the configuration beside the checkpoint says {b}"))
-            .into())
-    })
+    differ.map_or(Ok(()), |((what, named), (_, found))| Err(PlanError::OtherModelNamed { what, named, found }.into()))
 }
 
 /// Plans a conversion from rank files to a Hugging Face directory.
