@@ -26,8 +26,12 @@ packaging_tools 'maturin>=1.8,<2' ziglang
 [ -z "$(git status --porcelain)" ] || echo "note: what is not committed is not in the release" >&2
 work=$(mktemp -d "${TMPDIR:-/tmp}/release.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-git clone --quiet --no-hardlinks . "$work/source"
-cd "$work/source"
+# Always the same place: its name is in the flags below, and other flags would build everything anew.
+source=$CARGO_TARGET_DIR/source
+rm -rf "$source"
+mkdir -p "$CARGO_TARGET_DIR"
+git clone --quiet --no-hardlinks . "$source"
+cd "$source"
 version=$(cargo metadata --no-deps --format-version 1 | python3 -c '
 import json, sys
 print(next(p["version"] for p in json.load(sys.stdin)["packages"] if p["name"] == "ckpt-convert"))')
@@ -35,7 +39,7 @@ mkdir "$work/dist"
 
 # The files that a panic names are those of the repository and of the crates, not those of this machine.
 cargo fetch --locked --quiet
-export RUSTFLAGS="--remap-path-prefix=$work/source=ckpt-convert"
+export RUSTFLAGS="--remap-path-prefix=$source=ckpt-convert"
 for registry in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
     RUSTFLAGS="$RUSTFLAGS --remap-path-prefix=${registry%/}=crates"
 done
