@@ -62,7 +62,7 @@ fn without_options_all_that_is_missing_is_said_at_once() {
     env.line("-f train_to_infer -p fp16").failed(1, &["missing: -sc, -w (or -ds) and -ts\n"]);
     env.line("n-to-m").failed(1, &["missing: -sc and -w (or -ds)\n", "ckpt-convert n-to-m -sc ckpt -w 4"]);
     assert!(env.line("-f ms_to_pt -p keep").stderr.starts_with("error: missing: -sc\n"));
-    // The example goes.
+    // The example can be typed.
     let run = env.line("");
     let (_, line) = run.stderr.split_once("for example: ckpt-convert ").expect("an example");
     env.line(line).ok();
@@ -74,6 +74,17 @@ fn what_is_misspelt_is_said_with_what_may_be_meant() {
     env.line("-f train_to_infr").failed(1, &["'train_to_infr'", "similar value exists: 'train_to_infer'"]);
     env.line("--src_ckpt_pth x").failed(1, &["'--src_ckpt_pth'", "similar argument exists: '--src_ckpt_path'"]);
     env.line("-f pt_to_ms -cs x").failed(1, &["there is no option -cs", "-sc, -dc, "]);
+    // The word of the letter that is wrong, not another one that has the letter; no word where no letter is wrong.
+    for (line, wrong, hint) in [
+        ("-yxa.yaml -ab x", "'-a'", "no option -ab"),
+        ("-f pt_to_ms -yl -l", "'-l'", ""),
+        ("scripts d 中文 -w4", "'中文'", ""),
+        ("n-to-m x -w4", "'x'", ""),
+    ] {
+        let run = env.line(line);
+        run.failed(1, &[wrong, hint]);
+        assert_eq!(run.stderr.contains("hint: "), !hint.is_empty(), "{run:#?}");
+    }
     env.line("verfy a b").failed(1, &["'verfy'", "'verify'"]);
     // 1 would say that they differ.
     env.line("verify a").failed(2, &["<B>"]);
@@ -93,12 +104,11 @@ fn bash_completes_options_values_and_commands() {
             "source <(\"$0\" completions bash)
              complete -p ckpt-convert >/dev/null || exit 3
              function_of() {{ while [ $# -gt 1 ]; do [ \"$1\" = -F ] && echo \"$2\"; shift; done; }}
-             COMP_WORDS=(ckpt-convert {typed}); COMP_CWORD=$(({{#COMP_WORDS[@]}} - 1))
+             COMP_WORDS=(ckpt-convert {typed}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
              $(function_of $(complete -p ckpt-convert)) ckpt-convert \"${{COMP_WORDS[COMP_CWORD]}}\" \
              \"${{COMP_WORDS[COMP_CWORD - 1]}}\"
              echo \"${{COMPREPLY[@]}}\""
         );
-        let script = script.replace("$(({#", "$((${#");
         let mut bash = Command::new("bash");
         bash.args(["--norc", "-c", &script, env!("CARGO_BIN_EXE_ckpt-convert")]).current_dir(env.root());
         assert_eq!(Run::of(&mut bash).ok().stdout.trim_end(), wanted, "{typed}");
