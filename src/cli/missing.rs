@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::ValueEnum;
 
 use super::args::{ConvertArgs, Function, PrecisionArg, TWO_LETTERS};
+use super::commands::convert::needs_statistics;
 use super::originals::quoted;
 use crate::Error;
 
@@ -87,9 +88,8 @@ fn needs(args: &ConvertArgs, anything: bool) -> Vec<Need> {
             let what = "the strategy of the training run; a run on one rank needs none";
             needs.push(Need::new("-ts", what, "training/strategy"));
         }
-        let weights_only = [Some(PrecisionArg::W8a16), Some(PrecisionArg::W4a16), None];
         if function == Function::QuantWeight
-            && !weights_only.contains(&args.what.precision)
+            && args.what.precision.is_some_and(needs_statistics)
             && args.quant.stats.is_none()
             && args.calibrate.dataset_name.is_none()
         {

@@ -62,6 +62,8 @@ fn without_options_all_that_is_missing_is_said_at_once() {
     env.line("-f train_to_infer -p fp16").failed(1, &["missing: -sc, -w (or -ds) and -ts\n"]);
     env.line("n-to-m").failed(1, &["missing: -sc and -w (or -ds)\n", "ckpt-convert n-to-m -sc ckpt -w 4"]);
     assert!(env.line("-f ms_to_pt -p keep").stderr.starts_with("error: missing: -sc\n"));
+    // What contradicts is said first: nothing that is added would mend it.
+    env.line("-f quant_weight -p fp16").failed(1, &["error: -f quant_weight does not write fp16"]);
     // The example can be typed.
     let run = env.line("");
     let (_, line) = run.stderr.split_once("for example: ckpt-convert ").expect("an example");
