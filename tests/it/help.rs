@@ -1,5 +1,6 @@
 //! What the program says of itself: help, usage errors, completions, manual pages.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -128,7 +129,11 @@ fn typeset(page: &str) -> Option<String> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = groff.spawn().ok()?;
+    let mut child = match groff.spawn() {
+        Ok(child) => child,
+        Err(e) if e.kind() == ErrorKind::NotFound => return None,
+        Err(e) => panic!("groff: {e}"),
+    };
     let mut to = child.stdin.take().expect("its standard input");
     let page = page.to_owned();
     let writer = std::thread::spawn(move || std::io::Write::write_all(&mut to, page.as_bytes()));
@@ -154,7 +159,10 @@ fn the_manual_holds_every_option_and_renders() {
         assert!(page.contains(section), "{section}");
     }
     let rendered = typeset(&page);
-    assert!(rendered.is_none_or(|text| text.contains("-sc, --src_ckpt_path")));
+    match rendered {
+        Some(text) => assert!(text.contains("-sc, --src_ckpt_path"), "{text}"),
+        None => println!("SKIPPED: no groff, so the manual is not rendered"),
+    }
     env.line("man pages/one").ok();
     let names = |dir: &str| {
         let entries = std::fs::read_dir(env.path(dir)).expect("pages");
