@@ -18,7 +18,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/package/environment.sh
 output=$(realpath -m "${OUTPUT:-dist}")
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target/dist}
+# Whole paths: what follows runs in the clone.
+CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target/dist}")
+export CARGO_TARGET_DIR
 architectures=("$@")
 [ ${#architectures[@]} -gt 0 ] || architectures=(x86_64 aarch64)
 packaging_tools 'maturin>=1.8,<2' ziglang

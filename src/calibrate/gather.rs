@@ -76,7 +76,7 @@ pub fn memory(spec: &ModelSpec, samples: &[Vec<u32>]) -> u64 {
     layer.saturating_add(activations).saturating_add(passing).saturating_add(4 * scores).saturating_mul(4)
 }
 
-/// Runs the samples (lists of tokens). Answers the bytes of a statistics file, as `docs/en/statistics.md` describes it.
+/// Runs the samples (lists of tokens). Returns the bytes of a statistics file, as `docs/en/statistics.md` describes it.
 /// `observer` is told of bytes of activations, each once for every layer.
 ///
 /// # Errors

@@ -67,7 +67,7 @@ pub(super) struct Cli {
     pub(super) convert: ConvertArgs,
 }
 
-/// Commands beside the conversions.
+/// Commands other than conversions.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Convert n ranks to m ranks with the simplified form's defaults.

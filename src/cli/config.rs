@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::Error;
-
 use crate::cli::args::{Function, FusionArg, NamesArg, PrecisionArg};
 use crate::cli::environment;
 use crate::cli::run_args::{OutputArgs, ReadArgs, ReaderArg, ReflinkArg, RunArgs, WriterArg, WritesArg};
@@ -100,11 +99,12 @@ pub(super) fn settle(wishes: &Wishes, sources: &[Arc<Mapping>], target: Option<(
 
 /// Where progress goes.
 pub(super) fn progress(output: &OutputArgs) -> ProgressMode {
-    match output.quiet {
-        true => ProgressMode::Quiet,
-        // Such a terminal can only print lines.
-        false if !environment::is_capable() => ProgressMode::Lines,
-        false => ProgressMode::Auto,
+    if output.quiet {
+        ProgressMode::Quiet
+    } else if environment::is_capable() {
+        ProgressMode::Auto
+    } else {
+        ProgressMode::Lines
     }
 }
 

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::ValueEnum;
 
 use super::args::{ConvertArgs, Function, PrecisionArg, TWO_LETTERS};
+use super::commands::convert::needs_statistics;
 use super::originals::quoted;
 use crate::Error;
 
@@ -57,12 +58,11 @@ fn short(word: &str) -> String {
 
 /// What is missing, in the order of the example.
 fn needs(args: &ConvertArgs, anything: bool) -> Vec<Need> {
-    let simplified = args.what.function.is_none();
     // A first look is best served by the way in from Hugging Face.
     let function =
         args.what.function.unwrap_or(if anything { Function::DistributedWeightTransfer } else { Function::PtToMs });
     let mut needs = Vec::new();
-    if simplified {
+    if args.what.function.is_none() {
         needs.push(Need::new("-f", format!("what to do: {}", values::<Function>()), name(&function)));
     }
     if args.what.precision.is_none() {
@@ -77,8 +77,8 @@ fn needs(args: &ConvertArgs, anything: bool) -> Vec<Need> {
         };
         needs.push(Need::new("-sc", "the source checkpoint: a directory or a file", value));
     }
-    let counted = function == Function::MsToPt || args.train.strip_only;
-    if !counted && args.what.world_size.is_none() && args.place.dst_strategy.is_none() {
+    let needs_ranks = function != Function::MsToPt && !args.train.strip_only;
+    if needs_ranks && args.what.world_size.is_none() && args.place.dst_strategy.is_none() {
         let what = "the number of ranks of the target; or -ds, its strategy";
         needs.push(Need { or: " (or -ds)", ..Need::new("-w", what, "4") });
     }
@@ -88,9 +88,8 @@ fn needs(args: &ConvertArgs, anything: bool) -> Vec<Need> {
             let what = "the strategy of the training run; a run on one rank needs none";
             needs.push(Need::new("-ts", what, "training/strategy"));
         }
-        let weights_only = [Some(PrecisionArg::W8a16), Some(PrecisionArg::W4a16), None];
         if function == Function::QuantWeight
-            && !weights_only.contains(&args.what.precision)
+            && args.what.precision.is_some_and(needs_statistics)
             && args.quant.stats.is_none()
             && args.calibrate.dataset_name.is_none()
         {

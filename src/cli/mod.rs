@@ -92,10 +92,11 @@ fn two_letters_hint(error: &clap::Error, typed: &[OsString]) -> Option<String> {
     if error.kind() != clap::error::ErrorKind::UnknownArgument {
         return None;
     }
-    let letters = |word: &&str| word.len() > 2 && word.starts_with('-') && !word.starts_with("--");
     let Some(ContextValue::String(named)) = error.get(ContextKind::InvalidArg) else { return None };
-    let word =
-        typed.iter().skip(1).filter_map(|word| word.to_str()).filter(letters).find(|w| w.contains(&named[1..]))?;
+    // A letter, not a word or a long name.
+    let is_letter = named.strip_prefix('-').is_some_and(|letter| letter != "-" && letter.chars().count() == 1);
+    let word = typed.iter().skip(1).filter_map(|word| word.to_str());
+    let word = word.filter(|_| is_letter).find(|word| word.len() > named.len() && word.starts_with(named))?;
     let known: Vec<&str> = TWO_LETTERS.iter().map(|(short, _)| *short).collect();
     Some(format!(
         "hint: there is no option {}; the options of several letters are {}",

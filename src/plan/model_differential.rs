@@ -272,7 +272,7 @@ fn old_companion(
     };
     let tail = full_of(&info.parts[0])[1..].to_vec();
     if info.shared {
-        // Each part is the whole: the first stands for all.
+        // Each part is the whole tensor, so the first is enough.
         return old_companion(spec, &info.parts[0], order, own, (rank, ranks));
     }
     let of = |part: &String| {

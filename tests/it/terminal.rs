@@ -1,9 +1,13 @@
-//! Progress on a real terminal: widths, the background of a shell, terminals that can do little.
+//! Progress on a real terminal: widths, the background of a shell, terminals that can do little. The terminal is that of `script`,
+//! which every Debian has (bsdutils).
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::support::{Llama, Run, Sharding, TestEnv};
+
+/// What a command may take, in seconds.
+const LIMIT: &str = "120";
 
 const CONVERT: &str = "-f distributed_weight_transfer -p keep -w 2 -sc src -y model.yaml -is st";
 
@@ -16,15 +20,15 @@ fn env() -> TestEnv {
 
 /// Runs a command of the shell on a terminal of its own, and types `input`. Returns all that reached the terminal.
 fn on_terminal(env: &TestEnv, command: &str, input: &str, variables: &[(&str, &str)]) -> String {
-    let mut script = Command::new("script");
-    script.args(["-q", "-e", "-c", command, "/dev/null"]).current_dir(env.root());
+    let mut script = Command::new("timeout");
+    script.args(["-k", "5", LIMIT, "script", "-q", "-e", "-c", command, "/dev/null"]).current_dir(env.root());
     script
         .env("SHELL", "/bin/bash")
         .env("TERM", "xterm")
         .env_remove("NO_COLOR")
         .env("PROGRAM", env!("CARGO_BIN_EXE_ckpt-convert"));
     script.envs(variables.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = script.spawn().expect("script (of util-linux)");
+    let mut child = script.spawn().expect("timeout starts");
     let mut to = child.stdin.take().expect("its standard input");
     to.write_all(input.as_bytes()).expect("typed");
     let run = Run::from_output(child.wait_with_output().expect("it ends")).ok();
@@ -102,8 +106,10 @@ fn a_job_in_the_background_paints_nothing() {
 #[test]
 fn a_job_that_comes_to_the_foreground_has_a_bar() {
     let env = env();
-    // It is stopped before it has begun.
-    let input = format!("$PROGRAM {CONVERT} -dc out & kill -STOP $!\nsleep 0.2\nfg\nexit\n");
+    // It stops itself before it begins, however slow the machine is; `fg` finds a job that the shell knows to be stopped.
+    let input = format!(
+        "(kill -STOP $BASHPID; exec $PROGRAM {CONVERT} -dc out) &\nuntil [ -n \"$(jobs -s)\" ]; do sleep 0.1; done\nfg\nexit\n"
+    );
     let text = on_terminal(&env, SHELL, &input, &[("PS1", "$ ")]);
     assert!(text.contains("wrote out"), "{text:?}");
     assert!(drawn(&text).iter().any(|line| line.contains("100%")), "{text:?}");

@@ -6,7 +6,7 @@ step() { printf '\n== %s\n' "$*"; }
 # maturin, and zig to link with where it is named: an environment of their own below target/, on PATH.
 packaging_tools() { # PACKAGE...
     local venv
-    venv=${PACKAGING_VENV:-$PWD/target/packaging-venv}
+    venv=$(realpath -m "${PACKAGING_VENV:-target/packaging-venv}")
     [ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
     PATH=$venv/bin:$PATH

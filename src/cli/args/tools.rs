@@ -1,4 +1,4 @@
-//! Options of the commands beside the conversions.
+//! Options of the commands other than conversions.
 #![expect(clippy::doc_markdown, reason = "these comments are the text of --help, where backticks would show")]
 
 use std::path::PathBuf;

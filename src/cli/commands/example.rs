@@ -58,7 +58,8 @@ fn is_here(dir: &Path) -> bool {
 
 /// How the program is started from any directory: as it was typed where the shell looked for it, else by its whole path.
 fn program() -> String {
-    let typed = std::env::args().next().filter(|typed| !typed.contains('/'));
+    let typed = std::env::args_os().next().and_then(|typed| typed.into_string().ok());
+    let typed = typed.filter(|typed| !typed.contains('/'));
     let whole = || std::env::current_exe().ok().map(|path| path.to_string_lossy().into_owned());
     typed.or_else(whole).map_or_else(|| "ckpt-convert".to_owned(), |program| quoted(&program))
 }

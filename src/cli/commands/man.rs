@@ -61,7 +61,7 @@ fn page(command: &Command) -> (String, String) {
     (man.get_filename(), two_letters_in_man(&String::from_utf8_lossy(&text)))
 }
 
-/// Examples and exit statuses, which stand in lines of their own.
+/// Examples, exit statuses and where to read on, a section each.
 fn ends() -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", ["EXAMPLES"]);

@@ -31,13 +31,28 @@ pub(super) fn quantises(precision: PrecisionArg) -> Option<QuantisedAs> {
     Some(QuantisedAs { weights, inputs, caches })
 }
 
+/// What a precision quantises, where it must.
+pub(super) fn quantised(precision: PrecisionArg) -> Result<QuantisedAs, Error> {
+    let name = config::precision_name(precision);
+    quantises(precision).ok_or_else(|| {
+        Error::Usage(format!(
+            "-f quant_weight does not write {name}: give -p w8a16, w8a8, w8a16c8, w8a8c8, fp16c8 or (an extension) w4a16"
+        ))
+    })
+}
+
+/// Whether a precision depends on what the layers see: on statistics of the activations.
+pub(in crate::cli) fn needs_statistics(precision: PrecisionArg) -> bool {
+    quantises(precision).is_some_and(|what| what.inputs || what.caches)
+}
+
 /// Plans a conversion from n unquantised ranks to m quantised ones.
 pub(super) fn plan(request: &Request, input: &Input) -> Result<Planned, Error> {
     let asked = Asked::read(request)?;
     let planned = |statistics: Option<&Statistics>| {
         transfer::plan_with(request, input, |side: &Side<'_>| asked.model(request, side, statistics).map(Some))
     };
-    match wanted(request, asked.needs_statistics())? {
+    match wanted(request)? {
         Wanted::Nothing => planned(None),
         Wanted::File(path) => planned(Some(&load_statistics(path)?)),
         Wanted::Run => calibrated(request, input, planned),
@@ -49,7 +64,7 @@ pub(super) fn quantiser(
     request: &Request,
 ) -> Result<impl Fn(&Side<'_>) -> Result<Option<QuantisedModel>, PlanError> + '_, Error> {
     let asked = Asked::read(request)?;
-    let statistics = match wanted(request, asked.needs_statistics())? {
+    let statistics = match wanted(request)? {
         Wanted::Nothing => None,
         Wanted::File(path) => Some(load_statistics(path)?),
         Wanted::Run => {
@@ -74,11 +89,7 @@ impl Asked {
     fn read(request: &Request) -> Result<Self, Error> {
         let args = &request.args;
         let name = config::precision_name(request.precision);
-        let Some(what) = quantises(request.precision) else {
-            return Err(Error::Usage(format!(
-                "-f quant_weight does not write {name}: give -p w8a16, w8a8, w8a16c8, w8a8c8, fp16c8 or (an extension) w4a16"
-            )));
-        };
+        let what = quantised(request.precision)?;
         let alone = what.weights.is_some() && !what.inputs && !what.caches;
         if args.quant.group_size.is_some() && !alone {
             return Err(Error::Usage(format!("--group-size goes with -p w8a16 or w4a16, not {name}")));
@@ -105,11 +116,6 @@ impl Asked {
         };
         let alpha_milli = alpha(args.quant.alpha)?.filter(|_| !args.quant.no_smooth);
         Ok(Self { what, names, norms, alpha_milli })
-    }
-
-    /// Whether it depends on what the layers see.
-    fn needs_statistics(&self) -> bool {
-        self.what.inputs || self.what.caches
     }
 
     fn model(
@@ -167,8 +173,9 @@ fn calibrated(
 
 /// Whether the model must be run first.
 pub(super) fn runs_the_model(request: &Request) -> bool {
-    let needed = quantises(request.precision).is_some_and(|what| what.inputs || what.caches);
-    needed && request.args.quant.stats.is_none() && request.args.calibrate.dataset_name.is_some()
+    needs_statistics(request.precision)
+        && request.args.quant.stats.is_none()
+        && request.args.calibrate.dataset_name.is_some()
 }
 
 /// Where statistics come from.
@@ -182,8 +189,9 @@ enum Wanted<'a> {
 }
 
 /// Where the statistics come from, if the precision needs them.
-fn wanted(request: &Request, needed: bool) -> Result<Wanted<'_>, Error> {
+fn wanted(request: &Request) -> Result<Wanted<'_>, Error> {
     let args = &request.args;
+    let needed = needs_statistics(request.precision);
     let data = args.calibrate.dataset_name.is_some() || args.calibrate.dataset_path.is_some();
     match (&args.quant.stats, needed) {
         (Some(path), true) => {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::quantise::quantises;
+use super::quantise::{quantised, quantises};
 use crate::Error;
 use crate::cli::args::{ConvertArgs, Function, LoraArg, PrecisionArg};
 use crate::cli::commands::fusion_order::{self, Order, TargetFacts, Typed};
@@ -199,6 +199,9 @@ pub(in crate::cli) fn check_together(args: &ConvertArgs) -> Result<(), Error> {
     }
     if let Some(option) = args.calibrate.given().filter(|_| args.calibrate.dataset_name.is_none()) {
         return Err(Error::Usage(format!("{option} goes with -d (a data set) and -f quant_weight")));
+    }
+    if function == Function::QuantWeight {
+        quantised(precision)?;
     }
     Ok(())
 }
