@@ -18,5 +18,5 @@ rust_target() { # TARGET
     local installed
     installed=$(rustc --print target-libdir --target "$1" 2>/dev/null) || return 1
     compgen -G "$installed/libstd-*" >/dev/null && return
-    command -v rustup >/dev/null && rustup target add "$1"
+    command -v rustup >/dev/null && timeout 300 rustup target add "$1"
 }
