@@ -62,13 +62,18 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
 
 /// Prints help, the version, or what is wrong with the options.
 fn refused(error: &clap::Error, typed: &[OsString]) -> ExitStatus {
+    let stray = stray_word(error, typed);
+    let (error, hint) = match &stray {
+        Some((error, hint)) => (error, Some(hint.clone())),
+        None => (error, two_letters_hint(error, typed)),
+    };
     let text = error.render();
     let (plain, coloured) = (two_letters_in_help(&text.to_string()), two_letters_in_help(&text.ansi().to_string()));
     let pick = |terminal: bool| if terminal && environment::colour() { coloured.as_str() } else { plain.as_str() };
     if error.use_stderr() {
         let mut out = std::io::stderr();
         let _ = write!(out, "{}", pick(out.is_terminal()));
-        if let Some(hint) = two_letters_hint(error, typed) {
+        if let Some(hint) = hint {
             let _ = writeln!(out, "{hint}");
         }
         // `verify` says with 1 that checkpoints differ, and with 2 that it could not compare them.
@@ -87,21 +92,43 @@ fn refused(error: &clap::Error, typed: &[OsString]) -> ExitStatus {
     }
 }
 
+/// clap takes any word among the options for a command. Mostly it is a part of a value: of a path that has a space.
+fn stray_word(error: &clap::Error, typed: &[OsString]) -> Option<(clap::Error, String)> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let mut command = definition(false);
+    if error.kind() != clap::error::ErrorKind::ArgumentConflict || command.find_subcommand(word).is_some() {
+        return None;
+    }
+    let at = typed.iter().skip(1).position(|typed| typed == word.as_str())?;
+    let before = typed[at].to_string_lossy();
+    let hint = if several_letters(&before) {
+        no_such_option(&before)
+    } else {
+        let whole = report::plain(&format!("{before} {word}"));
+        format!("hint: if it belongs to the value before it, quote both: {}", originals::quoted(&whole))
+    };
+    let said = format!("unexpected argument '{}' found", report::plain(word));
+    Some((command.error(clap::error::ErrorKind::UnknownArgument, said), hint))
+}
+
 /// clap names only the first letter of a two-letter option that it does not know.
 fn two_letters_hint(error: &clap::Error, typed: &[OsString]) -> Option<String> {
     if error.kind() != clap::error::ErrorKind::UnknownArgument {
         return None;
     }
-    let letters = |word: &&str| word.len() > 2 && word.starts_with('-') && !word.starts_with("--");
     let Some(ContextValue::String(named)) = error.get(ContextKind::InvalidArg) else { return None };
-    let word =
-        typed.iter().skip(1).filter_map(|word| word.to_str()).filter(letters).find(|w| w.contains(&named[1..]))?;
+    let mut words = typed.iter().skip(1).filter_map(|word| word.to_str()).filter(|word| several_letters(word));
+    words.find(|word| word.contains(&named[1..])).map(no_such_option)
+}
+
+/// Whether a word is one hyphen and several letters.
+fn several_letters(word: &str) -> bool {
+    word.len() > 2 && word.starts_with('-') && !word.starts_with("--")
+}
+
+fn no_such_option(word: &str) -> String {
     let known: Vec<&str> = TWO_LETTERS.iter().map(|(short, _)| *short).collect();
-    Some(format!(
-        "hint: there is no option {}; the options of several letters are {}",
-        report::plain(word),
-        known.join(", ")
-    ))
+    format!("hint: there is no option {}; the options of several letters are {}", report::plain(word), known.join(", "))
 }
 
 fn parse(typed: &[OsString]) -> Result<(Cli, ArgMatches), clap::Error> {

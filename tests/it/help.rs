@@ -74,6 +74,9 @@ fn what_is_misspelt_is_said_with_what_may_be_meant() {
     env.line("-f train_to_infr").failed(1, &["'train_to_infr'", "similar value exists: 'train_to_infer'"]);
     env.line("--src_ckpt_pth x").failed(1, &["'--src_ckpt_pth'", "similar argument exists: '--src_ckpt_path'"]);
     env.line("-f pt_to_ms -cs x").failed(1, &["there is no option -cs", "-sc, -dc, "]);
+    env.line("-f pt_to_ms -dst x").failed(1, &["unexpected argument 'x'", "there is no option -dst;", "-dc, "]);
+    env.line("-f pt_to_ms -sc my model -w 4").failed(1, &["unexpected argument 'model'", "quote both: 'my model'"]);
+    env.line("-q verify a b").failed(1, &["'verify' cannot be used with"]);
     env.line("verfy a b").failed(1, &["'verfy'", "'verify'"]);
     // 1 would say that they differ.
     env.line("verify a").failed(2, &["<B>"]);
@@ -88,6 +91,12 @@ fn bash_completes_options_values_and_commands() {
         ("-f train_", "train_to_infer"),
         ("verify --toler", "--tolerance"),
         ("merge-", "merge-manifest"),
+        ("-f train_to_infer -s", "-sc -ss"),
+        ("-qkv ''", "true false"),
+        ("verify a b -d", "-ds"),
+        // bash completes the names of files itself: those with spaces, too.
+        ("-sc ''", ""),
+        ("--src_ckpt_path a", ""),
     ] {
         let script = format!(
             "source <(\"$0\" completions bash)
@@ -103,9 +112,37 @@ fn bash_completes_options_values_and_commands() {
         bash.args(["--norc", "-c", &script, env!("CARGO_BIN_EXE_ckpt-convert")]).current_dir(env.root());
         assert_eq!(Run::of(&mut bash).ok().stdout.trim_end(), wanted, "{typed}");
     }
+    let fish = env.line("completions fish").ok().stdout;
+    let zsh = env.line("completions zsh").ok().stdout;
+    for (old, long) in [("sc", "src_ckpt_path"), ("qkv", "qkv_concat"), ("dp", "dataset_path")] {
+        assert_eq!(
+            fish.matches(&format!(" -o {old} -l {long} ")).count(),
+            fish.matches(&format!(" -l {long} ")).count()
+        );
+        assert!(fish.contains(&format!("'^-{old}(?==|$)' '--{long}'")), "{old}");
+        assert_eq!(zsh.matches(&format!("\n'-{old}=[")).count(), zsh.matches(&format!("\n'--{long}=[")).count());
+        assert!(zsh.contains(&format!("\n'-{old}=[")), "{old}");
+    }
     for shell in ["zsh", "fish", "elvish", "powershell"] {
         assert!(env.line(&format!("completions {shell}")).ok().stdout.contains("src_ckpt_path"), "{shell}");
     }
+}
+
+#[test]
+fn fish_completes_the_values_of_options_on_any_place() {
+    let env = TestEnv::new();
+    let script = format!(
+        "'{}' completions fish | source
+         for line in 'ckpt-convert -sc hf -p fp1' 'ckpt-convert -sc=hf -qkv t' 'ckpt-convert n-to-m -sc hf -p w4'
+             complete -C $line | string replace -r '\t.*' ''
+         end",
+        env!("CARGO_BIN_EXE_ckpt-convert")
+    );
+    // Where fish is installed.
+    let mut fish = Command::new("fish");
+    let Ok(output) = fish.args(["--no-config", "-c", &script]).current_dir(env.root()).output() else { return };
+    let run = Run::from_output(output).ok();
+    assert_eq!(run.stdout.lines().collect::<Vec<_>>(), ["fp16", "fp16c8", "true", "w4a16"], "{run:#?}");
 }
 
 /// What `groff` makes of a page, where it is installed; it must have nothing to complain of.
