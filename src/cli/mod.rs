@@ -52,7 +52,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
         Some(Command::Man(args)) => commands::man::run(&args),
     };
     outcome.unwrap_or_else(|error| {
-        let _ = writeln!(std::io::stderr(), "{}", diagnostics::render(&error));
+        report::say(&diagnostics::render(&error));
         match error.kind().into() {
             ExitStatus::Input if comparing => ExitStatus::Machine,
             status => status,
@@ -71,11 +71,8 @@ fn refused(error: &clap::Error, typed: &[OsString]) -> ExitStatus {
     let (plain, coloured) = (two_letters_in_help(&text.to_string()), two_letters_in_help(&text.ansi().to_string()));
     let pick = |terminal: bool| if terminal && environment::colour() { coloured.as_str() } else { plain.as_str() };
     if error.use_stderr() {
-        let mut out = std::io::stderr();
-        let _ = write!(out, "{}", pick(out.is_terminal()));
-        if let Some(hint) = hint {
-            let _ = writeln!(out, "{hint}");
-        }
+        let text = pick(std::io::stderr().is_terminal()).trim_end();
+        report::say(&hint.map_or_else(|| text.to_owned(), |hint| format!("{text}\n{hint}")));
         // `verify` says with 1 that checkpoints differ, and with 2 that it could not compare them.
         let comparing = typed.get(1).is_some_and(|word| word == "verify");
         return if comparing { ExitStatus::Machine } else { ExitStatus::Input };
@@ -85,7 +82,7 @@ fn refused(error: &clap::Error, typed: &[OsString]) -> ExitStatus {
         // A broken pipe on the way to `head` is no failure of ours.
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {
             let error = Error::Output { published: None, source: e };
-            let _ = writeln!(std::io::stderr(), "{}", diagnostics::render(&error));
+            report::say(&diagnostics::render(&error));
             ExitStatus::Machine
         }
         _ => ExitStatus::Done,

@@ -145,6 +145,31 @@ fn fish_completes_the_values_of_options_on_any_place() {
     assert_eq!(run.stdout.lines().collect::<Vec<_>>(), ["fp16", "fp16c8", "true", "w4a16"], "{run:#?}");
 }
 
+#[test]
+fn lines_of_several_processes_do_not_mix() {
+    let env = example();
+    for (line, wanted) in [
+        ("-f distributed_weight_transfer -p fp16 -sc ckpt -dc out -w 4", ["note: ", "error: "].as_slice()),
+        ("-f pt_to_ms -sc my model -w 4", &["error: "]),
+        ("-w 4", &["error: "]),
+    ] {
+        // Each write is a datagram of its own.
+        let (ours, theirs) = std::os::unix::net::UnixDatagram::pair().expect("sockets");
+        let mut run = Command::new(env!("CARGO_BIN_EXE_ckpt-convert"));
+        run.args(line.split(' ')).current_dir(env.root()).stderr(std::os::fd::OwnedFd::from(theirs));
+        assert_eq!(run.status().expect("it runs").code(), Some(1), "{line}");
+        drop(run);
+        for start in wanted {
+            let mut text = [0; 10_000];
+            let len = ours.recv(&mut text).expect("a write");
+            let text = String::from_utf8_lossy(&text[..len]);
+            assert!(text.starts_with(start) && text.ends_with('\n'), "{line}: {text:?}");
+        }
+        ours.set_nonblocking(true).expect("a socket");
+        assert!(ours.recv(&mut [0]).is_err(), "{line}: more is written");
+    }
+}
+
 /// What `groff` makes of a page, where it is installed; it must have nothing to complain of.
 fn typeset(page: &str) -> Option<String> {
     let mut groff = Command::new("groff");
