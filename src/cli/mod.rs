@@ -26,9 +26,19 @@ use args::{Cli, Command, ConvertArgs, TWO_LETTERS, definition, two_letters_in_he
 /// Runs the program with these arguments (the first is its name).
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
     let (typed, translated) = originals::translate(args::expand(args));
+    if let Some(word) = one_hyphen(&typed) {
+        let said = format!("unexpected argument '{word}' found");
+        let error = definition(false).error(clap::error::ErrorKind::UnknownArgument, said);
+        return refused(&error, Some(no_such_option(word)), &typed);
+    }
     let (cli, matches) = match parse(&typed) {
         Ok(parsed) => parsed,
-        Err(e) => return refused(&e, &typed),
+        Err(e) => {
+            return match stray_word(&e, &typed) {
+                Some((error, hint)) => refused(&error, Some(hint), &typed),
+                None => refused(&e, two_letters_hint(&e, &typed), &typed),
+            };
+        }
     };
     sys::raise_open_files_limit();
     if let Some(translated) = translated {
@@ -61,12 +71,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
 }
 
 /// Prints help, the version, or what is wrong with the options.
-fn refused(error: &clap::Error, typed: &[OsString]) -> ExitStatus {
-    let stray = stray_word(error, typed);
-    let (error, hint) = match &stray {
-        Some((error, hint)) => (error, Some(hint.clone())),
-        None => (error, two_letters_hint(error, typed)),
-    };
+fn refused(error: &clap::Error, hint: Option<String>, typed: &[OsString]) -> ExitStatus {
     let text = error.render();
     let (plain, coloured) = (two_letters_in_help(&text.to_string()), two_letters_in_help(&text.ansi().to_string()));
     let pick = |terminal: bool| if terminal && environment::colour() { coloured.as_str() } else { plain.as_str() };
@@ -123,7 +128,28 @@ fn several_letters(word: &str) -> bool {
     word.len() > 2 && word.starts_with('-') && !word.starts_with("--")
 }
 
+/// An option's name with one hyphen: clap would take `-dry-run` for `-d ry-run`, and convert.
+fn one_hyphen(typed: &[OsString]) -> Option<&str> {
+    let words = typed.iter().skip(1).take_while(|word| *word != "--").filter_map(|word| word.to_str());
+    words.filter(|word| several_letters(word)).find(|word| long_name(word).is_some_and(|name| name != "--help"))
+}
+
+/// The long option that a word with one hyphen names.
+fn long_name(word: &str) -> Option<String> {
+    fn has(command: &clap::Command, name: &str) -> bool {
+        let named = |arg: &clap::Arg| {
+            arg.get_long() == Some(name) || arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
+        };
+        command.get_arguments().any(named) || command.get_subcommands().any(|command| has(command, name))
+    }
+    let name = word.strip_prefix('-')?.split('=').next()?;
+    has(&definition(false), name).then(|| format!("--{name}"))
+}
+
 fn no_such_option(word: &str) -> String {
+    if let Some(long) = long_name(word) {
+        return format!("hint: it has two hyphens: {long}");
+    }
     let known: Vec<&str> = TWO_LETTERS.iter().map(|(short, _)| *short).collect();
     format!("hint: there is no option {}; the options of several letters are {}", report::plain(word), known.join(", "))
 }

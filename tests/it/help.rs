@@ -76,6 +76,18 @@ fn what_is_misspelt_is_said_with_what_may_be_meant() {
     env.line("-f pt_to_ms -cs x").failed(1, &["there is no option -cs", "-sc, -dc, "]);
     env.line("-f pt_to_ms -dst x").failed(1, &["unexpected argument 'x'", "there is no option -dst;", "-dc, "]);
     env.line("-f pt_to_ms -sc my model -w 4").failed(1, &["unexpected argument 'model'", "quote both: 'my model'"]);
+    // It would be -d with the value ry-run, and the conversion would be done.
+    let line = "-f pt_to_ms -p fp16 -w 2 -sc hf -dc out";
+    let example = example();
+    for (typed, meant) in
+        [("-dry-run", "--dry-run"), ("-dst_ckpt_path=x", "--dst_ckpt_path"), ("-overwrite", "--overwrite")]
+    {
+        let hint = format!("hint: it has two hyphens: {meant}\n");
+        example.line(&format!("{line} {typed}")).failed(1, &[&format!("unexpected argument '{typed}'"), &hint]);
+    }
+    assert!(!example.path("out").exists());
+    env.line("verify a b -tolerance 1").failed(2, &["two hyphens: --tolerance"]);
+    env.line("-help").ok();
     env.line("-q verify a b").failed(1, &["'verify' cannot be used with"]);
     env.line("verfy a b").failed(1, &["'verfy'", "'verify'"]);
     // 1 would say that they differ.
