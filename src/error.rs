@@ -258,7 +258,8 @@ impl Error {
             Self::Plan(e) if matches!(**e, PlanError::Cover { .. } | PlanError::OutOfBounds { .. }) => {
                 ErrorKind::Internal
             }
-            Self::Input(e) if !matches!(**e, InputError::File(_)) => ErrorKind::Input,
+            Self::Input(e) if !matches!(&**e, InputError::File(e) if !e.is_input()) => ErrorKind::Input,
+            Self::File(e) if e.is_input() => ErrorKind::Input,
             Self::Cluster(e) if e.is_input() => ErrorKind::Input,
             Self::Engine(EngineError::Cancelled) => ErrorKind::Cancelled,
             Self::Engine(EngineError::WorkerPanicked) => ErrorKind::Internal,

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::ValueEnum;
 
 use super::args::{ConvertArgs, Function, PrecisionArg, TWO_LETTERS};
-use super::commands::convert::needs_statistics;
+use super::commands::convert::{needs_statistics, quantises};
 use super::originals::quoted;
 use crate::Error;
 
@@ -63,11 +63,16 @@ fn needs(args: &ConvertArgs, anything: bool) -> Vec<Need> {
         args.what.function.unwrap_or(if anything { Function::DistributedWeightTransfer } else { Function::PtToMs });
     let mut needs = Vec::new();
     if args.what.function.is_none() {
-        needs.push(Need::new("-f", format!("what to do: {}", values::<Function>()), name(&function)));
+        needs.push(Need::new("-f", format!("what to do: {}", values(|_: &Function| true)), name(&function)));
     }
     if args.what.precision.is_none() {
         let value = if function == Function::QuantWeight { "w8a16" } else { "fp16" };
-        needs.push(Need::new("-p", format!("the type of the target: {}", values::<PrecisionArg>()), value));
+        let fits = |precision: &PrecisionArg| match args.what.function {
+            Some(Function::QuantWeight) => quantises(*precision).is_some(),
+            Some(Function::PtToMs | Function::MsToPt) => quantises(*precision).is_none(),
+            Some(Function::DistributedWeightTransfer | Function::TrainToInfer) | None => true,
+        };
+        needs.push(Need::new("-p", format!("the type of the target: {}", values(fits)), value));
     }
     if args.place.src_ckpt_path.is_none() {
         let value = match function {
@@ -112,8 +117,8 @@ fn name(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
-fn values<T: ValueEnum>() -> String {
-    let names: Vec<String> = T::value_variants().iter().map(name).collect();
+fn values<T: ValueEnum>(fits: impl Fn(&T) -> bool) -> String {
+    let names: Vec<String> = T::value_variants().iter().filter(|value| fits(value)).map(name).collect();
     match names.as_slice() {
         [first @ .., last] => format!("{} or {last}", first.join(", ")),
         [] => String::new(),
@@ -134,6 +139,25 @@ mod tests {
             Ok(()) => None,
             Err(Error::Missing { names, example, .. }) => Some((names, example)),
             Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn the_types_that_are_named_go_with_the_function() {
+        let types = |line: &str| {
+            let typed = expand(format!("ckpt-convert {line}").split_whitespace().map(OsString::from));
+            let cli = Cli::from_arg_matches(&definition(false).try_get_matches_from(&typed).unwrap()).unwrap();
+            needs(&cli.convert, true).into_iter().find(|need| need.name == "-p").unwrap().what
+        };
+        for (line, int8, floating) in [
+            ("-f quant_weight", true, false),
+            ("-f pt_to_ms", false, true),
+            ("-f ms_to_pt", false, true),
+            ("-f train_to_infer", true, true),
+            ("-w 4", true, true),
+        ] {
+            let types = types(line);
+            assert_eq!((types.contains("w8a16"), types.contains("bf16")), (int8, floating), "{line}: {types}");
         }
     }
 

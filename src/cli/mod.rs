@@ -26,9 +26,19 @@ use args::{Cli, Command, ConvertArgs, TWO_LETTERS, definition, two_letters_in_he
 /// Runs the program with these arguments (the first is its name).
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
     let (typed, translated) = originals::translate(args::expand(args));
+    if let Some(word) = one_hyphen(&typed) {
+        let said = format!("unexpected argument '{word}' found");
+        let error = definition(false).error(clap::error::ErrorKind::UnknownArgument, said);
+        return refused(&error, Some(no_such_option(word)), &typed);
+    }
     let (cli, matches) = match parse(&typed) {
         Ok(parsed) => parsed,
-        Err(e) => return refused(&e, &typed),
+        Err(e) => {
+            return match stray_word(&e, &typed) {
+                Some((error, hint)) => refused(&error, Some(hint), &typed),
+                None => refused(&e, two_letters_hint(&e, &typed), &typed),
+            };
+        }
     };
     sys::raise_open_files_limit();
     if let Some(translated) = translated {
@@ -52,7 +62,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
         Some(Command::Man(args)) => commands::man::run(&args),
     };
     outcome.unwrap_or_else(|error| {
-        let _ = writeln!(std::io::stderr(), "{}", diagnostics::render(&error));
+        report::say(&diagnostics::render(&error));
         match error.kind().into() {
             ExitStatus::Input if comparing => ExitStatus::Machine,
             status => status,
@@ -61,16 +71,13 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
 }
 
 /// Prints help, the version, or what is wrong with the options.
-fn refused(error: &clap::Error, typed: &[OsString]) -> ExitStatus {
+fn refused(error: &clap::Error, hint: Option<String>, typed: &[OsString]) -> ExitStatus {
     let text = error.render();
     let (plain, coloured) = (two_letters_in_help(&text.to_string()), two_letters_in_help(&text.ansi().to_string()));
     let pick = |terminal: bool| if terminal && environment::colour() { coloured.as_str() } else { plain.as_str() };
     if error.use_stderr() {
-        let mut out = std::io::stderr();
-        let _ = write!(out, "{}", pick(out.is_terminal()));
-        if let Some(hint) = two_letters_hint(error, typed) {
-            let _ = writeln!(out, "{hint}");
-        }
+        let text = pick(std::io::stderr().is_terminal()).trim_end();
+        report::say(&hint.map_or_else(|| text.to_owned(), |hint| format!("{text}\n{hint}")));
         // `verify` says with 1 that checkpoints differ, and with 2 that it could not compare them.
         let comparing = typed.get(1).is_some_and(|word| word == "verify");
         return if comparing { ExitStatus::Machine } else { ExitStatus::Input };
@@ -80,11 +87,30 @@ fn refused(error: &clap::Error, typed: &[OsString]) -> ExitStatus {
         // A broken pipe on the way to `head` is no failure of ours.
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {
             let error = Error::Output { published: None, source: e };
-            let _ = writeln!(std::io::stderr(), "{}", diagnostics::render(&error));
+            report::say(&diagnostics::render(&error));
             ExitStatus::Machine
         }
         _ => ExitStatus::Done,
     }
+}
+
+/// clap takes any word among the options for a command. Mostly it is a part of a value: of a path that has a space.
+fn stray_word(error: &clap::Error, typed: &[OsString]) -> Option<(clap::Error, String)> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let mut command = definition(false);
+    if error.kind() != clap::error::ErrorKind::ArgumentConflict || command.find_subcommand(word).is_some() {
+        return None;
+    }
+    let at = typed.iter().skip(1).position(|typed| typed == word.as_str())?;
+    let before = typed[at].to_string_lossy();
+    let hint = if several_letters(&before) {
+        no_such_option(&before)
+    } else {
+        let whole = report::plain(&format!("{before} {word}"));
+        format!("hint: if it belongs to the value before it, quote both: {}", originals::quoted(&whole))
+    };
+    let said = format!("unexpected argument '{}' found", report::plain(word));
+    Some((command.error(clap::error::ErrorKind::UnknownArgument, said), hint))
 }
 
 /// clap names only the first letter of a two-letter option that it does not know.
@@ -97,12 +123,38 @@ fn two_letters_hint(error: &clap::Error, typed: &[OsString]) -> Option<String> {
     let is_letter = named.strip_prefix('-').is_some_and(|letter| letter != "-" && letter.chars().count() == 1);
     let word = typed.iter().skip(1).filter_map(|word| word.to_str());
     let word = word.filter(|_| is_letter).find(|word| word.len() > named.len() && word.starts_with(named))?;
+    Some(no_such_option(word))
+}
+
+/// Whether a word is one hyphen and several letters.
+fn several_letters(word: &str) -> bool {
+    word.len() > 2 && word.starts_with('-') && !word.starts_with("--")
+}
+
+/// An option's name with one hyphen: clap would take `-dry-run` for `-d ry-run`, and convert.
+fn one_hyphen(typed: &[OsString]) -> Option<&str> {
+    let words = typed.iter().skip(1).take_while(|word| *word != "--").filter_map(|word| word.to_str());
+    words.filter(|word| several_letters(word)).find(|word| long_name(word).is_some_and(|name| name != "--help"))
+}
+
+/// The long option that a word with one hyphen names.
+fn long_name(word: &str) -> Option<String> {
+    fn has(command: &clap::Command, name: &str) -> bool {
+        let named = |arg: &clap::Arg| {
+            arg.get_long() == Some(name) || arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
+        };
+        command.get_arguments().any(named) || command.get_subcommands().any(|command| has(command, name))
+    }
+    let name = word.strip_prefix('-')?.split('=').next()?;
+    has(&definition(false), name).then(|| format!("--{name}"))
+}
+
+fn no_such_option(word: &str) -> String {
+    if let Some(long) = long_name(word) {
+        return format!("hint: it has two hyphens: {long}");
+    }
     let known: Vec<&str> = TWO_LETTERS.iter().map(|(short, _)| *short).collect();
-    Some(format!(
-        "hint: there is no option {}; the options of several letters are {}",
-        report::plain(word),
-        known.join(", ")
-    ))
+    format!("hint: there is no option {}; the options of several letters are {}", report::plain(word), known.join(", "))
 }
 
 fn parse(typed: &[OsString]) -> Result<(Cli, ArgMatches), clap::Error> {

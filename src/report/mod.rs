@@ -18,5 +18,6 @@ pub use manifest::{PartOf, Provenance, manifest, write_merged};
 pub use plan_text::{PlanReport, plan_report};
 pub use progress::{Progress, ProgressMode};
 pub use remarks::{Remark, Remarks};
+pub use screen::say;
 pub use summary::{Overflow, Summary, overflows};
 pub use units::{bytes, duration, plain, rate};

@@ -3,7 +3,6 @@
 //! One thread draws, and looks before each drawing whether the terminal is ours: a job in the background prints lines, as it
 //! would paint over the prompt of the shell otherwise. Events only count.
 
-use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::screen::Screen;
+use super::screen::{Screen, say};
 use super::units;
 use crate::engine::{Event, Observer};
 use crate::sys::{anonymous_memory, in_foreground};
@@ -330,11 +329,6 @@ impl State {
         let eta = u64::try_from(time.as_millis() * left / u128::from(self.done)).unwrap_or(u64::MAX);
         format!("{line}, {} to go", units::duration(Duration::from_millis(eta)))
     }
-}
-
-fn say(line: &str) {
-    // Progress that cannot be shown is no failure.
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 #[cfg(test)]

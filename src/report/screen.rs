@@ -9,6 +9,12 @@ use crate::sys::columns;
 /// Of a terminal that does not say how wide it is.
 const COLUMNS: usize = 80;
 
+/// Prints lines on standard error in one piece: those of several processes on one terminal do not mix.
+pub fn say(text: &str) {
+    // What cannot be said is no failure.
+    let _ = stderr().write_all(format!("{text}\n").as_bytes());
+}
+
 /// The terminal that standard error leads to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Screen;

@@ -72,6 +72,12 @@ pub struct FileError {
 }
 
 impl FileError {
+    /// Whether the file is not what it was named for, and the machine did all it could.
+    pub fn is_input(&self) -> bool {
+        matches!(self.op, FileOp::Open | FileOp::Read | FileOp::Stat)
+            && matches!(self.source.kind(), io::ErrorKind::NotFound | io::ErrorKind::FileTooLarge)
+    }
+
     pub(super) fn of(op: FileOp, path: &Path) -> impl Fn(io::Error) -> Self + Copy + '_ {
         move |source| Self { op, path: path.to_owned(), source }
     }
@@ -239,17 +245,21 @@ pub(super) fn write_through<T>(
 /// Reads a file of at most `limit` bytes.
 pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let error = FileError::of(FileOp::Read, path);
-    let too_large =
-        |len| error(io::Error::other(format!("{len} bytes, more than the {limit} that such a file may have")));
+    let refused = |len| {
+        error(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("{len} bytes, more than the {limit} that such a file may have"),
+        ))
+    };
     let file = open_regular(path)?;
     let len = file.metadata().map_err(error)?.len();
     if len > limit {
-        return Err(too_large(len));
+        return Err(refused(len));
     }
     // It may grow while it is read, and some files (below /proc) state no length.
     let mut bytes = Vec::new();
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(error)?;
-    if bytes.len() as u64 > limit { Err(too_large(bytes.len() as u64)) } else { Ok(bytes) }
+    if bytes.len() as u64 > limit { Err(refused(bytes.len() as u64)) } else { Ok(bytes) }
 }
 
 /// Makes a directory and its parents. Answers those that were made, outermost first.

@@ -587,3 +587,14 @@ fn of_a_repeated_option_the_last_counts() {
     assert_eq!(run.status, Some(0), "{run:#?}");
     assert!(env.path("out/fp16_2p/rank_1/checkpoint_1.ckpt").is_file());
 }
+
+#[test]
+fn files_that_are_missing_or_too_large_are_wrong_input() {
+    let env = TestEnv::new();
+    for line in ["strategy convert none out.json", "merge-manifest none"] {
+        env.line(line).failed(1, &["none", "No such file or directory"]);
+    }
+    env.write("large.yaml", vec![b'#'; 5 << 20]);
+    env.line("strategy from-yaml large.yaml -w 1 out.ckpt").failed(1, &["large.yaml: 5242880 bytes, more than the"]);
+    env.line("-f ms_to_pt -p keep -sc s -ds st").failed(1, &["writes one whole model: leave -ds out"]);
+}

@@ -62,6 +62,7 @@ fn the_command_that_the_example_proposes_works_as_printed() {
     for (line, quoted) in [
         ("ckpt-convert example tiny", "cd tiny"),
         ("ckpt-convert example \"it's tiny\"", r"cd 'it'\''s tiny'"),
+        ("ckpt-convert example -- -tiny", "cd ./-tiny"),
         ("ckpt-convert example .", ""),
         ("mkdir bin; ln -s \"$(command -v ckpt-convert)\" bin/it; bin/it example tiny", "cd tiny"),
     ] {

@@ -88,6 +88,21 @@ fn what_is_misspelt_is_said_with_what_may_be_meant() {
         run.failed(1, &[wrong, hint]);
         assert_eq!(run.stderr.contains("hint: "), !hint.is_empty(), "{run:#?}");
     }
+    env.line("-f pt_to_ms -dst x").failed(1, &["unexpected argument 'x'", "there is no option -dst;", "-dc, "]);
+    env.line("-f pt_to_ms -sc my model -w 4").failed(1, &["unexpected argument 'model'", "quote both: 'my model'"]);
+    // It would be -d with the value ry-run, and the conversion would be done.
+    let line = "-f pt_to_ms -p fp16 -w 2 -sc hf -dc out";
+    let example = example();
+    for (typed, meant) in
+        [("-dry-run", "--dry-run"), ("-dst_ckpt_path=x", "--dst_ckpt_path"), ("-overwrite", "--overwrite")]
+    {
+        let hint = format!("hint: it has two hyphens: {meant}\n");
+        example.line(&format!("{line} {typed}")).failed(1, &[&format!("unexpected argument '{typed}'"), &hint]);
+    }
+    assert!(!example.path("out").exists());
+    env.line("verify a b -tolerance 1").failed(2, &["two hyphens: --tolerance"]);
+    env.line("-help").ok();
+    env.line("-q verify a b").failed(1, &["'verify' cannot be used with"]);
     env.line("verfy a b").failed(1, &["'verfy'", "'verify'"]);
     // 1 would say that they differ.
     env.line("verify a").failed(2, &["<B>"]);
@@ -102,6 +117,12 @@ fn bash_completes_options_values_and_commands() {
         ("-f train_", "train_to_infer"),
         ("verify --toler", "--tolerance"),
         ("merge-", "merge-manifest"),
+        ("-f train_to_infer -s", "-sc -ss"),
+        ("-qkv ''", "true false"),
+        ("verify a b -d", "-ds"),
+        // bash completes the names of files itself: those with spaces, too.
+        ("-sc ''", ""),
+        ("--src_ckpt_path a", ""),
     ] {
         let script = format!(
             "source <(\"$0\" completions bash)
@@ -116,8 +137,61 @@ fn bash_completes_options_values_and_commands() {
         bash.args(["--norc", "-c", &script, env!("CARGO_BIN_EXE_ckpt-convert")]).current_dir(env.root());
         assert_eq!(Run::of(&mut bash).ok().stdout.trim_end(), wanted, "{typed}");
     }
+    let fish = env.line("completions fish").ok().stdout;
+    let zsh = env.line("completions zsh").ok().stdout;
+    for (old, long) in [("sc", "src_ckpt_path"), ("qkv", "qkv_concat"), ("dp", "dataset_path")] {
+        assert_eq!(
+            fish.matches(&format!(" -o {old} -l {long} ")).count(),
+            fish.matches(&format!(" -l {long} ")).count()
+        );
+        assert!(fish.contains(&format!("'^-{old}(?==|$)' '--{long}'")), "{old}");
+        assert_eq!(zsh.matches(&format!("\n'-{old}=[")).count(), zsh.matches(&format!("\n'--{long}=[")).count());
+        assert!(zsh.contains(&format!("\n'-{old}=[")), "{old}");
+    }
     for shell in ["zsh", "fish", "elvish", "powershell"] {
         assert!(env.line(&format!("completions {shell}")).ok().stdout.contains("src_ckpt_path"), "{shell}");
+    }
+}
+
+#[test]
+fn fish_completes_the_values_of_options_on_any_place() {
+    let env = TestEnv::new();
+    let script = format!(
+        "'{}' completions fish | source
+         for line in 'ckpt-convert -sc hf -p fp1' 'ckpt-convert -sc=hf -qkv t' 'ckpt-convert n-to-m -sc hf -p w4'
+             complete -C $line | string replace -r '\t.*' ''
+         end",
+        env!("CARGO_BIN_EXE_ckpt-convert")
+    );
+    // Where fish is installed.
+    let mut fish = Command::new("fish");
+    let Ok(output) = fish.args(["--no-config", "-c", &script]).current_dir(env.root()).output() else { return };
+    let run = Run::from_output(output).ok();
+    assert_eq!(run.stdout.lines().collect::<Vec<_>>(), ["fp16", "fp16c8", "true", "w4a16"], "{run:#?}");
+}
+
+#[test]
+fn lines_of_several_processes_do_not_mix() {
+    let env = example();
+    for (line, wanted) in [
+        ("-f distributed_weight_transfer -p fp16 -sc ckpt -dc out -w 4", ["note: ", "error: "].as_slice()),
+        ("-f pt_to_ms -sc my model -w 4", &["error: "]),
+        ("-w 4", &["error: "]),
+    ] {
+        // Each write is a datagram of its own.
+        let (ours, theirs) = std::os::unix::net::UnixDatagram::pair().expect("sockets");
+        let mut run = Command::new(env!("CARGO_BIN_EXE_ckpt-convert"));
+        run.args(line.split(' ')).current_dir(env.root()).stderr(std::os::fd::OwnedFd::from(theirs));
+        assert_eq!(run.status().expect("it runs").code(), Some(1), "{line}");
+        drop(run);
+        for start in wanted {
+            let mut text = [0; 10_000];
+            let len = ours.recv(&mut text).expect("a write");
+            let text = String::from_utf8_lossy(&text[..len]);
+            assert!(text.starts_with(start) && text.ends_with('\n'), "{line}: {text:?}");
+        }
+        ours.set_nonblocking(true).expect("a socket");
+        assert!(ours.recv(&mut [0]).is_err(), "{line}: more is written");
     }
 }
 

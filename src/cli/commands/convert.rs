@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::hosts::Hosts;
-pub(in crate::cli) use self::quantise::needs_statistics;
+pub(in crate::cli) use self::quantise::{needs_statistics, quantises};
 use self::request::Request;
 pub(in crate::cli) use self::request::check_together;
 use super::reading::{self, Opened};

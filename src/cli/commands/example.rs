@@ -40,7 +40,10 @@ const CONVERSION: &str = "-f pt_to_ms -p fp16 -w 4 -y llama_tiny_4p.yaml -sc hf 
 pub(in crate::cli) fn run(args: &ExampleArgs) -> Result<ExitStatus, Error> {
     let dir = &args.dir;
     lay_out(dir, &FILES.iter().collect::<Vec<_>>(), &[])?;
-    let enter = if is_here(dir) { String::new() } else { format!("  cd {}\n", quoted(&dir.to_string_lossy())) };
+    let name = dir.to_string_lossy();
+    // A shell takes `-x` for an option.
+    let name = if name.starts_with('-') { format!("./{name}") } else { name.into_owned() };
+    let enter = if is_here(dir) { String::new() } else { format!("  cd {}\n", quoted(&name)) };
     print(&format!(
         "wrote {} files below {}, a llama of 2 layers:\n{CONTENTS}try:\n{enter}  {} {CONVERSION}\n",
         FILES.len(),

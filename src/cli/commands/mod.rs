@@ -19,7 +19,7 @@ pub(super) mod verify;
 
 use std::io::{ErrorKind, Write};
 
-use crate::Error;
+use crate::{Error, report};
 
 /// Prints a result on standard output. A reader that went away (`| head`) is no failure.
 fn print(text: &str) -> Result<(), Error> {
@@ -32,7 +32,7 @@ fn print(text: &str) -> Result<(), Error> {
 
 /// Prints a note on standard error.
 pub(super) fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "note: {}", crate::report::plain(text));
+    report::say(&format!("note: {}", report::plain(text)));
 }
 
 /// A value as JSON on standard output.

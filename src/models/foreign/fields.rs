@@ -93,7 +93,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
         let mut seen = HashSet::new();
         while let Some((name, value)) = map.next_entry::<String, Value>()? {
             if !seen.insert(name.clone()) {
-                return Err(A::Error::custom(format_args!("the field {name:?} stands there twice")));
+                return Err(A::Error::custom(format_args!("the field {name:?} is there twice")));
             }
             fields.push((name, value));
         }

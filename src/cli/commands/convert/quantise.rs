@@ -18,7 +18,7 @@ use crate::sys::{FileError, FileOp, Mapping};
 use crate::tensor::Dtype;
 
 /// What a precision quantises.
-pub(super) fn quantises(precision: PrecisionArg) -> Option<QuantisedAs> {
+pub(in crate::cli) fn quantises(precision: PrecisionArg) -> Option<QuantisedAs> {
     let (weights, inputs, caches) = match precision {
         PrecisionArg::W8a16 => (Some(Width::Int8), false, false),
         PrecisionArg::W8a8 => (Some(Width::Int8), true, false),

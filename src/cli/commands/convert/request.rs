@@ -194,8 +194,10 @@ pub(in crate::cli) fn check_together(args: &ConvertArgs) -> Result<(), Error> {
         let why = "-ss goes with rank files: what PyTorch programs write has no strategy, leave -ss out";
         return Err(Error::Usage(why.to_owned()));
     }
-    if function == Function::MsToPt && args.what.world_size.is_some_and(|ranks| ranks != 1) {
-        return Err(Error::Usage("-f ms_to_pt writes one whole model: leave -w out".to_owned()));
+    let counts =
+        [("-w", args.what.world_size.is_some_and(|ranks| ranks != 1)), ("-ds", args.place.dst_strategy.is_some())];
+    if let Some((option, _)) = counts.iter().find(|(_, given)| function == Function::MsToPt && *given) {
+        return Err(Error::Usage(format!("-f ms_to_pt writes one whole model: leave {option} out")));
     }
     if let Some(option) = args.calibrate.given().filter(|_| args.calibrate.dataset_name.is_none()) {
         return Err(Error::Usage(format!("{option} goes with -d (a data set) and -f quant_weight")));
