@@ -112,7 +112,7 @@ for tried in "$work"/try-*; do
 done
 
 step 'source'
-maturin sdist --quiet --out "$work/dist"
+maturin sdist --out "$work/dist" >/dev/null
 
 (cd "$work/dist" && sha256sum -- * >SHA256SUMS)
 mkdir -p "$output"
