@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-/// A named axis of a family: its place in [`Family::axes`](super::Family::axes).
+/// A named axis of a family: its place among the axes of the family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Axis(pub(super) u8);
 
