@@ -34,13 +34,13 @@ pub enum FamilyFileError {
 /// Why a family does not say where a tensor's elements are.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
-    /// A size that neither the configuration nor the tensors give.
-    #[error("the configuration of the {family} model gives no size for {axis} (`{expression}`)")]
-    NoSize {
+    /// A size, a number of layers or a flag that the configuration does not give.
+    #[error("the configuration of the {family} model does not state {what} (`{expression}`)")]
+    NotStated {
         /// The family.
         family: String,
-        /// The axis.
-        axis: String,
+        /// The axis, the layers or the parameter.
+        what: String,
         /// The expression over the configuration's fields.
         expression: String,
     },

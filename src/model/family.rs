@@ -137,7 +137,11 @@ impl Family {
         let resolved = Resolved { rules: self.rules(kind), configuration };
         let mut sizes = Vec::with_capacity(self.axes.len());
         for (at, info) in self.axes.iter().enumerate() {
-            let used = || self.params.iter().any(|p| p.axes().any(|a| usize::from(a.0) == at) && resolved.present(p));
+            let used = || {
+                self.params
+                    .iter()
+                    .any(|p| p.axes().any(|a| usize::from(a.0) == at) && resolved.present(p) != Some(false))
+            };
             sizes.push(match resolved.value(&info.name, 0) {
                 Some(Value::Number(number)) => whole(number).ok_or_else(|| ModelError::BadSize {
                     family: self.name.clone(),
@@ -146,13 +150,7 @@ impl Family {
                     value: number.to_string(),
                 })?,
                 _ if !used() => 1,
-                _ => {
-                    return Err(ModelError::NoSize {
-                        family: self.name.clone(),
-                        axis: info.name.clone(),
-                        expression: resolved.text(&info.name),
-                    });
-                }
+                _ => return Err(self.not_stated(&info.name, resolved.text(&info.name))),
             });
         }
         Ok(Sizes(sizes))
@@ -161,35 +159,30 @@ impl Family {
     /// The parameters that the model of a configuration must have, template by template, layer by layer.
     ///
     /// # Errors
-    /// A number of layers that the configuration does not give.
+    /// A number of layers, or whether a parameter is present, where the configuration does not say so.
     pub fn members(&self, kind: &str, configuration: &Configuration) -> Result<Vec<ParamId>, ModelError> {
         let resolved = Resolved { rules: self.rules(kind), configuration };
         let mut found = Vec::new();
         for (at, param) in self.params.iter().enumerate() {
             let Ok(at) = u16::try_from(at) else { break };
-            if param.optional || !resolved.present(param) {
+            let present = resolved.present(param).ok_or_else(|| self.not_stated(&param.id, param.when.text()))?;
+            if param.optional || !present {
                 continue;
             }
             let Some(template) = &param.template else {
                 found.push(ParamId { param: at, layer: None });
                 continue;
             };
-            let number = |text: &Expression| {
-                resolved.of(text, 0).and_then(|v| if let Value::Number(n) = v { whole(n) } else { None })
+            let all = layers(resolved.value(template, 0))
+                .ok_or_else(|| self.not_stated(template, resolved.text(template)))?;
+            let bound = |rule: &Expression| {
+                let bound = layers(resolved.of(rule, 0)).map(|bound| bound.min(all));
+                bound.ok_or_else(|| self.not_stated(template, rule.to_string()))
             };
-            let layers =
-                resolved.value(template, 0).and_then(|v| if let Value::Number(n) = v { whole(n) } else { None });
-            let layers = layers.and_then(|n| u32::try_from(n).ok()).ok_or_else(|| ModelError::NoSize {
-                family: self.name.clone(),
-                axis: template.clone(),
-                expression: resolved.text(template),
-            })?;
             let range = match &param.when {
-                When::LayersBelow(end) => {
-                    0..number(end).map_or(layers, |n| u32::try_from(n).unwrap_or(layers).min(layers))
-                }
-                When::LayersFrom(first) => number(first).map_or(0, |n| u32::try_from(n).unwrap_or(layers))..layers,
-                When::Always | When::If(_) => 0..layers,
+                When::LayersBelow(end) => 0..bound(end)?,
+                When::LayersFrom(first) => bound(first)?..all,
+                When::Always | When::If(_) => 0..all,
             };
             found.extend(range.map(|layer| ParamId { param: at, layer: Some(layer) }));
         }
@@ -218,6 +211,10 @@ impl Family {
             }
         }
         Some(names)
+    }
+
+    fn not_stated(&self, what: &str, expression: String) -> ModelError {
+        ModelError::NotStated { family: self.name.clone(), what: what.to_owned(), expression }
     }
 
     fn rules(&self, kind: &str) -> &[(String, Expression)] {
@@ -265,11 +262,22 @@ impl Resolved<'_> {
         })
     }
 
-    fn present(&self, param: &Param) -> bool {
-        match &param.when {
-            When::If(condition) => self.of(condition, 0) == Some(Value::Flag(true)),
-            _ => true,
+    /// Whether the model has a parameter; `None` where the configuration does not say so.
+    fn present(&self, param: &Param) -> Option<bool> {
+        let When::If(condition) = &param.when else { return Some(true) };
+        match self.of(condition, 0)? {
+            Value::Flag(flag) => Some(flag),
+            Value::Number(_) => None,
         }
+    }
+}
+
+/// A number of layers, which may be none.
+fn layers(value: Option<Value>) -> Option<u32> {
+    match value? {
+        Value::Number(0.0) => Some(0),
+        Value::Number(number) => u32::try_from(whole(number)?).ok(),
+        Value::Flag(_) => None,
     }
 }
 
@@ -333,6 +341,45 @@ mod tests {
         assert_eq!(read.len() + 1, FILES.files().count());
         for family in read {
             assert!(FILES.get_file(format!("{}.yaml", family.name)).is_some(), "{}", family.name);
+        }
+    }
+
+    const PARTLY_DENSE: &str = "
+family: partly_dense
+params:
+  layer:
+    dense: {dims: [[Hidden]], when: {layers_below: dense_layers}}
+    sparse: {dims: [[Hidden]], when: {layers_from: dense_layers}}
+    bias: {dims: [[Hidden]], when: {if: biased}}
+sizes:
+  config.json: {layer: layers, Hidden: hidden}
+";
+
+    #[test]
+    fn what_the_configuration_does_not_say_is_not_guessed() {
+        let family = Family::read("partly_dense", PARTLY_DENSE, &|_| None).unwrap();
+        let members = |dense: Option<f64>, biased: Option<bool>| {
+            let fields = [("layers", Some(3.0)), ("hidden", Some(8.0)), ("dense_layers", dense)];
+            let numbers = fields.into_iter().filter_map(|(name, n)| Some((name.to_owned(), Value::Number(n?))));
+            let flag = biased.map(|flag| ("biased".to_owned(), Value::Flag(flag)));
+            family.members("config.json", &numbers.chain(flag).collect())
+        };
+        let of = |param: &str, dense: f64| {
+            let members = members(Some(dense), Some(false)).unwrap();
+            members
+                .iter()
+                .filter(|id| id.param == family.param(param).unwrap())
+                .filter_map(|id| id.layer)
+                .collect::<Vec<_>>()
+        };
+        for (dense, below, from) in
+            [(0.0, vec![], vec![0, 1, 2]), (1.0, vec![0], vec![1, 2]), (9.0, vec![0, 1, 2], vec![])]
+        {
+            assert_eq!((of("dense", dense), of("sparse", dense)), (below, from), "{dense}");
+        }
+        assert_eq!(members(Some(1.0), Some(true)).unwrap().len(), 6);
+        for (dense, biased) in [(None, Some(false)), (Some(1.0), None), (Some(0.5), Some(false))] {
+            assert!(matches!(members(dense, biased), Err(ModelError::NotStated { .. })), "{dense:?} {biased:?}");
         }
     }
 }

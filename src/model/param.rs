@@ -69,6 +69,16 @@ pub enum When {
     LayersFrom(super::Expression),
 }
 
+impl When {
+    /// The expression that it depends on; empty for none.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Always => String::new(),
+            Self::If(rule) | Self::LayersBelow(rule) | Self::LayersFrom(rule) => rule.to_string(),
+        }
+    }
+}
+
 /// Stored dimensions, each a product of axes, slowest first.
 pub(super) type Dims = Vec<Vec<Axis>>;
 

@@ -34,9 +34,19 @@ enum Node {
     Name(String),
     Not(Box<Node>),
     First(Vec<Node>),
-    Binary(char, Box<Node>, Box<Node>),
+    Binary(Operator, Box<Node>, Box<Node>),
     Floor(Box<Node>),
     RoundUp(Box<Node>, Box<Node>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Operator {
+    Add,
+    Subtract,
+    Multiply,
+    /// Must come out even.
+    Divide,
+    DivideDown,
 }
 
 /// The deepest nesting of an expression.
@@ -112,14 +122,14 @@ fn evaluate(node: &Node, lookup: &dyn Fn(&str) -> Option<Value>) -> Option<Value
         Node::Binary(operator, a, b) => {
             let (a, b) = (number(a)?, number(b)?);
             match operator {
-                '+' => a + b,
-                '-' => a - b,
-                '*' => a * b,
-                _ if b == 0.0 => return None,
+                Operator::Add => a + b,
+                Operator::Subtract => a - b,
+                Operator::Multiply => a * b,
+                Operator::Divide | Operator::DivideDown if b == 0.0 => return None,
                 // Division of sizes that does not come out even is a configuration of no model.
-                '/' if a % b != 0.0 => return None,
-                '/' => a / b,
-                _ => (a / b).floor(),
+                Operator::Divide if a % b != 0.0 => return None,
+                Operator::Divide => a / b,
+                Operator::DivideDown => (a / b).floor(),
             }
         }
     };
@@ -180,20 +190,24 @@ impl Parser {
 
     fn sum(&mut self) -> Result<Node, String> {
         let mut left = self.product()?;
-        while let Some(operator) = self.peek().filter(|t| matches!(*t, "+" | "-")).and_then(|t| t.chars().next()) {
+        loop {
+            let operator = match self.peek() {
+                Some("+") => Operator::Add,
+                Some("-") => Operator::Subtract,
+                _ => return Ok(left),
+            };
             self.at += 1;
             left = Node::Binary(operator, Box::new(left), Box::new(self.product()?));
         }
-        Ok(left)
     }
 
     fn product(&mut self) -> Result<Node, String> {
         let mut left = self.atom()?;
         loop {
             let operator = match self.peek() {
-                Some("*") => '*',
-                Some("/") => '/',
-                Some("//") => '%',
+                Some("*") => Operator::Multiply,
+                Some("/") => Operator::Divide,
+                Some("//") => Operator::DivideDown,
                 _ => return Ok(left),
             };
             self.at += 1;

@@ -12,7 +12,7 @@ use crate::model::{
 };
 use crate::models::foreign::{self, Naming, Place};
 use crate::models::{
-    FusionLayout, KV_CELL_ALONE, LoraFactor, ModelSpec, Split, cache_name, fused, group_scale_of, kv_names,
+    Fused, FusionLayout, KV_CELL_ALONE, LoraFactor, ModelSpec, Split, cache_name, fused, group_scale_of, kv_names,
     lora_factor, role,
 };
 
@@ -45,29 +45,41 @@ fn empty(dims: &[u64]) -> Elements {
     vec![None; usize::try_from(dims.iter().product::<u64>()).unwrap()]
 }
 
+/// What the old code says of a fused name. `full`: the full dimensions of a part.
+fn old_fused(
+    spec: &ModelSpec,
+    info: &Fused,
+    full: &dyn Fn(&str) -> Vec<u64>,
+    order: FusionLayout,
+    (rank, ranks): (u64, u64),
+) -> (Vec<u64>, Elements) {
+    let tail = full(&info.parts[0])[1..].to_vec();
+    let of = |part: &String| {
+        let rows = full(part)[0];
+        Part { rows, radices: radices(Some(info), part, rows, Some(spec)) }
+    };
+    let parts: Vec<Part> = info.parts.iter().map(of).collect();
+    let grouping = grouping(info, spec);
+    let how = match order {
+        FusionLayout::RankConcat => Order::RankConcat,
+        FusionLayout::Grouped => Order::Grouped(&grouping),
+    };
+    let cut = TensorLayout::flat(ranks, 1 + tail.len(), Some(0));
+    let Stored { dims, pieces } = stored_fused(how, &parts, &tail, &cut, rank).unwrap();
+    let mut elements = empty(&dims);
+    for (index, piece) in pieces {
+        let full: Vec<u64> = parts[index].radices.iter().chain(&tail).copied().collect();
+        put(&mut elements, &info.parts[index], &piece, &full);
+    }
+    (dims, elements)
+}
+
 /// What the old code says of a name of mindformers' in a rank's file: dimensions and elements.
 fn old(spec: &ModelSpec, name: &str, order: FusionLayout, rank: u64, ranks: u64) -> (Vec<u64>, Elements) {
     let shape = |name: &str| spec.shape(name).unwrap().dims().to_vec();
     let flat = |axis: Option<usize>, axes: usize| TensorLayout::flat(ranks, axes, axis);
     if let Some(info) = fused(name).filter(|info| info.name == name) {
-        let tail = shape(&info.parts[0])[1..].to_vec();
-        let of = |part: &String| {
-            let rows = shape(part)[0];
-            Part { rows, radices: radices(Some(&info), part, rows, Some(spec)) }
-        };
-        let parts: Vec<Part> = info.parts.iter().map(of).collect();
-        let grouping = grouping(&info, spec);
-        let how = match order {
-            FusionLayout::RankConcat => Order::RankConcat,
-            FusionLayout::Grouped => Order::Grouped(&grouping),
-        };
-        let Stored { dims, pieces } = stored_fused(how, &parts, &tail, &flat(Some(0), 1 + tail.len()), rank).unwrap();
-        let mut elements = empty(&dims);
-        for (index, piece) in pieces {
-            let full: Vec<u64> = parts[index].radices.iter().chain(&tail).copied().collect();
-            put(&mut elements, &info.parts[index], &piece, &full);
-        }
-        return (dims, elements);
+        return old_fused(spec, &info, &shape, order, (rank, ranks));
     }
     let full = shape(name);
     let axis = match role(name).unwrap().split {
@@ -270,29 +282,11 @@ fn old_companion(
         }
         return (dims, elements);
     };
-    let tail = full_of(&info.parts[0])[1..].to_vec();
     if info.shared {
         // Each part is the whole tensor, so the first is enough.
         return old_companion(spec, &info.parts[0], order, own, (rank, ranks));
     }
-    let of = |part: &String| {
-        let rows = full_of(part)[0];
-        Part { rows, radices: radices(Some(&info), part, rows, Some(spec)) }
-    };
-    let parts: Vec<Part> = info.parts.iter().map(of).collect();
-    let grouping = grouping(&info, spec);
-    let how = match order {
-        FusionLayout::RankConcat => Order::RankConcat,
-        FusionLayout::Grouped => Order::Grouped(&grouping),
-    };
-    let cut = TensorLayout::flat(ranks, 1 + tail.len(), Some(0));
-    let Stored { dims, pieces } = stored_fused(how, &parts, &tail, &cut, rank).unwrap();
-    let mut elements = empty(&dims);
-    for (index, piece) in pieces {
-        let full: Vec<u64> = parts[index].radices.iter().chain(&tail).copied().collect();
-        put(&mut elements, &info.parts[index], &piece, &full);
-    }
-    (dims, elements)
+    old_fused(spec, &info, &full_of, order, (rank, ranks))
 }
 
 #[test]
