@@ -5,6 +5,7 @@
 //! ([`Family::stored`]). The tables are the text files under `families/`; a family is added there and nowhere else.
 
 mod companion;
+mod dialect;
 mod error;
 mod family;
 mod file;
@@ -15,6 +16,7 @@ mod recognise;
 mod size;
 
 pub use companion::{Companion, Of, OwnSizes, companions};
+pub use dialect::{Dialect, Place, Stored};
 pub use error::{FamilyFileError, ModelError};
 pub use family::{Family, Named, Row, Scheme, builtin_families, builtin_family};
 pub use pack::{Share, StoredPart, StoredTensor};
