@@ -28,6 +28,15 @@ pub struct Stored {
     pub companion: Option<&'static Companion>,
 }
 
+/// A tensor in which several are joined, and the names that they have by themselves.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// The joined one.
+    pub whole: Stored,
+    /// Its parts, in order.
+    pub parts: Vec<Stored>,
+}
+
 /// What a name is.
 #[derive(Clone, Copy, Debug)]
 pub enum Place {
@@ -141,6 +150,20 @@ impl Dialect {
             Some(rest) if self.bare => rest.to_owned(),
             _ => name,
         })
+    }
+
+    /// The joined tensor that this is, or is a part of. `None`: the dialect has both forms of neither.
+    pub fn join(&self, stored: &Stored) -> Option<Join> {
+        let of = |row: &'static Row| Stored { row, ..*stored };
+        let rows = || self.schemes.iter().flat_map(|scheme| &scheme.rows);
+        let row = if stored.is_joined() {
+            stored.row
+        } else {
+            let param = stored.row.params().next()?;
+            rows().find(|row| row.params().count() > 1 && row.params().any(|found| found == param))?
+        };
+        let alone = |param: u16| rows().find(|row| row.params().eq([param])).map(of);
+        Some(Join { whole: of(row), parts: row.params().map(alone).collect::<Option<_>>()? })
     }
 
     /// The row that holds a parameter: of the first scheme that has one.

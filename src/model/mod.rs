@@ -16,7 +16,7 @@ mod recognise;
 mod size;
 
 pub use companion::{Companion, Of, OwnSizes, companions};
-pub use dialect::{Dialect, Place, Stored};
+pub use dialect::{Dialect, Join, Place, Stored};
 pub use error::{FamilyFileError, ModelError};
 pub use family::{Family, Named, Row, Scheme, builtin_families, builtin_family};
 pub use pack::{Share, StoredPart, StoredTensor};
