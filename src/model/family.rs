@@ -138,6 +138,12 @@ impl Family {
         self.schemes.iter().find(|scheme| scheme.name == name)
     }
 
+    /// An axis by its name in the family file.
+    pub fn axis(&self, name: &str) -> Option<Axis> {
+        let at = self.axes.iter().position(|info| info.name == name)?;
+        u8::try_from(at).ok().map(Axis)
+    }
+
     /// The name of an axis.
     pub fn axis_name(&self, axis: Axis) -> &str {
         self.axes.get(usize::from(axis.0)).map_or("", |info| &info.name)
