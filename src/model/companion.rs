@@ -127,7 +127,7 @@ impl Family {
 }
 
 /// The axes of a dimension, in the order of `dims`; the columns are the last canonical dimension.
-fn dimension(of: Of, dims: &Dims, canonical: &Dims, own: OwnSizes) -> Vec<Slot> {
+pub(super) fn dimension(of: Of, dims: &Dims, canonical: &Dims, own: OwnSizes) -> Vec<Slot> {
     let columns = canonical.last().map_or(&[][..], |columns| &columns[..]);
     let of_columns = |wanted: bool| -> Vec<Axis> {
         dims.iter().flatten().copied().filter(|axis| columns.contains(axis) == wanted).collect()

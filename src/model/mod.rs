@@ -6,6 +6,7 @@
 
 mod companion;
 mod configuration;
+mod cut;
 mod dialect;
 mod error;
 mod family;
