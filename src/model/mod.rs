@@ -8,15 +8,18 @@ mod companion;
 mod error;
 mod family;
 mod file;
+mod layout;
 mod pack;
 mod param;
 mod pattern;
 mod recognise;
+mod row_check;
 mod size;
 
 pub use companion::{Companion, Of, OwnSizes, companions};
 pub use error::{FamilyFileError, ModelError};
 pub use family::{Family, Named, Row, Scheme, builtin_families, builtin_family};
+pub use layout::{Canonical, WholeTensor};
 pub use pack::{Share, StoredPart, StoredTensor};
 pub use param::{Axis, Cut, Mesh, Param, ParamId, Role, Sizes, When};
 pub use pattern::{Captures, Pattern};
