@@ -1,11 +1,10 @@
 //! On which stored dimension tensor-parallel ranks share a tensor.
 
-use super::companion::dimension;
-use super::companion::{Companion, OwnSizes};
+use super::companion::{Companion, Of, OwnSizes, axes_of_companion};
 use super::dialect::Stored;
 use super::family::{Family, Row};
 use super::pack::{PackPart, Slot};
-use super::param::{Axis, Dims, Mesh, Param, Role};
+use super::param::{Axis, Dims, Mesh, Param, Role, Sizes};
 
 /// The axis of key/value heads: what is cut over it must not be cut through a head.
 const KV_HEAD: &str = "KvHead";
@@ -25,11 +24,11 @@ impl Family {
         let dims = self.dims_of(part);
         match stored.companion {
             None => dims.iter().position(|dim| dim.contains(&axis)),
-            Some(companion) => companion_dims(companion, dims, &param.dims).iter().position(|dim| {
-                dim.iter().any(|slot| match slot {
-                    Slot::Axis(found) => *found == axis,
+            Some(companion) => companion.dims.iter().position(|&of| {
+                let own = OwnSizes { group: 1, lora_rank: 1 };
+                axes_of_companion(of, &param.dims, own).iter().any(|slot| match slot {
+                    Slot::Axes(axes, _) => axes.contains(&axis),
                     Slot::Own(_) => false,
-                    Slot::Blocks(axes, _) => axes.contains(&axis),
                 })
             }),
         }
@@ -71,19 +70,18 @@ impl Family {
         Some((of(true)?, of(false)?))
     }
 
-    /// Sizes of a companion that are the checkpoint's, by its full dimensions. `None`: they are none that it can have.
-    pub fn own_sizes(&self, stored: &Stored, dims: &[u64], sizes: &super::Sizes) -> Option<OwnSizes> {
+    /// Sizes that are the checkpoint's own, by the full dimensions of a companion. `None`: they are none that it can have.
+    pub fn own_sizes(&self, param: u16, companion: &Companion, dims: &[u64], sizes: &Sizes) -> Option<OwnSizes> {
         let mut own = OwnSizes { group: 1, lora_rank: 1 };
-        let Some(companion) = stored.companion else { return Some(own) };
-        let param = self.params().get(usize::from(stored.row.params().next()?))?;
+        let param = self.params().get(usize::from(param))?;
         for (of, &len) in companion.dims.iter().zip(dims) {
             match of {
-                super::Of::LoraRank => own.lora_rank = len,
-                super::Of::InGroups => {
+                Of::LoraRank => own.lora_rank = len,
+                Of::InGroups => {
                     let columns = param.dims.last()?.iter().try_fold(1u64, |n, &axis| n.checked_mul(sizes.of(axis)))?;
                     own.group = columns.checked_div(len).filter(|group| group * len == columns)?;
                 }
-                super::Of::Out | super::Of::In | super::Of::InPairs => {}
+                Of::Out | Of::In | Of::InPairs => {}
             }
         }
         Some(own)
@@ -92,11 +90,6 @@ impl Family {
 
 fn tensor_axis(param: &Param) -> Option<Axis> {
     param.cut.iter().find(|cut| cut.mesh == Mesh::Tensor).map(|cut| cut.axis)
-}
-
-fn companion_dims(companion: &Companion, dims: &Dims, canonical: &Dims) -> Vec<Vec<Slot>> {
-    let own = OwnSizes { group: 1, lora_rank: 1 };
-    companion.dims.iter().map(|&of| dimension(of, dims, canonical, own)).collect()
 }
 
 #[cfg(test)]
