@@ -8,18 +8,26 @@ mod companion;
 mod error;
 mod family;
 mod file;
+mod fusion;
+mod in_order;
+mod index;
+mod lookup;
+pub mod naming;
 mod pack;
 mod param;
 mod pattern;
+mod quantity;
 mod recognise;
 mod size;
 
 pub use companion::{Companion, Of, OwnSizes, companions};
 pub use error::{FamilyFileError, ModelError};
-pub use family::{Family, Named, Row, Scheme, builtin_families, builtin_family};
+pub use family::{Family, Named, Row, Scheme, builtin_families, builtin_family, families};
+pub use fusion::FusionLayout;
 pub use pack::{Share, StoredPart, StoredTensor};
 pub use param::{Axis, Cut, Mesh, Param, ParamId, Role, Sizes, When};
 pub use pattern::{Captures, Pattern};
+pub use quantity::{GROUP_SIZES, LoraFactor, QuantNames, Quantity};
 pub use recognise::{Recognition, recognise};
 pub use size::{Configuration, Expression, Value};
 

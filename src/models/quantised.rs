@@ -89,7 +89,7 @@ fn any_layer(name: &str) -> Option<(&str, Quantity)> {
 }
 
 /// Whether a name is one that golden-stick or this program gives to a part of a quantised layer, of any family.
-pub(super) fn has_known_tail(name: &str) -> bool {
+pub fn has_known_tail(name: &str) -> bool {
     any_layer(name).is_some()
 }
 
