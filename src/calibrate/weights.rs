@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::CalibrateError;
 use crate::engine::kernels::OutputReader;
 use crate::formats::FormatKind;
-use crate::models::{FusionLayout, ModelSpec};
+use crate::model::FusionLayout;
+use crate::models::ModelSpec;
 use crate::plan::{
     Arrangement, Catalog, Plan, PlanOptions, Precision, SourceFile, TargetOptions, build, prove, targets,
 };

@@ -26,7 +26,7 @@ pub use family::{Family, Named, Row, Scheme, builtin_families, builtin_family, f
 pub use fusion::FusionLayout;
 pub use pack::{Share, StoredPart, StoredTensor};
 pub use param::{Axis, Cut, Mesh, Param, ParamId, Role, Sizes, When};
-pub use pattern::{Captures, Pattern};
+pub use pattern::{Captures, MAX_LAYERS, Pattern};
 pub use quantity::{GROUP_SIZES, LoraFactor, QuantNames, Quantity};
 pub use recognise::{Recognition, recognise};
 pub use size::{Configuration, Expression, Value};

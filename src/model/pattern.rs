@@ -4,15 +4,15 @@ use std::fmt;
 
 use super::index::Key;
 
-/// More layers and experts than any model has. Larger numbers are not taken for one.
-const MOST: u32 = 10_000;
+/// More layers, and more experts, than any model has. Larger numbers are not taken for one.
+pub const MAX_LAYERS: u32 = 10_000;
 
 /// The number at the beginning of a text, and what follows it. Numbers are canonical: `01` is not one.
 pub(super) fn number(text: &str) -> Option<(u32, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, after) = text.split_at(digits);
     let canonical = number.len() == 1 || !number.starts_with('0');
-    Some((number.parse().ok().filter(|&n: &u32| canonical && n < MOST)?, after))
+    Some((number.parse().ok().filter(|&n: &u32| canonical && n < MAX_LAYERS)?, after))
 }
 
 /// What the captures of a name are.

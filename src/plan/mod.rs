@@ -23,8 +23,6 @@ mod holders;
 mod low_rank;
 #[cfg(test)]
 mod model_differential;
-#[cfg(test)]
-mod names_differential;
 mod pieces;
 mod quantise;
 mod route;

@@ -15,7 +15,9 @@ use crate::cli::commands::target::Strategies;
 use crate::cli::config;
 use crate::formats::FormatKind;
 use crate::input::{Input, StrategySource};
-use crate::models::{FusionLayout, HEAD, ModelSpec, is_network_buffer};
+use crate::model::FusionLayout;
+use crate::model::naming::HEAD;
+use crate::models::{ModelSpec, is_network_buffer};
 use crate::plan::{
     self, Arrangement, Catalog, Compared, Plan, PlanError, PlanOptions, QuantisedModel, SourceFile, StrategySet,
     TargetOptions, WholeModel, WholeReader,
