@@ -52,7 +52,7 @@ pub use route::{
 };
 pub use row_sizes::order_by_row_sizes;
 pub use source::{SourceFile, rank_count};
-pub use statistics::{STATISTICS_VERSION, Statistics};
+pub use statistics::{Observed, STATISTICS_VERSION, Statistics};
 pub use strategy_set::{MAX_RANKS, StrategySet};
 pub use target::{TargetEntry, TargetOptions, TargetRank, foreign_target, targets};
 pub use tolerance::{Compare, Tolerance, tolerance};

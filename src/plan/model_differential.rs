@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fused_rows::{grouping, radices};
 use super::pieces::{Order, Part, Stored, fused as stored_fused, plain};
 use crate::layout::{LayoutError, OptimizerShard, Piece, TensorLayout};
-use crate::model::naming::{Fused, Split, cache_name, fused, group_scale_of, kv_names, lora_factor, role};
+use crate::model::naming::{Fused, Split, cache_name, cache_names, fused, group_scale_of, lora_factor, role};
 use crate::model::{
     Captures, Companion, Configuration, Family, ModelError, Of, OwnSizes, ParamId, Share, Sizes, StoredTensor, Value,
     builtin_families, builtin_family, companions, recognise,
@@ -385,8 +385,8 @@ fn the_tables_place_every_element_of_rank_files_as_the_code_does() {
                         ("mindformers/rank-concat", FusionLayout::RankConcat),
                         ("mindformers/grouped", FusionLayout::Grouped),
                     ] {
-                        let caches = [true, false].into_iter().flat_map(kv_names);
-                        let caches = caches.map(|(name, _)| format!("model.layers.1.{name}"));
+                        let caches = [true, false].into_iter().flat_map(|alone| cache_names(1, alone));
+                        let caches = caches.map(|(name, _)| name);
                         for name in tables.names(scheme).into_iter().chain(caches) {
                             let what = format!("{name} ({scheme}, rank {rank} of {ranks}, {spec:?})");
                             let new = tables.stored(scheme, &name, share);
