@@ -24,6 +24,7 @@ mod pattern;
 mod quantity;
 mod recognise;
 mod row_check;
+mod signs;
 mod size;
 
 pub use companion::{Companion, Of, OwnSizes, companions};
@@ -39,6 +40,7 @@ pub use param::{Axis, Cut, Mesh, Param, ParamId, Role, Sizes, When};
 pub use pattern::{Captures, MAX_LAYERS, Pattern};
 pub use quantity::{GROUP_SIZES, LoraFactor, QuantNames, Quantity};
 pub use recognise::{Recognition, recognise};
+pub use signs::{QuantSigns, QuantTool};
 pub use size::{Configuration, Expression, Value};
 
 #[cfg(test)]

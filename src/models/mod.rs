@@ -7,9 +7,7 @@
 mod builtin;
 pub mod foreign;
 mod running;
-mod signs;
 mod spec;
-mod state;
 mod version;
 mod yaml;
 mod yaml_text;
@@ -19,11 +17,7 @@ use super::model::naming;
 
 pub use builtin::{builtin, builtin_names};
 pub use running::RunFacts;
-pub use signs::{QuantSigns, QuantTool};
 pub use spec::{ModelSpec, SpecError};
-pub use state::{
-    OTHER_COUNTERS, SAVE_MARKS, is_counter, is_model_name, is_network_buffer, is_training_state, training_rule,
-};
 pub use version::{VersionSign, version_sign};
 pub use yaml::{from_yaml, lora_alpha};
 pub use yaml_text::MAX_CONFIG_BYTES;

@@ -8,10 +8,9 @@ use super::pieces::{Order, Part, Stored, fused as stored_fused, plain};
 use crate::layout::{LayoutError, OptimizerShard, Piece, TensorLayout};
 use crate::model::naming::{Fused, Split, cache_name, cache_names, fused, group_scale_of, lora_factor, role};
 use crate::model::{
-    Captures, Companion, Configuration, Family, ModelError, Of, OwnSizes, ParamId, Share, Sizes, StoredTensor, Value,
-    builtin_families, builtin_family, companions, recognise,
+    Captures, Companion, Configuration, Family, FusionLayout, LoraFactor, ModelError, Of, OwnSizes, ParamId, Share,
+    Sizes, StoredTensor, Value, builtin_families, builtin_family, companions, recognise,
 };
-use crate::model::{FusionLayout, LoraFactor};
 use crate::models::ModelSpec;
 use crate::models::foreign::{self, Naming, Place};
 

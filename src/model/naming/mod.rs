@@ -9,6 +9,7 @@ mod fused;
 mod layer_param;
 mod quantised;
 mod role;
+mod state;
 mod table;
 
 pub use adapters::{is_lora, lora_factor};
@@ -22,4 +23,7 @@ pub use quantised::{
 };
 pub use role::{
     EMBEDDING, HEAD, Role, Split, TRANSFORMER_TOP, decoder_layer, layer_names, layer_suffixes, numbered_layer, role,
+};
+pub use state::{
+    OTHER_COUNTERS, SAVE_MARKS, is_counter, is_model_name, is_network_buffer, is_training_state, training_rule,
 };

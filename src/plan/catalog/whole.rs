@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Catalog, CatalogOptions, LogicalTensor};
-use crate::model::naming::{EMBEDDING, HEAD, TRANSFORMER_TOP, layer_suffixes, role};
-use crate::models::is_training_state;
+use crate::model::naming::{EMBEDDING, HEAD, TRANSFORMER_TOP, is_training_state, layer_suffixes, role};
 use crate::plan::{Arrangement, PlanError};
 
 impl Catalog {
