@@ -25,5 +25,6 @@ pub use role::{
     EMBEDDING, HEAD, Role, Split, TRANSFORMER_TOP, decoder_layer, layer_names, layer_suffixes, numbered_layer, role,
 };
 pub use state::{
-    OTHER_COUNTERS, SAVE_MARKS, is_counter, is_model_name, is_network_buffer, is_training_state, training_rule,
+    OTHER_COUNTERS, SAVE_MARKS, is_counter, is_model_name, is_network_buffer, is_training_state, names_parameter,
+    training_rule,
 };
