@@ -39,7 +39,7 @@ pub(super) fn pt_to_ms(request: &Request, foreign: &ForeignInput) -> Result<Plan
         spec: named.as_ref(),
         strategy: None,
         fusion: request.source_order(),
-        other_grouped: request.target_order() == crate::models::FusionLayout::Grouped,
+        other_grouped: request.target_order() == crate::model::FusionLayout::Grouped,
         heads: args.heads(),
         ignore: &|name| ignore.matches(name),
     };

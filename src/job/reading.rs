@@ -12,11 +12,13 @@ use crate::input::{
     self, ForeignInput, Input, InputError, ManifestHead, Provenance, RankGaps, StrategySource, check_crc,
     load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
 };
+use crate::model::FusionLayout;
+use crate::model::naming::names_parameter;
+use crate::models::ModelSpec;
 use crate::models::foreign::Place;
-use crate::models::{FusionLayout, ModelSpec};
 use crate::plan::{
     self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Heads, PlanError, SourceFile,
-    WholeNumbers, infer_spec, list, names_parameter, rank_count,
+    WholeNumbers, infer_spec, list, rank_count,
 };
 use crate::sys::Mapping;
 

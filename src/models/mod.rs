@@ -5,31 +5,16 @@
 //! What the same models are called elsewhere is in [`foreign`].
 
 pub mod foreign;
-mod fusion;
-mod lora;
-mod names;
-mod quantised;
 mod running;
-mod signs;
 mod spec;
-mod state;
 mod version;
 mod yaml;
 
+// Until the sizes are the tables' too, this module is one of their users.
+use super::model::naming;
+
 pub use crate::model::{MAX_CONFIG_BYTES, builtin_names, lora_alpha};
-pub use fusion::{Fused, FusionLayout, Grouping, fused};
-pub use lora::{LoraFactor, is_lora, lora_factor};
-pub use names::{EMBEDDING, HEAD, Role, Split, TRANSFORMER_TOP, layer_suffixes, role};
-pub use quantised::{
-    AlsoQuantised, GROUP_SIZES, KV_CELL, KV_CELL_ALONE, QuantNames, Quantity, also_quantised, before, cache_name,
-    columns_in_one, companion_of, copy_of, group_scale_of, is_copy, is_not_loaded, is_quantised, known_integers,
-    kv_names, linear_weight, quantity_name, scale_names, scales_of_layer, weight_names,
-};
 pub use running::RunFacts;
-pub use signs::{QuantSigns, QuantTool};
 pub use spec::{ModelSpec, SpecError, builtin};
-pub use state::{
-    OTHER_COUNTERS, SAVE_MARKS, is_counter, is_model_name, is_network_buffer, is_training_state, training_rule,
-};
 pub use version::{VersionSign, version_sign};
 pub use yaml::from_yaml;

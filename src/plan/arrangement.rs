@@ -2,7 +2,8 @@
 
 use super::StrategySet;
 use crate::layout::{OptimizerShard, TensorLayout};
-use crate::models::{LoraFactor, Split, fused, lora_factor, role};
+use crate::model::LoraFactor;
+use crate::model::naming::{Split, fused, lora_factor, role};
 use crate::tensor::Shape;
 
 /// How a checkpoint's parameters lie over its ranks.

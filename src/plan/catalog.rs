@@ -20,7 +20,9 @@ use super::low_rank::Pair;
 use super::pieces::{self, Order, Part};
 use super::{Arrangement, PlanError, SourceFile, agreement};
 use crate::layout::{Piece, Region, TensorLayout};
-use crate::models::{FusionLayout, ModelSpec, before, fused, is_copy, is_lora};
+use crate::model::FusionLayout;
+use crate::model::naming::{before, fused, is_copy, is_lora};
+use crate::models::ModelSpec;
 use crate::tensor::{Dtype, Shape, TensorName};
 
 /// How to read a source checkpoint.
@@ -309,7 +311,7 @@ impl Reader<'_> {
         let stored = |layout: &TensorLayout, device| pieces::plain(shape.dims(), &radices, layout, device);
         let mut held = Held::default();
         self.hold(one, stages, stored, |_, lowest, holder| held.push(lowest, holder))?;
-        if crate::models::role(&one.name).is_some_and(|r| r.split == crate::models::Split::Vocabulary)
+        if crate::model::naming::role(&one.name).is_some_and(|r| r.split == crate::model::naming::Split::Vocabulary)
             && self.options.arrangement.devices() > 1
         {
             let whole = stages.iter().all(|s| s.layout.parts(0) == 1);
@@ -339,7 +341,7 @@ impl Reader<'_> {
     fn fused(
         &self,
         one: &Named,
-        info: &crate::models::Fused,
+        info: &crate::model::naming::Fused,
         stages: &[InStage],
         catalog: &mut Catalog,
     ) -> Result<(), PlanError> {
@@ -387,7 +389,7 @@ impl Reader<'_> {
     fn shared(
         &self,
         one: &Named,
-        info: &crate::models::Fused,
+        info: &crate::model::naming::Fused,
         stages: &[InStage],
         catalog: &mut Catalog,
     ) -> Result<(), PlanError> {

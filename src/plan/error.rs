@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::layout::{CoverFault, LayoutError};
-use crate::models::{QuantSigns, SpecError};
+use crate::model::QuantSigns;
+use crate::models::SpecError;
 use crate::tensor::Shape;
 
 /// What makes a plan impossible. Each names the file or tensor at fault.

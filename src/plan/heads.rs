@@ -3,6 +3,7 @@
 use super::PlanError;
 use super::catalog::Catalog;
 use super::fused_rows::full_dims;
+use crate::model::naming::LayerParam;
 use crate::models::ModelSpec;
 
 /// Rows that a head commonly has, the most common first.
@@ -92,7 +93,9 @@ pub(super) fn common(query: u64, key: u64) -> Vec<(u64, u64, u64)> {
 /// source's cut allow must be left whole. Where the rows allow none of them, the heads are those of a small model.
 pub(super) fn check_cut(catalog: &Catalog, ranks: u64) -> Result<(), PlanError> {
     let rows = |suffix: &str| full_dims(catalog, suffix)?.first().copied();
-    let (Some(query), Some(key)) = (rows("attention.wq.weight"), rows("attention.wk.weight")) else { return Ok(()) };
+    let (Some(query), Some(key)) = (rows(LayerParam::Query.in_layer()), rows(LayerParam::Key.in_layer())) else {
+        return Ok(());
+    };
     let ways = catalog.attention_ways.max(1);
     // What the ranks do not divide at all has an error of its own.
     if ways.is_multiple_of(ranks) || query % ranks != 0 || key % ranks != 0 {

@@ -9,10 +9,11 @@ use super::fused_rows::grouping;
 use super::pieces::{self, Order, Part, Stored};
 use super::{Arrangement, PlanError};
 use crate::layout::{Piece, Region, TensorLayout};
-use crate::models::{
-    Fused, FusionLayout, ModelSpec, Split, cache_name, copy_of, fused, group_scale_of, is_lora, is_quantised,
-    is_training_state, role,
+use crate::model::FusionLayout;
+use crate::model::naming::{
+    Fused, Split, cache_name, copy_of, fused, group_scale_of, is_lora, is_quantised, is_training_state, role,
 };
+use crate::models::ModelSpec;
 use crate::tensor::{Dtype, Shape, TensorName};
 
 pub use foreign::foreign_target;

@@ -3,7 +3,8 @@
 use super::target::{TargetOptions, TargetRank};
 use super::{Arrangement, Catalog, PlanError};
 use crate::layout::TensorLayout;
-use crate::models::{ModelSpec, fused};
+use crate::model::naming::fused;
+use crate::models::ModelSpec;
 
 /// The layout of every parameter of a rank-count target, as a strategy file states it. Empty for a target that is itself a
 /// strategy: that one exists already.
@@ -52,6 +53,6 @@ pub fn rules_strategy(spec: &ModelSpec, ranks: u64) -> Result<Vec<(String, Tenso
 impl super::TargetEntry {
     /// Whether the target's layout places it (rather than its being copied to every rank).
     fn is_placed(&self) -> bool {
-        matches!(self.content, super::target::Content::Pieces(_)) && !crate::models::is_not_loaded(&self.name)
+        matches!(self.content, super::target::Content::Pieces(_)) && !crate::model::naming::is_not_loaded(&self.name)
     }
 }

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Catalog, LogicalTensor, plain_names};
-use crate::model::{Dialect, Pattern};
-use crate::models::FusionLayout;
+use crate::model::{Dialect, FusionLayout, Pattern};
 use crate::plan::PlanError;
 use crate::plan::holders::{Holder, Holders};
 use crate::plan::tensor_id::{Known, TensorId};

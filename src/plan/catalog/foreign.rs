@@ -4,8 +4,10 @@ use std::fmt;
 
 use super::{Catalog, CatalogOptions, Held, Holder, LogicalTensor};
 use crate::layout::{Piece, Region, TensorLayout, boxes_of_rows};
+use crate::model::FusionLayout;
+use crate::model::naming::{EMBEDDING, Grouping, HEAD, fused};
+use crate::models::ModelSpec;
 use crate::models::foreign::{Family, Naming, Place, Reorder, shard_axis};
-use crate::models::{EMBEDDING, FusionLayout, Grouping, HEAD, ModelSpec, fused};
 use crate::plan::fused_rows::radices;
 use crate::plan::holders::Holders;
 use crate::plan::pieces::{self, Order, Part, Stored, row_strides};

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use super::{InStage, Named, Reader};
 use crate::layout::{LayoutError, Region, TensorLayout};
-use crate::models::{ModelSpec, Split, columns_in_one, fused, group_scale_of, role, weight_names};
+use crate::model::naming::{Split, columns_in_one, fused, group_scale_of, role, weight_names};
+use crate::models::ModelSpec;
 use crate::plan::pieces::Stored;
 use crate::plan::{Arrangement, PlanError, agreement, copied_rank};
 use crate::tensor::{Dtype, Shape};

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use super::{Holder, InStage, Named, Reader};
 use crate::layout::{LayoutError, Region, TensorLayout};
-use crate::models::{Fused, FusionLayout, lora_factor};
+use crate::model::FusionLayout;
+use crate::model::naming::{Fused, lora_factor};
 use crate::plan::PlanError;
 use crate::plan::pieces::Stored;
 use crate::tensor::Shape;

@@ -4,7 +4,7 @@ use super::add::{Adding, Held, Tensor};
 use super::{InStage, Named, Reader, Sized};
 use crate::layout::{Piece, Region, TensorLayout};
 use crate::model::{OwnSizes, ParamId, Share, StoredPart, StoredTensor, WholeTensor};
-use crate::models::group_scale_of;
+use crate::model::naming::group_scale_of;
 use crate::plan::holders::Holder;
 use crate::plan::tensor_id::{Known, TensorId};
 use crate::plan::{Arrangement, PlanError};
@@ -126,7 +126,7 @@ impl Reader<'_> {
         let own = sized.family.own_sizes(&known.stored, shape.dims(), &sized.sizes);
         let grouped = group_scale_of(&one.name);
         let possible = |own: &OwnSizes| {
-            grouped.is_none() || self.spec.is_none() || crate::models::GROUP_SIZES.contains(&own.group)
+            grouped.is_none() || self.spec.is_none() || crate::model::GROUP_SIZES.contains(&own.group)
         };
         own.filter(possible).ok_or_else(|| {
             let weight = grouped.unwrap_or_default();

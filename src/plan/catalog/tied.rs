@@ -1,7 +1,7 @@
 //! Is `lm_head` the embedding?
 
 use super::Catalog;
-use crate::models::{EMBEDDING, HEAD, lora_factor};
+use crate::model::naming::{EMBEDDING, HEAD, lora_factor};
 
 impl Catalog {
     /// Whether the model has an `lm_head` of its own.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Catalog, CatalogOptions, LogicalTensor};
-use crate::models::{EMBEDDING, HEAD, TRANSFORMER_TOP, is_training_state, layer_suffixes, role};
+use crate::model::naming::{EMBEDDING, HEAD, TRANSFORMER_TOP, is_training_state, layer_suffixes, role};
 use crate::plan::{Arrangement, PlanError};
 
 impl Catalog {
@@ -19,7 +19,7 @@ impl Catalog {
             self.head_settled = set.stages().iter().any(|layouts| layouts.contains_key(EMBEDDING));
             let known = |name: &str| {
                 let there = |n: &str| self.get(n).is_some() || (options.ignore)(n) || self.twin(n);
-                there(name) || crate::models::fused(name).is_some_and(|f| f.parts.iter().all(|p| there(p)))
+                there(name) || crate::model::naming::fused(name).is_some_and(|f| f.parts.iter().all(|p| there(p)))
             };
             let names: BTreeSet<&String> = set.stages().iter().flat_map(BTreeMap::keys).collect();
             let lacks: Vec<String> =
@@ -44,7 +44,7 @@ impl Catalog {
         let layers = self.tensors.iter().filter_map(|t| role(&t.name)?.layer).max();
         let Some(last) = layers else { return Ok(()) };
         // Quantising activations makes biases where there were none.
-        let plain = |r: crate::models::Role<'_>| r.suffix.ends_with("bias") && !r.suffix.contains("._layer.");
+        let plain = |r: crate::model::naming::Role<'_>| r.suffix.ends_with("bias") && !r.suffix.contains("._layer.");
         let bias = self.tensors.iter().any(|t| role(&t.name).is_some_and(plain));
         let of_layer = |n| layer_suffixes(bias).map(move |suffix| format!("model.layers.{n}.{suffix}"));
         let top = TRANSFORMER_TOP[..2].iter().map(|name| (*name).to_owned());
@@ -94,7 +94,7 @@ impl Catalog {
 
     /// Whether it is an entry that is made anew from its twin.
     fn twin(&self, name: &str) -> bool {
-        crate::models::is_copy(name) && self.input_copies
+        crate::model::naming::is_copy(name) && self.input_copies
     }
 
     fn check_layers(&self) -> Result<(), PlanError> {

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use super::{Content, TargetEntry, TargetRank, kind_of};
 use crate::layout::TensorLayout;
+use crate::model::naming::is_training_state;
+use crate::models::ModelSpec;
 use crate::models::foreign::{Naming, Place, Reorder};
-use crate::models::{ModelSpec, is_training_state};
 use crate::plan::pieces::{self, Order, Part, Stored};
 use crate::plan::{Catalog, PlanError};
 use crate::tensor::{Shape, TensorName};
