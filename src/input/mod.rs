@@ -28,7 +28,7 @@ pub use foreign::{
     ForeignFault, ForeignFiles, ForeignIndex, ForeignKind, Provenance, check_index, companions, discover_foreign,
     provenance,
 };
-pub use foreign_load::{ForeignInput, load_config};
+pub use foreign_load::{ForeignInput, load_config, load_described};
 pub use load::{Input, LoadedFile, check_crc, check_unchanged};
 pub use made::{Beside, ListedSum, Made};
 pub use manifest_head::{MANIFEST, ManifestHead};

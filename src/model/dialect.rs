@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::companion::Companion;
-use super::family::{Family, Row, Scheme, builtin_families};
+use super::family::{Family, Row, Scheme};
 use super::param::ParamId;
 use super::pattern::Captures;
+use super::registry::families;
 
 /// The names of a checkpoint: a family, and those of its schemes that the names may be of.
 #[derive(Clone, Debug)]
@@ -76,6 +77,14 @@ impl Dialect {
     /// Meta's names; `None` where the family has none.
     pub fn meta(family: &'static Family) -> Option<Self> {
         Self::of(family, META)
+    }
+
+    /// Whether a scheme is one of MindSpore's side.
+    pub(super) fn is_mindspore(scheme: &Scheme) -> bool {
+        let name = &scheme.name;
+        OF_MINDSPORE
+            .iter()
+            .any(|own| name.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
     }
 
     /// The same names without the prefix of a whole model.
@@ -176,7 +185,7 @@ impl Dialect {
     pub fn recognise_mindspore<'a>(names: impl IntoIterator<Item = &'a str>, order: &str) -> Option<Self> {
         // The same of all layers is one.
         let kinds: BTreeSet<String> = names.into_iter().map(first_layer).collect();
-        let families = builtin_families().iter().filter(|family| !family.model_types.is_empty());
+        let families = families().iter().copied();
         let count =
             |dialect: &Self| kinds.iter().filter(|name| matches!(dialect.place(name), Place::Stored(_))).count();
         let found = families.map(|family| {
@@ -189,7 +198,7 @@ impl Dialect {
 }
 
 /// A name with its numbers replaced by 0.
-fn first_layer(name: &str) -> String {
+pub(super) fn first_layer(name: &str) -> String {
     let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     name.split('.').map(|part| if number(part) { "0" } else { part }).collect::<Vec<_>>().join(".")
 }
@@ -244,7 +253,7 @@ impl Family {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::builtin_family;
+    use crate::model::{builtin_families, builtin_family};
 
     fn name_of(place: Place) -> Option<String> {
         match place {
