@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::companion::Companion;
 use super::family::{Family, Row, Scheme, builtin_families};
-use super::param::ParamId;
+use super::pack::EXPERT;
+use super::param::{ParamId, Sizes};
 use super::pattern::Captures;
 
 /// The names of a checkpoint: a family, and those of its schemes that the names may be of.
@@ -164,6 +165,16 @@ impl Dialect {
         };
         let alone = |param: u16| rows().find(|row| row.params().eq([param])).map(of);
         Some(Join { whole: of(row), parts: row.params().map(alone).collect::<Option<_>>()? })
+    }
+
+    /// The names of a row that are for each expert, where its name numbers them; else the one of it.
+    pub fn by_expert(&self, stored: &Stored, sizes: Option<&Sizes>) -> Vec<Stored> {
+        if !stored.row.pattern.has_expert() {
+            return vec![*stored];
+        }
+        let experts = sizes.and_then(|sizes| Some(sizes.of(self.family.axis(EXPERT)?))).unwrap_or(0);
+        let of = |expert| Stored { captures: Captures { expert: Some(expert), ..stored.captures }, ..*stored };
+        (0..u32::try_from(experts).unwrap_or(0)).map(of).collect()
     }
 
     /// The row that holds a parameter: of the first scheme that has one.

@@ -36,12 +36,37 @@ impl Sized {
         }
     }
 
-    /// The full shape of a tensor, and the axes as which its rows are read.
+    /// The full shape of a tensor, and the axes as which its rows are read: one where the number of heads is not known.
     pub(in crate::plan) fn canonical(&self, id: TensorId, own: OwnSizes) -> Option<Canonical> {
+        let canonical = self.by_axes(id, own)?;
+        let rows = if self.open.is_empty() { canonical.rows } else { vec![canonical.rows.iter().product()] };
+        Some(Canonical { rows, ..canonical })
+    }
+
+    fn by_axes(&self, id: TensorId, own: OwnSizes) -> Option<Canonical> {
         match id.companion() {
             None => self.family.canonical(id.param.param, &self.sizes),
             Some(companion) => self.family.canonical_companion(id.param.param, companion, own, &self.sizes),
         }
+    }
+
+    /// A box of a tensor in the axes of [`Self::canonical`].
+    pub(in crate::plan) fn in_canonical_axes(&self, id: TensorId, own: OwnSizes, piece: Piece) -> Option<Piece> {
+        if self.open.is_empty() {
+            return Some(piece);
+        }
+        let radices = self.by_axes(id, own)?.rows;
+        let (start, len, strides) = (piece.region.start(), piece.region.len(), piece.strides());
+        let rows = radices.len();
+        // No order of rows follows axes that are not known, so that the box is a range of rows.
+        let first = start.iter().zip(&radices).fold(0, |row, (at, radix)| row * radix + at);
+        let count = len[..rows].iter().product();
+        let step = (0..rows).filter(|&axis| len[axis] > 1).map(|axis| strides[axis]).min().unwrap_or(0);
+        let region = Region::new(
+            [first].into_iter().chain(start[rows..].iter().copied()),
+            [count].into_iter().chain(len[rows..].iter().copied()),
+        );
+        Some(Piece::new(region, piece.offset, [step].into_iter().chain(strides[rows..].iter().copied())))
     }
 
     /// The axes as which the rows of a tensor of this shape are read.
@@ -53,7 +78,7 @@ impl Sized {
     /// Sizes that are the checkpoint's own, by the full shape of a tensor.
     pub(in crate::plan) fn own_sizes(&self, id: TensorId, shape: &Shape) -> Option<OwnSizes> {
         let Some(companion) = id.companion() else { return Some(OwnSizes { group: 1, lora_rank: 1 }) };
-        self.family.own_sizes_of(id.param.param, companion, shape.dims(), &self.sizes)
+        self.family.own_sizes(id.param.param, companion, shape.dims(), &self.sizes)
     }
 
     /// What is wrong with a name.

@@ -99,7 +99,10 @@ impl Reader<'_> {
         adding: &mut Adding<'_>,
     ) -> Result<(), PlanError> {
         let catalog = &mut *adding.catalog;
-        if known.stored.is_joined() && !self.is_foreign() {
+        if self.foreign {
+            return Ok(());
+        }
+        if known.stored.is_joined() {
             if Self::is_factor(known) {
                 self.check_factor(one, known, stages)?;
                 catalog.fused_factors.insert(one.name.to_string());
@@ -123,7 +126,7 @@ impl Reader<'_> {
 
     /// The sizes that are the checkpoint's own: the rank of an adapter, the columns of a group.
     fn own_sizes(&self, one: &Named, known: &Known, shape: &Shape, sized: &Sized) -> Result<OwnSizes, PlanError> {
-        let own = sized.family.own_sizes(&known.stored, shape.dims(), &sized.sizes);
+        let own = known.ids().next().and_then(|id| sized.own_sizes(id, shape));
         let grouped = group_scale_of(&one.name);
         let possible = |own: &OwnSizes| {
             grouped.is_none() || self.spec.is_none() || crate::models::GROUP_SIZES.contains(&own.group)
@@ -151,7 +154,7 @@ impl Reader<'_> {
             && let Some(layer) = known.stored.captures.layer.filter(|layer| *layer >= model.layers())
         {
             let layers = model.layers();
-            return Err(PlanError::Ambiguous(if self.is_foreign() {
+            return Err(PlanError::Ambiguous(if self.foreign {
                 format!("`{}` is of a layer beyond the {layers} of the model configuration", one.name)
             } else {
                 format!("`{}` is of layer {layer}, the model configuration has {layers} layers", one.name)
@@ -167,7 +170,7 @@ impl Reader<'_> {
             path: self.files[file].path.clone(),
             found: shape.clone(),
             expected: Shape::new(expected).unwrap_or_default(),
-            expected_by: match (self.spec, self.is_foreign()) {
+            expected_by: match (self.spec, self.foreign) {
                 (None, _) => "the shapes of the other parameters".to_owned(),
                 (Some(_), true) => "the model configuration".to_owned(),
                 (Some(_), false) => "the model configuration (shapes over all ranks)".to_owned(),
@@ -195,7 +198,6 @@ pub(in crate::plan) struct Lay<'a> {
     own: OwnSizes,
     name: &'a str,
     whole: WholeTensor,
-    parts: Vec<ParamId>,
     sliced: bool,
 }
 
@@ -213,7 +215,7 @@ impl<'a> Lay<'a> {
         };
         let whole = whole.map_err(|e| sized.error(name, e))?;
         let sliced = stored.companion.is_some() || family.is_sliced(stored.row);
-        Ok(Self { sized, known, own, name, whole, parts: stored.params().collect(), sliced })
+        Ok(Self { sized, known, own, name, whole, sliced })
     }
 
     /// The dimensions in a device's file, and where in it the parts are.
@@ -233,8 +235,8 @@ impl<'a> Lay<'a> {
             _ => self.whole.on(layout, device).map_err(error)?,
         };
         let index = |part: StoredPart| {
-            let at = self.parts.iter().position(|id| *id == part.id);
-            at.map(|at| (at, part.piece))
+            let (at, id) = self.known.ids().enumerate().find(|(_, id)| id.param == part.id)?;
+            Some((at, self.sized.in_canonical_axes(id, self.own, part.piece)?))
         };
         Ok(Laid { dims, pieces: parts.into_iter().filter_map(index).collect() })
     }
