@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use ckpt_convert::cluster;
 use ckpt_convert::formats::{Entry, FormatKind};
-use ckpt_convert::models::{FusionLayout, ModelSpec, builtin, role};
+use ckpt_convert::model::FusionLayout;
+use ckpt_convert::model::naming::role;
+use ckpt_convert::models::{ModelSpec, builtin};
 use ckpt_convert::plan::{
     Arrangement, Catalog, CatalogOptions, Plan, PlanOptions, Precision, SourceFile, TargetOptions, build, prove,
     targets,
@@ -24,8 +26,8 @@ fn headers(spec: &ModelSpec, ranks: u64) -> Vec<(PathBuf, u32, Vec<Entry>)> {
         let mut entry = |name: &String| {
             let full = spec.shape(name).expect("a required parameter has a shape");
             let axis = match role(name).expect("a required parameter has a role").split {
-                ckpt_convert::models::Split::Whole => None,
-                ckpt_convert::models::Split::Columns => Some(1),
+                ckpt_convert::model::naming::Split::Whole => None,
+                ckpt_convert::model::naming::Split::Columns => Some(1),
                 _ => Some(0),
             };
             let mut dims = full.dims().to_vec();

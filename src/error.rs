@@ -5,7 +5,7 @@ use crate::calibrate::CalibrateError;
 use crate::cluster::ClusterError;
 use crate::engine::EngineError;
 use crate::input::InputError;
-use crate::models::FusionLayout;
+use crate::model::FusionLayout;
 use crate::plan::PlanError;
 use crate::sys::FileError;
 

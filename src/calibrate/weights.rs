@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::CalibrateError;
 use crate::engine::kernels::OutputReader;
 use crate::formats::FormatKind;
-use crate::models::{FusionLayout, ModelSpec};
+use crate::model::FusionLayout;
+use crate::models::ModelSpec;
 use crate::plan::{
     Arrangement, Catalog, Plan, PlanOptions, Precision, SourceFile, TargetOptions, build, prove, targets,
 };
@@ -40,7 +41,7 @@ impl Weights {
         mappings: Vec<Arc<Mapping>>,
     ) -> Result<Self, CalibrateError> {
         let target = TargetOptions {
-            spec: Some(spec),
+            spec: Some(&spec.model().map_err(crate::plan::PlanError::from)?),
             arrangement: Arrangement::Rules(1),
             fusion: FusionLayout::RankConcat,
             fused: false,

@@ -12,8 +12,9 @@ use crate::input::{
     self, ForeignInput, Input, InputError, ManifestHead, Provenance, RankGaps, StrategySource, check_crc,
     load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
 };
+use crate::model::FusionLayout;
+use crate::models::ModelSpec;
 use crate::models::foreign::Place;
-use crate::models::{FusionLayout, ModelSpec};
 use crate::plan::{
     self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Heads, PlanError, SourceFile,
     WholeNumbers, infer_spec, list, names_parameter, rank_count,
@@ -69,6 +70,24 @@ pub(super) fn other_strategies(checkpoint: &Path, strategy: Option<&Path>) -> Re
     )))
 }
 
+fn model(spec: &ModelSpec) -> Result<crate::model::Model, PlanError> {
+    spec.model().map_err(PlanError::from)
+}
+
+pub(super) fn dialect(naming: crate::models::foreign::Naming) -> crate::model::Dialect {
+    use crate::model::{Dialect, builtin_family};
+    use crate::models::foreign::{Family, Prefix};
+    let (family, scheme) = match naming.family() {
+        Family::Llama => ("llama", "hf"),
+        Family::Qwen2 => ("qwen2", "hf"),
+        Family::Baichuan2 => ("baichuan2", "hf"),
+        Family::InternLm2 => ("internlm2", "hf"),
+        Family::Meta => ("llama", "meta"),
+    };
+    let dialect = Dialect::of(builtin_family(family).unwrap(), scheme).unwrap();
+    if naming.prefix() == Prefix::Bare { dialect.without_prefix() } else { dialect }
+}
+
 /// Reads a checkpoint's headers as a model.
 pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, Error> {
     let ranks = u64::from(rank_count(files));
@@ -83,19 +102,23 @@ pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, 
         None => Arrangement::Rules(ranks),
     };
     let grouped = how.fusion == FusionLayout::Grouped || how.other_grouped;
-    let options =
-        |spec, heads_matter| CatalogOptions { spec, arrangement, fusion: how.fusion, heads_matter, ignore: how.ignore };
+    let options = |spec| CatalogOptions { spec, arrangement, fusion: how.fusion, ignore: how.ignore };
     if let Some(spec) = how.spec {
         how.heads.agree(spec)?;
-        let catalog = Catalog::new(files, &options(how.spec, grouped))?;
+        let catalog = Catalog::new(files, &options(Some(&model(spec)?)))?;
         return Ok(Read { catalog, spec: how.spec.cloned(), inferred: None });
     }
     // The shapes alone tell the model only where it is a built-in one; for that they are read as if ungrouped, which
     // changes no shape.
-    let plain = CatalogOptions { fusion: FusionLayout::RankConcat, ..options(None, false) };
+    let plain = CatalogOptions { fusion: FusionLayout::RankConcat, ..options(None) };
     let catalog = Catalog::new(files, &plain)?;
     let (spec, text) = infer(&catalog, how.heads)?;
-    let catalog = if grouped { Catalog::new(files, &options(spec.as_ref(), true))? } else { catalog };
+    let named = spec.as_ref().map(model).transpose()?;
+    let catalog = match &named {
+        Some(model) => Catalog::new(files, &options(Some(model)))?,
+        None if grouped => Catalog::new(files, &options(None))?,
+        None => catalog,
+    };
     Ok(Read { catalog, spec, inferred: text })
 }
 
@@ -213,11 +236,12 @@ pub(super) fn read_foreign(
         return Err(PlanError::UnknownNames(others).into());
     }
     let spec = how.spec.or(foreign.spec.as_ref());
+    let named = spec.map(model).transpose()?;
+    let dialect = dialect(foreign.naming);
     let options = ForeignOptions {
-        spec,
-        naming: foreign.naming,
+        spec: named.as_ref(),
+        dialect: &dialect,
         shards: foreign.shards,
-        heads_matter: how.other_grouped,
         strides: &|file, entry| foreign.strides(file, entry),
         source_tied: tied.source,
         target_tied: tied.target,
@@ -234,7 +258,8 @@ pub(super) fn read_foreign(
     // Rows are read by the heads only where those are known beforehand.
     let (catalog, notes) = match &spec {
         Some(found) if options.spec.is_none() && how.other_grouped => {
-            Catalog::foreign(files, &ForeignOptions { spec: Some(found), target_tied: found.tied, ..options })?
+            let named = model(found)?;
+            Catalog::foreign(files, &ForeignOptions { spec: Some(&named), target_tied: found.tied, ..options })?
         }
         _ => (catalog, notes),
     };

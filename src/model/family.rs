@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
+use super::companion::Companion;
 use super::error::{FamilyFileError, ModelError};
 use super::file;
+use super::index::Key;
+use super::lookup::{Hit, Lookup, Patterns};
 use super::pack::{EXPERT, Pack};
 use super::param::{Axis, Param, ParamId, Sizes, When};
 use super::pattern::{Captures, Pattern};
@@ -38,14 +41,37 @@ impl Row {
 pub struct Scheme {
     /// Its name: `hf`, `mindformers/grouped`.
     pub name: String,
-    /// Its rows.
+    /// Its rows. Where a parameter has two names, the first is that of networks for several cards, the other that for one.
     pub rows: Vec<Row>,
+    index: Lookup,
 }
 
 impl Scheme {
+    pub(super) fn new(name: String, rows: Vec<Row>) -> Self {
+        Self { name, rows, index: Lookup::default() }
+    }
+
     /// The row of a name, and what the name captures.
     pub fn find(&self, name: &str) -> Option<(&Row, Captures)> {
-        self.rows.iter().find_map(|row| row.pattern.matches(name).map(|captures| (row, captures)))
+        self.place(name).map(|hit| (&self.rows[hit.row], hit.captures))
+    }
+
+    /// The same, with the place of the row.
+    pub(super) fn place(&self, name: &str) -> Option<Hit> {
+        self.patterns().hits(Key::of(name), name).next()
+    }
+
+    fn patterns(&self) -> &Patterns {
+        self.index.get(|| self.rows.iter().map(|row| &row.pattern))
+    }
+
+    /// The rows whose layers a name may be of the companions of, and the companions.
+    pub(super) fn companions_by_index<'a>(
+        &'a self,
+        name: &str,
+    ) -> impl Iterator<Item = (&'a Row, Captures, &'static Companion)> {
+        let hits = self.patterns().companion_hits(Key::of(name), name);
+        hits.map(|(hit, companion)| (&self.rows[hit.row], hit.captures, companion))
     }
 
     /// The row that holds a parameter.
@@ -348,6 +374,12 @@ fn all() -> &'static [Family] {
 /// The families that are compiled in, bases before those that extend them. A base of others has no `model_types`.
 pub fn builtin_families() -> &'static [Family] {
     all()
+}
+
+/// All families that are known.
+pub fn families() -> &'static [&'static Family] {
+    static ALL: OnceLock<Vec<&'static Family>> = OnceLock::new();
+    ALL.get_or_init(|| all().iter().collect())
 }
 
 /// A family that is compiled in.

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::error::FamilyFileError;
 use super::family::{AxisInfo, Family, Row, Scheme, SizeRules};
+use super::in_order::InOrder;
 use super::pack::{Pack, PackPart};
 use super::param::{Axis, Cut, Dims, Mesh, Param, Role, When};
 use super::pattern::Pattern;
@@ -47,7 +48,7 @@ struct FamilyText {
 }
 
 /// Prefix of the names -> rest of the name -> what it is.
-type Rows = Map<Map<RowText>>;
+type Rows = InOrder<InOrder<RowText>>;
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -69,6 +70,12 @@ struct ParamText {
     when: Option<WhenText>,
     #[serde(default)]
     optional: bool,
+    #[serde(default = "yes")]
+    loaded: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn linear() -> Role {
@@ -293,7 +300,8 @@ impl<'a> Builder<'a> {
         }
         let when = self.when(&place, text.when)?;
         let template = (template != "once").then(|| template.to_owned());
-        Ok(Param { id: id.to_owned(), dims, cut, role: text.role, when, optional: text.optional, template })
+        let ParamText { role, optional, loaded, .. } = text;
+        Ok(Param { id: id.to_owned(), dims, cut, role, when, optional, loaded, template })
     }
 
     fn when(&self, place: &str, text: Option<WhenText>) -> Result<When, FamilyFileError> {
@@ -334,7 +342,7 @@ impl<'a> Builder<'a> {
             let mut rows = Vec::new();
             self.rows(&format!("fragments {name}"), &text, &mut rows)?;
             self.family.fragments.retain(|fragment| fragment.name != name);
-            self.family.fragments.push(Scheme { name, rows });
+            self.family.fragments.push(Scheme::new(name, rows));
         }
         Ok(())
     }
@@ -354,14 +362,14 @@ impl<'a> Builder<'a> {
             }
             self.rows(&format!("schemes {name}"), &text.names, &mut rows)?;
             self.family.schemes.retain(|scheme| scheme.name != name);
-            self.family.schemes.push(Scheme { name, rows });
+            self.family.schemes.push(Scheme::new(name, rows));
         }
         Ok(())
     }
 
     fn rows(&mut self, place: &str, text: &Rows, rows: &mut Vec<Row>) -> Result<(), FamilyFileError> {
-        for (prefix, names) in text {
-            for (rest, row) in names {
+        for (prefix, names) in &text.0 {
+            for (rest, row) in &names.0 {
                 let name = format!("{prefix}{rest}");
                 let place = format!("{place} {name}");
                 let pattern = Pattern::parse(&name).map_err(|why| self.error(&place, why))?;

@@ -97,6 +97,8 @@ pub struct Param {
     pub when: When,
     /// A model may be without it where it is present.
     pub optional: bool,
+    /// Whether networks load it.
+    pub loaded: bool,
     /// The layer template that it belongs to; `None`: once in a model.
     pub template: Option<String>,
 }

@@ -6,10 +6,6 @@
 
 mod builtin;
 pub mod foreign;
-mod fusion;
-mod lora;
-mod names;
-mod quantised;
 mod running;
 mod signs;
 mod spec;
@@ -18,15 +14,10 @@ mod version;
 mod yaml;
 mod yaml_text;
 
+// Until the sizes are the tables' too, this module is one of their users.
+use super::model::naming;
+
 pub use builtin::{builtin, builtin_names};
-pub use fusion::{Fused, FusionLayout, Grouping, fused};
-pub use lora::{LoraFactor, is_lora, lora_factor};
-pub use names::{EMBEDDING, HEAD, Role, Split, TRANSFORMER_TOP, layer_suffixes, role};
-pub use quantised::{
-    AlsoQuantised, GROUP_SIZES, KV_CELL, KV_CELL_ALONE, QuantNames, Quantity, also_quantised, before, cache_name,
-    columns_in_one, companion_of, copy_of, group_scale_of, is_copy, is_not_loaded, is_quantised, known_integers,
-    kv_names, linear_weight, quantity_name, scale_names, scales_of_layer, weight_names,
-};
 pub use running::RunFacts;
 pub use signs::{QuantSigns, QuantTool};
 pub use spec::{ModelSpec, SpecError};

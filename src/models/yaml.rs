@@ -4,8 +4,8 @@
 
 use serde_json::Value;
 
+use super::super::model::MAX_LAYERS;
 use super::foreign::OTHER_LAYERS;
-use super::names::MAX_LAYERS;
 use super::yaml_text::read;
 use super::{ModelSpec, SpecError};
 

@@ -18,7 +18,7 @@ pub use quantised::QuantisedAs;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use self::add::{Adding, Held, Tensor};
+use self::add::Adding;
 pub(super) use self::sizes::Sized;
 pub(super) use self::stored::{Laid, Lay};
 use super::holders::{Holder, Holders};
@@ -26,8 +26,8 @@ use super::low_rank::Pair;
 use super::tensor_id::{Known, TensorId};
 use super::{Arrangement, PlanError, SourceFile, agreement};
 use crate::layout::TensorLayout;
-use crate::model::{Dialect, Family, Model};
-use crate::models::{FusionLayout, before, is_copy, is_lora};
+use crate::model::naming::{before, is_copy, is_lora};
+use crate::model::{Dialect, Family, FusionLayout, Model};
 use crate::tensor::{Dtype, Shape, TensorName};
 
 /// How to read a source checkpoint.
@@ -117,7 +117,11 @@ struct InStage {
 enum Reading {
     /// No layout knows it, and all ranks hold it alike.
     Loose,
-    Laid { stages: Vec<InStage>, shape: Shape, dtype: Dtype },
+    Laid {
+        stages: Vec<InStage>,
+        shape: Shape,
+        dtype: Dtype,
+    },
 }
 
 /// Who reads: whose names, how they lie over the files, and what to say of it.

@@ -2,7 +2,8 @@
 
 use super::catalog::{Catalog, LogicalTensor};
 use super::pieces::Part;
-use crate::models::{Fused, Grouping, ModelSpec, before, builtin, builtin_names, columns_in_one, role};
+use crate::model::naming::{Fused, Grouping, before, columns_in_one, role};
+use crate::models::{ModelSpec, builtin, builtin_names};
 
 /// The axes as which a parameter's rows are read, so that every grouped piece of it is a box: one axis unless `refine`
 /// gives the model's heads and the parameter is part of a fused one.

@@ -6,7 +6,8 @@ use super::catalog::{Catalog, LogicalTensor};
 use super::holders::Holder;
 use super::route::LowRank;
 use super::{PlanError, SourceFile};
-use crate::models::{LoraFactor, is_lora, lora_factor};
+use crate::model::LoraFactor;
+use crate::model::naming::{is_lora, lora_factor};
 
 /// The factors of one weight, by index among the catalog's vectors, and what their product is multiplied by.
 #[derive(Clone, Copy, Debug)]

@@ -31,6 +31,7 @@ mod source;
 mod statistics;
 mod strategy_set;
 mod target;
+mod tensor_id;
 mod tolerance;
 mod training;
 mod whole_numbers;

@@ -6,15 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fused_rows::{grouping, radices};
 use super::pieces::{Order, Part, Stored, fused as stored_fused, plain};
 use crate::layout::{LayoutError, OptimizerShard, Piece, TensorLayout};
+use crate::model::naming::{Fused, Split, cache_name, fused, group_scale_of, kv_names, lora_factor, role};
 use crate::model::{
     Captures, Companion, Configuration, Family, ModelError, Of, OwnSizes, ParamId, Share, Sizes, StoredTensor, Value,
     builtin_families, builtin_family, companions, recognise,
 };
+use crate::model::{FusionLayout, LoraFactor};
+use crate::models::ModelSpec;
 use crate::models::foreign::{self, Naming, Place};
-use crate::models::{
-    Fused, FusionLayout, KV_CELL_ALONE, LoraFactor, ModelSpec, Split, cache_name, fused, group_scale_of, kv_names,
-    lora_factor, role,
-};
 
 /// Where each element of a file comes from: the parameter by mindformers' unfused name, and the element in row-major order.
 type Elements = Vec<Option<(String, u64)>>;
@@ -208,7 +207,7 @@ impl Tables {
         for part in &stored.parts {
             let full: Vec<u64> = self.family.canonical(part.id.param, &self.sizes).unwrap().axes().collect();
             // A cache's entries have one name in the network for one card and another in that for several.
-            let alone = name.contains(KV_CELL_ALONE);
+            let alone = cache_name(name, true) == name;
             let ours = cache_name(&self.name("mindformers", part.id), alone);
             put(&mut elements, &ours, &part.piece, &full);
         }

@@ -1,7 +1,7 @@
 //! Where the boxes of logical tensors lie in what one rank stores, fused or not.
 
 use crate::layout::{LayoutError, Piece, Region, TensorLayout, boxes_of_rows};
-use crate::models::Grouping;
+use crate::model::naming::Grouping;
 
 /// A part of a fused parameter, or a parameter by itself.
 #[derive(Clone, Debug)]

@@ -9,8 +9,9 @@ use self::wanted::{Wanted, wanted};
 use super::catalog::Catalog;
 use super::{Arrangement, PlanError};
 use crate::layout::{Piece, Region, TensorLayout};
-use crate::model::{Model, Role};
-use crate::models::{FusionLayout, cache_name, copy_of, group_scale_of, is_lora, is_training_state};
+use crate::model::naming::{cache_name, copy_of, group_scale_of, is_lora};
+use crate::model::{FusionLayout, Model, Role};
+use crate::models::is_training_state;
 use crate::tensor::{Dtype, Shape, TensorName};
 
 pub use foreign::foreign_target;
@@ -33,7 +34,8 @@ pub struct TargetOptions<'a> {
 impl TargetOptions<'_> {
     /// A strategy's cut of q, k and v must leave the heads whole, where those are known.
     fn check_heads(&self, one: &Wanted, layout: &TensorLayout) -> Result<(), PlanError> {
-        let (Arrangement::Strategy(_), Some(spec), true) = (self.arrangement, self.spec, one.has_rows_of_heads()) else {
+        let (Arrangement::Strategy(_), Some(spec), true) = (self.arrangement, self.spec, one.has_rows_of_heads())
+        else {
             return Ok(());
         };
         // What the optimizer shards is gathered before it is used, and may be cut anywhere.

@@ -5,7 +5,8 @@ use std::fmt;
 
 use super::{PlanError, SourceFile};
 use crate::formats::Entry;
-use crate::models::{QuantSigns, companion_of, is_lora, is_training_state, known_integers, scales_of_layer};
+use crate::model::naming::{companion_of, is_lora, known_integers, scales_of_layer};
+use crate::models::{QuantSigns, is_training_state};
 use crate::tensor::Dtype;
 
 /// How whole numbers in a source are looked for.

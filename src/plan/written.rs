@@ -3,8 +3,8 @@
 use super::target::{TargetOptions, TargetRank};
 use super::{Arrangement, PlanError};
 use crate::layout::TensorLayout;
-use crate::model::{Captures, Dialect, Model, Role, Stored};
-use crate::models::FusionLayout;
+use crate::model::naming::is_not_loaded;
+use crate::model::{Captures, Dialect, FusionLayout, Model, Role, Stored};
 
 /// The layout of every parameter of a rank-count target, as a strategy file states it. Empty for a target that is itself a
 /// strategy: that one exists already.
@@ -53,6 +53,6 @@ pub fn rules_strategy(model: &Model, ranks: u64) -> Result<Vec<(String, TensorLa
 impl super::TargetEntry {
     /// Whether the target's layout places it (rather than its being copied to every rank).
     fn is_placed(&self) -> bool {
-        matches!(self.content, super::target::Content::Pieces(_)) && !crate::models::is_not_loaded(&self.name)
+        matches!(self.content, super::target::Content::Pieces(_)) && !is_not_loaded(&self.name)
     }
 }

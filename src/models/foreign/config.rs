@@ -1,6 +1,6 @@
 //! Hugging Face's `config.json`: the dimensions and the family.
 
-use super::super::names::MAX_LAYERS;
+use super::super::super::model::MAX_LAYERS;
 use super::super::{ModelSpec, SpecError};
 use super::Family;
 use super::fields::{Fields, bad};

@@ -145,7 +145,7 @@ pub enum ShardError {
 /// # Errors
 /// An embedding that is cut in no such way; a name that is no parameter.
 pub fn shard_axis(name: &str, shape: &Shape, shards: u64, dim: u64) -> Result<Option<usize>, ShardError> {
-    let suffix = name.strip_prefix("layers.").and_then(super::super::names::numbered_layer).map_or(name, |(_, s)| s);
+    let suffix = name.strip_prefix("layers.").and_then(super::super::naming::numbered_layer).map_or(name, |(_, s)| s);
     let axis = match suffix {
         "tok_embeddings.weight" => embedding_axis(name, shape, shards, dim)?,
         "output.weight"

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::super::super::layer_suffixes;
+use super::super::super::naming::layer_suffixes;
 use super::super::from_config_json;
 use super::*;
 

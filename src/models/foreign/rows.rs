@@ -1,6 +1,7 @@
 //! In which order the rows of foreign parameters stand, as axes and strides: nothing has to be moved by the row.
 
-use super::super::{Grouping, ModelSpec, SpecError};
+use super::super::naming::Grouping;
+use super::super::{ModelSpec, SpecError};
 
 /// How q, k and v stand in one parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Catalog, LogicalTensor, plain_names};
-use crate::model::{Dialect, Pattern};
-use crate::models::FusionLayout;
+use crate::model::{Dialect, FusionLayout, Pattern};
 use crate::plan::PlanError;
 use crate::plan::holders::{Holder, Holders};
 use crate::plan::tensor_id::{Known, TensorId};
@@ -90,7 +89,7 @@ impl<'a> Adding<'a> {
 }
 
 impl Catalog {
-    fn put(&mut self, tensor: LogicalTensor) {
+    pub(super) fn put(&mut self, tensor: LogicalTensor) {
         self.quantised.extend(plain_names(&tensor));
         self.by_name.insert(tensor.name.clone(), self.tensors.len());
         self.tensors.push(tensor);

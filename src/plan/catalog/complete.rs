@@ -23,15 +23,17 @@ impl Catalog {
             let dialect = self.family().map(|family| Dialect::mindspore(family, options.fusion.name()));
             let is_embedding = |name: &String| {
                 let known = dialect.as_ref().and_then(|dialect| Known::of(dialect, name));
-                known.filter(Known::is_model).is_some_and(|known| {
-                    known.ids().any(|id| self.role(id.param) == Some(Role::Embedding))
-                })
+                known
+                    .filter(Known::is_model)
+                    .is_some_and(|known| known.ids().any(|id| self.role(id.param) == Some(Role::Embedding)))
             };
             let settled = set.stages().iter().any(|layouts| layouts.keys().any(is_embedding));
             let there = |name: &str| self.get(name).is_some() || (options.ignore)(name) || self.twin(name);
             let known = |name: &str| {
                 there(name)
-                    || dialect.as_ref().is_some_and(|dialect| self.names_in(dialect, name).iter().all(|part| there(part)))
+                    || dialect
+                        .as_ref()
+                        .is_some_and(|dialect| self.names_in(dialect, name).iter().all(|part| there(part)))
             };
             let names: BTreeSet<&String> = set.stages().iter().flat_map(BTreeMap::keys).collect();
             let lacks: Vec<String> =
@@ -79,7 +81,9 @@ impl Catalog {
         match tied {
             _ if self.has_head() => Ok(()),
             Some(true) => Ok(()),
-            Some(false) => Err(PlanError::Lacks(self.head_name().map(|(name, _)| name.to_string()).into_iter().collect())),
+            Some(false) => {
+                Err(PlanError::Lacks(self.head_name().map(|(name, _)| name.to_string()).into_iter().collect()))
+            }
             None if self.head_settled => Ok(()),
             None => Err(PlanError::NoHead),
         }
@@ -98,9 +102,9 @@ impl Catalog {
 
     /// The first tensor that is itself a parameter of this role.
     pub(in crate::plan) fn of_role(&self, role: Role) -> Option<usize> {
-        self.tensors.iter().position(|t| {
-            t.id.is_some_and(|id| id.companion.is_none() && self.role(id.param) == Some(role))
-        })
+        self.tensors
+            .iter()
+            .position(|t| t.id.is_some_and(|id| id.companion.is_none() && self.role(id.param) == Some(role)))
     }
 
     /// The name and the identity of the output projection.
@@ -113,7 +117,7 @@ impl Catalog {
 
     /// Whether it is an entry that is made anew from its twin.
     fn twin(&self, name: &str) -> bool {
-        crate::models::is_copy(name) && self.input_copies
+        crate::model::naming::is_copy(name) && self.input_copies
     }
 
     fn check_layers(&self) -> Result<(), PlanError> {
@@ -121,9 +125,10 @@ impl Catalog {
         let mut layers: BTreeMap<u32, BTreeSet<(u16, Option<&str>)>> = BTreeMap::new();
         for id in self.tensors.iter().filter_map(|tensor| tensor.id) {
             // Some parameters are of the first or of the last layers only.
-            let partly = family.params().get(usize::from(id.param.param)).is_some_and(|param| {
-                matches!(param.when, When::LayersBelow(_) | When::LayersFrom(_))
-            });
+            let partly = family
+                .params()
+                .get(usize::from(id.param.param))
+                .is_some_and(|param| matches!(param.when, When::LayersBelow(_) | When::LayersFrom(_)));
             if let Some(layer) = id.param.layer {
                 let of_layer = layers.entry(layer).or_default();
                 if !partly {
@@ -160,9 +165,8 @@ impl Catalog {
         }
         let Arrangement::Rules(ranks) = options.arrangement else { return Ok(()) };
         let query = self.family().and_then(Family::query_and_key).map(|(query, _)| query);
-        let is_query = |t: &&super::LogicalTensor| {
-            t.id.is_some_and(|id| Some(id.param.param) == query && id.companion.is_none())
-        };
+        let is_query =
+            |t: &&super::LogicalTensor| t.id.is_some_and(|id| Some(id.param.param) == query && id.companion.is_none());
         if options.spec.is_none()
             && let Some(tensor) = self.tensors.iter().find(is_query)
             && let &[rows, width] = tensor.shape.dims()

@@ -3,8 +3,7 @@
 use std::fmt;
 
 use super::{Catalog, CatalogOptions, LogicalTensor, Named, Reader, index};
-use crate::model::{Dialect, Model, Place, Role};
-use crate::models::FusionLayout;
+use crate::model::{Dialect, FusionLayout, Model, Place, Role};
 use crate::plan::holders::{Holder, Holders};
 use crate::plan::{Arrangement, PlanError, SourceFile};
 
@@ -28,7 +27,10 @@ pub struct ForeignOptions<'a> {
 
 impl fmt::Debug for ForeignOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ForeignOptions").field("spec", &self.spec).field("dialect", &self.dialect).finish_non_exhaustive()
+        f.debug_struct("ForeignOptions")
+            .field("spec", &self.spec)
+            .field("dialect", &self.dialect)
+            .finish_non_exhaustive()
     }
 }
 
@@ -100,7 +102,10 @@ impl Catalog {
                 let copies: Vec<Holder> = self.tensors[head].holders.all().cloned().collect();
                 let kept = &self.tensors[embedding];
                 if kept.shape != self.tensors[head].shape || kept.dtype != self.tensors[head].dtype {
-                    let what = format!("`{}` should be the embedding, but has another shape or dtype", self.tensors[head].name);
+                    let what = format!(
+                        "`{}` should be the embedding, but has another shape or dtype",
+                        self.tensors[head].name
+                    );
                     return Err(PlanError::Ambiguous(what));
                 }
                 let used: Vec<Holder> = kept.holders.all().cloned().collect();

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
+use super::stored::Laid;
 use super::{InStage, Named, Reader};
 use crate::layout::{Region, TensorLayout};
-use super::stored::Laid;
 use crate::plan::arrangement::Related;
 use crate::plan::{Arrangement, PlanError, copied_rank};
 use crate::tensor::{Dtype, Shape};
@@ -154,7 +154,11 @@ impl Reader<'_> {
         Err(PlanError::MissingRanks {
             name: one.name.to_string(),
             ranks: missing.join(", "),
-            checkpoint: format!("the checkpoint has {} {}", self.arrangement.ranks(), if self.foreign { "model-parallel shards" } else { "ranks" }),
+            checkpoint: format!(
+                "the checkpoint has {} {}",
+                self.arrangement.ranks(),
+                if self.foreign { "model-parallel shards" } else { "ranks" }
+            ),
         })
     }
 }

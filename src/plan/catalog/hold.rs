@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::stored::Laid;
 use super::sizes::with_strides;
+use super::stored::Laid;
 use super::{Holder, InStage, Named, Reader};
 use crate::layout::{Region, TensorLayout};
 use crate::plan::PlanError;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Named, Reader, Reading};
 use crate::layout::{Piece, Region};
-use crate::model::{Axis, Canonical, Captures, Family, Fact, ModelError, OwnSizes, Row, Sizes};
-use crate::models::columns_in_one;
+use crate::model::naming::{before, columns_in_one};
+use crate::model::{Axis, Canonical, Captures, Fact, Family, ModelError, OwnSizes, Row, Sizes};
 use crate::plan::PlanError;
 use crate::plan::tensor_id::{Known, TensorId};
 use crate::tensor::Shape;
@@ -131,7 +131,7 @@ impl Reader<'_> {
             let mut full = shape.dims().to_vec();
             if let Some(tail) = companion {
                 // A quantised weight has the dimensions of the weight.
-                if crate::models::before(&one.name).is_none() || !tail.ends_with("weight") {
+                if before(&one.name).is_none() || !tail.ends_with("weight") {
                     continue;
                 }
                 if let Some(columns) = full.last_mut() {

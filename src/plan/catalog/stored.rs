@@ -3,22 +3,26 @@
 use super::add::{Adding, Held, Tensor};
 use super::{InStage, Named, Reader, Sized};
 use crate::layout::{Piece, Region, TensorLayout};
+use crate::model::naming::group_scale_of;
 use crate::model::{OwnSizes, ParamId, Share, StoredPart, StoredTensor, WholeTensor};
-use crate::models::group_scale_of;
 use crate::plan::holders::Holder;
 use crate::plan::tensor_id::{Known, TensorId};
 use crate::plan::{Arrangement, PlanError};
 use crate::tensor::{Dtype, Shape};
 
 /// What a device holds: the dimensions in its file, and the pieces of each part.
-pub(super) struct Laid {
+pub(in crate::plan) struct Laid {
     pub dims: Vec<u64>,
     pub pieces: Vec<(usize, Piece)>,
 }
 
 impl Laid {
     /// A tensor that is no part of another and whose rows are not read as several axes.
-    pub(super) fn plain(full: &Shape, layout: &TensorLayout, device: u64) -> Result<Self, crate::layout::LayoutError> {
+    pub(in crate::plan) fn plain(
+        full: &Shape,
+        layout: &TensorLayout,
+        device: u64,
+    ) -> Result<Self, crate::layout::LayoutError> {
         let region = layout.region(full.dims(), device)?;
         Ok(Self { dims: region.len().to_vec(), pieces: vec![(0, Piece::dense(region))] })
     }
@@ -48,8 +52,8 @@ impl Reader<'_> {
         for (id, held) in known.ids().zip(held) {
             let canonical = sized.canonical(id, own).ok_or_else(|| sized.too_large(&one.name))?;
             let name = format!("{}{}", known.state, id.name(sized.family));
-            let shape = Shape::new(canonical.shape)
-                .map_err(|e| PlanError::Layout { name: name.clone(), source: e.into() })?;
+            let shape =
+                Shape::new(canonical.shape).map_err(|e| PlanError::Layout { name: name.clone(), source: e.into() })?;
             adding.add(Tensor {
                 name: name.as_str().into(),
                 id: known.state.is_empty().then_some(id),
@@ -128,9 +132,8 @@ impl Reader<'_> {
     fn own_sizes(&self, one: &Named, known: &Known, shape: &Shape, sized: &Sized) -> Result<OwnSizes, PlanError> {
         let own = known.ids().next().and_then(|id| sized.own_sizes(id, shape));
         let grouped = group_scale_of(&one.name);
-        let possible = |own: &OwnSizes| {
-            grouped.is_none() || self.spec.is_none() || crate::models::GROUP_SIZES.contains(&own.group)
-        };
+        let possible =
+            |own: &OwnSizes| grouped.is_none() || self.spec.is_none() || crate::model::GROUP_SIZES.contains(&own.group);
         own.filter(possible).ok_or_else(|| {
             let weight = grouped.unwrap_or_default();
             let why = format!(

@@ -2,7 +2,7 @@
 
 use super::Catalog;
 use crate::model::Role;
-use crate::models::lora_factor;
+use crate::model::naming::lora_factor;
 
 impl Catalog {
     /// Whether the model has an `lm_head` of its own.
@@ -13,11 +13,11 @@ impl Catalog {
     /// The embedding under the name of `lm_head`, and `lm_head`: equal where [`compare`](crate::plan::compare) finds no
     /// difference. `None` where they cannot be equal, or one of them is not there.
     pub fn embedding_and_head(&self) -> Option<(Self, Self)> {
-        let (embedding, head) = (&self.tensors[self.of_role(Role::Embedding)?], &self.tensors[self.of_role(Role::Head)?]);
+        let (embedding, head) =
+            (&self.tensors[self.of_role(Role::Embedding)?], &self.tensors[self.of_role(Role::Head)?]);
         // What an adapter makes of them is not what the files hold.
-        let adapted = |name: &str| {
-            lora_factor(name).is_some_and(|(weight, _)| weight == *head.name || weight == *embedding.name)
-        };
+        let adapted =
+            |name: &str| lora_factor(name).is_some_and(|(weight, _)| weight == *head.name || weight == *embedding.name);
         if embedding.shape != head.shape
             || embedding.dtype != head.dtype
             || self.tensors.iter().any(|t| adapted(&t.name))

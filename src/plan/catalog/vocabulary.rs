@@ -109,5 +109,4 @@ impl Reader<'_> {
             one.name
         )))
     }
-
 }

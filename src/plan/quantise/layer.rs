@@ -7,7 +7,8 @@ use super::super::catalog::{Catalog, LogicalTensor};
 use super::super::{Arithmetic, OutputTensor, PlanError, SourceFile, Width};
 use super::room::{Place, hidden};
 use super::{QuantOptions, Quantise, QuantisedModel};
-use crate::models::{QuantNames, Quantity, Split, fused, kv_names, quantity_name, role};
+use crate::model::naming::{Split, fused, kv_names, quantity_name, role};
+use crate::model::{QuantNames, Quantity};
 use crate::tensor::{Dtype, Shape, ShapeError, TensorName};
 
 /// Rows of tensors that are one matrix, or elements that are one vector, in order.

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use super::{Kind, TargetOptions};
 use crate::layout::TensorLayout;
+use crate::model::naming::is_lora;
 use crate::model::{Captures, Dialect, Family, OwnSizes, Role, Stored};
-use crate::models::{is_lora, is_training_state};
+use crate::models::is_training_state;
 use crate::plan::arrangement::{ByRules, Related};
 use crate::plan::catalog::{Catalog, Laid, Lay, LogicalTensor, Sized, heads_unknown};
 use crate::plan::tensor_id::Known;
@@ -102,7 +103,11 @@ fn forms(catalog: &Catalog, dialect: &Dialect, known: Known, is_fused: bool) -> 
         }
         None => known.stored,
     };
-    dialect.by_expert(&stored, catalog.sized.as_ref().map(|sized| &sized.sizes)).into_iter().map(|stored| Known { stored, ..known.clone() }).collect()
+    dialect
+        .by_expert(&stored, catalog.sized.as_ref().map(|sized| &sized.sizes))
+        .into_iter()
+        .map(|stored| Known { stored, ..known.clone() })
+        .collect()
 }
 
 /// Adapters of q, k and v are three, each with its own input, unless the source has them as one.
