@@ -234,8 +234,10 @@ fn entry(
         other => other,
     };
     let laid = one.on(options.arrangement, layout, device).map_err(grouped)?;
+    // What all parts share is written once.
+    let written = |(part, _): &(usize, Piece)| *part == 0 || !one.wanted.is_shared();
     let pieces: Vec<(usize, Piece)> =
-        laid.pieces.into_iter().map(|(part, piece)| (one.wanted.tensors[part], piece)).collect();
+        laid.pieces.into_iter().filter(written).map(|(part, piece)| (one.wanted.tensors[part], piece)).collect();
     let error = |e: crate::tensor::ShapeError| PlanError::Layout { name: name.to_string(), source: e.into() };
     Ok(TargetEntry {
         first_holder: seen.is_first(&name, layout, &pieces),

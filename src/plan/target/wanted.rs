@@ -170,9 +170,14 @@ impl Wanted {
             && known.stored.row.params().all(|param| family.has_rows_of_heads(param))
     }
 
+    /// Whether all parts are the same tensor: what belongs to the input of a fused layer.
+    pub(super) fn is_shared(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| known.stored.is_shared())
+    }
+
     /// What belongs to the input of a fused layer must be the same for all its parts.
     pub(super) fn check_shared(&self, catalog: &Catalog, files: &[SourceFile<'_>]) -> Result<(), PlanError> {
-        if !self.known.as_ref().is_some_and(|known| known.stored.is_shared()) {
+        if !self.is_shared() {
             return Ok(());
         }
         let held = |&part: &usize| catalog.tensors()[part].holders.all().map(|h| (h.file, h.entry)).next();
