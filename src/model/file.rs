@@ -29,6 +29,12 @@ struct FamilyText {
     #[serde(default)]
     architectures: Vec<String>,
     #[serde(default)]
+    usual: bool,
+    #[serde(default)]
+    base_prefix: Option<String>,
+    #[serde(default)]
+    buffers: Vec<String>,
+    #[serde(default)]
     replicated: Vec<String>,
     #[serde(default)]
     sizes: Map<Map<SizeText>>,
@@ -164,6 +170,9 @@ impl<'a> Builder<'a> {
             name: String::new(),
             model_types: Vec::new(),
             architectures: Vec::new(),
+            usual: false,
+            base_prefix: String::new(),
+            buffers: Vec::new(),
             axes: Vec::new(),
             sizes: Vec::new(),
             params: Vec::new(),
@@ -181,6 +190,11 @@ impl<'a> Builder<'a> {
         self.family.name = text.family;
         self.family.model_types = text.model_types;
         self.family.architectures = text.architectures;
+        self.family.usual = text.usual;
+        if let Some(prefix) = text.base_prefix {
+            self.family.base_prefix = prefix;
+        }
+        self.family.buffers.extend(text.buffers);
         for (template, params) in text.params {
             for (id, param) in params {
                 let param = self.param(&template, &id, param)?;
