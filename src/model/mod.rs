@@ -8,6 +8,7 @@ mod companion;
 mod configuration;
 mod cut;
 mod dialect;
+mod equations;
 mod error;
 mod family;
 mod file;
@@ -19,6 +20,7 @@ mod pattern;
 mod recognise;
 mod row_check;
 mod size;
+mod solve;
 
 pub use companion::{Companion, Of, OwnSizes, companions};
 pub use configuration::SpecError;
@@ -32,6 +34,7 @@ pub use param::{Axis, Cut, Mesh, Param, ParamId, Role, Sizes, When};
 pub use pattern::{Captures, Pattern};
 pub use recognise::{Recognition, recognise};
 pub use size::{Configuration, Expression, Value};
+pub use solve::{Fact, Solved};
 
 #[cfg(test)]
 mod peers;

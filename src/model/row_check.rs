@@ -7,7 +7,7 @@ use super::param::{Axis, Dims, Param};
 /// Whether the rule of the pack says where every element is, in pieces with the axes of [`super::Canonical`]; if not, why.
 pub(super) fn check(family: &Family, row: &Row) -> Result<(), String> {
     let pack = &row.pack;
-    let in_file = |part: &PackPart| dims_in_file(family, row, part);
+    let in_file = |part: &PackPart| family.dims_in_file(row, part);
     let Some(first) = pack.parts.first().map(in_file) else { return Err("there is nothing to join".to_owned()) };
     for part in &pack.parts {
         let param = &family.params()[usize::from(part.param)];
@@ -35,12 +35,14 @@ pub(super) fn check(family: &Family, row: &Row) -> Result<(), String> {
     Ok(())
 }
 
-/// The dimensions in the file, of which a name that captures the expert has no axis of experts.
-fn dims_in_file(family: &Family, row: &Row, part: &PackPart) -> Dims {
-    let dims = part.dims.as_ref().unwrap_or(&family.params()[usize::from(part.param)].dims);
-    let kept = |axis: &&Axis| !row.pattern.has_expert() || family.axis_name(**axis) != EXPERT;
-    let dims = dims.iter().map(|dim| dim.iter().filter(kept).copied().collect());
-    dims.filter(|dim: &Vec<Axis>| !dim.is_empty()).collect()
+impl Family {
+    /// The dimensions in the file, of which a name that captures the expert has no axis of experts.
+    pub(super) fn dims_in_file(&self, row: &Row, part: &PackPart) -> Dims {
+        let dims = part.dims.as_ref().unwrap_or(&self.params()[usize::from(part.param)].dims);
+        let kept = |axis: &&Axis| !row.pattern.has_expert() || self.axis_name(**axis) != EXPERT;
+        let dims = dims.iter().map(|dim| dim.iter().filter(kept).copied().collect());
+        dims.filter(|dim: &Vec<Axis>| !dim.is_empty()).collect()
+    }
 }
 
 fn same_axes(param: &Param, part: &PackPart) -> Result<(), String> {

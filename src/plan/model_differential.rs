@@ -3,18 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fused_rows::{grouping, radices};
+use super::catalog::{Catalog, LogicalTensor};
+use super::fused_rows::{grouping, infer_spec, radices};
+use super::holders::Holders;
 use super::pieces::{Order, Part, Stored, fused as stored_fused, plain};
 use crate::layout::{LayoutError, OptimizerShard, Piece, TensorLayout};
 use crate::model::{
-    Captures, Companion, Configuration, Family, ModelError, Of, OwnSizes, ParamId, Share, Sizes, StoredTensor, Value,
-    builtin_families, builtin_family, companions, recognise,
+    Captures, Companion, Configuration, Fact, Family, ModelError, Named, Of, OwnSizes, ParamId, Share, Sizes,
+    StoredTensor, Value, builtin_families, builtin_family, companions, recognise,
 };
 use crate::models::foreign::{self, Naming, Place};
 use crate::models::{
-    Fused, FusionLayout, KV_CELL_ALONE, LoraFactor, ModelSpec, Split, cache_name, fused, group_scale_of, kv_names,
-    lora_factor, role,
+    Fused, FusionLayout, KV_CELL_ALONE, LoraFactor, ModelSpec, Split, builtin, builtin_names, cache_name, fused,
+    group_scale_of, kv_names, lora_factor, role,
 };
+use crate::tensor::Dtype;
 
 /// Where each element of a file comes from: the parameter by mindformers' unfused name, and the element in row-major order.
 type Elements = Vec<Option<(String, u64)>>;
@@ -538,4 +541,50 @@ fn the_tables_place_every_element_under_any_layout_as_the_code_does() {
     }
     println!("{counts:?}, {refused} refused");
     assert!(counts.tensors > 10_000 && refused > 1000, "{counts:?}, {refused} refused");
+}
+
+/// What the shapes of the built-in models say, by the equations of their tensors and by the code that knows these names.
+#[test]
+fn shapes_say_of_a_model_what_the_code_infers() {
+    for name in builtin_names() {
+        // As no built-in model has them, so that nothing but the shapes counts.
+        let known = builtin(name).unwrap();
+        let spec = ModelSpec { layers: 2, vocab: known.vocab + 1, ..known };
+        let tables = Tables::new(if spec.qkv_bias { "qwen2" } else { "llama" }, &spec);
+        let mut catalog = Catalog::default();
+        for name in spec.required() {
+            catalog.push(LogicalTensor {
+                name: name.as_str().into(),
+                dtype: Dtype::F16,
+                shape: spec.shape(&name).unwrap(),
+                radices: Vec::new(),
+                holders: Holders::new(Vec::new(), Vec::new()),
+                loose: false,
+                quantise: None,
+                update: None,
+            });
+        }
+        let (inferred, _) = infer_spec(&catalog).unwrap();
+        for scheme in ["mindformers", "mindformers/rank-concat", "mindformers/grouped"] {
+            let names = tables.family.names(tables.family.scheme(scheme).unwrap(), &tables.members, &tables.sizes);
+            let fact = |named: Named<'static>| {
+                let dims = tables.family.full_dims(named.row, named.captures, &tables.sizes).unwrap();
+                Fact { row: named.row, captures: named.captures, dims }
+            };
+            let facts: Vec<Fact<'_>> = names.unwrap().into_iter().map(fact).collect();
+            let solved = tables.family.solve(&facts, &[]).unwrap();
+            let of = |axis: &str| solved.sizes.of(tables.family.axis(axis).unwrap());
+            let found = (of("Hidden"), of("KvHead") * of("Query"), of("KvHead"), of("HeadDim"), of("Ffn"), of("Vocab"));
+            let ModelSpec { hidden, heads, kv_heads, head_dim, ffn, vocab, .. } = inferred;
+            assert_eq!(found, (hidden, heads, kv_heads, head_dim, ffn, vocab), "{name} {scheme}");
+            // With the heads stated, all of it.
+            let kv_head = (tables.family.axis("KvHead").unwrap(), spec.kv_heads);
+            let solved = tables.family.solve(&facts, &[kv_head]).unwrap();
+            let axes = ["Hidden", "KvHead", "Query", "Half", "Pair", "HeadDim", "Ffn", "Vocab"];
+            for axis in axes.map(|axis| tables.family.axis(axis).unwrap()) {
+                assert_eq!(solved.sizes.of(axis), tables.sizes.of(axis), "{name} {scheme}");
+                assert!(!solved.open.contains(&axis));
+            }
+        }
+    }
 }
