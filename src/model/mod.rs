@@ -8,6 +8,7 @@ mod companion;
 mod configuration;
 mod cut;
 mod dialect;
+mod equations;
 mod error;
 mod family;
 mod file;

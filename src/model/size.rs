@@ -71,6 +71,13 @@ impl Expression {
         evaluate(&self.root, lookup)
     }
 
+    /// The powers of the names and the number, as a fraction, of which it is the product. `None`: it is anything else.
+    pub(super) fn product(&self) -> Option<(Vec<(&str, i32)>, (u128, u128))> {
+        let (mut powers, mut number) = (Vec::new(), (1, 1));
+        product(&self.root, 1, &mut powers, &mut number)?;
+        Some((powers, number))
+    }
+
     /// The names in it.
     pub fn names(&self) -> Vec<&str> {
         let mut found = Vec::new();
@@ -83,6 +90,34 @@ impl fmt::Display for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+fn product<'a>(
+    node: &'a Node,
+    exponent: i32,
+    powers: &mut Vec<(&'a str, i32)>,
+    number: &mut (u128, u128),
+) -> Option<()> {
+    match node {
+        Node::Number(value) => {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, positive and small")]
+            let whole = |value: f64| value as u128;
+            let value = Some(*value).filter(|n| n.fract() == 0.0 && (1.0..4_294_967_296.0).contains(n)).map(whole)?;
+            let side = if exponent > 0 { &mut number.0 } else { &mut number.1 };
+            *side = side.checked_mul(value)?;
+        }
+        Node::Name(name) => powers.push((name, exponent)),
+        Node::Binary(Operator::Multiply, a, b) => {
+            product(a, exponent, powers, number)?;
+            product(b, exponent, powers, number)?;
+        }
+        Node::Binary(Operator::Divide, a, b) => {
+            product(a, exponent, powers, number)?;
+            product(b, -exponent, powers, number)?;
+        }
+        _ => return None,
+    }
+    Some(())
 }
 
 fn names<'a>(node: &'a Node, found: &mut Vec<&'a str>) {
@@ -289,6 +324,16 @@ mod tests {
         assert_eq!(value(rule, &[("dim", 5120.0), ("multiple_of", 256.0)]), Some(Value::Number(13824.0)));
         let large = [("dim", 8192.0), ("multiple_of", 4096.0), ("multiplier", 1.3)];
         assert_eq!(value(rule, &large), Some(Value::Number(28672.0)));
+    }
+
+    #[test]
+    fn a_product_is_known_by_its_factors() {
+        let of = |text: &str| Expression::parse(text).unwrap().product().map(|(names, n)| (format!("{names:?}"), n));
+        assert_eq!(of("a / (b * 2 / 3)"), Some(("[(\"a\", 1), (\"b\", -1)]".to_owned(), (3, 2))));
+        assert_eq!(of("2"), Some(("[]".to_owned(), (2, 1))));
+        for other in ["a + 1", "a // 2", "a | b", "0", "a * 0.5", "not a", "true"] {
+            assert_eq!(of(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -1,34 +1,338 @@
-//! Sizes from shapes.
+//! The sizes of a model's axes, from the shapes of its tensors.
+//!
+//! Each stored dimension is a product of axes, or, where parts are joined, a sum of products. What the family says of its axes
+//! among themselves (`Half: 2`, `Pair: HeadDim / Half`) is known beforehand.
+
+use std::collections::BTreeMap;
+
+use smallvec::{SmallVec, smallvec};
+
+use super::equations::{Equation, Fault, Product, Ratio, Sources, System};
 use super::error::ModelError;
 use super::family::{Family, Row};
+use super::pack::{EXPERT, PackPart};
 use super::param::{Axis, Sizes};
 use super::pattern::Captures;
 
-/// A fact.
+/// A tensor of a checkpoint.
 #[derive(Clone, Debug)]
 pub struct Fact<'a> {
-    /// row
+    /// The row of its name.
     pub row: &'a Row,
-    /// captures
+    /// What the name captures.
     pub captures: Captures,
-    /// dims
+    /// Its dimensions over all ranks.
     pub dims: Vec<u64>,
 }
-/// Solved.
-#[derive(Clone, Debug)]
+
+/// What the shapes of a checkpoint say about its model.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Solved {
-    /// sizes
+    /// Sizes with which every tensor has its dimensions.
     pub sizes: Sizes,
-    /// open
+    /// The axes whose sizes the shapes do not decide: of a product of which only the value is known, the outermost has all of it
+    /// and the others are 1. An axis that no tensor has is 1.
     pub open: Vec<Axis>,
 }
+
+/// What is given: the tensors, and what the user states.
+struct Given<'a> {
+    family: &'a Family,
+    facts: Vec<&'a Fact<'a>>,
+    stated: &'a [(Axis, u64)],
+}
+
 impl Family {
-    /// solve
-    pub fn solve(&self, _facts: &[Fact<'_>], _known: &[(Axis, u64)]) -> Result<Solved, ModelError> {
-        Err(ModelError::TooLarge("stub".into()))
+    /// The sizes of all axes by the shapes of a checkpoint. `stated`: sizes that are known otherwise. A checkpoint may be without
+    /// any of its tensors, as long as the others show what they are.
+    ///
+    /// # Errors
+    /// Shapes that no model of this family has, with the tensors that do not go with each other; a joined tensor whose parts no
+    /// other tensor shows.
+    pub fn solve(&self, facts: &[Fact<'_>], stated: &[(Axis, u64)]) -> Result<Solved, ModelError> {
+        let mut by_row: BTreeMap<*const Row, &Fact<'_>> = BTreeMap::new();
+        let mut given = Given { family: self, facts: Vec::new(), stated };
+        for fact in facts {
+            match by_row.get(&std::ptr::from_ref(fact.row)) {
+                // All layers and experts are alike.
+                Some(first) if first.dims == fact.dims => {}
+                Some(first) => return Err(given.unlike(first, fact)),
+                None => {
+                    by_row.insert(fact.row, fact);
+                    given.facts.push(fact);
+                }
+            }
+        }
+        given.solve(facts)
     }
-    /// depends
-    pub fn depends_on(&self, _row: &Row, _open: &[Axis]) -> bool {
-        false
+
+    /// Whether where the elements of a row are follows from more than the products of axes that the shapes show: from one of the
+    /// axes that are open.
+    pub fn depends_on(&self, row: &Row, open: &[Axis]) -> bool {
+        let is_open = |axis: &Axis| open.contains(axis);
+        let numbered = row.pattern.has_expert() && self.axis(EXPERT).is_some_and(|axis| is_open(&axis));
+        numbered
+            || row.pack.parts.len() > 1 && row.pack.outer.iter().any(is_open)
+            || row.pack.parts.iter().any(|part| self.takes_apart(row, part, open))
+    }
+
+    /// Whether the file has axes in another order, so that axes that are open are not next to each other.
+    fn takes_apart(&self, row: &Row, part: &PackPart, open: &[Axis]) -> bool {
+        let Some(dims) = &part.dims else { return false };
+        let kept = |axis: &Axis| !(row.pattern.has_expert() && self.axis_name(*axis) == EXPERT);
+        let canonical: Vec<Axis> = self.params()[usize::from(part.param)].axes().filter(kept).collect();
+        let file: Vec<Axis> = dims.iter().flatten().copied().filter(kept).collect();
+        if canonical == file {
+            return false;
+        }
+        // From the first that is open to the last.
+        let first = canonical.iter().position(|axis| open.contains(axis));
+        let last = canonical.iter().rposition(|axis| open.contains(axis));
+        let Some(run) = first.zip(last).map(|(first, last)| &canonical[first..=last]) else { return false };
+        !file.windows(run.len()).any(|axes| axes == run)
     }
 }
+
+impl Given<'_> {
+    fn solve(&self, facts: &[Fact<'_>]) -> Result<Solved, ModelError> {
+        let mut equations = self.stated()?;
+        let rules = self.family.identities();
+        for (at, fact) in self.facts.iter().enumerate() {
+            equations.extend(self.equations(at, fact)?);
+        }
+        let solve = |rules: &[Equation]| {
+            let mut system = System::default();
+            system.take_all(rules).map_err(|(_, fault)| self.error(None, fault))?;
+            let silent = system.take_all(&equations).map_err(|(at, fault)| self.error(Some(&equations[at]), fault))?;
+            match silent.first() {
+                None => Ok(system),
+                Some(&at) => Err(self.undecided(&equations[at])),
+            }
+        };
+        let system = solve(&rules)?;
+        // The last, as the first are known by rules.
+        let decided = system.pivots.iter().rev().filter(|pivot| pivot.rest.0.is_empty());
+        if let Some(pivot) = decided.into_iter().find(|pivot| pivot.value.whole().is_none()) {
+            return Err(self.not_whole(pivot.axis, pivot.value, &pivot.by));
+        }
+        // A number beside axes of which only the product is known is one of them: 2 halves of heads whose rows are not known.
+        let open = |axis: Axis| system.pivot(axis).is_none_or(|pivot| !pivot.rest.0.is_empty());
+        let has = |axis: Axis, term: &Product| term.0.iter().any(|(own, _)| *own == axis);
+        let terms = || equations.iter().flat_map(|equation| &equation.terms);
+        let beside = |axis: Axis| terms().any(|term| has(axis, term) && term.0.iter().any(|(other, _)| open(*other)));
+        let is_number = |rule: &Equation| match &rule.terms[..] {
+            [Product(factors)] => factors.len() == 1 && beside(factors[0].0),
+            _ => false,
+        };
+        let others: Vec<Equation> = rules.iter().filter(|rule| !is_number(rule)).cloned().collect();
+        let relaxed = solve(&others).ok().and_then(|system| Some((system.assign(self.axes())?, system)));
+        let solved = relaxed.or_else(|| Some((system.assign(self.axes())?, system.clone())));
+        let Some((sizes, system)) = solved else {
+            let wanting = system.pivots.iter().find(|pivot| pivot.value.whole().is_none()).or(system.pivots.first());
+            let pivot = wanting.ok_or_else(|| ModelError::TooLarge(self.family.name.clone()))?;
+            return Err(self.not_whole(pivot.axis, pivot.value, &pivot.by));
+        };
+        let open = (0..=u8::MAX).take(self.axes()).map(Axis);
+        let open = open.filter(|axis| system.pivot(*axis).is_none_or(|pivot| !pivot.rest.0.is_empty())).collect();
+        let mut solved = Solved { sizes: Sizes(sizes), open };
+        self.experts(facts, &system, &mut solved)?;
+        Ok(solved)
+    }
+
+    fn axes(&self) -> usize {
+        self.family.axes.len()
+    }
+
+    /// The experts that names number are some of those that there are.
+    fn experts(&self, facts: &[Fact<'_>], system: &System, solved: &mut Solved) -> Result<(), ModelError> {
+        let last = facts.iter().filter(|fact| fact.captures.expert.is_some()).max_by_key(|fact| fact.captures.expert);
+        let (Some(axis), Some(last)) = (self.family.axis(EXPERT), last) else { return Ok(()) };
+        let count = last.captures.expert.map_or(0, |expert| u64::from(expert) + 1);
+        let size = &mut solved.sizes.0[axis.place()];
+        match system.pivot(axis) {
+            Some(pivot) if pivot.rest.0.is_empty() && count > *size => Err(ModelError::ShapesClash {
+                tensor: self.name(last),
+                others: self.names(&pivot.by),
+                what: EXPERT.to_owned(),
+                found: format!("at least {count}"),
+                expected: size.to_string(),
+            }),
+            None if !system.mentions(axis) => {
+                *size = count;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn stated(&self) -> Result<Vec<Equation>, ModelError> {
+        let of = |(at, &(axis, size)): (usize, &(Axis, u64))| {
+            let source = self.facts.len() + at;
+            let total = Ratio::new(size.into(), 1).ok_or_else(|| ModelError::ShapesNotWhole {
+                family: self.family.name.clone(),
+                what: self.family.axis_name(axis).to_owned(),
+                value: size.to_string(),
+                by: self.names(&[source]),
+            })?;
+            Ok(Equation { terms: smallvec![Product::of([axis])], total, source: Some(source) })
+        };
+        self.stated.iter().enumerate().map(of).collect()
+    }
+
+    /// One for each dimension.
+    fn equations(&self, at: usize, fact: &Fact<'_>) -> Result<Vec<Equation>, ModelError> {
+        let parts: SmallVec<[Vec<Vec<Axis>>; 4]> =
+            fact.row.pack.parts.iter().map(|part| self.family.dims_in_file(fact.row, part)).collect();
+        let count = parts.first().map_or(0, Vec::len);
+        if count != fact.dims.len() {
+            return Err(self.wrong_dimensions(fact, count));
+        }
+        let of = |(dim, &length): (usize, &u64)| {
+            let joined = if dim == fact.row.pack.dim { parts.len() } else { 1 };
+            let terms: SmallVec<[Product; 3]> =
+                parts.iter().take(joined).map(|dims| self.product(&dims[dim])).collect();
+            let what = || self.sum(&terms);
+            let total = Ratio::new(length.into(), 1).ok_or_else(|| ModelError::ShapesNotWhole {
+                family: self.family.name.clone(),
+                what: what(),
+                value: length.to_string(),
+                by: self.names(&[at]),
+            })?;
+            Ok(Equation { terms, total, source: Some(at) })
+        };
+        fact.dims.iter().enumerate().map(of).collect()
+    }
+
+    /// A product in canonical order as far as there is one: the outermost axis first.
+    fn product(&self, axes: &[Axis]) -> Product {
+        let mut sorted = axes.to_vec();
+        let of = |param: &super::param::Param| -> Option<Vec<usize>> {
+            axes.iter().map(|axis| param.axes().position(|own| own == *axis)).collect()
+        };
+        if let Some(places) = self.family.params().iter().find_map(of) {
+            let mut order: Vec<(usize, Axis)> = places.into_iter().zip(axes.iter().copied()).collect();
+            order.sort_unstable();
+            sorted = order.into_iter().map(|(_, axis)| axis).collect();
+        }
+        Product::of(sorted)
+    }
+
+    fn error(&self, equation: Option<&Equation>, fault: Fault) -> ModelError {
+        let tensor = equation.and_then(|equation| equation.source).map(|at| self.names(&[at]));
+        let tensor = tensor.unwrap_or_else(|| self.names(&[]));
+        match (fault, equation) {
+            (Fault::Clash { by, expected }, Some(equation)) => ModelError::ShapesClash {
+                tensor,
+                others: self.names(&by),
+                what: self.sum(&equation.terms),
+                found: show(equation.total),
+                expected: expected.map_or_else(|| format!("more than {}", show(equation.total)), show),
+            },
+            _ => ModelError::TooLarge(tensor),
+        }
+    }
+
+    fn unlike(&self, first: &Fact<'_>, second: &Fact<'_>) -> ModelError {
+        if first.dims.len() != second.dims.len() {
+            return self.wrong_dimensions(second, first.dims.len());
+        }
+        let differ = first.dims.iter().zip(&second.dims).position(|(a, b)| a != b).unwrap_or(0);
+        let at = |fact: &Fact<'_>| fact.dims.get(differ).map(u64::to_string).unwrap_or_default();
+        ModelError::ShapesClash {
+            tensor: self.name(second),
+            others: self.name(first),
+            what: format!("dimension {differ}"),
+            found: at(second),
+            expected: at(first),
+        }
+    }
+
+    fn wrong_dimensions(&self, fact: &Fact<'_>, expected: usize) -> ModelError {
+        ModelError::WrongDimensions {
+            tensor: self.name(fact),
+            found: fact.dims.len(),
+            expected,
+            family: self.family.name.clone(),
+        }
+    }
+
+    fn undecided(&self, equation: &Equation) -> ModelError {
+        ModelError::ShapesUndecided { tensor: self.names(equation.source.as_slice()), what: self.sum(&equation.terms) }
+    }
+
+    fn not_whole(&self, axis: Axis, value: Ratio, by: &Sources) -> ModelError {
+        ModelError::ShapesNotWhole {
+            family: self.family.name.clone(),
+            what: self.family.axis_name(axis).to_owned(),
+            value: show(value),
+            by: self.names(by),
+        }
+    }
+
+    fn name(&self, fact: &Fact<'_>) -> String {
+        let name = fact.row.pattern.name(fact.captures).unwrap_or_else(|| fact.row.pattern.to_string());
+        format!("`{name}` {:?}", fact.dims)
+    }
+
+    /// The tensors and statements by their places.
+    fn names(&self, sources: &[usize]) -> String {
+        let of = |&at: &usize| match self.facts.get(at) {
+            Some(fact) => self.name(fact),
+            None => match self.stated.get(at - self.facts.len()) {
+                Some((axis, size)) => format!("the stated {} of {size}", self.family.axis_name(*axis)),
+                None => String::new(),
+            },
+        };
+        match sources {
+            [] => format!("the {} family", self.family.name),
+            all => all.iter().map(of).collect::<Vec<_>>().join(", "),
+        }
+    }
+
+    fn sum(&self, terms: &[Product]) -> String {
+        let name = |(axis, _): &(Axis, i32)| self.family.axis_name(*axis).to_owned();
+        let product = |term: &Product| term.0.iter().map(name).collect::<Vec<_>>().join(" x ");
+        terms.iter().map(product).collect::<Vec<_>>().join(" + ")
+    }
+}
+
+fn show(ratio: Ratio) -> String {
+    if ratio.den == 1 { ratio.num.to_string() } else { format!("{}/{}", ratio.num, ratio.den) }
+}
+
+impl Family {
+    /// What holds of the axes in every model: the rules for sizes that mention nothing but axes and numbers. An axis that one kind of
+    /// configuration states has no such rule.
+    fn identities(&self) -> Vec<Equation> {
+        let mut found = Vec::new();
+        for axis in (0..=u8::MAX).take(self.axes.len()).map(Axis) {
+            let name = self.axis_name(axis);
+            let rules = self.sizes.iter().flat_map(|kind| &kind.rules).filter(|(own, _)| own == name);
+            let of = |(_, rule): &(String, super::size::Expression)| {
+                let (names, number) = rule.product()?;
+                let mut factors: SmallVec<[(Axis, i32); 6]> = smallvec![(axis, -1)];
+                for (name, exponent) in names {
+                    let other = self.axis(name)?;
+                    if factors.iter().any(|(own, _)| *own == other) {
+                        return None;
+                    }
+                    factors.push((other, exponent));
+                }
+                // axis = number * others: others / axis = 1 / number
+                let flipped = factors.iter().map(|&(axis, exponent)| (axis, -exponent)).collect();
+                Some(Equation {
+                    terms: smallvec![Product(flipped)],
+                    total: Ratio::new(number.0, number.1)?,
+                    source: None,
+                })
+            };
+            if let Some(rules) = rules.map(of).collect::<Option<Vec<_>>>() {
+                found.extend(rules);
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests;

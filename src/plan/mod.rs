@@ -17,13 +17,10 @@ mod check;
 mod copied_rank;
 mod diagnosis;
 mod error;
-mod fused_rows;
 mod heads;
 mod holders;
+mod infer;
 mod low_rank;
-#[cfg(test)]
-mod model_differential;
-mod pieces;
 mod quantise;
 mod route;
 mod row_sizes;
@@ -44,8 +41,8 @@ pub use catalog::{Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Logical
 pub use check::{prove, prove_covered};
 pub use diagnosis::{Finding, diagnose_entries, diagnose_strategy, diagnose_strategy_files};
 pub use error::{PlanError, list};
-pub use fused_rows::infer_spec;
 pub use heads::{Heads, heads_examples};
+pub use infer::{Inferred, infer};
 pub use quantise::{QuantOptions, QuantisedModel, computed_file};
 pub use route::{
     Arithmetic, LowRank, OutputFile, OutputTensor, Plan, PlanSource, PlanTotals, Quantised, Route, SourceTensor,

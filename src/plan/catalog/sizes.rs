@@ -17,6 +17,8 @@ pub(in crate::plan) struct Sized {
     pub sizes: Sizes,
     /// Axes whose sizes the shapes do not show, as the number of heads.
     pub open: Vec<Axis>,
+    /// The shapes that show them, where no model was named.
+    facts: Vec<Fact<'static>>,
 }
 
 impl Sized {
@@ -81,6 +83,16 @@ impl Sized {
         self.family.own_sizes(id.param.param, companion, shape.dims(), &self.sizes)
     }
 
+    /// The sizes where this many heads of this many rows are known.
+    ///
+    /// # Errors
+    /// Heads that do not make the rows.
+    pub(in crate::plan) fn with_heads(&self, kv_heads: u64, head_dim: u64) -> Result<Sizes, PlanError> {
+        let stated = self.family.heads(kv_heads, head_dim);
+        let solved = self.family.solve(&self.facts, &stated).map_err(|e| PlanError::Ambiguous(e.to_string()))?;
+        Ok(solved.sizes)
+    }
+
     /// What is wrong with a name.
     pub(in crate::plan) fn error(&self, name: &str, error: ModelError) -> PlanError {
         match error {
@@ -107,7 +119,7 @@ impl Reader<'_> {
         let Some(dialect) = self.dialect else { return Ok(None) };
         let family = dialect.family();
         if let Some(model) = self.spec {
-            return Ok(Some(Sized { family, sizes: model.sizes().clone(), open: Vec::new() }));
+            return Ok(Some(Sized { family, sizes: model.sizes().clone(), open: Vec::new(), facts: Vec::new() }));
         }
         let mut by_row: BTreeMap<(String, Option<&str>), Dims<'_>> = BTreeMap::new();
         for (one, reading) in self.named.iter().zip(readings) {
@@ -141,7 +153,7 @@ impl Reader<'_> {
             facts.push(Fact { row: dims.row, captures: dims.captures, dims: full });
         }
         let solved = family.solve(&facts, &[]).map_err(|error| self.unsolved(error))?;
-        Ok(Some(Sized { family, sizes: solved.sizes, open: solved.open }))
+        Ok(Some(Sized { family, sizes: solved.sizes, open: solved.open, facts }))
     }
 
     fn unsolved(&self, error: ModelError) -> PlanError {
