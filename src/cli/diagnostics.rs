@@ -310,7 +310,9 @@ fn spec_hint(error: &SpecError) -> Option<String> {
         SpecError::UnknownModel(_) => {
             Some(format!("give the path of a yaml, or one of {}", builtin_names().collect::<Vec<_>>().join(", ")))
         }
-        SpecError::OtherLayers { .. } => Some("only dense models of the llama family are converted".to_owned()),
+        SpecError::OtherLayers { .. } => {
+            Some("of such models only dense models are converted; `ckpt-convert families` lists what is".to_owned())
+        }
         SpecError::Quantised { field, .. } => {
             Some(format!("the target is not quantised: give a config.json without `{field}` (--hf-config DIR)"))
         }

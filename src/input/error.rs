@@ -139,14 +139,14 @@ pub enum InputError {
         source: Box<FormatError>,
     },
     /// A model that another tool quantised.
-    #[error("{}: the source is quantised: it has {signs}{}", .path.display(), leftover_text(*.leftover))]
+    #[error("{}: the source is quantised: it has {signs}{}", .path.display(), leftover_text(.leftover.as_deref()))]
     Quantised {
         /// The file or directory.
         path: PathBuf,
         /// What shows it.
         signs: Box<QuantSigns>,
         /// The field of the configuration that says so although all tensors are floating-point.
-        leftover: Option<&'static str>,
+        leftover: Option<String>,
     },
     /// An index and its files that do not agree.
     #[error("{}: {why}", .index.display())]

@@ -42,7 +42,7 @@ pub(super) fn by_config(path: &Path, files: &[LoadedFile], error: InputError) ->
     let entries = || files.iter().flat_map(|file| &file.entries);
     entries().for_each(|entry| signs.name(&entry.name));
     let floating = entries().all(|entry| entry.dtype.is_float() && !QuantSigns::is_one(&entry.name));
-    InputError::Quantised { path: path.to_owned(), signs: Box::new(signs), leftover: floating.then_some(*field) }
+    InputError::Quantised { path: path.to_owned(), signs: Box::new(signs), leftover: floating.then(|| field.clone()) }
 }
 
 /// What is wrong with a file's bytes; a dtype of quantised models is no fault of the file's.

@@ -16,8 +16,8 @@ use crate::model::FusionLayout;
 use crate::models::ModelSpec;
 use crate::models::foreign::Place;
 use crate::plan::{
-    self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Heads, PlanError, SourceFile,
-    WholeNumbers, infer_spec, list, names_parameter, rank_count,
+    self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Heads, Inferred, PlanError, SourceFile,
+    WholeNumbers, list, names_parameter, rank_count,
 };
 use crate::sys::Mapping;
 
@@ -104,8 +104,9 @@ pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, 
     let grouped = how.fusion == FusionLayout::Grouped || how.other_grouped;
     let options = |spec| CatalogOptions { spec, arrangement, fusion: how.fusion, ignore: how.ignore };
     if let Some(spec) = how.spec {
-        how.heads.agree(spec)?;
-        let catalog = Catalog::new(files, &options(Some(&model(spec)?)))?;
+        let model = model(spec)?;
+        how.heads.agree(&model)?;
+        let catalog = Catalog::new(files, &options(Some(&model)))?;
         return Ok(Read { catalog, spec: how.spec.cloned(), inferred: None });
     }
     // The shapes alone tell the model only where it is a built-in one; for that they are read as if ungrouped, which
@@ -115,42 +116,31 @@ pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, 
     let (spec, text) = infer(&catalog, how.heads)?;
     let named = spec.as_ref().map(model).transpose()?;
     let catalog = match &named {
-        Some(model) => Catalog::new(files, &options(Some(model)))?,
+        Some(model) if grouped => Catalog::new(files, &options(Some(model)))?,
         None if grouped => Catalog::new(files, &options(None))?,
-        None => catalog,
+        _ => catalog,
     };
     Ok(Read { catalog, spec, inferred: text })
 }
 
 /// The model, where the shapes are a built-in one's or the heads are stated, and what they say as text.
 fn infer(catalog: &Catalog, stated: Heads) -> Result<(Option<ModelSpec>, Option<String>), PlanError> {
-    let mut inferred = infer_spec(catalog);
-    match &mut inferred {
-        Some((spec, _)) => *spec = stated.applied(spec)?,
-        None if stated.is_stated() => {
-            let why = "--heads and --kv-heads: the checkpoint holds no q and k whose rows they could divide";
-            return Err(PlanError::Heads(why.to_owned()));
-        }
-        None => {}
-    }
-    let text = inferred.as_ref().map(|(spec, name)| {
-        let heads = match name {
-            _ if stated.is_stated() => format!("{} heads and {} kv heads, as stated", spec.heads, spec.kv_heads),
-            Some(name) => format!("the shapes of {name}: {} heads, {} kv heads", spec.heads, spec.kv_heads),
-            None => "the number of heads cannot be seen (--heads and --kv-heads state it)".to_owned(),
-        };
-        format!(
-            "inferred from the checkpoint: hidden {}, {} layers, {} q rows, {} k rows, ffn {}, vocabulary {}; {heads}",
-            spec.hidden,
-            spec.layers,
-            spec.query_rows(),
-            spec.key_rows(),
-            spec.ffn,
-            spec.vocab
-        )
-    });
-    let known = inferred.filter(|(_, name)| name.is_some() || stated.is_stated()).map(|(spec, _)| spec);
-    Ok((known, text))
+    let Some(Inferred { model, builtin, heads_known }) = plan::infer(catalog, stated)? else { return Ok((None, None)) };
+    let heads = match builtin {
+        _ if stated.is_stated() => format!("{} heads and {} kv heads, as stated", model.heads(), model.kv_heads()),
+        Some(name) => format!("the shapes of {name}: {} heads, {} kv heads", model.heads(), model.kv_heads()),
+        None => "the number of heads cannot be seen (--heads and --kv-heads state it)".to_owned(),
+    };
+    let ffn = model.ffn().map_or_else(String::new, |rows| format!(" ffn {rows},"));
+    let text = format!(
+        "inferred from the checkpoint: hidden {}, {} layers, {} q rows, {} k rows,{ffn} vocabulary {}; {heads}",
+        model.hidden(),
+        model.layers(),
+        model.query_rows(),
+        model.key_rows(),
+        model.vocab()
+    );
+    Ok((heads_known.then(|| ModelSpec::of(&model)), Some(text)))
 }
 
 /// A checkpoint of MindSpore's or of PyTorch's, mapped and parsed.
@@ -250,7 +240,7 @@ pub(super) fn read_foreign(
     let (catalog, notes) = Catalog::foreign(files, &options)?;
     let (spec, inferred) = match spec {
         Some(spec) => {
-            how.heads.agree(spec)?;
+            how.heads.agree(&model(spec)?)?;
             (Some(spec.clone()), None)
         }
         None => infer(&catalog, how.heads)?,

@@ -135,3 +135,89 @@ pub enum ModelError {
         param: String,
     },
 }
+
+/// Why dimensions make no model, or cannot be split.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// A number is missing.
+    #[error("the model configuration has no `{0}`")]
+    Missing(String),
+    /// A value is of the wrong kind or out of range.
+    #[error("`{field}` of the model configuration is {value}, which is not {wanted}")]
+    BadValue {
+        /// The field.
+        field: String,
+        /// What stands there.
+        value: String,
+        /// What should stand there.
+        wanted: String,
+    },
+    /// The family's rules make nothing of it.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The file is no YAML mapping, or no JSON object.
+    #[error("the model configuration is not readable: {0}")]
+    Unreadable(String),
+    /// A model that this program does not know.
+    #[error("`{0}` is neither a file nor a built-in model")]
+    UnknownModel(String),
+    /// An architecture of no family.
+    #[error("the model configuration is of `{0}`, which is of no family that is known")]
+    Unsupported(String),
+    /// An architecture of several families, whose conditions do not decide.
+    #[error("the model configuration is of `{found}`, which is of several families: {families}")]
+    SeveralFamilies {
+        /// The architecture.
+        found: String,
+        /// The families.
+        families: String,
+    },
+    /// An architecture of the family's name whose layers hold other parameters.
+    #[error("the model configuration is of {what} (`{field}`), which is not supported")]
+    OtherLayers {
+        /// What it is.
+        what: String,
+        /// The field that says so.
+        field: String,
+    },
+    /// A model that another tool quantised.
+    #[error("the model configuration is of a quantised model (`{field}`{})", method_text(.method.as_deref()))]
+    Quantised {
+        /// The field that says so.
+        field: String,
+        /// The `quant_method` in it.
+        method: Option<String>,
+    },
+    /// A `config.json` of a model type that this program does not know.
+    #[error("the model configuration is of type `{found}`; known are {known}")]
+    UnknownType {
+        /// The type.
+        found: String,
+        /// Those that are known.
+        known: String,
+    },
+    /// A part of the model that mindformers' network does not have.
+    #[error("`{field}` of the model configuration: {why}")]
+    NoPlace {
+        /// The field that says so.
+        field: String,
+        /// What there is, and what is not.
+        why: String,
+    },
+    /// A number that the ranks do not divide.
+    #[error("{ranks} ranks do not divide the {count} {what}")]
+    DoesNotDivide {
+        /// The number of ranks.
+        ranks: u64,
+        /// How many there are.
+        count: u64,
+        /// Of what.
+        what: String,
+        /// The greatest number of ranks that divides the heads, the kv heads and the ffn rows.
+        most: u64,
+    },
+}
+
+fn method_text(method: Option<&str>) -> String {
+    method.map_or_else(String::new, |method| format!(", {method}"))
+}

@@ -5,12 +5,14 @@ use std::sync::OnceLock;
 
 use super::companion::Companion;
 use super::error::{FamilyFileError, ModelError};
+use super::fields::Wanted;
 use super::file;
 use super::index::Key;
 use super::lookup::{Hit, Lookup, Patterns};
 use super::pack::{EXPERT, Pack};
 use super::param::{Axis, Param, ParamId, Sizes, When};
 use super::pattern::{Captures, Pattern};
+use super::rules::{NamedRules, Reads, Rules, whole};
 use super::size::{Configuration, Expression, Value};
 
 /// An axis of a family.
@@ -91,6 +93,22 @@ pub struct Named<'a> {
     pub captures: Captures,
 }
 
+/// An architecture of mindformers' yamls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Architecture {
+    pub name: String,
+    /// Of several families with the same architecture, the one of which this is true.
+    pub when: Option<Expression>,
+}
+
+/// What of one kind of configuration a family has no place for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusals {
+    pub kind: String,
+    /// Expressions over the fields that must not be true, and why.
+    pub refused: Vec<(Expression, String)>,
+}
+
 /// How the sizes follow from one kind of configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SizeRules {
@@ -100,15 +118,20 @@ pub(super) struct SizeRules {
     pub rules: Vec<(String, Expression)>,
 }
 
+/// The rule of whether the network wants fused parameters.
+pub(super) const FUSED: &str = "fused";
+/// The rule of whether the vocabulary is whole on every rank.
+pub(super) const VOCABULARY_WHOLE: &str = "vocabulary_whole";
+
 /// A family of models.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Family {
     /// Its name.
     pub name: String,
     /// The `model_type`s of a `config.json`. Empty: a base of other families, not a family of its own.
     pub model_types: Vec<String>,
     /// The architectures of mindformers' yamls.
-    pub architectures: Vec<String>,
+    pub(super) architectures: Vec<Architecture>,
     /// Of families with the same names the one that is taken where nothing says which.
     pub usual: bool,
     /// What the names of a whole model begin with, in Hugging Face's schemes, and those of a model without its head do not.
@@ -117,6 +140,11 @@ pub struct Family {
     pub(super) buffers: Vec<String>,
     pub(super) axes: Vec<AxisInfo>,
     pub(super) sizes: Vec<SizeRules>,
+    /// Fields of configurations that are numbers of another kind than sizes, and between which numbers they are.
+    pub(super) between: Vec<(String, (f64, f64))>,
+    pub(super) refusals: Vec<Refusals>,
+    /// Fields of models whose layers hold other parameters, whatever their type, by what such models are.
+    pub(super) other_layers: Vec<(String, Vec<String>)>,
     pub(super) params: Vec<Param>,
     /// Parts of schemes, for the schemes of this family and of those that extend it.
     pub(super) fragments: Vec<Scheme>,
@@ -124,10 +152,37 @@ pub struct Family {
     pub schemes: Vec<Scheme>,
 }
 
-/// The deepest chain of names in the sizes of a family.
-const DEEPEST: u32 = 16;
+// Bounds of numbers are finite.
+impl Eq for Family {}
 
 impl Family {
+    /// The architectures of mindformers' yamls.
+    pub fn architectures(&self) -> impl Iterator<Item = &str> {
+        self.architectures.iter().map(|architecture| architecture.name.as_str())
+    }
+
+    /// Whether models are of it. Else it is a base of other families.
+    pub fn has_models(&self) -> bool {
+        !self.model_types.is_empty() || !self.architectures.is_empty()
+    }
+
+    /// The fields of a kind of configuration that say which model of the family it is, and as what each is read.
+    pub(super) fn fields(&self, kind: &str) -> Vec<(String, Wanted)> {
+        let mut reads = Reads::new(self.rules(kind), &self.between);
+        self.axes.iter().for_each(|axis| reads.name(&axis.name, Wanted::Size));
+        for param in &self.params {
+            match &param.when {
+                When::Always => {}
+                When::If(rule) => reads.expression(rule, Wanted::Flag),
+                When::LayersBelow(rule) | When::LayersFrom(rule) => reads.expression(rule, Wanted::Count),
+            }
+            param.template.iter().for_each(|template| reads.name(template, Wanted::Size));
+        }
+        let wanted_by_network = |(name, _): &&(String, Expression)| [FUSED, VOCABULARY_WHOLE].contains(&name.as_str());
+        self.rules(kind).iter().filter(wanted_by_network).for_each(|(name, _)| reads.name(name, Wanted::Flag));
+        reads.found()
+    }
+
     /// Reads a family file. `base`: finds the family that it extends.
     ///
     /// # Errors
@@ -185,7 +240,7 @@ impl Family {
     /// # Errors
     /// A size that the configuration does not give, or that is not a positive whole number.
     pub fn sizes(&self, kind: &str, configuration: &Configuration) -> Result<Sizes, ModelError> {
-        let resolved = Resolved { rules: self.rules(kind), configuration };
+        let resolved = Rules::new(self.rules(kind), configuration);
         let mut sizes = Vec::with_capacity(self.axes.len());
         for (at, info) in self.axes.iter().enumerate() {
             let used = || {
@@ -193,7 +248,7 @@ impl Family {
                     .iter()
                     .any(|p| p.axes().any(|a| usize::from(a.0) == at) && resolved.present(p) != Some(false))
             };
-            sizes.push(match resolved.value(&info.name, 0) {
+            sizes.push(match resolved.value(&info.name) {
                 Some(Value::Number(number)) => whole(number).ok_or_else(|| ModelError::BadSize {
                     family: self.name.clone(),
                     axis: info.name.clone(),
@@ -212,7 +267,7 @@ impl Family {
     /// # Errors
     /// A number of layers, or whether a parameter is present, where the configuration does not say so.
     pub fn members(&self, kind: &str, configuration: &Configuration) -> Result<Vec<ParamId>, ModelError> {
-        let resolved = Resolved { rules: self.rules(kind), configuration };
+        let resolved = Rules::new(self.rules(kind), configuration);
         let mut found = Vec::new();
         for (at, param) in self.params.iter().enumerate() {
             let Ok(at) = u16::try_from(at) else { break };
@@ -224,10 +279,10 @@ impl Family {
                 found.push(ParamId { param: at, layer: None });
                 continue;
             };
-            let all = layers(resolved.value(template, 0))
+            let all = Rules::layers(resolved.value(template))
                 .ok_or_else(|| self.not_stated(template, resolved.text(template)))?;
             let bound = |rule: &Expression| {
-                let bound = layers(resolved.of(rule, 0)).map(|bound| bound.min(all));
+                let bound = Rules::layers(resolved.of(rule)).map(|bound| bound.min(all));
                 bound.ok_or_else(|| self.not_stated(template, rule.to_string()))
             };
             let range = match &param.when {
@@ -268,67 +323,8 @@ impl Family {
         ModelError::NotStated { family: self.name.clone(), what: what.to_owned(), expression }
     }
 
-    fn rules(&self, kind: &str) -> &[(String, Expression)] {
+    pub(super) fn rules(&self, kind: &str) -> &NamedRules {
         self.sizes.iter().find(|rules| rules.kind == kind).map_or(&[], |rules| &rules.rules)
-    }
-}
-
-/// A positive whole number below which products of a few fit 64 bits.
-fn whole(number: f64) -> Option<u64> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, positive and below 2^32")]
-    let whole = |n: f64| n as u64;
-    (number.fract() == 0.0 && (1.0..4_294_967_296.0).contains(&number)).then(|| whole(number))
-}
-
-/// A configuration read by the rules of a family.
-struct Resolved<'a> {
-    rules: &'a [(String, Expression)],
-    configuration: &'a Configuration,
-}
-
-impl Resolved<'_> {
-    fn rule(&self, name: &str) -> Option<&Expression> {
-        self.rules.iter().find(|(known, _)| known == name).map(|(_, rule)| rule)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.rule(name).map_or_else(|| name.to_owned(), Expression::to_string)
-    }
-
-    fn value(&self, name: &str, depth: u32) -> Option<Value> {
-        if depth > DEEPEST {
-            return None;
-        }
-        match self.rule(name) {
-            Some(rule) => self.of(rule, depth + 1),
-            None => self.configuration.get(name).cloned(),
-        }
-    }
-
-    fn of(&self, rule: &Expression, depth: u32) -> Option<Value> {
-        // A rule that has the name of a field means the field by it.
-        rule.value(&|name| match self.rule(name) {
-            Some(other) if std::ptr::eq(other, rule) => self.configuration.get(name).cloned(),
-            _ => self.value(name, depth),
-        })
-    }
-
-    /// Whether the model has a parameter; `None` where the configuration does not say so.
-    fn present(&self, param: &Param) -> Option<bool> {
-        let When::If(condition) = &param.when else { return Some(true) };
-        match self.of(condition, 0)? {
-            Value::Flag(flag) => Some(flag),
-            Value::Number(_) => None,
-        }
-    }
-}
-
-/// A number of layers, which may be none.
-fn layers(value: Option<Value>) -> Option<u32> {
-    match value? {
-        Value::Number(0.0) => Some(0),
-        Value::Number(number) => u32::try_from(whole(number)?).ok(),
-        Value::Flag(_) => None,
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use smallvec::SmallVec;
 
 use super::error::FamilyFileError;
-use super::family::{AxisInfo, Family, Row, Scheme, SizeRules};
+use super::family::{Architecture, AxisInfo, Family, Refusals, Row, Scheme, SizeRules};
 use super::in_order::InOrder;
 use super::pack::{Pack, PackPart};
 use super::param::{Axis, Cut, Dims, Mesh, Param, Role, When};
@@ -28,7 +28,7 @@ struct FamilyText {
     #[serde(default)]
     model_types: Vec<String>,
     #[serde(default)]
-    architectures: Vec<String>,
+    architectures: ArchitecturesText,
     #[serde(default)]
     usual: bool,
     #[serde(default)]
@@ -40,6 +40,12 @@ struct FamilyText {
     #[serde(default)]
     sizes: Map<Map<SizeText>>,
     #[serde(default)]
+    between: Map<(f64, f64)>,
+    #[serde(default)]
+    refuses: Map<Map<Option<String>>>,
+    #[serde(default)]
+    other_layers: Map<Vec<String>>,
+    #[serde(default)]
     params: Map<Map<ParamText>>,
     #[serde(default)]
     fragments: Map<Rows>,
@@ -50,12 +56,36 @@ struct FamilyText {
 /// Prefix of the names -> rest of the name -> what it is.
 type Rows = InOrder<InOrder<RowText>>;
 
+/// Names, or names and when a model of that architecture is of this family.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ArchitecturesText {
+    Names(Vec<String>),
+    Conditions(Map<Option<SizeText>>),
+}
+
+impl Default for ArchitecturesText {
+    fn default() -> Self {
+        Self::Names(Vec::new())
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum SizeText {
     Number(u64),
     Flag(bool),
     Rule(String),
+}
+
+impl SizeText {
+    fn text(self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Flag(flag) => flag.to_string(),
+            Self::Rule(text) => text,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -182,6 +212,9 @@ impl<'a> Builder<'a> {
             buffers: Vec::new(),
             axes: Vec::new(),
             sizes: Vec::new(),
+            between: Vec::new(),
+            refusals: Vec::new(),
+            other_layers: Vec::new(),
             params: Vec::new(),
             fragments: Vec::new(),
             schemes: Vec::new(),
@@ -196,7 +229,7 @@ impl<'a> Builder<'a> {
     fn build(mut self, text: FamilyText) -> Result<Family, FamilyFileError> {
         self.family.name = text.family;
         self.family.model_types = text.model_types;
-        self.family.architectures = text.architectures;
+        self.family.architectures = self.architectures(text.architectures)?;
         self.family.usual = text.usual;
         if let Some(prefix) = text.base_prefix {
             self.family.base_prefix = prefix;
@@ -217,6 +250,22 @@ impl<'a> Builder<'a> {
             self.family.axes[usize::from(at.0)].replicates = true;
         }
         self.sizes(text.sizes)?;
+        for (field, bounds) in text.between {
+            if !(bounds.0.is_finite() && bounds.1.is_finite() && bounds.0 <= bounds.1) {
+                return Err(self.error(format!("between {field}"), "these are not the smallest and the largest number"));
+            }
+            self.family.between.retain(|(known, _)| *known != field);
+            self.family.between.push((field, bounds));
+        }
+        self.refusals(text.refuses)?;
+        for (what, fields) in text.other_layers {
+            match self.family.other_layers.iter_mut().find(|(known, _)| *known == what) {
+                // No fields take back those that are inherited.
+                Some((_, known)) if fields.is_empty() => known.clear(),
+                Some((_, known)) => known.extend(fields),
+                None => self.family.other_layers.push((what, fields)),
+            }
+        }
         self.fragments(text.fragments)?;
         self.schemes(text.schemes)?;
         self.check()?;
@@ -314,16 +363,42 @@ impl<'a> Builder<'a> {
         }
     }
 
+    fn architectures(&self, text: ArchitecturesText) -> Result<Vec<Architecture>, FamilyFileError> {
+        let all: Vec<(String, Option<SizeText>)> = match text {
+            ArchitecturesText::Names(names) => names.into_iter().map(|name| (name, None)).collect(),
+            ArchitecturesText::Conditions(all) => all.into_iter().collect(),
+        };
+        let of = |(name, when): (String, Option<SizeText>)| {
+            let place = format!("architectures {name}");
+            let when = when.map(|when| self.expression(&place, &when.text())).transpose()?;
+            Ok(Architecture { name, when })
+        };
+        all.into_iter().map(of).collect()
+    }
+
+    /// A refusal without a reason takes back an inherited one.
+    fn refusals(&mut self, refuses: Map<Map<Option<String>>>) -> Result<(), FamilyFileError> {
+        for (kind, rules) in refuses {
+            for (text, why) in rules {
+                let rule = self.expression(&format!("refuses {kind} {text}"), &text)?;
+                let known = self.family.refusals.iter().position(|refusals| refusals.kind == kind);
+                let at = known.unwrap_or_else(|| {
+                    self.family.refusals.push(Refusals { kind: kind.clone(), refused: Vec::new() });
+                    self.family.refusals.len() - 1
+                });
+                let refused = &mut self.family.refusals[at].refused;
+                refused.retain(|(known, _)| *known != rule);
+                refused.extend(why.map(|why| (rule, why)));
+            }
+        }
+        Ok(())
+    }
+
     fn sizes(&mut self, sizes: Map<Map<SizeText>>) -> Result<(), FamilyFileError> {
         for (kind, rules) in sizes {
             let mut read = Vec::with_capacity(rules.len());
             for (name, rule) in rules {
-                let text = match rule {
-                    SizeText::Number(number) => number.to_string(),
-                    SizeText::Flag(flag) => flag.to_string(),
-                    SizeText::Rule(text) => text,
-                };
-                read.push((name.clone(), self.expression(&format!("sizes {kind} {name}"), &text)?));
+                read.push((name.clone(), self.expression(&format!("sizes {kind} {name}"), &rule.text())?));
             }
             let known = self.family.sizes.iter().position(|rules| rules.kind == kind);
             let at = known.unwrap_or_else(|| {

@@ -22,13 +22,13 @@ pub type Configuration = BTreeMap<String, Value>;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expression {
     text: String,
-    root: Node,
+    pub(super) root: Node,
 }
 
 impl Eq for Expression {}
 
 #[derive(Clone, Debug, PartialEq)]
-enum Node {
+pub(super) enum Node {
     Number(f64),
     Flag(bool),
     Name(String),
@@ -40,13 +40,25 @@ enum Node {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Operator {
+pub(super) enum Operator {
     Add,
     Subtract,
     Multiply,
     /// Must come out even.
     Divide,
     DivideDown,
+}
+
+impl Operator {
+    pub(super) const fn sign(self) -> &'static str {
+        match self {
+            Self::Add => "+",
+            Self::Subtract => "-",
+            Self::Multiply => "*",
+            Self::Divide => "/",
+            Self::DivideDown => "//",
+        }
+    }
 }
 
 /// The deepest nesting of an expression.
@@ -68,7 +80,7 @@ impl Expression {
 
     /// Its value; `None` where the configuration does not define what it needs, or the arithmetic is not possible.
     pub fn value(&self, lookup: &dyn Fn(&str) -> Option<Value>) -> Option<Value> {
-        evaluate(&self.root, lookup)
+        self.root.value(lookup)
     }
 
     /// The powers of the names and the number, as a fraction, of which it is the product. `None`: it is anything else.
@@ -129,6 +141,37 @@ fn names<'a>(node: &'a Node, found: &mut Vec<&'a str>) {
         Node::Binary(_, a, b) | Node::RoundUp(a, b) => {
             names(a, found);
             names(b, found);
+        }
+    }
+}
+
+impl Node {
+    /// Its value, as [`Expression::value`].
+    pub(super) fn value(&self, lookup: &dyn Fn(&str) -> Option<Value>) -> Option<Value> {
+        evaluate(self, lookup)
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Flag(flag) => write!(f, "{flag}"),
+            Self::Name(name) => f.write_str(name),
+            Self::Not(inner) => write!(f, "not ({inner})"),
+            Self::Floor(inner) => write!(f, "floor({inner})"),
+            Self::RoundUp(a, b) => write!(f, "round_up({a}, {b})"),
+            Self::First(all) => {
+                let all: Vec<String> = all.iter().map(Self::to_string).collect();
+                write!(f, "({})", all.join(" | "))
+            }
+            Self::Binary(operator, a, b) => {
+                let side = |node: &Self| match node {
+                    Self::Binary(..) => format!("({node})"),
+                    _ => node.to_string(),
+                };
+                write!(f, "{} {} {}", side(a), operator.sign(), side(b))
+            }
         }
     }
 }

@@ -4,7 +4,6 @@
 //! qwen1.5, qwen2, yi and others that share its names), versions 1.0 to 1.6, where the axis split of every name is the same.
 //! What the same models are called elsewhere is in [`foreign`].
 
-mod builtin;
 pub mod foreign;
 mod running;
 mod signs;
@@ -12,18 +11,16 @@ mod spec;
 mod state;
 mod version;
 mod yaml;
-mod yaml_text;
 
 // Until the sizes are the tables' too, this module is one of their users.
 use super::model::naming;
 
-pub use builtin::{builtin, builtin_names};
+pub use crate::model::{MAX_CONFIG_BYTES, builtin_names, lora_alpha};
 pub use running::RunFacts;
 pub use signs::{QuantSigns, QuantTool};
-pub use spec::{ModelSpec, SpecError};
+pub use spec::{ModelSpec, SpecError, builtin};
 pub use state::{
     OTHER_COUNTERS, SAVE_MARKS, is_counter, is_model_name, is_network_buffer, is_training_state, training_rule,
 };
 pub use version::{VersionSign, version_sign};
-pub use yaml::{from_yaml, lora_alpha};
-pub use yaml_text::MAX_CONFIG_BYTES;
+pub use yaml::from_yaml;

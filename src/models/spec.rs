@@ -33,7 +33,29 @@ pub struct ModelSpec {
     pub vocabulary_whole: bool,
 }
 
+/// The dimensions of a built-in model.
+pub fn builtin(name: &str) -> Option<ModelSpec> {
+    crate::model::builtin(name).map(|model| ModelSpec::of(&model))
+}
+
 impl ModelSpec {
+    /// The dimensions of a model.
+    pub fn of(model: &Model) -> Self {
+        Self {
+            hidden: model.hidden(),
+            layers: model.layers(),
+            heads: model.heads(),
+            kv_heads: model.kv_heads(),
+            head_dim: model.head_dim(),
+            ffn: model.ffn().unwrap_or(1),
+            vocab: model.vocab(),
+            qkv_bias: model.qkv_bias(),
+            tied: model.tied(),
+            fused: model.fused,
+            vocabulary_whole: model.vocabulary_whole,
+        }
+    }
+
     /// The model by the tables of its family: llama, or qwen2 where q, k and v have biases.
     ///
     /// # Errors
@@ -153,7 +175,7 @@ impl ModelSpec {
             None => Ok(()),
             Some((what, count)) => {
                 let most = shared.into_iter().fold(0, |common, (_, count)| divisor(common, count));
-                Err(SpecError::DoesNotDivide { ranks, count, what, most })
+                Err(SpecError::DoesNotDivide { ranks, count, what: what.to_owned(), most })
             }
         }
     }

@@ -130,7 +130,10 @@ mod tests {
         assert!(Heads { heads: Some(64), kv_heads: None }.agree(&model).is_err());
         // A parameter without rows, as any file may hold one.
         for (heads, kv_heads) in [(Some(2), None), (None, Some(2)), (Some(2), Some(2))] {
-            assert!(matches!(Heads { heads, kv_heads }.of_rows(0, 0), Err(PlanError::Heads(_))), "{heads:?} {kv_heads:?}");
+            assert!(
+                matches!(Heads { heads, kv_heads }.of_rows(0, 0), Err(PlanError::Heads(_))),
+                "{heads:?} {kv_heads:?}"
+            );
         }
         let both = Heads { heads: Some(2), kv_heads: Some(2) };
         assert!(matches!(both.of_rows(0, 1024), Err(PlanError::Heads(_))));

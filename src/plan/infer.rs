@@ -4,7 +4,7 @@ use super::PlanError;
 use super::catalog::{Catalog, LogicalTensor, Sized};
 use super::heads::Heads;
 use crate::model::naming::before;
-use crate::model::{Model, ParamId, builtin, builtin_names};
+use crate::model::{Model, ParamId, Role, builtin, builtin_names};
 
 /// A model as the shapes of a checkpoint show it.
 #[derive(Clone, Debug)]
@@ -23,7 +23,8 @@ pub struct Inferred {
 /// # Errors
 /// Heads that are stated and that the rows of q and k do not have.
 pub fn infer(catalog: &Catalog, stated: Heads) -> Result<Option<Inferred>, PlanError> {
-    let known = catalog.sized.as_ref().zip(catalog.query_and_key_rows());
+    let embedding = catalog.of_role(Role::Embedding);
+    let known = catalog.sized.as_ref().zip(catalog.query_and_key_rows()).filter(|_| embedding.is_some());
     let Some((sized, (query, key))) = known else {
         if stated.is_stated() {
             let why = "--heads and --kv-heads: the checkpoint holds no q and k whose rows they could divide";
@@ -33,7 +34,15 @@ pub fn infer(catalog: &Catalog, stated: Heads) -> Result<Option<Inferred>, PlanE
     };
     let seen = catalog.model(sized, sized.sizes.clone());
     let shapes = |model: &Model| {
-        (model.family(), model.hidden(), model.query_rows(), model.key_rows(), model.ffn(), model.vocab(), model.qkv_bias())
+        (
+            model.family(),
+            model.hidden(),
+            model.query_rows(),
+            model.key_rows(),
+            model.ffn(),
+            model.vocab(),
+            model.qkv_bias(),
+        )
     };
     let same = builtin_names().find_map(|name| {
         let model = builtin(name)?;
@@ -64,9 +73,7 @@ impl Catalog {
     pub(super) fn query_and_key_rows(&self) -> Option<(u64, u64)> {
         let (query, key) = self.family()?.query_and_key()?;
         let rows = |param: u16| {
-            let of = |t: &&LogicalTensor| {
-                t.id.is_some_and(|id| id.param.param == param) && is_member(t).is_some()
-            };
+            let of = |t: &&LogicalTensor| t.id.is_some_and(|id| id.param.param == param) && is_member(t).is_some();
             self.tensors().iter().find(of)?.shape.dims().first().copied()
         };
         Some((rows(query)?, rows(key)?))

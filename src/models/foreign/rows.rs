@@ -67,7 +67,7 @@ impl Reorder {
         };
         if !spec.head_dim.is_multiple_of(2) {
             let why = "the rows of a head make no two halves, as rotary embeddings want";
-            return Err(SpecError::NoPlace { field: "head_dim", why });
+            return Err(SpecError::NoPlace { field: "head_dim".to_owned(), why: why.to_owned() });
         }
         Ok(Some(RopeRows { axes: [heads, 2, spec.head_dim / 2], strides: [spec.head_dim, 1, 2] }))
     }
