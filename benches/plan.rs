@@ -55,16 +55,16 @@ fn plan(spec: &ModelSpec, headers: &[(PathBuf, u32, Vec<Entry>)], ranks: u64) ->
         .map(|(path, rank, entries)| SourceFile { path: path.clone(), rank: *rank, bytes: &[], entries, ahead: None })
         .collect();
     let files = files.as_slice();
+    let model = spec.model().expect("a built-in model");
     let options = CatalogOptions {
-        spec: Some(spec),
+        spec: Some(&model),
         arrangement: Arrangement::Rules(files.len() as u64),
         fusion: FusionLayout::RankConcat,
-        heads_matter: false,
         ignore: &|_| false,
     };
     let catalog = Catalog::new(files, &options).expect("the headers are whole");
     let options = TargetOptions {
-        spec: Some(spec),
+        spec: Some(&model),
         arrangement: Arrangement::Rules(ranks),
         fusion: FusionLayout::RankConcat,
         fused: true,

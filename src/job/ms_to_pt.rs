@@ -129,7 +129,7 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     let family = described.as_ref().map(|(_, family)| *family);
     let files = input.source_files();
     let plain = Plain::of(&files, config::Patterns::new(&args.files.ignore)?, trained.is_none());
-    let Read { mut catalog, spec, inferred } = reading::read(
+    let Read { mut catalog, inferred, .. } = reading::read(
         &files,
         &Reading {
             spec: known,

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::companion::Companion;
-use super::family::{Family, Row, Scheme, builtin_families};
+use super::family::{Family, Row, Scheme};
 use super::pack::EXPERT;
 use super::param::{ParamId, Sizes};
 use super::pattern::Captures;
+use super::registry::families;
 
 /// The names of a checkpoint: a family, and those of its schemes that the names may be of.
 #[derive(Clone, Debug)]
@@ -187,10 +188,9 @@ impl Dialect {
     pub fn recognise_mindspore<'a>(names: impl IntoIterator<Item = &'a str>, order: &str) -> Option<Self> {
         // The same of all layers is one.
         let kinds: BTreeSet<String> = names.into_iter().map(first_layer).collect();
-        let families = builtin_families().iter().filter(|family| !family.model_types.is_empty());
         let count =
             |dialect: &Self| kinds.iter().filter(|name| matches!(dialect.place(name), Place::Stored(_))).count();
-        let found = families.map(|family| {
+        let found = families().iter().map(|&family| {
             let dialect = Self::mindspore(family, order);
             (count(&dialect), family.usual, std::cmp::Reverse(family.params().len()), dialect)
         });
@@ -255,7 +255,7 @@ impl Family {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::builtin_family;
+    use crate::model::{builtin_families, builtin_family};
 
     fn name_of(place: Place) -> Option<String> {
         match place {

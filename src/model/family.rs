@@ -372,12 +372,6 @@ pub fn builtin_families() -> &'static [Family] {
     all()
 }
 
-/// All families that are known.
-pub fn families() -> &'static [&'static Family] {
-    static ALL: OnceLock<Vec<&'static Family>> = OnceLock::new();
-    ALL.get_or_init(|| all().iter().collect())
-}
-
 /// A family that is compiled in.
 pub fn builtin_family(name: &str) -> Option<&'static Family> {
     all().iter().find(|family| family.name == name)

@@ -132,7 +132,6 @@ struct Reader<'a> {
     arrangement: Arrangement<'a>,
     /// Whether fused rows follow one another part by part, so that their order depends on the number of ranks.
     rank_concat: bool,
-    ignore: &'a dyn Fn(&str) -> bool,
     /// The strides of an entry (file, entry) in elements, where it is a view that is not row-major.
     strides: &'a dyn Fn(usize, usize) -> Option<Vec<u64>>,
     /// Whether they are files of PyTorch programs.
@@ -162,7 +161,6 @@ impl Catalog {
             spec: options.spec,
             arrangement: options.arrangement,
             rank_concat: options.fusion == FusionLayout::RankConcat,
-            ignore: options.ignore,
             strides: &|_, _| None,
             foreign: false,
             named: &named,

@@ -74,7 +74,6 @@ impl Catalog {
             spec: options.spec,
             arrangement: Arrangement::Rules(options.shards),
             rank_concat: false,
-            ignore: options.ignore,
             strides: options.strides,
             foreign: true,
             named: &named,

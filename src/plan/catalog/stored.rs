@@ -6,7 +6,7 @@ use crate::layout::{Piece, Region, TensorLayout};
 use crate::model::naming::group_scale_of;
 use crate::model::{OwnSizes, ParamId, Share, StoredPart, StoredTensor, WholeTensor};
 use crate::plan::holders::Holder;
-use crate::plan::tensor_id::{Known, TensorId};
+use crate::plan::tensor_id::Known;
 use crate::plan::{Arrangement, PlanError};
 use crate::tensor::{Dtype, Shape};
 
@@ -247,15 +247,5 @@ impl<'a> Lay<'a> {
     /// The dimensions over all devices.
     pub(in crate::plan) fn dims(&self) -> &[u64] {
         self.whole.dims()
-    }
-
-    /// The tensors that are its parts.
-    pub(in crate::plan) fn ids(&self) -> impl Iterator<Item = TensorId> + '_ {
-        self.known.ids()
-    }
-
-    /// Sizes that are the checkpoint's own.
-    pub(in crate::plan) fn own(&self) -> OwnSizes {
-        self.own
     }
 }
