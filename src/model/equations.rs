@@ -50,11 +50,12 @@ impl Ratio {
         Self::new(num, self.den.checked_mul(other.den)?)
     }
 
-    /// `Some(None)`: the difference is not positive.
-    fn minus(self, other: Self) -> Option<Option<Self>> {
-        let (ours, theirs) = (self.num.checked_mul(other.den)?, other.num.checked_mul(self.den)?);
-        let den = self.den.checked_mul(other.den)?;
-        Some(ours.checked_sub(theirs).and_then(|num| Self::new(num, den)))
+    /// `Ok(None)`: the difference is not positive.
+    fn minus(self, other: Self) -> Result<Option<Self>, Fault> {
+        let product = |a: u128, b: u128| a.checked_mul(b).ok_or(Fault::TooLarge);
+        let (ours, theirs) = (product(self.num, other.den)?, product(other.num, self.den)?);
+        let den = product(self.den, other.den)?;
+        Ok(ours.checked_sub(theirs).and_then(|num| Self::new(num, den)))
     }
 }
 
@@ -188,7 +189,7 @@ impl System {
         }
         let left = match known {
             None => Some(equation.total),
-            Some(known) => equation.total.minus(known).ok_or(Fault::TooLarge)?,
+            Some(known) => equation.total.minus(known)?,
         };
         match (&unknown[..], left) {
             ([], None) if known == Some(equation.total) => Ok(true),

@@ -151,11 +151,11 @@ impl Given<'_> {
         let size = &mut solved.sizes.0[axis.place()];
         match system.pivot(axis) {
             Some(pivot) if pivot.rest.0.is_empty() && count > *size => Err(ModelError::ShapesClash {
-                tensor: self.name(last),
-                others: self.names(&pivot.by),
-                what: EXPERT.to_owned(),
-                found: format!("at least {count}"),
-                expected: size.to_string(),
+                tensor: name(last).into(),
+                others: self.names(&pivot.by).into(),
+                what: EXPERT.into(),
+                found: format!("at least {count}").into(),
+                expected: size.to_string().into(),
             }),
             None if !system.mentions(axis) => {
                 *size = count;
@@ -169,10 +169,10 @@ impl Given<'_> {
         let of = |(at, &(axis, size)): (usize, &(Axis, u64))| {
             let source = self.facts.len() + at;
             let total = Ratio::new(size.into(), 1).ok_or_else(|| ModelError::ShapesNotWhole {
-                family: self.family.name.clone(),
-                what: self.family.axis_name(axis).to_owned(),
-                value: size.to_string(),
-                by: self.names(&[source]),
+                family: self.family.name.as_str().into(),
+                what: self.family.axis_name(axis).into(),
+                value: size.to_string().into(),
+                by: self.names(&[source]).into(),
             })?;
             Ok(Equation { terms: smallvec![Product::of([axis])], total, source: Some(source) })
         };
@@ -193,10 +193,10 @@ impl Given<'_> {
                 parts.iter().take(joined).map(|dims| self.product(&dims[dim])).collect();
             let what = || self.sum(&terms);
             let total = Ratio::new(length.into(), 1).ok_or_else(|| ModelError::ShapesNotWhole {
-                family: self.family.name.clone(),
-                what: what(),
-                value: length.to_string(),
-                by: self.names(&[at]),
+                family: self.family.name.as_str().into(),
+                what: what().into(),
+                value: length.to_string().into(),
+                by: self.names(&[at]).into(),
             })?;
             Ok(Equation { terms, total, source: Some(at) })
         };
@@ -222,11 +222,11 @@ impl Given<'_> {
         let tensor = tensor.unwrap_or_else(|| self.names(&[]));
         match (fault, equation) {
             (Fault::Clash { by, expected }, Some(equation)) => ModelError::ShapesClash {
-                tensor,
-                others: self.names(&by),
-                what: self.sum(&equation.terms),
-                found: show(equation.total),
-                expected: expected.map_or_else(|| format!("more than {}", show(equation.total)), show),
+                tensor: tensor.into(),
+                others: self.names(&by).into(),
+                what: self.sum(&equation.terms).into(),
+                found: show(equation.total).into(),
+                expected: expected.map_or_else(|| format!("more than {}", show(equation.total)), show).into(),
             },
             _ => ModelError::TooLarge(tensor),
         }
@@ -239,17 +239,17 @@ impl Given<'_> {
         let differ = first.dims.iter().zip(&second.dims).position(|(a, b)| a != b).unwrap_or(0);
         let at = |fact: &Fact<'_>| fact.dims.get(differ).map(u64::to_string).unwrap_or_default();
         ModelError::ShapesClash {
-            tensor: self.name(second),
-            others: self.name(first),
-            what: format!("dimension {differ}"),
-            found: at(second),
-            expected: at(first),
+            tensor: name(second).into(),
+            others: name(first).into(),
+            what: format!("dimension {differ}").into(),
+            found: at(second).into(),
+            expected: at(first).into(),
         }
     }
 
     fn wrong_dimensions(&self, fact: &Fact<'_>, expected: usize) -> ModelError {
         ModelError::WrongDimensions {
-            tensor: self.name(fact),
+            tensor: name(fact),
             found: fact.dims.len(),
             expected,
             family: self.family.name.clone(),
@@ -262,22 +262,17 @@ impl Given<'_> {
 
     fn not_whole(&self, axis: Axis, value: Ratio, by: &Sources) -> ModelError {
         ModelError::ShapesNotWhole {
-            family: self.family.name.clone(),
-            what: self.family.axis_name(axis).to_owned(),
-            value: show(value),
-            by: self.names(by),
+            family: self.family.name.as_str().into(),
+            what: self.family.axis_name(axis).into(),
+            value: show(value).into(),
+            by: self.names(by).into(),
         }
-    }
-
-    fn name(&self, fact: &Fact<'_>) -> String {
-        let name = fact.row.pattern.name(fact.captures).unwrap_or_else(|| fact.row.pattern.to_string());
-        format!("`{name}` {:?}", fact.dims)
     }
 
     /// The tensors and statements by their places.
     fn names(&self, sources: &[usize]) -> String {
         let of = |&at: &usize| match self.facts.get(at) {
-            Some(fact) => self.name(fact),
+            Some(fact) => name(fact),
             None => match self.stated.get(at - self.facts.len()) {
                 Some((axis, size)) => format!("the stated {} of {size}", self.family.axis_name(*axis)),
                 None => String::new(),
@@ -296,6 +291,11 @@ impl Given<'_> {
     }
 }
 
+fn name(fact: &Fact<'_>) -> String {
+    let name = fact.row.pattern.name(fact.captures).unwrap_or_else(|| fact.row.pattern.to_string());
+    format!("`{name}` {:?}", fact.dims)
+}
+
 fn show(ratio: Ratio) -> String {
     if ratio.den == 1 { ratio.num.to_string() } else { format!("{}/{}", ratio.num, ratio.den) }
 }
@@ -309,9 +309,9 @@ impl Family {
             let name = self.axis_name(axis);
             let rules = self.sizes.iter().flat_map(|kind| &kind.rules).filter(|(own, _)| own == name);
             let of = |(_, rule): &(String, super::size::Expression)| {
-                let (names, number) = rule.product()?;
+                let super::size::Factors { powers, number } = rule.product()?;
                 let mut factors: SmallVec<[(Axis, i32); 6]> = smallvec![(axis, -1)];
-                for (name, exponent) in names {
+                for (name, exponent) in powers {
                     let other = self.axis(name)?;
                     if factors.iter().any(|(own, _)| *own == other) {
                         return None;

@@ -470,7 +470,8 @@ fn layouts(count: usize) -> Vec<TensorLayout> {
         (state >> 33) % n
     };
     let mut one = || {
-        let device_matrix: Vec<u64> = (0..1 + below(4)).map(|_| [1, 2, 2, 3, 4][below(5) as usize]).collect();
+        let device_matrix: Vec<u64> =
+            (0..=below(4)).map(|_| [1, 2, 2, 3, 4][usize::try_from(below(5)).unwrap()]).collect();
         let mut tensor_map = vec![Vec::new(), Vec::new()];
         for axis in 0..device_matrix.len() {
             // More often rows than columns; the last of three leaves it to replicas.
