@@ -73,7 +73,7 @@ impl Product {
     }
 
     /// `None`: an exponent is out of range.
-    fn multiply(&mut self, axis: Axis, exponent: i32) -> Option<()> {
+    pub(super) fn multiply(&mut self, axis: Axis, exponent: i32) -> Option<()> {
         match self.0.iter().position(|(own, _)| *own == axis) {
             Some(at) => {
                 self.0[at].1 = self.0[at].1.checked_add(exponent)?;
@@ -145,6 +145,11 @@ pub(super) struct System {
 impl System {
     pub(super) fn pivot(&self, axis: Axis) -> Option<&Pivot> {
         self.pivots.iter().find(|pivot| pivot.axis == axis)
+    }
+
+    /// The size of an axis that depends on no other.
+    pub(super) fn decided(&self, axis: Axis) -> Option<u64> {
+        self.pivot(axis).filter(|pivot| pivot.rest.0.is_empty())?.value.whole()
     }
 
     /// Whether any other axis is known by this one.
