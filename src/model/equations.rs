@@ -20,6 +20,14 @@ impl Ratio {
         (num > 0 && den > 0).then(|| Self { num: num / common, den: den / common })
     }
 
+    /// `None` for what is not a positive whole number, or too large to be exact.
+    pub(super) fn of(number: f64) -> Option<Self> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, positive and below 2^53")]
+        let whole = |number: f64| number as u128;
+        let exact = number.fract() == 0.0 && (1.0..9_007_199_254_740_992.0).contains(&number);
+        exact.then(|| Self { num: whole(number), den: 1 })
+    }
+
     /// Its value, if it is a size.
     pub(super) fn whole(self) -> Option<u64> {
         u64::try_from(self.num).ok().filter(|_| self.den == 1)

@@ -248,7 +248,7 @@ impl Family {
 }
 
 /// A positive whole number below which products of a few fit 64 bits.
-pub(super) fn whole(number: f64) -> Option<u64> {
+fn whole(number: f64) -> Option<u64> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, positive and below 2^32")]
     let whole = |n: f64| n as u64;
     (number.fract() == 0.0 && (1.0..4_294_967_296.0).contains(&number)).then(|| whole(number))

@@ -9,7 +9,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::equations::{Equation, Fault, Product, Ratio, Sources, System};
 use super::error::ModelError;
-use super::family::{Family, Row, whole};
+use super::family::{Family, Row};
 use super::pack::{EXPERT, PackPart};
 use super::param::{Axis, Sizes};
 use super::pattern::Captures;
@@ -156,7 +156,7 @@ impl Given<'_> {
                 }
                 let value = rule.value(&|name| decided(name).map(number));
                 let Some(Value::Number(value)) = value else { continue };
-                let Some(total) = whole(value).and_then(|size| Ratio::new(size.into(), 1)) else { continue };
+                let Some(total) = Ratio::of(value) else { continue };
                 let equation = Equation { terms: smallvec![Product::of([*axis])], total, source: None };
                 system.take(&equation).map_err(|fault| self.error(Some(&equation), fault))?;
             }
