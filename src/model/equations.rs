@@ -20,6 +20,14 @@ impl Ratio {
         (num > 0 && den > 0).then(|| Self { num: num / common, den: den / common })
     }
 
+    /// `None` for what is not a positive whole number, or too large to be exact.
+    pub(super) fn of(number: f64) -> Option<Self> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, positive and below 2^53")]
+        let whole = |number: f64| number as u128;
+        let exact = number.fract() == 0.0 && (1.0..9_007_199_254_740_992.0).contains(&number);
+        exact.then(|| Self { num: whole(number), den: 1 })
+    }
+
     /// Its value, if it is a size.
     pub(super) fn whole(self) -> Option<u64> {
         u64::try_from(self.num).ok().filter(|_| self.den == 1)
@@ -50,11 +58,12 @@ impl Ratio {
         Self::new(num, self.den.checked_mul(other.den)?)
     }
 
-    /// `Some(None)`: the difference is not positive.
-    fn minus(self, other: Self) -> Option<Option<Self>> {
-        let (ours, theirs) = (self.num.checked_mul(other.den)?, other.num.checked_mul(self.den)?);
-        let den = self.den.checked_mul(other.den)?;
-        Some(ours.checked_sub(theirs).and_then(|num| Self::new(num, den)))
+    /// `Ok(None)`: the difference is not positive.
+    fn minus(self, other: Self) -> Result<Option<Self>, Fault> {
+        let product = |a: u128, b: u128| a.checked_mul(b).ok_or(Fault::TooLarge);
+        let (ours, theirs) = (product(self.num, other.den)?, product(other.num, self.den)?);
+        let den = product(self.den, other.den)?;
+        Ok(ours.checked_sub(theirs).and_then(|num| Self::new(num, den)))
     }
 }
 
@@ -72,7 +81,7 @@ impl Product {
     }
 
     /// `None`: an exponent is out of range.
-    fn multiply(&mut self, axis: Axis, exponent: i32) -> Option<()> {
+    pub(super) fn multiply(&mut self, axis: Axis, exponent: i32) -> Option<()> {
         match self.0.iter().position(|(own, _)| *own == axis) {
             Some(at) => {
                 self.0[at].1 = self.0[at].1.checked_add(exponent)?;
@@ -146,6 +155,11 @@ impl System {
         self.pivots.iter().find(|pivot| pivot.axis == axis)
     }
 
+    /// The size of an axis that depends on no other.
+    pub(super) fn decided(&self, axis: Axis) -> Option<u64> {
+        self.pivot(axis).filter(|pivot| pivot.rest.0.is_empty())?.value.whole()
+    }
+
     /// Whether any other axis is known by this one.
     pub(super) fn mentions(&self, axis: Axis) -> bool {
         self.pivots.iter().any(|pivot| pivot.rest.0.iter().any(|(own, _)| *own == axis))
@@ -188,7 +202,7 @@ impl System {
         }
         let left = match known {
             None => Some(equation.total),
-            Some(known) => equation.total.minus(known).ok_or(Fault::TooLarge)?,
+            Some(known) => equation.total.minus(known)?,
         };
         match (&unknown[..], left) {
             ([], None) if known == Some(equation.total) => Ok(true),

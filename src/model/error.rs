@@ -76,27 +76,27 @@ pub enum ModelError {
     #[error("{tensor} does not go with {others}: {what} is {found} in the first, {expected} by the rest")]
     ShapesClash {
         /// A tensor, or what is stated.
-        tensor: String,
+        tensor: Box<str>,
         /// The others.
-        others: String,
+        others: Box<str>,
         /// The axes of which two sizes follow.
-        what: String,
+        what: Box<str>,
         /// Their size in the tensor.
-        found: String,
+        found: Box<str>,
         /// Their size by the others.
-        expected: String,
+        expected: Box<str>,
     },
     /// Shapes from which a size follows that is none.
     #[error("{what} of the {family} model would be {value} by {by}, which is not a positive whole number")]
     ShapesNotWhole {
         /// The family.
-        family: String,
+        family: Box<str>,
         /// The axis.
-        what: String,
+        what: Box<str>,
         /// What it would be.
-        value: String,
+        value: Box<str>,
         /// The tensors from which it follows.
-        by: String,
+        by: Box<str>,
     },
     /// A joined tensor whose parts no other tensor shows.
     #[error("{tensor} joins {what}, and no other tensor shows how large each part is")]

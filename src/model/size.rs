@@ -83,11 +83,11 @@ impl Expression {
         self.root.value(lookup)
     }
 
-    /// The powers of the names and the number, as a fraction, of which it is the product. `None`: it is anything else.
-    pub(super) fn product(&self) -> Option<(Vec<(&str, i32)>, (u128, u128))> {
-        let (mut powers, mut number) = (Vec::new(), (1, 1));
-        product(&self.root, 1, &mut powers, &mut number)?;
-        Some((powers, number))
+    /// The product that it is; `None`: it is anything else.
+    pub(super) fn product(&self) -> Option<Factors<'_>> {
+        let mut factors = Factors { powers: Vec::new(), number: (1, 1) };
+        product(&self.root, 1, &mut factors)?;
+        Some(factors)
     }
 
     /// The names in it.
@@ -98,34 +98,37 @@ impl Expression {
     }
 }
 
+/// A product of names, each to a power, and of a number.
+#[derive(Debug, PartialEq)]
+pub(super) struct Factors<'a> {
+    pub powers: Vec<(&'a str, i32)>,
+    /// As a fraction.
+    pub number: (u128, u128),
+}
+
 impl fmt::Display for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-fn product<'a>(
-    node: &'a Node,
-    exponent: i32,
-    powers: &mut Vec<(&'a str, i32)>,
-    number: &mut (u128, u128),
-) -> Option<()> {
+fn product<'a>(node: &'a Node, exponent: i32, factors: &mut Factors<'a>) -> Option<()> {
     match node {
         Node::Number(value) => {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, positive and small")]
             let whole = |value: f64| value as u128;
             let value = Some(*value).filter(|n| n.fract() == 0.0 && (1.0..4_294_967_296.0).contains(n)).map(whole)?;
-            let side = if exponent > 0 { &mut number.0 } else { &mut number.1 };
+            let side = if exponent > 0 { &mut factors.number.0 } else { &mut factors.number.1 };
             *side = side.checked_mul(value)?;
         }
-        Node::Name(name) => powers.push((name, exponent)),
+        Node::Name(name) => factors.powers.push((name, exponent)),
         Node::Binary(Operator::Multiply, a, b) => {
-            product(a, exponent, powers, number)?;
-            product(b, exponent, powers, number)?;
+            product(a, exponent, factors)?;
+            product(b, exponent, factors)?;
         }
         Node::Binary(Operator::Divide, a, b) => {
-            product(a, exponent, powers, number)?;
-            product(b, -exponent, powers, number)?;
+            product(a, exponent, factors)?;
+            product(b, -exponent, factors)?;
         }
         _ => return None,
     }
@@ -371,7 +374,10 @@ mod tests {
 
     #[test]
     fn a_product_is_known_by_its_factors() {
-        let of = |text: &str| Expression::parse(text).unwrap().product().map(|(names, n)| (format!("{names:?}"), n));
+        let of = |text: &str| {
+            let expression = Expression::parse(text).unwrap();
+            expression.product().map(|found| (format!("{:?}", found.powers), found.number))
+        };
         assert_eq!(of("a / (b * 2 / 3)"), Some(("[(\"a\", 1), (\"b\", -1)]".to_owned(), (3, 2))));
         assert_eq!(of("2"), Some(("[]".to_owned(), (2, 1))));
         for other in ["a + 1", "a // 2", "a | b", "0", "a * 0.5", "not a", "true"] {

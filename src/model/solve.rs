@@ -1,7 +1,7 @@
 //! The sizes of a model's axes, from the shapes of its tensors.
 //!
 //! Each stored dimension is a product of axes, or, where parts are joined, a sum of products. What the family says of its axes
-//! among themselves (`Half: 2`, `Pair: HeadDim / Half`) is known beforehand.
+//! among themselves (`KeyValue: 2`, `Half: HeadDim / Pair`) is known beforehand.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +13,7 @@ use super::family::{Family, Row};
 use super::pack::{EXPERT, PackPart};
 use super::param::{Axis, Sizes};
 use super::pattern::Captures;
+use super::size::{Expression, Factors, Value};
 
 /// A tensor of a checkpoint.
 #[derive(Clone, Debug)]
@@ -96,7 +97,9 @@ impl Family {
 impl Given<'_> {
     fn solve(&self, facts: &[Fact<'_>]) -> Result<Solved, ModelError> {
         let mut equations = self.stated()?;
-        let rules = self.family.identities();
+        let identities = self.family.identities();
+        let rules: Vec<Equation> = identities.iter().filter_map(|identity| self.family.equation(identity)).collect();
+        let others: Vec<_> = identities.into_iter().filter(|one| self.family.equation(one).is_none()).collect();
         for (at, fact) in self.facts.iter().enumerate() {
             equations.extend(self.equations(at, fact)?);
         }
@@ -104,10 +107,11 @@ impl Given<'_> {
             let mut system = System::default();
             system.take_all(rules).map_err(|(_, fault)| self.error(None, fault))?;
             let silent = system.take_all(&equations).map_err(|(at, fault)| self.error(Some(&equations[at]), fault))?;
-            match silent.first() {
-                None => Ok(system),
-                Some(&at) => Err(self.undecided(&equations[at])),
+            if let Some(&at) = silent.first() {
+                return Err(self.undecided(&equations[at]));
             }
+            self.evaluate(&others, &mut system)?;
+            Ok(system)
         };
         let system = solve(&rules)?;
         // The last, as the first are known by rules.
@@ -124,8 +128,8 @@ impl Given<'_> {
             [Product(factors)] => factors.len() == 1 && beside(factors[0].0),
             _ => false,
         };
-        let others: Vec<Equation> = rules.iter().filter(|rule| !is_number(rule)).cloned().collect();
-        let relaxed = solve(&others).ok().and_then(|system| Some((system.assign(self.axes())?, system)));
+        let without: Vec<Equation> = rules.iter().filter(|rule| !is_number(rule)).cloned().collect();
+        let relaxed = solve(&without).ok().and_then(|system| Some((system.assign(self.axes())?, system)));
         let solved = relaxed.or_else(|| Some((system.assign(self.axes())?, system.clone())));
         let Some((sizes, system)) = solved else {
             let wanting = system.pivots.iter().find(|pivot| pivot.value.whole().is_none()).or(system.pivots.first());
@@ -137,6 +141,29 @@ impl Given<'_> {
         let mut solved = Solved { sizes: Sizes(sizes), open };
         self.experts(facts, &system, &mut solved)?;
         Ok(solved)
+    }
+
+    /// Axes that follow by rules that are no products, once all axes in these are known.
+    fn evaluate(&self, rules: &[(Axis, &Expression)], system: &mut System) -> Result<(), ModelError> {
+        #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^53")]
+        let number = |size: u64| Value::Number(size as f64);
+        loop {
+            let before = system.pivots.len();
+            for (axis, rule) in rules {
+                let decided = |name: &str| self.family.axis(name).and_then(|axis| system.decided(axis));
+                if !rule.names().iter().all(|name| decided(name).is_some()) {
+                    continue;
+                }
+                let value = rule.value(&|name| decided(name).map(number));
+                let Some(Value::Number(value)) = value else { continue };
+                let Some(total) = Ratio::of(value) else { continue };
+                let equation = Equation { terms: smallvec![Product::of([*axis])], total, source: None };
+                system.take(&equation).map_err(|fault| self.error(Some(&equation), fault))?;
+            }
+            if system.pivots.len() == before {
+                return Ok(());
+            }
+        }
     }
 
     fn axes(&self) -> usize {
@@ -151,11 +178,11 @@ impl Given<'_> {
         let size = &mut solved.sizes.0[axis.place()];
         match system.pivot(axis) {
             Some(pivot) if pivot.rest.0.is_empty() && count > *size => Err(ModelError::ShapesClash {
-                tensor: self.name(last),
-                others: self.names(&pivot.by),
-                what: EXPERT.to_owned(),
-                found: format!("at least {count}"),
-                expected: size.to_string(),
+                tensor: name(last).into(),
+                others: self.names(&pivot.by).into(),
+                what: EXPERT.into(),
+                found: format!("at least {count}").into(),
+                expected: size.to_string().into(),
             }),
             None if !system.mentions(axis) => {
                 *size = count;
@@ -169,10 +196,10 @@ impl Given<'_> {
         let of = |(at, &(axis, size)): (usize, &(Axis, u64))| {
             let source = self.facts.len() + at;
             let total = Ratio::new(size.into(), 1).ok_or_else(|| ModelError::ShapesNotWhole {
-                family: self.family.name.clone(),
-                what: self.family.axis_name(axis).to_owned(),
-                value: size.to_string(),
-                by: self.names(&[source]),
+                family: self.family.name.as_str().into(),
+                what: self.family.axis_name(axis).into(),
+                value: size.to_string().into(),
+                by: self.names(&[source]).into(),
             })?;
             Ok(Equation { terms: smallvec![Product::of([axis])], total, source: Some(source) })
         };
@@ -193,10 +220,10 @@ impl Given<'_> {
                 parts.iter().take(joined).map(|dims| self.product(&dims[dim])).collect();
             let what = || self.sum(&terms);
             let total = Ratio::new(length.into(), 1).ok_or_else(|| ModelError::ShapesNotWhole {
-                family: self.family.name.clone(),
-                what: what(),
-                value: length.to_string(),
-                by: self.names(&[at]),
+                family: self.family.name.as_str().into(),
+                what: what().into(),
+                value: length.to_string().into(),
+                by: self.names(&[at]).into(),
             })?;
             Ok(Equation { terms, total, source: Some(at) })
         };
@@ -222,11 +249,11 @@ impl Given<'_> {
         let tensor = tensor.unwrap_or_else(|| self.names(&[]));
         match (fault, equation) {
             (Fault::Clash { by, expected }, Some(equation)) => ModelError::ShapesClash {
-                tensor,
-                others: self.names(&by),
-                what: self.sum(&equation.terms),
-                found: show(equation.total),
-                expected: expected.map_or_else(|| format!("more than {}", show(equation.total)), show),
+                tensor: tensor.into(),
+                others: self.names(&by).into(),
+                what: self.sum(&equation.terms).into(),
+                found: show(equation.total).into(),
+                expected: expected.map_or_else(|| format!("more than {}", show(equation.total)), show).into(),
             },
             _ => ModelError::TooLarge(tensor),
         }
@@ -239,17 +266,17 @@ impl Given<'_> {
         let differ = first.dims.iter().zip(&second.dims).position(|(a, b)| a != b).unwrap_or(0);
         let at = |fact: &Fact<'_>| fact.dims.get(differ).map(u64::to_string).unwrap_or_default();
         ModelError::ShapesClash {
-            tensor: self.name(second),
-            others: self.name(first),
-            what: format!("dimension {differ}"),
-            found: at(second),
-            expected: at(first),
+            tensor: name(second).into(),
+            others: name(first).into(),
+            what: format!("dimension {differ}").into(),
+            found: at(second).into(),
+            expected: at(first).into(),
         }
     }
 
     fn wrong_dimensions(&self, fact: &Fact<'_>, expected: usize) -> ModelError {
         ModelError::WrongDimensions {
-            tensor: self.name(fact),
+            tensor: name(fact),
             found: fact.dims.len(),
             expected,
             family: self.family.name.clone(),
@@ -262,22 +289,17 @@ impl Given<'_> {
 
     fn not_whole(&self, axis: Axis, value: Ratio, by: &Sources) -> ModelError {
         ModelError::ShapesNotWhole {
-            family: self.family.name.clone(),
-            what: self.family.axis_name(axis).to_owned(),
-            value: show(value),
-            by: self.names(by),
+            family: self.family.name.as_str().into(),
+            what: self.family.axis_name(axis).into(),
+            value: show(value).into(),
+            by: self.names(by).into(),
         }
-    }
-
-    fn name(&self, fact: &Fact<'_>) -> String {
-        let name = fact.row.pattern.name(fact.captures).unwrap_or_else(|| fact.row.pattern.to_string());
-        format!("`{name}` {:?}", fact.dims)
     }
 
     /// The tensors and statements by their places.
     fn names(&self, sources: &[usize]) -> String {
         let of = |&at: &usize| match self.facts.get(at) {
-            Some(fact) => self.name(fact),
+            Some(fact) => name(fact),
             None => match self.stated.get(at - self.facts.len()) {
                 Some((axis, size)) => format!("the stated {} of {size}", self.family.axis_name(*axis)),
                 None => String::new(),
@@ -296,6 +318,11 @@ impl Given<'_> {
     }
 }
 
+fn name(fact: &Fact<'_>) -> String {
+    let name = fact.row.pattern.name(fact.captures).unwrap_or_else(|| fact.row.pattern.to_string());
+    format!("`{name}` {:?}", fact.dims)
+}
+
 fn show(ratio: Ratio) -> String {
     if ratio.den == 1 { ratio.num.to_string() } else { format!("{}/{}", ratio.num, ratio.den) }
 }
@@ -303,34 +330,29 @@ fn show(ratio: Ratio) -> String {
 impl Family {
     /// What holds of the axes in every model: the rules for sizes that mention nothing but axes and numbers. An axis that one kind of
     /// configuration states has no such rule.
-    fn identities(&self) -> Vec<Equation> {
+    fn identities(&self) -> Vec<(Axis, &Expression)> {
         let mut found = Vec::new();
         for axis in (0..=u8::MAX).take(self.axes.len()).map(Axis) {
             let name = self.axis_name(axis);
-            let rules = self.sizes.iter().flat_map(|kind| &kind.rules).filter(|(own, _)| own == name);
-            let of = |(_, rule): &(String, super::size::Expression)| {
-                let (names, number) = rule.product()?;
-                let mut factors: SmallVec<[(Axis, i32); 6]> = smallvec![(axis, -1)];
-                for (name, exponent) in names {
-                    let other = self.axis(name)?;
-                    if factors.iter().any(|(own, _)| *own == other) {
-                        return None;
-                    }
-                    factors.push((other, exponent));
-                }
-                // axis = number * others: others / axis = 1 / number
-                let flipped = factors.iter().map(|&(axis, exponent)| (axis, -exponent)).collect();
-                Some(Equation {
-                    terms: smallvec![Product(flipped)],
-                    total: Ratio::new(number.0, number.1)?,
-                    source: None,
-                })
-            };
-            if let Some(rules) = rules.map(of).collect::<Option<Vec<_>>>() {
-                found.extend(rules);
+            let own = || self.sizes.iter().flat_map(|kind| &kind.rules).filter(|(known, _)| known == name);
+            let of_axes =
+                |rule: &Expression| rule.names().iter().all(|other| *other != name && self.axis(other).is_some());
+            if own().all(|(_, rule)| of_axes(rule)) {
+                found.extend(own().map(|(_, rule)| (axis, rule)));
             }
         }
         found
+    }
+
+    /// An identity as an equation; `None`: it is no product.
+    fn equation(&self, (axis, rule): &(Axis, &Expression)) -> Option<Equation> {
+        let Factors { powers, number } = rule.product()?;
+        // axis = number x others, so that axis / others = number.
+        let mut product = Product::of([*axis]);
+        for (name, exponent) in powers {
+            product.multiply(self.axis(name)?, -exponent)?;
+        }
+        Some(Equation { terms: smallvec![product], total: Ratio::new(number.0, number.1)?, source: None })
     }
 }
 

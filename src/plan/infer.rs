@@ -3,8 +3,7 @@
 use super::PlanError;
 use super::catalog::{Catalog, LogicalTensor, Sized};
 use super::heads::Heads;
-use crate::model::naming::before;
-use crate::model::{Model, ParamId, Role, builtin, builtin_names};
+use crate::model::{Model, ParamId, Quantity, Role, builtin, builtin_names};
 
 /// A model as the shapes of a checkpoint show it.
 #[derive(Clone, Debug)]
@@ -83,5 +82,6 @@ impl Catalog {
 /// The parameter that a tensor is, quantised or not; `None` for what goes with one.
 fn is_member(tensor: &LogicalTensor) -> Option<ParamId> {
     let id = tensor.id?;
-    (id.companion.is_none() || before(&tensor.name).is_some_and(|name| !name.ends_with("bias"))).then_some(id.param)
+    let quantity = id.companion().map(|companion| companion.quantity);
+    matches!(quantity, None | Some(Quantity::Weight | Quantity::PackedWeight)).then_some(id.param)
 }

@@ -8,10 +8,10 @@ use super::role::{Plain, in_every_layer};
 use crate::model::FusionLayout;
 use crate::model::companion::Companion;
 use crate::model::family::{Family, Row, Scheme};
-use crate::model::registry::families;
 use crate::model::index::Key;
 use crate::model::lookup::{Hit, Patterns};
 use crate::model::pattern::{Captures, Pattern};
+use crate::model::registry::families;
 
 /// The dialect in which every parameter has a name of its own.
 pub(super) const PLAIN: &str = "mindformers";

@@ -322,3 +322,44 @@ fn numbers_beyond_64_bits_are_no_panic() {
         assert!(large.family.solve(&large.facts, &[]).is_err(), "{end}");
     }
 }
+
+/// Numbers and sums among the rules of a family.
+#[test]
+fn rules_of_axes_and_numbers_hold_in_every_model() {
+    let text = "
+family: ruled
+params: {once: {first: {dims: [[A, Two, B], [C]]}, second: {dims: [[B]]}, third: {dims: [[D, Two]]}}}
+sizes:
+  config.json: {Two: 2, D: C + 1 | 7, A: a}
+  yaml: {Two: 2, A: B}
+schemes: {s: {names: {'': {f: first, s: second, t: third}}}}
+";
+    let family = Family::read("ruled", text, &|_| None).unwrap();
+    let solve = |facts: &[(&str, &[u64])]| {
+        let fact = |(name, dims): &(&str, &[u64])| {
+            let (row, captures) = family.schemes[0].find(name).unwrap();
+            Fact { row, captures, dims: dims.to_vec() }
+        };
+        let facts: Vec<_> = facts.iter().map(fact).collect();
+        family.solve(&facts, &[]).map(|solved| {
+            let of = |name: &&str| solved.sizes.of(family.axis(name).unwrap());
+            let open: BTreeSet<&str> = solved.open.iter().map(|axis| family.axis_name(*axis)).collect();
+            (["A", "Two", "B", "C", "D"].iter().map(of).collect::<Vec<_>>(), open)
+        })
+    };
+    assert_eq!(solve(&[("f", &[12, 5]), ("s", &[3])]), Ok((vec![2, 2, 3, 5, 6], BTreeSet::new())));
+    // Of what is not known alone, a number is a part.
+    let open = BTreeSet::from(["A", "B", "Two"]);
+    assert_eq!(solve(&[("f", &[12, 5])]), Ok((vec![12, 1, 1, 5, 6], open.clone())));
+    assert_eq!(solve(&[("f", &[9, 5])]), Ok((vec![9, 1, 1, 5, 6], open)));
+    let error = |facts| solve(facts).unwrap_err().to_string();
+    assert_eq!(
+        error(&[("f", &[9, 5]), ("s", &[3])]),
+        "A of the ruled model would be 3/2 by `f` [9, 5], `s` [3], which is not a positive whole number"
+    );
+    // D is known by C alone, and t is twice that.
+    assert_eq!(
+        error(&[("t", &[16]), ("f", &[12, 5]), ("s", &[3])]),
+        "the ruled family does not go with `t` [16]: D is 6 in the first, 8 by the rest"
+    );
+}

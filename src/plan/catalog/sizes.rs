@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Named, Reader, Reading};
 use crate::layout::{Piece, Region};
-use crate::model::naming::{before, columns_in_one};
-use crate::model::{Axis, Canonical, Captures, Fact, Family, ModelError, OwnSizes, Row, Sizes};
+use crate::model::{Axis, Canonical, Captures, Companion, Fact, Family, ModelError, OwnSizes, Quantity, Row, Sizes};
 use crate::plan::PlanError;
 use crate::plan::tensor_id::{Known, TensorId};
 use crate::tensor::Shape;
@@ -109,6 +108,7 @@ impl Sized {
 /// The dimensions of a name in the layers that hold it.
 struct Dims<'a> {
     row: &'static Row,
+    companion: Option<&'static Companion>,
     captures: Captures,
     all: Vec<(&'a Named, Shape)>,
 }
@@ -131,24 +131,25 @@ impl Reader<'_> {
             let companion = stored.companion.map(|companion| companion.tail.as_str());
             let dims = by_row.entry((stored.row.pattern.to_string(), companion)).or_insert_with(|| Dims {
                 row: stored.row,
+                companion: stored.companion,
                 captures: stored.captures,
                 all: Vec::new(),
             });
             dims.all.push((one, shape.clone()));
         }
         let mut facts = Vec::new();
-        for ((_, companion), dims) in &by_row {
-            let usual = dims.usual()?;
-            let (one, shape) = usual;
+        for dims in by_row.values() {
+            let (_, shape) = dims.usual()?;
             let mut full = shape.dims().to_vec();
-            if let Some(tail) = companion {
-                // A quantised weight has the dimensions of the weight.
-                if before(&one.name).is_none() || !tail.ends_with("weight") {
-                    continue;
+            // A quantised weight has the dimensions of the weight, and nothing else that goes with one does.
+            match dims.companion.map(|companion| companion.quantity) {
+                None | Some(Quantity::Weight) => {}
+                Some(Quantity::PackedWeight) => {
+                    if let Some(columns) = full.last_mut() {
+                        *columns = columns.saturating_mul(2);
+                    }
                 }
-                if let Some(columns) = full.last_mut() {
-                    *columns = columns.saturating_mul(columns_in_one(&one.name));
-                }
+                Some(_) => continue,
             }
             facts.push(Fact { row: dims.row, captures: dims.captures, dims: full });
         }
