@@ -10,8 +10,9 @@ use crate::engine::EngineError;
 use crate::formats::FormatFault;
 use crate::input::InputError;
 use crate::layout::LayoutError;
+use crate::model::QuantTool;
 use crate::model::naming::{HEAD, role};
-use crate::models::{QuantTool, SpecError, builtin_names};
+use crate::models::{SpecError, builtin_names};
 use crate::plan::{self, PlanError};
 use crate::report::plain;
 use crate::{Error, ErrorKind};
@@ -47,7 +48,7 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
         Error::Engine(engine) => engine_hint(engine),
         Error::Cluster(cluster) => cluster_hint(cluster).map(str::to_owned),
         Error::Overlap { .. } => Some("choose directories apart from each other with -dc and -is".to_owned()),
-        Error::ReplicasDiffer(names) if names.iter().all(|name| name.starts_with("lm_head.weight in ")) => Some(
+        Error::ReplicasDiffer(names) if names.iter().all(|name| name.strip_prefix(HEAD).is_some_and(|rest| rest.starts_with(" in "))) => Some(
             "config.json or -y says tie_word_embeddings: true, but lm_head is not the embedding: if it was trained, say false \
              there; if it is a left-over, leave it out with --ignore lm_head.weight"
                 .to_owned(),

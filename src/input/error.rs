@@ -6,7 +6,8 @@ use super::ForeignFault;
 use super::counters::values_text;
 use super::saves::choices_text;
 use crate::formats::FormatError;
-use crate::models::{QuantSigns, SpecError};
+use crate::model::QuantSigns;
+use crate::models::SpecError;
 use crate::plan::{PlanError, list};
 use crate::sys::{Change, FileError};
 

@@ -13,11 +13,12 @@ use crate::input::{
     load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
 };
 use crate::model::FusionLayout;
+use crate::model::naming::names_parameter;
 use crate::models::ModelSpec;
 use crate::models::foreign::Place;
 use crate::plan::{
     self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Heads, Inferred, PlanError, SourceFile,
-    WholeNumbers, list, names_parameter, rank_count,
+    WholeNumbers, list, rank_count,
 };
 use crate::sys::Mapping;
 

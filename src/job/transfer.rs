@@ -18,8 +18,8 @@ use crate::job::known_model::KnownModel;
 use crate::job::reading::{self, Read, Reading};
 use crate::job::target::Strategies;
 use crate::model::FusionLayout;
-use crate::model::naming::HEAD;
-use crate::models::{ModelSpec, is_network_buffer};
+use crate::model::naming::{HEAD, is_network_buffer};
+use crate::models::ModelSpec;
 use crate::plan::{
     self, Arrangement, Catalog, Compared, Plan, PlanError, PlanOptions, QuantisedModel, SourceFile, StrategySet,
     TargetOptions, WholeModel, WholeReader,

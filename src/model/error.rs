@@ -12,24 +12,77 @@ pub enum FamilyFileError {
         why: String,
     },
     /// A family that is extended is unknown.
-    #[error("the family file `{file}` extends `{base}`, which is not a family")]
+    #[error("the family file `{file}`, line {line}: it extends `{base}`, which is not a family")]
     UnknownBase {
         /// The file.
         file: String,
+        /// The line.
+        line: u64,
         /// The family that it names.
         base: String,
     },
     /// A place in the file says something that cannot be.
-    #[error("the family file `{file}`: {place}: {why}")]
+    #[error("the family file `{file}`, line {line}: {place}: {why}")]
     Entry {
         /// The file.
         file: String,
+        /// The line.
+        line: u64,
         /// Where: `params q`, `schemes hf model.norm.weight`.
         place: String,
         /// What is wrong.
         why: String,
     },
+    /// A row of a family that it extends does not fit what the file says.
+    #[error("the family file `{file}`: {place}, which it inherits, does not fit its parameters: {why}")]
+    Inherited {
+        /// The file.
+        file: String,
+        /// Where: `schemes hf model.norm.weight`.
+        place: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Two families of which a configuration may be by the same word.
+    #[error("the family file `{file}`: the model type `{model_type}` is that of the family `{other}` too")]
+    SameType {
+        /// The file.
+        file: String,
+        /// The `model_type`.
+        model_type: String,
+        /// The other family.
+        other: String,
+    },
 }
+
+impl FamilyFileError {
+    /// The line, where there is one.
+    pub(super) fn line(&self) -> Option<u64> {
+        match self {
+            Self::UnknownBase { line, .. } | Self::Entry { line, .. } => Some(*line),
+            Self::Unreadable { .. } | Self::Inherited { .. } | Self::SameType { .. } => None,
+        }
+    }
+}
+
+/// All that is wrong with family files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FamilyFileErrors(pub Vec<FamilyFileError>);
+
+impl From<FamilyFileError> for FamilyFileErrors {
+    fn from(error: FamilyFileError) -> Self {
+        Self(vec![error])
+    }
+}
+
+impl std::fmt::Display for FamilyFileErrors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&all.join("\n"))
+    }
+}
+
+impl std::error::Error for FamilyFileErrors {}
 
 /// Why a family does not say where a tensor's elements are.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

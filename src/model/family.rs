@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use super::companion::Companion;
-use super::error::{FamilyFileError, ModelError};
+use super::error::{FamilyFileErrors, ModelError};
 use super::fields::Wanted;
 use super::file;
 use super::index::Key;
@@ -156,6 +156,26 @@ pub struct Family {
 impl Eq for Family {}
 
 impl Family {
+    /// A family without anything.
+    pub(super) fn empty() -> Self {
+        Self {
+            name: String::new(),
+            model_types: Vec::new(),
+            architectures: Vec::new(),
+            usual: false,
+            base_prefix: String::new(),
+            buffers: Vec::new(),
+            axes: Vec::new(),
+            sizes: Vec::new(),
+            between: Vec::new(),
+            refusals: Vec::new(),
+            other_layers: Vec::new(),
+            params: Vec::new(),
+            fragments: Vec::new(),
+            schemes: Vec::new(),
+        }
+    }
+
     /// The architectures of mindformers' yamls.
     pub fn architectures(&self) -> impl Iterator<Item = &str> {
         self.architectures.iter().map(|architecture| architecture.name.as_str())
@@ -187,7 +207,7 @@ impl Family {
     ///
     /// # Errors
     /// What is wrong, and in which line or entry.
-    pub fn read(file: &str, text: &str, base: &dyn Fn(&str) -> Option<Family>) -> Result<Self, FamilyFileError> {
+    pub fn read(file: &str, text: &str, base: &dyn Fn(&str) -> Option<Family>) -> Result<Self, FamilyFileErrors> {
         file::read(file, text, base)
     }
 
@@ -338,8 +358,13 @@ pub(super) fn companions_text() -> &'static str {
     FILES.get_file(COMPANIONS).and_then(include_dir::File::contents_utf8).unwrap_or_default()
 }
 
+/// The file of a family that is compiled in.
+pub(super) fn builtin_text(name: &str) -> &'static str {
+    FILES.get_file(format!("{name}.yaml")).and_then(include_dir::File::contents_utf8).unwrap_or_default()
+}
+
 /// The families of the files, bases before those that extend them, and what is wrong with the others.
-fn read_all() -> (Vec<Family>, Vec<FamilyFileError>) {
+fn read_all() -> (Vec<Family>, Vec<FamilyFileErrors>) {
     let texts = FILES.files().filter_map(|file| Some((file.path().to_str()?, file.contents_utf8()?)));
     let mut left: Vec<(&str, &str)> = texts.filter(|(name, _)| *name != COMPANIONS).collect();
     let mut read: Vec<Family> = Vec::new();

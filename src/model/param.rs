@@ -44,8 +44,7 @@ pub struct Cut {
 }
 
 /// What a parameter is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The table of the vocabulary.
     Embedding,
@@ -61,6 +60,19 @@ pub enum Role {
     Head,
     /// Scales and zero points of keys and values.
     Cache,
+}
+
+impl Role {
+    /// All of them, by their names in family files.
+    pub(super) const ALL: [(&str, Self); 7] = [
+        ("embedding", Self::Embedding),
+        ("linear", Self::Linear),
+        ("bias", Self::Bias),
+        ("norm", Self::Norm),
+        ("router", Self::Router),
+        ("head", Self::Head),
+        ("cache", Self::Cache),
+    ];
 }
 
 /// In which models and layers a parameter is present.

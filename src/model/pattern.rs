@@ -142,13 +142,11 @@ impl Pattern {
         }
     }
 
-    /// The part that follows the layer of a name that is of this pattern, or begins with it; the whole name where there is none.
-    pub(super) fn name_in_layer<'a>(&self, name: &'a str) -> &'a str {
-        let rest = match &self.0[..] {
-            [Token::Text(before), Token::Layer, ..] => name.strip_prefix(before.as_str()).and_then(number),
-            _ => None,
-        };
-        rest.and_then(|(_, rest)| rest.strip_prefix('.')).unwrap_or(name)
+    /// The layer, and the part that follows it, of a name that begins as those of this pattern do.
+    pub(super) fn layer_of<'a>(&self, name: &'a str) -> Option<(u32, &'a str)> {
+        let [Token::Text(before), Token::Layer, ..] = &self.0[..] else { return None };
+        let (layer, rest) = number(name.strip_prefix(before.as_str())?)?;
+        Some((layer, rest.strip_prefix('.')?))
     }
 
     /// Whether it captures a layer.

@@ -4,13 +4,11 @@ use super::error::{ModelError, SpecError};
 use super::family::Family;
 use super::fields::Wanted;
 use super::param::{Param, When};
+use super::pattern::MAX_LAYERS;
 use super::size::{Configuration, Expression, Node, Operator, Value};
 
 /// The deepest chain of names in the sizes of a family.
 const DEEPEST: u32 = 16;
-
-/// More layers than any model has.
-pub(super) const MAX_LAYERS: u32 = 10_000;
 
 /// How the values of names follow from a configuration's fields.
 pub(super) type NamedRules = [(String, Expression)];

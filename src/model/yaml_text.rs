@@ -38,7 +38,12 @@ const MAX_TEXT_BYTES: usize = 4 * MAX_CONFIG_BYTES;
 /// The whole document, its aliases and merge keys expanded.
 pub(crate) fn read(text: &str) -> Result<Value, SpecError> {
     check_size(text.len())?;
-    serde_yaml::from_str_with_options(text, options()).map_err(|e| SpecError::Unreadable(explain(&e)))
+    read_as(text).map_err(SpecError::Unreadable)
+}
+
+/// The document as any type, or what is wrong with it.
+pub(super) fn read_as<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_yaml::from_str_with_options(text, options()).map_err(|e| explain(&e))
 }
 
 /// Whether a configuration is not too large to be read.

@@ -6,9 +6,7 @@
 
 pub mod foreign;
 mod running;
-mod signs;
 mod spec;
-mod state;
 mod version;
 mod yaml;
 
@@ -17,10 +15,6 @@ use super::model::naming;
 
 pub use crate::model::{MAX_CONFIG_BYTES, builtin_names, lora_alpha};
 pub use running::RunFacts;
-pub use signs::{QuantSigns, QuantTool};
 pub use spec::{ModelSpec, SpecError, builtin};
-pub use state::{
-    OTHER_COUNTERS, SAVE_MARKS, is_counter, is_model_name, is_network_buffer, is_training_state, training_rule,
-};
 pub use version::{VersionSign, version_sign};
 pub use yaml::from_yaml;

@@ -1,9 +1,8 @@
 //! The dimensions of a llama-family model.
 
-use super::super::model::{GROUP_SIZES, Of, Role as Purpose};
 use super::naming::{HEAD, Role, Split, TRANSFORMER_TOP, fused, group_scale_of, layer_names, role};
 pub use crate::model::SpecError;
-use crate::model::{Configuration, Model, Value, builtin_family};
+use crate::model::{Configuration, GROUP_SIZES, Model, Of, Role as Purpose, Value, builtin_family};
 use crate::tensor::Shape;
 
 /// The dimensions of a llama-family model and how its parameters are arranged for inference.
@@ -192,6 +191,24 @@ mod tests {
     use crate::model::Captures;
     use crate::models::{builtin, builtin_names};
 
+    /// Their size is the checkpoint's, so the model's shapes leave it open.
+    #[test]
+    fn scales_of_groups_fit_a_model_with_any_size() {
+        let spec = super::super::builtin("llama2_7b").unwrap();
+        let fits = |layer: &str, dims: [u64; 2]| {
+            let name = format!("model.layers.31.{layer}._layer.matmul.group_scale");
+            assert_eq!(spec.shape(&name), None);
+            spec.fits_groups(&name, &Shape::new(dims).unwrap())
+        };
+        assert!(fits("attention.wq", [4096, 64]) && fits("attention.wq", [4096, 32]));
+        assert!(fits("feed_forward.w2", [4096, 172]) && fits("feed_forward.w1", [11008, 32]));
+        for dims in [[4096, 4096], [4096, 16], [4096, 63], [2048, 64]] {
+            assert!(!fits("attention.wq", dims), "{dims:?}");
+        }
+        let packed = spec.shape("model.layers.0.feed_forward.w2._layer.int4_weight").unwrap();
+        assert_eq!(packed.dims(), [4096, 5504]);
+    }
+
     #[test]
     fn the_model_by_its_tables_has_the_same_parameters_and_shapes() {
         for tied in [false, true] {
@@ -222,23 +239,5 @@ mod tests {
                 assert_eq!(names, required, "{name}");
             }
         }
-    }
-
-    /// Their size is the checkpoint's, so the model's shapes leave it open.
-    #[test]
-    fn scales_of_groups_fit_a_model_with_any_size() {
-        let spec = super::super::builtin("llama2_7b").unwrap();
-        let fits = |layer: &str, dims: [u64; 2]| {
-            let name = format!("model.layers.31.{layer}._layer.matmul.group_scale");
-            assert_eq!(spec.shape(&name), None);
-            spec.fits_groups(&name, &Shape::new(dims).unwrap())
-        };
-        assert!(fits("attention.wq", [4096, 64]) && fits("attention.wq", [4096, 32]));
-        assert!(fits("feed_forward.w2", [4096, 172]) && fits("feed_forward.w1", [11008, 32]));
-        for dims in [[4096, 4096], [4096, 16], [4096, 63], [2048, 64]] {
-            assert!(!fits("attention.wq", dims), "{dims:?}");
-        }
-        let packed = spec.shape("model.layers.0.feed_forward.w2._layer.int4_weight").unwrap();
-        assert_eq!(packed.dims(), [4096, 5504]);
     }
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::layout::{CoverFault, LayoutError};
-use crate::model::ModelError;
-use crate::models::{QuantSigns, SpecError};
+use crate::model::{ModelError, QuantSigns};
+use crate::models::SpecError;
 use crate::tensor::Shape;
 
 /// What makes a plan impossible. Each names the file or tensor at fault.

@@ -50,12 +50,12 @@ pub use route::{
 };
 pub use row_sizes::order_by_row_sizes;
 pub use source::{SourceFile, rank_count};
-pub use statistics::{STATISTICS_VERSION, Statistics};
+pub use statistics::{Observed, STATISTICS_VERSION, Statistics};
 pub use strategy_set::{MAX_RANKS, StrategySet};
 pub use target::{TargetEntry, TargetOptions, TargetRank, foreign_target, targets};
 pub use tolerance::{Compare, Tolerance, tolerance};
 pub use training::{Fate, Sorted, Sorter, check_ranks, counters, sort_entries};
-pub use whole_numbers::{WholeNumbers, check_whole_numbers, names_parameter};
+pub use whole_numbers::{WholeNumbers, check_whole_numbers};
 pub use written::{rules_strategy, strategies};
 
 /// The length and bytes of the CRC trailer that files with [`OutputFile::crc`] end in.

@@ -11,8 +11,8 @@ pub use self::room::computed_file;
 use super::calculation::CacheScales;
 use super::catalog::{Catalog, LogicalTensor};
 use super::{Arithmetic, PlanError, SourceFile, Statistics, Width};
-use crate::model::QuantNames;
-use crate::model::naming::{fused, linear_weight};
+use crate::model::naming::{LayerParam, fused, linear_weight, quantity_name};
+use crate::model::{QuantNames, Quantity};
 use crate::models::ModelSpec;
 use crate::tensor::Dtype;
 
@@ -107,8 +107,9 @@ impl QuantisedModel {
         }
         model.linears = linears;
         if options.caches {
-            for tensor in source.tensors().iter().filter(|t| t.name.ends_with("attention.wo.weight")) {
-                layer::caches(source, tensor, options, &order, &mut model)?;
+            for tensor in source.tensors() {
+                let Some((layer, LayerParam::Output)) = LayerParam::of(&tensor.name) else { continue };
+                layer::caches(source, layer, options, &order, &mut model)?;
             }
         }
         Ok(model)
@@ -122,9 +123,8 @@ impl QuantisedModel {
         let bias =
             tensor.name.strip_suffix(".bias").filter(|layer| group_of(&format!("{layer}.weight"), options).is_some());
         let Some(layer) = bias else { return self.catalog.push(tensor.clone()) };
-        if !options.inputs {
-            let cell = if options.names == QuantNames::Rtn { "_handler" } else { "_layer" };
-            self.catalog.push(LogicalTensor { name: format!("{layer}.{cell}.bias").as_str().into(), ..tensor.clone() });
+        if let Some(tail) = quantity_name(options.names, Quantity::Bias).filter(|_| !options.inputs) {
+            self.catalog.push(LogicalTensor { name: format!("{layer}.{tail}").as_str().into(), ..tensor.clone() });
         }
     }
 }

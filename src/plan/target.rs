@@ -9,9 +9,8 @@ use self::wanted::{Wanted, wanted};
 use super::catalog::Catalog;
 use super::{Arrangement, PlanError};
 use crate::layout::{Piece, Region, TensorLayout};
-use crate::model::naming::{cache_name, copy_of, group_scale_of, is_lora};
+use crate::model::naming::{cache_name, copy_of, group_scale_of, is_lora, is_training_state};
 use crate::model::{FusionLayout, Model, Role};
-use crate::models::is_training_state;
 use crate::tensor::{Dtype, Shape, TensorName};
 
 pub use foreign::foreign_target;

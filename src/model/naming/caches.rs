@@ -2,6 +2,7 @@
 
 use super::table::{PLAIN, schemes, table};
 use crate::model::family::{Row, Scheme};
+use crate::model::pattern::{Captures, Pattern};
 use crate::model::{Family, Role};
 
 /// The names of the cell in a decoder layer, and of what it holds.
@@ -11,8 +12,8 @@ pub(super) struct Cells {
     several: String,
     /// In that for one.
     alone: String,
-    /// The names in the cell.
-    entries: Vec<String>,
+    /// What it holds, with the parameters' names in the families' files: for several cards, and for one.
+    entries: [Vec<(&'static Pattern, &'static str)>; 2],
 }
 
 /// The cells of the families, each once.
@@ -27,22 +28,23 @@ pub(super) fn cells(families: &[&'static Family]) -> Vec<Cells> {
     found
 }
 
-fn cells_of(family: &Family, scheme: &Scheme) -> Option<Cells> {
-    let is_cache = |row: &&Row| row.params().all(|param| family.params()[usize::from(param)].role == Role::Cache);
-    let rows: Vec<&Row> = scheme.rows.iter().filter(is_cache).collect();
-    let name = |row: &Row| row.pattern.in_layer().map(str::to_owned);
-    // Each parameter has two names: the first is that for several cards.
-    let is_first = |at: usize| rows[..at].iter().all(|row| !row.params().eq(rows[at].params()));
-    let (first, second): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(|&at| is_first(at));
-    let names = |of: &[usize]| of.iter().map(|&at| name(rows[at])).collect::<Option<Vec<String>>>();
-    let (first, second) = (names(&first)?, names(&second)?);
-    let (several, alone) = (common_cell(&first)?, common_cell(&second)?);
-    let entries = first.iter().map(|name| name[several.len() + 1..].to_owned()).collect();
-    Some(Cells { several, alone, entries })
+fn cells_of(family: &'static Family, scheme: &'static Scheme) -> Option<Cells> {
+    let param = |row: &Row| row.params().next().map(|param| &family.params()[usize::from(param)]);
+    let (mut several, mut alone): (Vec<(&Pattern, &str)>, Vec<_>) = (Vec::new(), Vec::new());
+    for row in &scheme.rows {
+        let Some(param) = param(row).filter(|param| param.role == Role::Cache) else { continue };
+        // Each parameter has two names: the first is that for several cards.
+        let second = several.iter().any(|(_, id)| *id == param.id);
+        if second { &mut alone } else { &mut several }.push((&row.pattern, param.id.as_str()));
+    }
+    let names =
+        |of: &[(&'static Pattern, _)]| of.iter().map(|(pattern, _)| pattern.in_layer()).collect::<Option<Vec<_>>>();
+    let (first, second) = (common_cell(&names(&several)?)?, common_cell(&names(&alone)?)?);
+    Some(Cells { several: first, alone: second, entries: [several, alone] })
 }
 
 /// The longest cell that all names begin with.
-fn common_cell(names: &[String]) -> Option<String> {
+fn common_cell(names: &[&str]) -> Option<String> {
     let mut cell = names.first()?.rsplit_once('.')?.0;
     while !names.iter().all(|name| name.strip_prefix(cell).is_some_and(|rest| rest.starts_with('.'))) {
         cell = cell.rsplit_once('.')?.0;
@@ -62,12 +64,12 @@ pub fn cache_name(name: &str, alone: bool) -> String {
     name.to_owned()
 }
 
-/// The names in a decoder layer of what keys and values need, in the network for one card or for several, and in the cell.
-pub fn kv_names(alone: bool) -> impl Iterator<Item = (String, &'static str)> {
-    table().cells.iter().take(1).flat_map(move |cells| {
-        let cell = if alone { &cells.alone } else { &cells.several };
-        cells.entries.iter().map(move |entry| (format!("{cell}.{entry}"), entry.as_str()))
-    })
+/// The names of what keys and values of a layer need, in the network for one card or for several, and the parameters' names in
+/// the families' files.
+pub fn cache_names(layer: u32, alone: bool) -> impl Iterator<Item = (String, &'static str)> {
+    let captures = Captures { layer: Some(layer), expert: None };
+    let entries = table().cells.iter().take(1).flat_map(move |cells| &cells.entries[usize::from(alone)]);
+    entries.filter_map(move |(pattern, id)| Some((pattern.name(captures)?, *id)))
 }
 
 #[cfg(test)]
@@ -82,10 +84,8 @@ mod tests {
         for stays in [alone, "model.layers.3.attention.wq.weight"] {
             assert_eq!(cache_name(stays, true), stays);
         }
-        assert_eq!(
-            kv_names(false).next().unwrap(),
-            ("attention.paged_attention_mgr.key_t_scale".to_owned(), "key_t_scale")
-        );
-        assert_eq!(kv_names(true).count(), 10);
+        assert_eq!(cache_names(3, false).next().unwrap(), (several.to_owned(), "key_scale"));
+        assert_eq!(cache_names(3, true).next().unwrap(), (alone.to_owned(), "key_scale"));
+        assert_eq!(cache_names(3, true).count(), 10);
     }
 }

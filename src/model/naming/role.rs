@@ -98,8 +98,13 @@ pub fn role(name: &str) -> Option<Role<'_>> {
         Some(companion) if companion.quantity.factor().is_some() => return None,
         Some(companion) => (plain.split_of(companion), Some(companion)),
     };
-    let suffix = found.known.pattern.name_in_layer(name);
+    let suffix = found.known.pattern.layer_of(name).map_or(name, |(_, rest)| rest);
     Some(Role { layer: found.captures.layer, suffix, split, param: plain.param, companion })
+}
+
+/// The decoder layer, and what follows it, of a name in one, known or not.
+pub fn decoder_layer(name: &str) -> Option<(u32, &str)> {
+    table().in_every_layer[0].first()?.layer_of(name)
 }
 
 /// The number and the rest of `<n>.<rest>`.

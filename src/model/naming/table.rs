@@ -94,6 +94,12 @@ impl Table {
         }
     }
 
+    /// The names of a parameter, by its name in the families' files, in the dialect where each has one of its own.
+    pub(super) fn param(&'static self, id: &str) -> Option<&'static Pattern> {
+        let of = |known: &&Known| known.plain.is_some_and(|plain| plain.param.id == id);
+        self.known.iter().find(of).map(|known| known.pattern)
+    }
+
     /// What a name is; `None` for one that no family has.
     pub(super) fn find(&'static self, name: &str) -> Option<Found> {
         let key = Key::of(name);

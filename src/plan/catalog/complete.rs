@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Catalog, CatalogOptions};
+use crate::model::naming::is_training_state;
 use crate::model::{Dialect, Family, ParamId, Role, When};
-use crate::models::is_training_state;
 use crate::plan::tensor_id::{Known, TensorId};
 use crate::plan::{Arrangement, PlanError};
 use crate::tensor::TensorName;

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::{Content, Kind, TargetEntry, TargetRank};
 use crate::layout::TensorLayout;
+use crate::model::naming::is_training_state;
 use crate::model::{Captures, Dialect, OwnSizes, Stored};
-use crate::models::is_training_state;
 use crate::plan::catalog::{Lay, heads_unknown};
 use crate::plan::tensor_id::Known;
 use crate::plan::{Arrangement, Catalog, PlanError};
