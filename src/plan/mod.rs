@@ -23,6 +23,8 @@ mod holders;
 mod low_rank;
 #[cfg(test)]
 mod model_differential;
+#[cfg(test)]
+mod naive;
 mod pieces;
 mod quantise;
 mod route;
