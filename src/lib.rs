@@ -17,7 +17,8 @@
 //! | 5 | [`cluster`] | one plan carried out by several machines |
 //! | 5 | [`calibrate`] | a model run on the processor, to see its activations (feature `calibrate`) |
 //! | 6 | [`report`] | what people and machines read |
-//! | 7 | [`cli`] | the program |
+//! | 7 | `job` | what is asked for, and how it is done |
+//! | 8 | [`cli`] | the program |
 //!
 //! **Invariants.** A module uses modules of lower layers only (a test enforces it). Parsers do no I/O and trust no length.
 //! The plan decides everything and writes nothing; the engine knows no format, model or rank. Every output byte is written
@@ -31,6 +32,7 @@ pub mod engine;
 mod error;
 pub mod formats;
 pub mod input;
+mod job;
 pub mod layout;
 pub mod model;
 pub mod models;

@@ -22,22 +22,22 @@ use clap::{Args, Parser, Subcommand};
 use super::run_args::{OutputArgs, RunArgs};
 use crate::plan::Heads;
 
-pub(super) use calibrate::CalibrateArgs;
-pub(super) use cluster::{ClusterArgs, MergeArgs};
-pub(super) use definition::{
+pub(crate) use calibrate::CalibrateArgs;
+pub(crate) use cluster::{ClusterArgs, MergeArgs};
+pub(crate) use definition::{
     DOCUMENTATION, EXAMPLES, STATUSES, TWO_LETTERS, definition, two_letters_in_help, two_letters_in_man,
 };
-pub(super) use files::{CkptRecordsArg, FilesArgs, FormatArg};
-pub(super) use layout::{FusionArg, LayoutArgs};
-pub(super) use place::PlaceArgs;
-pub(super) use quantise::{NamesArg, QuantArgs};
-pub(super) use tools::{DoctorArgs, ExampleArgs, InspectArgs, ManArgs, ScriptsArgs, StrategyCommand};
-pub(super) use train::{LoraArg, TrainArgs, which_save};
-pub(super) use verify::VerifyArgs;
-pub(super) use what::{Function, PrecisionArg, WhatArgs};
+pub(crate) use files::{CkptRecordsArg, FilesArgs, FormatArg};
+pub(crate) use layout::{FusionArg, LayoutArgs};
+pub(crate) use place::PlaceArgs;
+pub(crate) use quantise::{NamesArg, QuantArgs};
+pub(crate) use tools::{DoctorArgs, ExampleArgs, InspectArgs, ManArgs, ScriptsArgs, StrategyCommand};
+pub(crate) use train::{LoraArg, TrainArgs, which_save};
+pub(crate) use verify::VerifyArgs;
+pub(crate) use what::{Function, PrecisionArg, WhatArgs};
 
 /// Replaces two-letter options (`-sc X`, `-sc=X`) by their long names.
-pub(super) fn expand(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+pub(crate) fn expand(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     args.map(|arg| {
         let Some(text) = arg.to_str() else { return arg };
         let (name, value) = text.split_once('=').map_or((text, None), |(n, v)| (n, Some(v)));
@@ -58,18 +58,18 @@ pub(super) fn expand(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     args_conflicts_with_subcommands = true,
     args_override_self = true
 )]
-pub(super) struct Cli {
+pub(crate) struct Cli {
     /// A command; without one, -f says what to do.
     #[command(subcommand)]
-    pub(super) command: Option<Command>,
+    pub(crate) command: Option<Command>,
     /// The conversion that -f names.
     #[command(flatten)]
-    pub(super) convert: ConvertArgs,
+    pub(crate) convert: ConvertArgs,
 }
 
 /// Commands other than conversions.
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// Convert n ranks to m ranks with the simplified form's defaults.
     ///
     /// The simplified form of the original scripts: -f distributed_weight_transfer with other defaults, fp16, llama2_7b, and target directories named after the
@@ -112,42 +112,42 @@ pub(super) enum Command {
 
 /// Options of a conversion, by the headings of the help.
 #[derive(Clone, Debug, Args)]
-pub(super) struct ConvertArgs {
+pub(crate) struct ConvertArgs {
     /// What to do.
     #[command(flatten)]
-    pub(super) what: WhatArgs,
+    pub(crate) what: WhatArgs,
     /// From where, to where.
     #[command(flatten)]
-    pub(super) place: PlaceArgs,
+    pub(crate) place: PlaceArgs,
     /// The model, and how its parameters are laid out.
     #[command(flatten)]
-    pub(super) layout: LayoutArgs,
+    pub(crate) layout: LayoutArgs,
     /// What is read from files and written to them.
     #[command(flatten)]
-    pub(super) files: FilesArgs,
+    pub(crate) files: FilesArgs,
     /// The training run that the source is.
     #[command(flatten)]
-    pub(super) train: TrainArgs,
+    pub(crate) train: TrainArgs,
     /// How weights are quantised.
     #[command(flatten)]
-    pub(super) quant: QuantArgs,
+    pub(crate) quant: QuantArgs,
     /// How activations are observed.
     #[command(flatten)]
-    pub(super) calibrate: CalibrateArgs,
+    pub(crate) calibrate: CalibrateArgs,
     /// Who does which part of it.
     #[command(flatten)]
-    pub(super) cluster: ClusterArgs,
+    pub(crate) cluster: ClusterArgs,
     /// How the work is done.
     #[command(flatten)]
-    pub(super) run: RunArgs,
+    pub(crate) run: RunArgs,
     /// What is shown.
     #[command(flatten)]
-    pub(super) output: OutputArgs,
+    pub(crate) output: OutputArgs,
 }
 
 impl ConvertArgs {
     /// The numbers of heads, as far as they are stated.
-    pub(super) fn heads(&self) -> Heads {
+    pub(crate) fn heads(&self) -> Heads {
         Heads { heads: self.layout.heads, kv_heads: self.layout.kv_heads }
     }
 }
@@ -173,10 +173,10 @@ impl ConvertArgs {
     "Directory that the target's strategy files go into. Default: ../strategy/llama2_7b/qkv/<w>_llama-2-7b (noqkv where the \
      target is not fused); with -dc, <dc>/strategy/llama2_7b/qkv/<w>_llama-2-7b"
 )))]
-pub(super) struct NToMArgs {
+pub(crate) struct NToMArgs {
     /// The conversion.
     #[command(flatten)]
-    pub(super) convert: ConvertArgs,
+    pub(crate) convert: ConvertArgs,
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::tensor::Dtype;
 const LEAST_MEMORY: u64 = 32 << 20;
 
 /// The promise that the inputs stay unchanged.
-pub(super) fn stable_inputs() -> StableInputs {
+pub(crate) fn stable_inputs() -> StableInputs {
     // SAFETY: `assume` asks that nobody modifies or truncates the mapped files. The program cannot make sure of that; it is
     // what `--help` and the README ask of the user, as `cp` gives no sensible result either while its source is written to.
     // The obligation is the user's: this reasoning should be treated as suspect. What follows where it is broken: other bytes
@@ -30,7 +30,7 @@ pub(super) fn stable_inputs() -> StableInputs {
 }
 
 /// What was asked of the engine.
-pub(super) fn wishes(run: &RunArgs, durability: Durability) -> Result<Wishes, Error> {
+pub(crate) fn wishes(run: &RunArgs, durability: Durability) -> Result<Wishes, Error> {
     Ok(Wishes {
         writes: match run.writes {
             WritesArg::Auto => Writes::Auto,
@@ -52,7 +52,7 @@ pub(super) fn wishes(run: &RunArgs, durability: Durability) -> Result<Wishes, Er
 }
 
 /// What was asked of the engine where nothing is written.
-pub(super) fn wishes_of_reading(run: &ReadArgs) -> Result<Wishes, Error> {
+pub(crate) fn wishes_of_reading(run: &ReadArgs) -> Result<Wishes, Error> {
     if let Some(memory) = run.memory.filter(|memory| memory.as_u64() < LEAST_MEMORY) {
         return Err(Error::Usage(format!("--memory {memory} is too little: give at least 32MiB")));
     }
@@ -76,12 +76,12 @@ pub(super) fn wishes_of_reading(run: &ReadArgs) -> Result<Wishes, Error> {
 }
 
 /// How many threads a command that only reads uses.
-pub(super) fn processors() -> usize {
+pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// Looks at the machine and chooses. The sources are told how they will be read. `target`: where, and how many bytes.
-pub(super) fn settle(wishes: &Wishes, sources: &[Arc<Mapping>], target: Option<(&Path, u64)>) -> Chosen {
+pub(crate) fn settle(wishes: &Wishes, sources: &[Arc<Mapping>], target: Option<(&Path, u64)>) -> Chosen {
     let facts = Facts {
         sources: sources.iter().map(|source| Place::of_file(source.path())).collect(),
         target: target.map(|(path, _)| Place::of_directory(path)),
@@ -98,7 +98,7 @@ pub(super) fn settle(wishes: &Wishes, sources: &[Arc<Mapping>], target: Option<(
 }
 
 /// Where progress goes.
-pub(super) fn progress(output: &OutputArgs) -> ProgressMode {
+pub(crate) fn progress(output: &OutputArgs) -> ProgressMode {
     if output.quiet {
         ProgressMode::Quiet
     } else if environment::is_capable() {
@@ -109,7 +109,7 @@ pub(super) fn progress(output: &OutputArgs) -> ProgressMode {
 }
 
 /// A token that Ctrl-C and SIGTERM cancel. A second signal ends the program at once.
-pub(super) fn cancel_on_signal() -> Result<CancelToken, Error> {
+pub(crate) fn cancel_on_signal() -> Result<CancelToken, Error> {
     let token = CancelToken::default();
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         let registered = signal_hook::flag::register_conditional_shutdown(signal, 130, token.flag())
@@ -120,7 +120,7 @@ pub(super) fn cancel_on_signal() -> Result<CancelToken, Error> {
 }
 
 /// The dtype that a precision names. What is quantised already keeps its own.
-pub(super) fn precision(arg: PrecisionArg) -> Precision {
+pub(crate) fn precision(arg: PrecisionArg) -> Precision {
     match arg {
         PrecisionArg::Fp16 => Precision::To(Dtype::F16),
         PrecisionArg::Bf16 => Precision::To(Dtype::BF16),
@@ -136,22 +136,22 @@ pub(super) fn precision(arg: PrecisionArg) -> Precision {
 }
 
 /// The function as it stands on the command line.
-pub(super) fn function_name(arg: Function) -> String {
+pub(crate) fn function_name(arg: Function) -> String {
     clap::ValueEnum::to_possible_value(&arg).map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// The precision as it stands in the target's name.
-pub(super) fn precision_name(arg: PrecisionArg) -> String {
+pub(crate) fn precision_name(arg: PrecisionArg) -> String {
     clap::ValueEnum::to_possible_value(&arg).map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// The generation's name, as it is typed.
-pub(super) fn names(names: NamesArg) -> String {
+pub(crate) fn names(names: NamesArg) -> String {
     clap::ValueEnum::to_possible_value(&names).map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// The order of rows in fused parameters.
-pub(super) fn fusion(arg: FusionArg) -> FusionLayout {
+pub(crate) fn fusion(arg: FusionArg) -> FusionLayout {
     match arg {
         FusionArg::RankConcat => FusionLayout::RankConcat,
         FusionArg::Grouped => FusionLayout::Grouped,
@@ -160,21 +160,21 @@ pub(super) fn fusion(arg: FusionArg) -> FusionLayout {
 
 /// Patterns of names, with `*` and `?`.
 #[derive(Debug, Default)]
-pub(super) struct Patterns(Vec<glob::Pattern>);
+pub(crate) struct Patterns(Vec<glob::Pattern>);
 
 impl Patterns {
-    pub(super) fn new(patterns: &[String]) -> Result<Self, Error> {
+    pub(crate) fn new(patterns: &[String]) -> Result<Self, Error> {
         Self::of("--ignore", patterns)
     }
 
     /// Those of another option, which is named where one is no pattern.
-    pub(super) fn of(option: &str, patterns: &[String]) -> Result<Self, Error> {
+    pub(crate) fn of(option: &str, patterns: &[String]) -> Result<Self, Error> {
         let compile =
             |text: &String| glob::Pattern::new(text).map_err(|e| Error::Usage(format!("{option} {text}: {e}")));
         patterns.iter().map(compile).collect::<Result<_, _>>().map(Self)
     }
 
-    pub(super) fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         self.0.iter().any(|pattern| pattern.matches(name))
     }
 }

@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use clap::ValueEnum;
 
 use super::args::{ConvertArgs, Function, PrecisionArg, TWO_LETTERS};
-use super::commands::convert::{needs_statistics, quantises};
 use super::originals::quoted;
 use crate::Error;
+use crate::job::quantise::{needs_statistics, quantises};
 
 /// An option that is missing.
 struct Need {

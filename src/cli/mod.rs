@@ -1,14 +1,14 @@
 //! The program: what was typed, what it means on this machine, what is printed and how it ends.
 
-mod args;
-mod commands;
-mod config;
-mod diagnostics;
+pub(crate) mod args;
+pub(crate) mod commands;
+pub(crate) mod config;
+pub(crate) mod diagnostics;
 mod environment;
 mod exit;
 mod missing;
 mod originals;
-mod run_args;
+pub(crate) mod run_args;
 mod version;
 
 use std::ffi::OsString;
@@ -47,9 +47,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
     // `cmp` and `diff` tell trouble from a difference in the same way.
     let comparing = matches!(cli.command, Some(Command::Verify(_)));
     let outcome = match cli.command {
-        None => commands::convert::check_together(&cli.convert)
+        None => crate::job::request::check_together(&cli.convert)
             .and_then(|()| missing::check(&cli.convert, &typed))
-            .and_then(|()| commands::convert::run(cli.convert, &environment::read())),
+            .and_then(|()| crate::job::run::run(cli.convert, &environment::read())),
         Some(Command::NToM(args)) => n_to_m(&typed, &args.convert, &matches),
         Some(Command::Scripts(args)) => commands::scripts::run(&args),
         Some(Command::Example(args)) => commands::example::run(&args),
@@ -175,5 +175,5 @@ fn n_to_m(typed: &[OsString], args: &ConvertArgs, matches: &ArgMatches) -> Resul
     let line = originals::n_to_m(typed, args, given)?;
     // Every word of it was accepted before, but for what is put in front.
     let (cli, _) = parse(&line).map_err(|e| Error::Usage(e.to_string()))?;
-    commands::convert::run(cli.convert, &environment::read())
+    crate::job::run::run(cli.convert, &environment::read())
 }

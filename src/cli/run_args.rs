@@ -10,7 +10,7 @@ use crate::engine::EngineConfig;
 
 /// How chunks reach the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum WriterArg {
+pub(crate) enum WriterArg {
     /// io_uring where the kernel allows it, else pwrite.
     Auto,
     /// io_uring or an error.
@@ -21,7 +21,7 @@ pub(super) enum WriterArg {
 
 /// How sources are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum ReaderArg {
+pub(crate) enum ReaderArg {
     /// By the file system: local disks from the page cache or past it, network and FUSE sequentially, memory mapped.
     Auto,
     /// From the memory mapping.
@@ -34,7 +34,7 @@ pub(super) enum ReaderArg {
 
 /// How output is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum WritesArg {
+pub(crate) enum WritesArg {
     /// Past the page cache on local disks when the output is flushed, else through it.
     Auto,
     /// Past the page cache, where the file system allows it.
@@ -45,7 +45,7 @@ pub(super) enum WritesArg {
 
 /// Whether source and target may share blocks on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum ReflinkArg {
+pub(crate) enum ReflinkArg {
     /// Where they lie on one file system that can (XFS, btrfs).
     Auto,
     /// Every byte is written.
@@ -55,63 +55,63 @@ pub(super) enum ReflinkArg {
 /// How the work is done where something is written.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Tuning")]
-pub(super) struct RunArgs {
+pub(crate) struct RunArgs {
     /// How sources are read.
     #[command(flatten)]
-    pub(super) reading: ReadArgs,
+    pub(crate) reading: ReadArgs,
     /// How output is written
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto", hide_short_help = true)]
-    pub(super) writes: WritesArg,
+    pub(crate) writes: WritesArg,
     /// How chunks reach the disk
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto", hide_short_help = true)]
-    pub(super) writer: WriterArg,
+    pub(crate) writer: WriterArg,
     /// Whether source and target may share blocks on the disk
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", hide_short_help = true)]
-    pub(super) reflink: ReflinkArg,
+    pub(crate) reflink: ReflinkArg,
     /// Do not flush the target to the disk before it is published
     #[arg(long = "no-sync", hide_short_help = true)]
-    pub(super) no_sync: bool,
+    pub(crate) no_sync: bool,
 }
 
 /// How the work is done where it is only read.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Tuning")]
-pub(super) struct ReadArgs {
+pub(crate) struct ReadArgs {
     /// Most memory, apart from the page cache
     ///
     /// Default: 1GiB, or half of the available memory if that is less.
     #[arg(long, value_name = "SIZE", hide_short_help = true)]
-    pub(super) memory: Option<ByteSize>,
+    pub(crate) memory: Option<ByteSize>,
     /// Number of threads, 1 to 256
     ///
     /// Default: the number of processors; fewer for network file systems.
     #[arg(long, value_name = "N", hide_short_help = true)]
-    pub(super) workers: Option<usize>,
+    pub(crate) workers: Option<usize>,
     /// Largest read or write: a power of two from 64KiB to 64MiB
     ///
     /// Default: by the file system.
     #[arg(long, value_name = "SIZE", value_parser = chunk, hide_short_help = true)]
-    pub(super) chunk: Option<u64>,
+    pub(crate) chunk: Option<u64>,
     /// Reads and writes in flight for each thread, 1 to 256
     ///
     /// Default: by the chunk.
     #[arg(long, value_name = "N", value_parser = depth, hide_short_help = true)]
-    pub(super) depth: Option<usize>,
+    pub(crate) depth: Option<usize>,
     /// How sources are read
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto", hide_short_help = true)]
-    pub(super) reader: ReaderArg,
+    pub(crate) reader: ReaderArg,
 }
 
 /// What is shown.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
-pub(super) struct OutputArgs {
+pub(crate) struct OutputArgs {
     /// Print JSON instead of text on standard output
     #[arg(long)]
-    pub(super) json: bool,
+    pub(crate) json: bool,
     /// Show no progress
     #[arg(short = 'q', long)]
-    pub(super) quiet: bool,
+    pub(crate) quiet: bool,
 }
 
 fn chunk(text: &str) -> Result<u64, String> {

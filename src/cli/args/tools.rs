@@ -7,37 +7,37 @@ use clap::{Args, Subcommand};
 
 /// Options of `example`.
 #[derive(Clone, Debug, Args)]
-pub(in crate::cli) struct ExampleArgs {
+pub(crate) struct ExampleArgs {
     /// Directory to write the example into; existing files are never replaced
     #[arg(help_heading = "Where")]
-    pub(in crate::cli) dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 /// Options of `scripts`.
 #[derive(Clone, Debug, Args)]
-pub(in crate::cli) struct ScriptsArgs {
+pub(crate) struct ScriptsArgs {
     /// Directory to write the tree into; existing files are never replaced
     #[arg(help_heading = "Where")]
-    pub(in crate::cli) dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 /// Options of `man`.
 #[derive(Clone, Debug, Args)]
-pub(in crate::cli) struct ManArgs {
+pub(crate) struct ManArgs {
     /// Directory to write all pages into, made if missing [default: the main page goes to standard output]
     #[arg(help_heading = "Where")]
-    pub(in crate::cli) dir: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
 }
 
 /// Options of `inspect`.
 #[derive(Clone, Debug, Args)]
-pub(in crate::cli) struct InspectArgs {
+pub(crate) struct InspectArgs {
     /// A checkpoint, a rank directory, a file, or strategy files
     #[arg(help_heading = "Where")]
-    pub(in crate::cli) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Strategy of the checkpoint, to show full shapes
     #[arg(long = "src_strategy", alias = "src-strategy", value_name = "PATH", help_heading = "Where")]
-    pub(in crate::cli) src_strategy: Option<PathBuf>,
+    pub(crate) src_strategy: Option<PathBuf>,
     /// Model, to show full shapes: a mindformers yaml or a built-in name
     #[arg(
         short = 'y',
@@ -46,18 +46,18 @@ pub(in crate::cli) struct InspectArgs {
         value_name = "YAML|MODEL",
         help_heading = "Model and layout"
     )]
-    pub(in crate::cli) yaml_path: Option<String>,
+    pub(crate) yaml_path: Option<String>,
     /// Do not check the CRCs that the files state, which reads the files whole
     #[arg(long = "no-crc-check", help_heading = "Files")]
-    pub(in crate::cli) no_crc_check: bool,
+    pub(crate) no_crc_check: bool,
     /// Print JSON instead of text
     #[arg(long, help_heading = "Output")]
-    pub(in crate::cli) json: bool,
+    pub(crate) json: bool,
 }
 
 /// What is done with strategy files.
 #[derive(Clone, Debug, Subcommand)]
-pub(in crate::cli) enum StrategyCommand {
+pub(crate) enum StrategyCommand {
     /// Show what a strategy file, or a directory of them, says of each parameter.
     Show {
         /// A strategy file (protobuf or JSON, merged or not), or a directory of per-rank or per-stage files
@@ -119,10 +119,10 @@ pub(in crate::cli) enum StrategyCommand {
 
 /// Options of `doctor`.
 #[derive(Clone, Debug, Args)]
-pub(in crate::cli) struct DoctorArgs {
+pub(crate) struct DoctorArgs {
     /// Checkpoint: a directory of rank_<n>/ directories, a model directory, or a file
     #[arg(help_heading = "Where")]
-    pub(in crate::cli) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Model: a mindformers yaml or a built-in name
     #[arg(
         short = 'y',
@@ -131,10 +131,10 @@ pub(in crate::cli) struct DoctorArgs {
         value_name = "YAML|MODEL",
         help_heading = "Model and layout"
     )]
-    pub(in crate::cli) yaml_path: Option<String>,
+    pub(crate) yaml_path: Option<String>,
     /// Do not check the CRCs that the files state, which reads the files whole
     #[arg(long = "no-crc-check", help_heading = "Files")]
-    pub(in crate::cli) no_crc_check: bool,
+    pub(crate) no_crc_check: bool,
     /// Strategy of the checkpoint: a file, or a directory of per-rank or per-stage files
     #[arg(
         long = "train_strategy_file",
@@ -142,14 +142,14 @@ pub(in crate::cli) struct DoctorArgs {
         value_name = "PATH",
         help_heading = "Training runs"
     )]
-    pub(in crate::cli) strategy: Option<PathBuf>,
+    pub(crate) strategy: Option<PathBuf>,
     /// Save to look at, where rank directories hold several: <epoch>_<step>, a step or a file name
     #[arg(long, value_name = "SAVE", help_heading = "Training runs")]
-    pub(in crate::cli) step: Option<String>,
+    pub(crate) step: Option<String>,
     /// Look at the last save that every rank has
     #[arg(long, conflicts_with = "step", help_heading = "Training runs")]
-    pub(in crate::cli) latest: bool,
+    pub(crate) latest: bool,
     /// Print JSON instead of text
     #[arg(long, help_heading = "Output")]
-    pub(in crate::cli) json: bool,
+    pub(crate) json: bool,
 }

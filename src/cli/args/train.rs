@@ -9,7 +9,7 @@ use crate::input::WhichSave;
 
 /// What is done with LoRA adapters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum LoraArg {
+pub(crate) enum LoraArg {
     /// W + (alpha/r) B A, computed in fp32.
     Merge,
     /// The adapters go to the target as they are.
@@ -21,58 +21,58 @@ pub(in crate::cli) enum LoraArg {
 /// The training run that the source is.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Training runs")]
-pub(in crate::cli) struct TrainArgs {
+pub(crate) struct TrainArgs {
     /// Strategy of the training run
     ///
     /// For train_to_infer and ms_to_pt: a strategy file, or a directory of per-rank or per-stage files.
     #[arg(long = "train_strategy_file", alias = "train-strategy-file", value_name = "PATH")]
-    pub(in crate::cli) train_strategy_file: Option<PathBuf>,
+    pub(crate) train_strategy_file: Option<PathBuf>,
     /// Save to convert, as <epoch>_<step>
     ///
     /// Needed where rank directories hold several saves (<prefix>-<epoch>_<step>.ckpt). SAVE is <epoch>_<step>, or the step alone
     /// where only one save has it, or the file name on any rank.
     #[arg(long, value_name = "SAVE")]
-    pub(in crate::cli) step: Option<String>,
+    pub(crate) step: Option<String>,
     /// Convert the last save that every rank has
     #[arg(long, conflicts_with = "step")]
-    pub(in crate::cli) latest: bool,
+    pub(crate) latest: bool,
     /// Pipeline stages of the training run
     ///
     /// For train_to_infer and ms_to_pt. The strategy shows the number; one that is given is checked against it.
     #[arg(long = "pipeline_stage", alias = "pipeline-stage", value_name = "N", hide_short_help = true)]
-    pub(in crate::cli) pipeline_stage: Option<u32>,
+    pub(crate) pipeline_stage: Option<u32>,
     /// 1 or 2, as in the original (train_to_infer)
     ///
     /// Both give the same result.
     #[arg(long = "train_to_infer_mode", alias = "train-to-infer-mode", value_name = "MODE", hide_short_help = true)]
-    pub(in crate::cli) train_to_infer_mode: Option<String>,
+    pub(crate) train_to_infer_mode: Option<String>,
     /// Keep matching entries as parameters of the model
     ///
     /// The names may hold * and ?. May be given several times.
     #[arg(long, value_name = "PATTERN", hide_short_help = true)]
-    pub(in crate::cli) keep: Vec<String>,
+    pub(crate) keep: Vec<String>,
     /// Leave out matching entries, as --ignore does
     ///
     /// May be given several times.
     #[arg(long, value_name = "PATTERN", hide_short_help = true)]
-    pub(in crate::cli) drop: Vec<String>,
+    pub(crate) drop: Vec<String>,
     /// What to do with LoRA adapters
     ///
     /// Without it, a source with adapters is refused.
     #[arg(long, value_enum, value_name = "WHAT", hide_short_help = true)]
-    pub(in crate::cli) lora: Option<LoraArg>,
+    pub(crate) lora: Option<LoraArg>,
     /// Alpha of the adapters, for --lora merge
     ///
     /// Default: lora_alpha of the yaml's pet_config.
     #[arg(long = "lora-alpha", value_name = "ALPHA", hide_short_help = true)]
-    pub(in crate::cli) lora_alpha: Option<f64>,
+    pub(crate) lora_alpha: Option<f64>,
     /// Write the same ranks without the training state (train_to_infer)
     #[arg(long = "strip-only", hide_short_help = true)]
-    pub(in crate::cli) strip_only: bool,
+    pub(crate) strip_only: bool,
 }
 
 /// The save that is meant.
-pub(in crate::cli) fn which_save(step: Option<&str>, latest: bool) -> WhichSave<'_> {
+pub(crate) fn which_save(step: Option<&str>, latest: bool) -> WhichSave<'_> {
     match step {
         Some(text) => WhichSave::Named(text),
         None if latest => WhichSave::Latest,
@@ -82,7 +82,7 @@ pub(in crate::cli) fn which_save(step: Option<&str>, latest: bool) -> WhichSave<
 
 impl TrainArgs {
     /// The first option that was given, if any.
-    pub(in crate::cli) fn given(&self) -> Option<&'static str> {
+    pub(crate) fn given(&self) -> Option<&'static str> {
         [
             (self.step.is_some(), "--step"),
             (self.latest, "--latest"),

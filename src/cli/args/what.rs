@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
-pub(in crate::cli) enum Function {
+pub(crate) enum Function {
     /// n ranks to m ranks, fused or not.
     DistributedWeightTransfer,
     /// Training checkpoint to inference checkpoint.
@@ -21,7 +21,7 @@ pub(in crate::cli) enum Function {
 
 /// A precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum PrecisionArg {
+pub(crate) enum PrecisionArg {
     /// IEEE half precision.
     Fp16,
     /// bfloat16.
@@ -47,16 +47,16 @@ pub(in crate::cli) enum PrecisionArg {
 /// What to do.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "What")]
-pub(in crate::cli) struct WhatArgs {
+pub(crate) struct WhatArgs {
     /// What to do; see the examples below
     #[arg(short = 'f', long, value_enum, long_help = "What to do")]
-    pub(in crate::cli) function: Option<Function>,
+    pub(crate) function: Option<Function>,
     /// Type of the target: fp16, bf16, w8a16, ...
     ///
     /// Floating-point parameters are converted to it. The quantised types (w8a16 and after) go with -f quant_weight and
     /// train_to_infer.
     #[arg(short = 'p', long, value_enum)]
-    pub(in crate::cli) precision: Option<PrecisionArg>,
+    pub(crate) precision: Option<PrecisionArg>,
     /// Number of ranks of the target
     #[arg(
         short = 'w',
@@ -64,8 +64,8 @@ pub(in crate::cli) struct WhatArgs {
         aliases = ["world-size", "world_size_a", "world_size_1"],
         value_name = "N"
     )]
-    pub(in crate::cli) world_size: Option<u32>,
+    pub(crate) world_size: Option<u32>,
     /// Print the plan and stop; nothing is written
     #[arg(long = "dry-run")]
-    pub(in crate::cli) dry_run: bool,
+    pub(crate) dry_run: bool,
 }

@@ -1,28 +1,19 @@
 //! One file for each thing that the program does.
 
-pub(super) mod completions;
-pub(super) mod convert;
-pub(super) mod doctor;
-pub(super) mod example;
-mod fusion_order;
-pub(super) mod inspect;
-mod known_model;
-pub(super) mod man;
-pub(super) mod merge_manifest;
-mod ours;
-mod reading;
-pub(super) mod scripts;
+pub(crate) mod completions;
+pub(crate) mod example;
+pub(crate) mod man;
+pub(crate) mod scripts;
 mod shipped;
-pub(super) mod strategy;
-mod target;
-pub(super) mod verify;
 
 use std::io::{ErrorKind, Write};
 
 use crate::{Error, report};
 
+pub(crate) use crate::job::{doctor, inspect, merge_manifest, strategy, verify};
+
 /// Prints a result on standard output. A reader that went away (`| head`) is no failure.
-fn print(text: &str) -> Result<(), Error> {
+pub(crate) fn print(text: &str) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(source) if source.kind() != ErrorKind::BrokenPipe => Err(Error::Output { published: None, source }),
@@ -31,12 +22,12 @@ fn print(text: &str) -> Result<(), Error> {
 }
 
 /// Prints a note on standard error.
-pub(super) fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     report::say(&format!("note: {}", report::plain(text)));
 }
 
 /// A value as JSON on standard output.
-fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
     print(&format!("{text}\n"))
 }

@@ -40,7 +40,7 @@ const FILES: [Shipped; 13] = shipped!("tools", 0o666:
 const PROGRAM: &str = "ckpt-convert";
 
 /// Lays out the tree.
-pub(in crate::cli) fn run(args: &ScriptsArgs) -> Result<ExitStatus, Error> {
+pub(crate) fn run(args: &ScriptsArgs) -> Result<ExitStatus, Error> {
     let files: Vec<&Shipped> = SCRIPTS.iter().chain(&FILES).collect();
     lay_out(&args.dir, &files, &[PROGRAM])?;
     let linked = std::env::current_exe().and_then(|program| symlink(program, args.dir.join(PROGRAM)));

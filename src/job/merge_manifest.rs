@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::{note, print};
 use crate::Error;
 use crate::cli::ExitStatus;
 use crate::cli::args::MergeArgs;
+use crate::cli::commands::{note, print};
 use crate::cluster::{ClusterError, PartManifest, merge};
 use crate::input::{MANIFEST, is_manifest};
 use crate::report::write_merged;
@@ -15,7 +15,7 @@ use crate::sys;
 const MAX_MANIFEST: u64 = 4 << 30;
 
 /// Joins the manifests and checks what can be checked from here.
-pub(in crate::cli) fn run(args: &MergeArgs) -> Result<ExitStatus, Error> {
+pub(crate) fn run(args: &MergeArgs) -> Result<ExitStatus, Error> {
     if let Some(path) = &args.output
         && path.symlink_metadata().is_ok()
         && !is_manifest(path)

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use super::quantise::{quantised, quantises};
 use crate::Error;
 use crate::cli::args::{ConvertArgs, Function, LoraArg, PrecisionArg};
-use crate::cli::commands::fusion_order::{self, Order, TargetFacts, Typed};
 use crate::cli::commands::note;
-use crate::cli::commands::reading::Opened;
 use crate::cli::config;
 use crate::engine::{Durability, Publish, Wishes};
 use crate::input::{Made, RankGaps, load_model, load_version_sign};
+use crate::job::fusion_order::{self, Order, TargetFacts, Typed};
+use crate::job::reading::Opened;
 use crate::models::FusionLayout;
 use crate::plan::{self, MAX_RANKS, Precision};
 use crate::report::Choice;
@@ -166,7 +166,7 @@ impl Request {
 }
 
 /// Refuses options that contradict each other, before any that is missing is wanted: no option mends that.
-pub(in crate::cli) fn check_together(args: &ConvertArgs) -> Result<(), Error> {
+pub(crate) fn check_together(args: &ConvertArgs) -> Result<(), Error> {
     let (Some(function), Some(precision)) = (args.what.function, args.what.precision) else { return Ok(()) };
     let whole_model = matches!(function, Function::PtToMs | Function::MsToPt);
     if quantises(precision).is_some() && (whole_model || args.train.strip_only) {

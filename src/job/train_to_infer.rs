@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::quantise::{self, quantises};
+use super::request::Request;
+use super::run::Planned;
 use super::transfer::{Quantise, Sides, plan_from, unquantised};
-use super::{Planned, Request};
 use crate::Error;
 use crate::cli::args::{ConvertArgs, LoraArg};
-use crate::cli::commands::{note, reading};
+use crate::cli::commands::note;
 use crate::cli::config::{self, Patterns};
 use crate::input::{Input, StrategySource, load_lora_alpha};
+use crate::job::reading;
 use crate::plan::{self, Fate, PlanError, Sorted, Sorter, rank_count};
 
 /// What is known of a training run before its shards are looked at.

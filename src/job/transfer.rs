@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::ValueEnum;
 
+use super::head;
 use super::quantise::quantises;
-use super::{Planned, Request, head, is_fused};
+use super::request::Request;
+use super::run::{Planned, is_fused};
 use crate::Error;
 use crate::cli::args::{CkptRecordsArg, FormatArg, PrecisionArg};
-use crate::cli::commands::known_model::KnownModel;
 use crate::cli::commands::note;
-use crate::cli::commands::reading::{self, Read, Reading};
-use crate::cli::commands::target::Strategies;
 use crate::cli::config;
 use crate::formats::FormatKind;
 use crate::input::{Input, StrategySource};
+use crate::job::known_model::KnownModel;
+use crate::job::reading::{self, Read, Reading};
+use crate::job::target::Strategies;
 use crate::models::{FusionLayout, HEAD, ModelSpec, is_network_buffer};
 use crate::plan::{
     self, Arrangement, Catalog, Compared, Plan, PlanError, PlanOptions, QuantisedModel, SourceFile, StrategySet,

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use super::fusion_order;
 use super::known_model::KnownModel;
 use super::reading::{self, Reading};
 use super::target::strategy_rank;
-use super::{fusion_order, print, print_json};
 use crate::Error;
 use crate::cli::args::{DoctorArgs, which_save};
+use crate::cli::commands::{print, print_json};
 use crate::cli::{ExitStatus, config, diagnostics};
 use crate::engine::Noop;
 use crate::input::{Input, InputError, RankGaps, StrategySource, load_strategies, strategy_files, survey};
@@ -19,7 +20,7 @@ use crate::plan::{
 use crate::report::Diagnosis;
 
 /// Looks, and lists what is wrong with the remedy of each.
-pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitStatus, Error> {
+pub(crate) fn run(args: &DoctorArgs) -> Result<ExitStatus, Error> {
     let known = KnownModel::read(args.yaml_path.as_deref(), &args.path)?;
     let found = survey(&args.path, which_save(args.step.as_deref(), args.latest), config::stable_inputs())?;
     let mut findings = found.findings;

@@ -1,33 +1,17 @@
 //! Conversions: `-f`. Plans, and unless it is a dry run, moves and publishes.
 
-#[cfg(feature = "calibrate")]
-mod calibrate;
-mod foreign;
-mod head;
-mod hf_config;
-mod hosts;
-mod provenance;
-mod publish;
-mod quantise;
-mod request;
-mod shared;
-mod targets;
-mod train_to_infer;
-mod transfer;
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use self::hosts::Hosts;
-pub(in crate::cli) use self::quantise::{needs_statistics, quantises};
-use self::request::Request;
-pub(in crate::cli) use self::request::check_together;
+use super::hosts::Hosts;
 use super::reading::{self, Opened};
+use super::request::Request;
 use super::target::Strategies;
-use super::{note, print, print_json};
+use super::{ms_to_pt, provenance, publish, quantise, shared, targets, train_to_infer, transfer};
 use crate::Error;
 use crate::cli::args::{ConvertArgs, Function, which_save};
+use crate::cli::commands::{note, print, print_json};
 use crate::cli::config::Patterns;
 use crate::cli::{ExitStatus, config};
 use crate::cluster::{EarlyFailures, Environment, Role};
@@ -41,25 +25,25 @@ use crate::source::Extents;
 use crate::sys::{self, Mapping};
 
 /// A plan and what belongs to it.
-struct Planned {
-    plan: Plan,
-    target: PathBuf,
-    strategies: Option<Strategies>,
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) target: PathBuf,
+    pub(super) strategies: Option<Strategies>,
     /// What is compared before anything is written: replicas against what is used in their stead.
-    replicas: (Plan, Vec<Vec<Extents>>),
-    ignored: usize,
+    pub(super) replicas: (Plan, Vec<Vec<Extents>>),
+    pub(super) ignored: usize,
     /// Entries of training state that are left out: the beginning of the name, and how many.
-    training_state: BTreeMap<&'static str, usize>,
+    pub(super) training_state: BTreeMap<&'static str, usize>,
     /// Decisions and their reasons, for the plan, the summary and the manifest.
-    choices: Vec<Choice>,
+    pub(super) choices: Vec<Choice>,
 }
 
-fn is_fused(targets: &[TargetRank]) -> bool {
+pub(super) fn is_fused(targets: &[TargetRank]) -> bool {
     targets.iter().flat_map(|t| &t.entries).any(|e| fused(&e.name).is_some_and(|f| *f.name == *e.name))
 }
 
 /// Plans, and unless it is a dry run, moves and publishes.
-pub(in crate::cli) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitStatus, Error> {
+pub(crate) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitStatus, Error> {
     let hosts = Hosts::find(&args.cluster, env)?;
     match &hosts.role {
         Role::Idle(why) => {
@@ -106,9 +90,9 @@ fn convert(request: &mut Request, hosts: &Hosts, early: Option<&EarlyFailures>) 
     request.settle(&opened, gaps)?;
     let (request, input) = (&*request, opened.input());
     let planned = match &opened {
-        Opened::Foreign(source) => foreign::pt_to_ms(request, source)?,
+        Opened::Foreign(source) => ms_to_pt::pt_to_ms(request, source)?,
         Opened::Ours(input) => match request.function {
-            Function::MsToPt => foreign::ms_to_pt(request, input)?,
+            Function::MsToPt => ms_to_pt::ms_to_pt(request, input)?,
             Function::QuantWeight => quantise::plan(request, input)?,
             Function::TrainToInfer => train_to_infer::plan(request, input)?,
             _ => transfer::plan(request, input)?,
@@ -233,7 +217,7 @@ fn refuse_whole_numbers(request: &Request, opened: &Opened) -> Result<(), Error>
 }
 
 /// Bytes of memory that running a plan takes, with what the process holds already.
-fn memory(plan: &Plan, engine: &EngineConfig) -> u64 {
+pub(super) fn memory(plan: &Plan, engine: &EngineConfig) -> u64 {
     let factors = plan.factor_bytes() * engine.workers as u64;
     // The computed range is held as the plan has it, as it is computed, and as it is read.
     // Scales are gathered in blocks before they go into it, in single precision.
@@ -244,7 +228,7 @@ fn memory(plan: &Plan, engine: &EngineConfig) -> u64 {
 
 /// The source must be what its trailers say, and the manifest of the conversion that made it: one fused matrix of each file, or
 /// on request all tensors.
-fn check_input(request: &Request, input: &Input, engine: &EngineConfig) -> Result<(), Error> {
+pub(super) fn check_input(request: &Request, input: &Input, engine: &EngineConfig) -> Result<(), Error> {
     if !request.args.files.no_crc_check {
         let progress = Progress::start(config::progress(&request.args.output), "checking the CRCs");
         reading::check_crcs(input, engine.workers, &progress)?;
@@ -290,7 +274,7 @@ fn smallest_fused(listed: Vec<ListedSum>, files: usize) -> Vec<ListedSum> {
 }
 
 /// Replicas must be what they are replicas of. Small ones are always compared, large ones on request.
-fn check_replicas(
+pub(super) fn check_replicas(
     request: &Request,
     engine: &EngineConfig,
     planned: &Planned,

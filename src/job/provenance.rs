@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::Request;
 use super::quantise::quantises;
+use super::request::Request;
 use crate::cli::args::{
     CalibrateArgs, CkptRecordsArg, ConvertArgs, FilesArgs, FormatArg, LayoutArgs, LoraArg, PlaceArgs, QuantArgs,
     TrainArgs, WhatArgs,

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{note, target};
+use super::target;
 use crate::Error;
+use crate::cli::commands::note;
 use crate::cli::config;
 use crate::engine::{Event, Observer};
 use crate::input::{

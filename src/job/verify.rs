@@ -9,9 +9,9 @@ use serde::Serialize;
 use self::other_order::other_order;
 use super::fusion_order::{self, Order, Typed};
 use super::reading::{self, Opened, Read, Reading};
-use super::{note, print, print_json};
 use crate::Error;
 use crate::cli::args::VerifyArgs;
+use crate::cli::commands::{note, print, print_json};
 use crate::cli::run_args::ReaderArg;
 use crate::cli::{ExitStatus, config};
 use crate::engine::{self, CancelToken};
@@ -87,7 +87,7 @@ fn order((path, opened): (&PathBuf, &Opened), gaps: RankGaps, typed: Typed) -> R
 }
 
 /// Compares headers first, then all bytes.
-pub(in crate::cli) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
+pub(crate) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
     let wishes = config::wishes_of_reading(&args.run)?;
     if args.tolerance.is_some() && (args.run.reader != ReaderArg::Auto || args.run.depth.is_some()) {
         let why = "--tolerance compares from the memory mapping: leave --reader and --depth out";

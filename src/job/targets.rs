@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Planned, Request};
+use super::request::Request;
+use super::run::Planned;
 use crate::Error;
 use crate::cli::commands::note;
-use crate::cli::commands::target::{self, Strategies};
 use crate::cluster::plan_id;
 use crate::engine::{self, EngineError, Leftovers, Publish, Published, Ready};
 use crate::input::{Input, ManifestHead, companions, strategy_paths};
+use crate::job::target::{self, Strategies};
 use crate::report::bytes;
 
 /// Whether both targets may be made. Returns the bytes that are free where the checkpoint is to be.

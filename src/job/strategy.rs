@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::inspect;
 use super::target::strategy_name;
-use super::{inspect, print, print_json};
 use crate::Error;
 use crate::cli::ExitStatus;
 use crate::cli::args::StrategyCommand;
+use crate::cli::commands::{print, print_json};
 use crate::engine::{Durability, Publish, Staging};
 use crate::formats::FormatError;
 use crate::formats::mindspore::{
@@ -18,7 +19,7 @@ use crate::plan::rules_strategy;
 use crate::sys;
 
 /// Does one of them.
-pub(in crate::cli) fn run(command: StrategyCommand) -> Result<ExitStatus, Error> {
+pub(crate) fn run(command: StrategyCommand) -> Result<ExitStatus, Error> {
     match command {
         StrategyCommand::Show { path, json } => {
             let listing = inspect::strategy(&path)?;

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::reading::{self, Opened, Reading};
-use super::{print, print_json};
 use crate::Error;
 use crate::cli::args::InspectArgs;
+use crate::cli::commands::{print, print_json};
 use crate::cli::{ExitStatus, config};
 use crate::engine::Noop;
 use crate::formats::FormatKind;
@@ -17,7 +17,7 @@ use crate::plan::Heads;
 use crate::report::{CheckpointListing, ParamListing, RankListing, StrategyListing, TensorListing};
 
 /// Lists a path.
-pub(in crate::cli) fn run(args: &InspectArgs) -> Result<ExitStatus, Error> {
+pub(crate) fn run(args: &InspectArgs) -> Result<ExitStatus, Error> {
     if is_strategy(&args.path)? {
         let listing = strategy(&args.path)?;
         if args.json { print_json(&listing)? } else { print(&listing.text())? }

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::request::Request;
+use super::run::Planned;
 use super::transfer::{self, Side};
-use super::{Planned, Request};
 use crate::Error;
 use crate::cli::args::{NamesArg, PrecisionArg};
 use crate::cli::commands::note;
@@ -18,7 +19,7 @@ use crate::sys::{FileError, FileOp, Mapping};
 use crate::tensor::Dtype;
 
 /// What a precision quantises.
-pub(in crate::cli) fn quantises(precision: PrecisionArg) -> Option<QuantisedAs> {
+pub(crate) fn quantises(precision: PrecisionArg) -> Option<QuantisedAs> {
     let (weights, inputs, caches) = match precision {
         PrecisionArg::W8a16 => (Some(Width::Int8), false, false),
         PrecisionArg::W8a8 => (Some(Width::Int8), true, false),
@@ -42,7 +43,7 @@ pub(super) fn quantised(precision: PrecisionArg) -> Result<QuantisedAs, Error> {
 }
 
 /// Whether a precision depends on what the layers see: on statistics of the activations.
-pub(in crate::cli) fn needs_statistics(precision: PrecisionArg) -> bool {
+pub(crate) fn needs_statistics(precision: PrecisionArg) -> bool {
     quantises(precision).is_some_and(|what| what.inputs || what.caches)
 }
 

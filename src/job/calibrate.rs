@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Request;
+use super::request::Request;
 use crate::Error;
 use crate::calibrate::{self, Arithmetic, CalibrateError, DataSet, Special, Weights, Words};
-use crate::cli::commands::known_model::KnownModel;
 use crate::cli::commands::note;
-use crate::cli::commands::reading::{self, Read, Reading};
 use crate::cli::config;
 use crate::engine::{CancelToken, Durability};
 use crate::input::{Input, InputError, load_run_facts};
+use crate::job::known_model::KnownModel;
+use crate::job::reading::{self, Read, Reading};
 use crate::models::{FusionLayout, ModelSpec, RunFacts};
 use crate::plan::{PlanError, Statistics};
 use crate::report::Progress;

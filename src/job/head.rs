@@ -1,12 +1,12 @@
 //! Is `lm_head` the embedding? What the files and the options leave open is asked, never taken for granted.
 
-use super::Request;
+use super::request::Request;
 use crate::Error;
-use crate::cli::commands::known_model::KnownModel;
 use crate::cli::commands::note;
 use crate::cli::config;
 use crate::engine::{self, CancelToken};
 use crate::input::{ForeignInput, Input};
+use crate::job::known_model::KnownModel;
 use crate::models::HEAD;
 use crate::models::foreign::{Family, Place};
 use crate::plan::{self, Catalog, Compared, PlanError, SourceFile};

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::provenance::provenance;
-use super::{Planned, Request, shared, targets};
+use super::request::Request;
+use super::run::Planned;
+use super::{shared, targets};
 use crate::Error;
-use crate::cli::commands::target::Strategies;
-use crate::cli::commands::{note, print, print_json, reading};
+use crate::cli::commands::{note, print, print_json};
 use crate::cli::{ExitStatus, config};
 use crate::cluster::plan_id;
 use crate::engine::{self, CancelToken, EngineConfig, EngineError, Published, QuantError, Ready, RunSummary, Staging};
 use crate::input::MANIFEST;
+use crate::job::reading;
+use crate::job::target::Strategies;
 use crate::report::{Progress, Summary, manifest};
 use crate::sys::Mapping;
 

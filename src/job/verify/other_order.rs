@@ -5,7 +5,7 @@
 
 use super::Sides;
 use crate::Error;
-use crate::cli::commands::fusion_order::Order;
+use crate::job::fusion_order::Order;
 use crate::models::{FusionLayout, fused};
 use crate::plan::{self, Catalog, Compared, Plan};
 use crate::source::Extents;

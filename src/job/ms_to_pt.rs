@@ -3,16 +3,18 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::request::Request;
+use super::run::Planned;
 use super::train_to_infer::{Trained, note_counters};
 use super::transfer::{self, Source};
-use super::{Planned, Request, head, hf_config};
+use super::{head, hf_config};
 use crate::Error;
 use crate::cli::args::FormatArg;
 use crate::cli::commands::note;
-use crate::cli::commands::reading::{self, Read, Reading, Tied};
 use crate::cli::config;
 use crate::formats::{FileLayout, FormatKind, Segment};
 use crate::input::{Companions, ForeignInput, Input, companions, load_config, load_model, read_companions};
+use crate::job::reading::{self, Read, Reading, Tied};
 use crate::models::ModelSpec;
 use crate::models::foreign::{Family, Naming};
 use crate::plan::{
