@@ -21,6 +21,8 @@ mod heads;
 mod holders;
 mod infer;
 mod low_rank;
+#[cfg(test)]
+mod naive;
 mod quantise;
 mod route;
 mod row_sizes;
