@@ -294,12 +294,6 @@ impl Reader<'_> {
                 differ.push(one.name.to_string());
             }
         }
-        if !differ.is_empty() {
-            return Err(match self.arrangement {
-                Arrangement::Strategy(_) => PlanError::Differ(differ),
-                Arrangement::Rules(_) => PlanError::Unplaced { side: "source", names: differ },
-            });
-        }
         catalog.sized = self.sizes(&readings)?;
         let mut adding = Adding::new(catalog);
         for (one, reading) in self.named.iter().zip(readings) {
@@ -312,6 +306,13 @@ impl Reader<'_> {
                     self.plain(one, (&stages, shape, dtype), &mut adding)?;
                 }
             }
+        }
+        // That a rank is missing is better said than what cannot be known without it.
+        if !differ.is_empty() {
+            return Err(match self.arrangement {
+                Arrangement::Strategy(_) => PlanError::Differ(differ),
+                Arrangement::Rules(_) => PlanError::Unplaced { side: "source", names: differ },
+            });
         }
         adding.finish()
     }

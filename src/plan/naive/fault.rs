@@ -251,11 +251,11 @@ fn other_model(case: &mut Case, random: &mut Random) -> Option<()> {
     Some(())
 }
 
-/// Rows are grouped by heads that nobody named.
+/// Rows of q, k and v are grouped by heads that nobody named. Those of gate and up are grouped by one another.
 fn unknown_heads(case: &mut Case, random: &mut Random) -> Option<()> {
     only(!is_named(case))?;
     let side = if random.one_in(2) { &mut case.source } else { &mut case.target };
-    only(side.stages.iter().flatten().any(|(item, _)| item.parts.len() > 1))?;
+    only(side.stages.iter().flatten().any(|(item, _)| item.parts.len() == 3))?;
     side.order = Order::Grouped;
     Some(())
 }
