@@ -27,6 +27,9 @@ pub enum Error {
         /// Where they differ.
         source: Box<PlanError>,
     },
+    /// Family files that cannot be used.
+    #[error(transparent)]
+    Families(#[from] crate::model::FamilyFileErrors),
     /// The run failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -271,6 +274,7 @@ impl Error {
             )
             | Self::Usage(_)
             | Self::Missing { .. }
+            | Self::Families(_)
             | Self::Overlap { .. }
             | Self::ReplicasDiffer(_)
             | Self::TooLittleMemory { .. }

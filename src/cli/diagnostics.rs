@@ -19,7 +19,12 @@ use crate::{Error, ErrorKind};
 
 /// The error and its causes in one line, and what the user can do in the next.
 pub(crate) fn render(error: &Error) -> String {
-    let mut lines = vec![format!("error: {}", plain(&error.to_string()))];
+    let said: Vec<String> = match error {
+        // Each is of a line of its own.
+        Error::Families(all) => all.0.iter().map(ToString::to_string).collect(),
+        _ => vec![error.to_string()],
+    };
+    let mut lines: Vec<String> = said.iter().map(|said| format!("error: {}", plain(said))).collect();
     if let Error::Missing { options, .. } = error {
         lines.extend(options.iter().map(|(name, what)| format!("  {name:<3} {what}")));
     }
@@ -43,6 +48,9 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
                  counts more",
                 config.display()
             ))
+        }
+        Error::Families(_) => {
+            Some("`ckpt-convert families show NAME` prints a file that is right; docs/en/families.md describes it".to_owned())
         }
         Error::Input(input) => input_hint(input),
         Error::Engine(engine) => engine_hint(engine),

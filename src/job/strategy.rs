@@ -26,12 +26,12 @@ pub(crate) fn run(command: StrategyCommand) -> Result<ExitStatus, Error> {
             if json { print_json(&listing)? } else { print(&listing.text())? }
         }
         StrategyCommand::Merge { dir, out } => merge(&dir, &out)?,
-        StrategyCommand::FromYaml { yaml, world_size, out, qkv_concat } => {
+        StrategyCommand::FromYaml { yaml, world_size, out, qkv_concat, family: _ } => {
             let mut spec = load_model(&yaml)?;
             spec.fused = qkv_concat.or(spec.fused);
             from_model(&spec, world_size, &out)?;
         }
-        StrategyCommand::Convert { from, to, yaml_path } => convert(&from, &to, yaml_path.as_deref())?,
+        StrategyCommand::Convert { from, to, yaml_path, family: _ } => convert(&from, &to, yaml_path.as_deref())?,
     }
     Ok(ExitStatus::Done)
 }

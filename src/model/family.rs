@@ -128,6 +128,8 @@ pub(super) const VOCABULARY_WHOLE: &str = "vocabulary_whole";
 pub struct Family {
     /// Its name.
     pub name: String,
+    /// The families that it extends, the nearest first.
+    pub(super) bases: Vec<String>,
     /// The `model_type`s of a `config.json`. Empty: a base of other families, not a family of its own.
     pub model_types: Vec<String>,
     /// The architectures of mindformers' yamls.
@@ -160,6 +162,7 @@ impl Family {
     pub(super) fn empty() -> Self {
         Self {
             name: String::new(),
+            bases: Vec::new(),
             model_types: Vec::new(),
             architectures: Vec::new(),
             usual: false,
@@ -174,6 +177,11 @@ impl Family {
             fragments: Vec::new(),
             schemes: Vec::new(),
         }
+    }
+
+    /// The families that it extends, the nearest first.
+    pub fn bases(&self) -> &[String] {
+        &self.bases
     }
 
     /// The architectures of mindformers' yamls.
@@ -243,6 +251,12 @@ impl Family {
     pub fn axis(&self, name: &str) -> Option<Axis> {
         let at = self.axes.iter().position(|info| info.name == name)?;
         u8::try_from(at).ok().map(Axis)
+    }
+
+    /// Whether a scheme has a name for every parameter that a model of the family may need.
+    pub fn is_complete(&self, scheme: &Scheme) -> bool {
+        let held: BTreeSet<u16> = scheme.rows.iter().flat_map(Row::params).collect();
+        (0..).zip(&self.params).all(|(at, param)| param.optional || held.contains(&at))
     }
 
     /// The name of an axis.

@@ -121,6 +121,7 @@ impl Reader<'_> {
                 return;
             };
             self.family = base;
+            self.family.bases.insert(0, name.to_owned());
         }
         let name = family.ok_or_else(|| tree.fault("the name is missing")).and_then(Tree::text);
         self.family.name = self.noted("family", name).unwrap_or_default().to_owned();
