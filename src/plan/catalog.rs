@@ -24,7 +24,7 @@ pub(super) use self::stored::{Laid, Lay};
 use super::holders::{Holder, Holders};
 use super::low_rank::Pair;
 use super::tensor_id::{Known, TensorId};
-use super::{Arrangement, PlanError, SourceFile, agreement};
+use super::{Arrangement, PlanError, SourceFile, agreement, rank_count};
 use crate::layout::TensorLayout;
 use crate::model::naming::{before, is_copy, is_lora};
 use crate::model::{Dialect, Family, FusionLayout, Model};
@@ -147,6 +147,13 @@ impl Catalog {
     /// See [`PlanError`]: a missing rank or parameter, shapes that disagree with the layout or the model, ranks that
     /// disagree with each other, names that nothing places.
     pub fn new(files: &[SourceFile<'_>], options: &CatalogOptions<'_>) -> Result<Self, PlanError> {
+        if let Arrangement::Strategy(set) = options.arrangement {
+            // Fewer directories than ranks may do, where replicas stand in; more cannot be right.
+            let ranks = u64::from(rank_count(files));
+            if ranks > set.ranks() {
+                return Err(PlanError::StrategyRanks { side: "source", strategy: set.ranks(), ranks });
+            }
+        }
         let order = options.fusion.name();
         let names = || files.iter().flat_map(|file| file.entries).map(|entry| entry.name.as_str());
         let dialect = match options.spec {

@@ -16,7 +16,7 @@ pub(super) const FAULTS: [(&str, Fault, &[&str]); 20] = [
     ("target_ranks", target_ranks, &["Spec"]),
     ("missing_rank", missing_rank, &["MissingRanks", "Lacks", "Differ"]),
     ("fewer_ranks", fewer_ranks, &["WrongShape", "FusedRows", "Ambiguous"]),
-    ("more_ranks", more_ranks, &["Unplaced"]),
+    ("more_ranks", more_ranks, &["StrategyRanks"]),
     ("other_shape", other_shape, &["WrongShape", "RanksDisagree", "FusedRows", "Layout"]),
     ("other_dtype", other_dtype, &["RanksDisagree", "Ambiguous"]),
     ("held_twice", held_twice, &["HeldTwice"]),
