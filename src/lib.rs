@@ -17,7 +17,7 @@
 //! | 5 | [`cluster`] | one plan carried out by several machines |
 //! | 5 | [`calibrate`] | a model run on the processor, to see its activations (feature `calibrate`) |
 //! | 6 | [`report`] | what people and machines read |
-//! | 7 | `job` | what is asked for, and how it is done |
+//! | 7 | [`job`] | what is asked for, and how it is done |
 //! | 8 | [`cli`] | the program |
 //!
 //! **Invariants.** A module uses modules of lower layers only (a test enforces it). Parsers do no I/O and trust no length.
@@ -32,7 +32,7 @@ pub mod engine;
 mod error;
 pub mod formats;
 pub mod input;
-mod job;
+pub mod job;
 pub mod layout;
 pub mod model;
 pub mod models;
@@ -42,4 +42,5 @@ pub mod source;
 pub mod sys;
 pub mod tensor;
 
+pub use engine::{CancelToken, Event};
 pub use error::{Error, ErrorKind};

@@ -16,7 +16,7 @@ use crate::report::plain;
 use crate::{Error, ErrorKind};
 
 /// The error and its causes in one line, and what the user can do in the next.
-pub(crate) fn render(error: &Error) -> String {
+pub(super) fn render(error: &Error) -> String {
     let mut lines = vec![format!("error: {}", plain(&error.to_string()))];
     if let Error::Missing { options, .. } = error {
         lines.extend(options.iter().map(|(name, what)| format!("  {name:<3} {what}")));
@@ -31,7 +31,7 @@ pub(crate) fn render(error: &Error) -> String {
 }
 
 /// What the user can do about it.
-pub(crate) fn hint(error: &Error) -> Option<String> {
+pub(super) fn hint(error: &Error) -> Option<String> {
     match error {
         Error::Plan(plan) => plan_hint(plan),
         Error::OtherModel { config, source } => {

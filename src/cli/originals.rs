@@ -5,10 +5,10 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::args::{ConvertArgs, Function};
-use super::config;
+use super::args::ConvertArgs;
 use crate::Error;
 use crate::input::load_model;
+use crate::job::Function;
 
 /// The simplified form.
 const SIMPLIFIED: &str = "n-to-m";
@@ -132,9 +132,8 @@ pub(super) fn n_to_m(
     given: impl Fn(&str) -> bool,
 ) -> Result<Vec<OsString>, Error> {
     if let Some(function) = args.what.function.filter(|&f| f != Function::DistributedWeightTransfer) {
-        let name = config::function_name(function);
         return Err(Error::Usage(format!(
-            "n-to-m is -f distributed_weight_transfer; for -f {name} leave n-to-m out, and give -p, -dc and -is"
+            "n-to-m is -f distributed_weight_transfer; for -f {function} leave n-to-m out, and give -p, -dc and -is"
         )));
     }
     let model = args.layout.yaml_path.as_deref().map(load_model).transpose()?;

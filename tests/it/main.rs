@@ -25,6 +25,7 @@ mod help;
 mod hostile;
 mod inspect;
 mod lora;
+mod options;
 mod oracle;
 mod overwrite;
 mod pages;
