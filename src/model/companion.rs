@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use serde::Deserialize;
+use smallvec::{SmallVec, smallvec};
 
 use super::error::{FamilyFileError, ModelError};
 use super::family::{Family, Row, Scheme, companions_text};
-use super::pack::{PartSlots, Share, Slot, StoredTensor};
+use super::pack::{PackPart, PartSlots, Share, Slot, StoredTensor, leading, places};
 use super::param::{Axis, Dims, Role, Sizes};
 use super::pattern::Captures;
 
@@ -35,7 +36,7 @@ pub struct Companion {
     pub generation: String,
     /// The name after that of the layer.
     pub tail: String,
-    /// Its dimensions.
+    /// Its dimensions. The rows are only ever the first.
     pub dims: Vec<Of>,
 }
 
@@ -79,7 +80,7 @@ impl Scheme {
         name: &str,
     ) -> Option<(&'a Row, Captures, Vec<&'static Companion>)> {
         self.rows.iter().find_map(|row| {
-            if !row.params().all(|param| family.params()[usize::from(param)].role == Role::Linear) {
+            if !family.has_companions(row) {
                 return None;
             }
             let (captures, rest) = row.pattern.without(".weight")?.begins(name)?;
@@ -91,6 +92,17 @@ impl Scheme {
 }
 
 impl Family {
+    /// Whether a row is of linear layers whose companions are joined as their weights are: row by row.
+    fn has_companions(&self, row: &Row) -> bool {
+        let by_rows = |part: &PackPart| {
+            let canonical = &self.params()[usize::from(part.param)].dims;
+            let joined = part.dims.as_ref().unwrap_or(canonical).get(row.pack.dim);
+            joined.is_none_or(|dim| dim.iter().any(|axis| !columns(canonical).contains(axis)))
+        };
+        row.params().all(|param| self.params()[usize::from(param)].role == Role::Linear)
+            && (row.pack.parts.len() == 1 || row.pack.parts.iter().all(by_rows))
+    }
+
     /// What a rank's file holds of a companion of this row's layer. Where it belongs to the input of several layers, all of
     /// them are parts, each of which is the whole tensor.
     ///
@@ -105,17 +117,10 @@ impl Family {
         sizes: &Sizes,
         share: Share,
     ) -> Result<StoredTensor, ModelError> {
-        let slots = |part: &super::pack::PackPart| {
-            let param = &self.params()[usize::from(part.param)];
-            let stored = part.dims.as_ref().unwrap_or(&param.dims);
-            let of = |dims: &Dims| {
-                companion.dims.iter().map(|&of| dimension(of, dims, &param.dims, own)).collect::<Vec<_>>()
-            };
-            PartSlots { param: part.param, stored: of(stored), canonical: of(&param.dims).concat() }
-        };
-        let parts: Vec<PartSlots> = row.pack.parts.iter().map(slots).collect();
+        let parts: SmallVec<[PartSlots<'_>; 4]> =
+            row.pack.parts.iter().map(|part| self.companion_slots(row, part, companion, own)).collect();
         if !companion.is_of_input() {
-            return self.join(row, at, &parts, row.pack.outer.len(), sizes, share);
+            return self.join(row, at, &parts, 0, sizes, share);
         }
         let mut tensors = parts.iter().map(|part| self.join(row, at, std::slice::from_ref(part), 0, sizes, share));
         let mut first = tensors.next().transpose()?.unwrap_or(StoredTensor { dims: Vec::new(), parts: Vec::new() });
@@ -124,20 +129,50 @@ impl Family {
         }
         Ok(first)
     }
+
+    fn companion_slots<'a>(
+        &'a self,
+        row: &Row,
+        part: &'a PackPart,
+        companion: &Companion,
+        own: OwnSizes,
+    ) -> PartSlots<'a> {
+        let canonical = &self.params()[usize::from(part.param)].dims;
+        let in_file = part.dims.as_ref().unwrap_or(canonical);
+        let mut slots: SmallVec<[Slot<'_>; 6]> = SmallVec::new();
+        let mut stored = SmallVec::new();
+        let mut outer = 0;
+        for &of in &companion.dims {
+            let begin = slots.len();
+            slots.extend(axes_of_companion(of, canonical, own));
+            let mut dim: SmallVec<[usize; 4]> = (begin..slots.len()).collect();
+            if of == Of::Out {
+                // The rows in the order of the file.
+                dim = places(in_file.iter().flatten().copied(), &slots[begin..]);
+                dim.iter_mut().for_each(|place| *place += begin);
+                outer = leading(&row.pack.outer, &slots[begin..]);
+            }
+            stored.push(dim);
+        }
+        PartSlots { param: part.param, slots, stored, outer }
+    }
 }
 
-/// The axes of a dimension, in the order of `dims`; the columns are the last canonical dimension.
-fn dimension(of: Of, dims: &Dims, canonical: &Dims, own: OwnSizes) -> Vec<Slot> {
-    let columns = canonical.last().map_or(&[][..], |columns| &columns[..]);
-    let of_columns = |wanted: bool| -> Vec<Axis> {
-        dims.iter().flatten().copied().filter(|axis| columns.contains(axis) == wanted).collect()
-    };
+/// The columns of a weight: its last canonical dimension. A vector has none.
+fn columns(weight: &Dims) -> &[Axis] {
+    weight.iter().skip(1).last().map_or(&[], Vec::as_slice)
+}
+
+/// The axes of the pieces of a companion's dimension, in canonical order: the rows of the weight one by one, what is of the
+/// columns as one axis.
+pub(super) fn axes_of_companion(of: Of, weight: &Dims, own: OwnSizes) -> SmallVec<[Slot<'_>; 4]> {
+    let rows = weight.len().saturating_sub(1).max(1);
     match of {
-        Of::Out => of_columns(false).into_iter().map(Slot::Axis).collect(),
-        Of::In => of_columns(true).into_iter().map(Slot::Axis).collect(),
-        Of::InPairs => vec![Slot::Blocks(of_columns(true), 2)],
-        Of::InGroups => vec![Slot::Blocks(of_columns(true), own.group)],
-        Of::LoraRank => vec![Slot::Own(own.lora_rank)],
+        Of::Out => weight.iter().take(rows).flatten().map(|axis| Slot::Axes(std::slice::from_ref(axis), 1)).collect(),
+        Of::In => smallvec![Slot::Axes(columns(weight), 1)],
+        Of::InPairs => smallvec![Slot::Axes(columns(weight), 2)],
+        Of::InGroups => smallvec![Slot::Axes(columns(weight), own.group)],
+        Of::LoraRank => smallvec![Slot::Own(own.lora_rank)],
     }
 }
 
@@ -149,5 +184,6 @@ mod tests {
     fn the_file_is_a_table() {
         assert_eq!(read(companions_text()).unwrap().len(), companions().len());
         assert!(companions().len() > 20);
+        assert!(companions().iter().all(|companion| !companion.dims[1..].contains(&Of::Out)));
     }
 }

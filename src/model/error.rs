@@ -69,6 +69,9 @@ pub enum ModelError {
     /// Products of sizes beyond 64 bits.
     #[error("the dimensions of `{0}` are too large to be a tensor")]
     TooLarge(String),
+    /// A layout of a strategy that does not fit the tensor.
+    #[error(transparent)]
+    Layout(#[from] crate::layout::LayoutError),
     /// Blocks of columns that a rank's share is not made of.
     #[error("the {columns} columns of `{param}` that a rank holds are not whole blocks of {by}")]
     Blocks {

@@ -83,6 +83,12 @@ pub struct Family {
     pub model_types: Vec<String>,
     /// The architectures of mindformers' yamls.
     pub architectures: Vec<String>,
+    /// Of families with the same names the one that is taken where nothing says which.
+    pub usual: bool,
+    /// What the names of a whole model begin with, in Hugging Face's schemes, and those of a model without its head do not.
+    pub(super) base_prefix: String,
+    /// How the names of buffers end that hold nothing of the model.
+    pub(super) buffers: Vec<String>,
     pub(super) axes: Vec<AxisInfo>,
     pub(super) sizes: Vec<SizeRules>,
     pub(super) params: Vec<Param>,
@@ -114,9 +120,28 @@ impl Family {
         self.params.iter().position(|param| param.id == id).and_then(|at| u16::try_from(at).ok())
     }
 
+    /// What the names of a whole model begin with in Hugging Face's schemes.
+    pub fn base_prefix(&self) -> &str {
+        &self.base_prefix
+    }
+
+    /// Whether a name is of a buffer that holds nothing of the model: its last components are.
+    pub fn is_buffer(&self, name: &str) -> bool {
+        let ends = |end: &String| {
+            name.strip_suffix(end.as_str()).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        };
+        self.buffers.iter().any(ends)
+    }
+
     /// A dialect by its name.
     pub fn scheme(&self, name: &str) -> Option<&Scheme> {
         self.schemes.iter().find(|scheme| scheme.name == name)
+    }
+
+    /// An axis by its name in the family file.
+    pub fn axis(&self, name: &str) -> Option<Axis> {
+        let at = self.axes.iter().position(|info| info.name == name)?;
+        u8::try_from(at).ok().map(Axis)
     }
 
     /// The name of an axis.

@@ -7,9 +7,10 @@ use smallvec::SmallVec;
 
 use super::error::FamilyFileError;
 use super::family::{AxisInfo, Family, Row, Scheme, SizeRules};
-use super::pack::{EXPERT, Pack, PackPart};
+use super::pack::{Pack, PackPart};
 use super::param::{Axis, Cut, Dims, Mesh, Param, Role, When};
 use super::pattern::Pattern;
+use super::row_check;
 use super::size::Expression;
 
 /// The largest file that is read.
@@ -27,6 +28,12 @@ struct FamilyText {
     model_types: Vec<String>,
     #[serde(default)]
     architectures: Vec<String>,
+    #[serde(default)]
+    usual: bool,
+    #[serde(default)]
+    base_prefix: Option<String>,
+    #[serde(default)]
+    buffers: Vec<String>,
     #[serde(default)]
     replicated: Vec<String>,
     #[serde(default)]
@@ -163,6 +170,9 @@ impl<'a> Builder<'a> {
             name: String::new(),
             model_types: Vec::new(),
             architectures: Vec::new(),
+            usual: false,
+            base_prefix: String::new(),
+            buffers: Vec::new(),
             axes: Vec::new(),
             sizes: Vec::new(),
             params: Vec::new(),
@@ -180,6 +190,11 @@ impl<'a> Builder<'a> {
         self.family.name = text.family;
         self.family.model_types = text.model_types;
         self.family.architectures = text.architectures;
+        self.family.usual = text.usual;
+        if let Some(prefix) = text.base_prefix {
+            self.family.base_prefix = prefix;
+        }
+        self.family.buffers.extend(text.buffers);
         for (template, params) in text.params {
             for (id, param) in params {
                 let param = self.param(&template, &id, param)?;
@@ -197,7 +212,21 @@ impl<'a> Builder<'a> {
         self.sizes(text.sizes)?;
         self.fragments(text.fragments)?;
         self.schemes(text.schemes)?;
+        self.check()?;
         Ok(self.family)
+    }
+
+    /// Rows that this file inherits too: it may have given a parameter other axes.
+    fn check(&self) -> Result<(), FamilyFileError> {
+        for (kind, schemes) in [("fragments", &self.family.fragments), ("schemes", &self.family.schemes)] {
+            for scheme in schemes {
+                for row in &scheme.rows {
+                    let place = || format!("{kind} {} {}", scheme.name, row.pattern);
+                    row_check::check(&self.family, row).map_err(|why| self.error(place(), why))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn known_axis(&self, name: &str) -> Option<Axis> {
@@ -227,6 +256,9 @@ impl<'a> Builder<'a> {
             .collect::<Result<Dims, _>>()?;
         let mut flat: Vec<Axis> = dims.iter().flatten().copied().collect();
         flat.sort_unstable();
+        if dims.iter().any(Vec::is_empty) {
+            return Err(self.error(place, "a dimension has no axis"));
+        }
         match flat.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(self.error(place, format!("the axis {} is there twice", self.family.axis_name(pair[0])))),
             None => Ok(dims),
@@ -252,6 +284,12 @@ impl<'a> Builder<'a> {
                 Some(axis) => cut.push(Cut { mesh, axis }),
                 None => return Err(self.error(place, format!("it is cut over {name}, which is none of its axes"))),
             }
+        }
+        let inside = |cut: &Cut| dims.iter().skip(1).any(|dim| dim.iter().skip(1).any(|axis| *axis == cut.axis));
+        if let Some(cut) = cut.iter().find(|cut| inside(cut)) {
+            let axis = self.family.axis_name(cut.axis);
+            let why = format!("it is cut over {axis}, which is not the first axis of its dimension");
+            return Err(self.error(place, why));
         }
         let when = self.when(&place, text.when)?;
         let template = (template != "once").then(|| template.to_owned());
@@ -328,7 +366,6 @@ impl<'a> Builder<'a> {
                 let place = format!("{place} {name}");
                 let pattern = Pattern::parse(&name).map_err(|why| self.error(&place, why))?;
                 let pack = self.pack(&place, row)?;
-                self.check(&place, &pattern, &pack)?;
                 put(rows, Row { pattern, pack });
             }
         }
@@ -351,50 +388,7 @@ impl<'a> Builder<'a> {
             PartText::Laid(laid) => (&laid.is, Some(self.dims(place, &laid.dims)?)),
         };
         let param = self.family.param(id).ok_or_else(|| self.error(place, format!("`{id}` is not a parameter")))?;
-        if let Some(dims) = &dims {
-            let sorted = |axes: &mut Vec<Axis>| axes.sort_unstable();
-            let (mut own, mut file): (Vec<Axis>, Vec<Axis>) =
-                (self.family.params[usize::from(param)].axes().collect(), dims.iter().flatten().copied().collect());
-            sorted(&mut own);
-            sorted(&mut file);
-            if own != file {
-                return Err(self.error(place, format!("the axes are not those of `{id}`")));
-            }
-        }
         Ok(PackPart { param, dims })
-    }
-
-    /// What the interpreter relies on.
-    fn check(&self, place: &str, pattern: &Pattern, pack: &Pack) -> Result<(), FamilyFileError> {
-        let Some(first) = pack.parts.first() else { return Err(self.error(place, "there is nothing to join")) };
-        let dims = |part: &PackPart| {
-            part.dims.clone().unwrap_or_else(|| self.family.params[usize::from(part.param)].dims.clone())
-        };
-        let of_first = dims(first);
-        for part in &pack.parts {
-            let param = &self.family.params[usize::from(part.param)];
-            let own = dims(part);
-            if param.template.is_some() != pattern.has_layer() {
-                return Err(
-                    self.error(place, format!("`{}` and the name do not agree on whether there are layers", param.id))
-                );
-            }
-            let by_expert = param.axes().any(|axis| self.family.axis_name(axis) == EXPERT);
-            if pattern.has_expert() && !by_expert {
-                return Err(self.error(place, format!("the name numbers experts, which `{}` has none of", param.id)));
-            }
-            let flat: Vec<Axis> = own.iter().flatten().copied().collect();
-            if !flat.starts_with(&pack.outer) {
-                return Err(self.error(place, format!("the outer axes do not lead in `{}`", param.id)));
-            }
-            let others = |dims: &Dims| {
-                dims.iter().enumerate().filter(|(at, _)| *at != pack.dim).map(|(_, dim)| dim.clone()).collect::<Dims>()
-            };
-            if pack.parts.len() > 1 && (own.len() != of_first.len() || others(&own) != others(&of_first)) {
-                return Err(self.error(place, format!("`{}` has other dimensions than the part before it", param.id)));
-            }
-        }
-        Ok(())
     }
 }
 

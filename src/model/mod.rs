@@ -5,18 +5,28 @@
 //! ([`Family::stored`]). The tables are the text files under `families/`; a family is added there and nowhere else.
 
 mod companion;
+mod configuration;
+mod cut;
+mod dialect;
 mod error;
 mod family;
 mod file;
+mod layout;
+mod model;
 mod pack;
 mod param;
 mod pattern;
 mod recognise;
+mod row_check;
 mod size;
 
 pub use companion::{Companion, Of, OwnSizes, companions};
+pub use configuration::SpecError;
+pub use dialect::{Dialect, Join, Place, Stored};
 pub use error::{FamilyFileError, ModelError};
 pub use family::{Family, Named, Row, Scheme, builtin_families, builtin_family};
+pub use layout::{Canonical, WholeTensor};
+pub use model::Model;
 pub use pack::{Share, StoredPart, StoredTensor};
 pub use param::{Axis, Cut, Mesh, Param, ParamId, Role, Sizes, When};
 pub use pattern::{Captures, Pattern};

@@ -88,6 +88,14 @@ impl Pattern {
         Some((found, rest))
     }
 
+    /// The first component of the names, with its full stop; `None` where it is captured, or the only one.
+    pub fn first_component(&self) -> Option<&str> {
+        match self.0.first()? {
+            Token::Text(text) => text.find('.').map(|at| &text[..=at]),
+            Token::Layer | Token::Expert => None,
+        }
+    }
+
     /// The pattern without this end; `None` where it has another.
     pub fn without(&self, end: &str) -> Option<Self> {
         let mut tokens = self.0.clone();

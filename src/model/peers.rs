@@ -133,7 +133,7 @@ fn elements(family: &Family, scheme: &str, name: &str, sizes: &Sizes, share: Sha
     let mut found = vec![None; usize::try_from(tensor.dims.iter().product::<u64>()).unwrap()];
     for part in &tensor.parts {
         let param = &family.params()[usize::from(part.id.param)];
-        let full: Vec<u64> = param.axes().map(|axis| sizes.of(axis)).collect();
+        let full: Vec<u64> = family.canonical(part.id.param, sizes).unwrap().axes().collect();
         let whole: u64 = full.iter().product();
         for element in 0..whole {
             let mut rest = element;

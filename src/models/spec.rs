@@ -3,6 +3,8 @@
 use super::fusion::fused;
 use super::names::{HEAD, Role, Split, TRANSFORMER_TOP, layer_suffixes, role};
 use super::quantised::{self, Quantity};
+pub use crate::model::SpecError;
+use crate::model::{Configuration, Model, Value, builtin_family};
 use crate::tensor::Shape;
 
 /// The dimensions of a llama-family model and how its parameters are arranged for inference.
@@ -32,82 +34,33 @@ pub struct ModelSpec {
     pub vocabulary_whole: bool,
 }
 
-/// Why dimensions make no model, or cannot be split.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SpecError {
-    /// A number is missing.
-    #[error("the model configuration has no `{0}`")]
-    Missing(&'static str),
-    /// A value is of the wrong kind or out of range.
-    #[error("`{field}` of the model configuration is {value}, which is not {wanted}")]
-    BadValue {
-        /// The field.
-        field: &'static str,
-        /// What stands there.
-        value: String,
-        /// What should stand there.
-        wanted: &'static str,
-    },
-    /// The file is no YAML mapping, or no JSON object.
-    #[error("the model configuration is not readable: {0}")]
-    Unreadable(String),
-    /// A model that this program does not know.
-    #[error("`{0}` is neither a file nor a built-in model")]
-    UnknownModel(String),
-    /// An architecture with other parameter names.
-    #[error("the model configuration is of `{0}`, which is not of the llama family")]
-    Unsupported(String),
-    /// An architecture of the family's name whose layers hold other parameters.
-    #[error("the model configuration is of {what} (`{field}`), which is not supported")]
-    OtherLayers {
-        /// What it is.
-        what: &'static str,
-        /// The field that says so.
-        field: &'static str,
-    },
-    /// A model that another tool quantised.
-    #[error("the model configuration is of a quantised model (`{field}`{})", method_text(.method.as_deref()))]
-    Quantised {
-        /// The field that says so.
-        field: &'static str,
-        /// The `quant_method` in it.
-        method: Option<String>,
-    },
-    /// A `config.json` of a model type that this program does not know.
-    #[error("the model configuration is of type `{found}`; known are {known}")]
-    UnknownType {
-        /// The type.
-        found: String,
-        /// Those that are known.
-        known: String,
-    },
-    /// A part of the model that mindformers' network does not have.
-    #[error("`{field}` of the model configuration: {why}")]
-    NoPlace {
-        /// The field that says so.
-        field: &'static str,
-        /// What there is, and what is not.
-        why: &'static str,
-    },
-    /// A number that the ranks do not divide.
-    #[error("{ranks} ranks do not divide the {count} {what}")]
-    DoesNotDivide {
-        /// The number of ranks.
-        ranks: u64,
-        /// How many there are.
-        count: u64,
-        /// Of what.
-        what: &'static str,
-        /// The greatest number of ranks that divides the heads, the kv heads and the ffn rows.
-        most: u64,
-    },
-}
-
-fn method_text(method: Option<&str>) -> String {
-    method.map_or_else(String::new, |method| format!(", {method}"))
-}
-
 impl ModelSpec {
+    /// The model by the tables of its family: llama, or qwen2 where q, k and v have biases.
+    ///
+    /// # Errors
+    /// Sizes that are those of no model, such as heads of one row where their number is not known.
+    pub fn model(&self) -> Result<Model, SpecError> {
+        let numbers = [
+            ("hidden_size", self.hidden),
+            ("num_hidden_layers", self.layers.into()),
+            ("num_attention_heads", self.heads),
+            ("num_key_value_heads", self.kv_heads),
+            ("head_dim", self.head_dim),
+            ("intermediate_size", self.ffn),
+            ("vocab_size", self.vocab),
+        ];
+        #[expect(clippy::cast_precision_loss, reason = "sizes are below 2^32")]
+        let numbers = numbers.map(|(name, n)| (name.to_owned(), Value::Number(n as f64)));
+        let tied = ("tie_word_embeddings".to_owned(), Value::Flag(self.tied));
+        let fields: Configuration = numbers.into_iter().chain([tied]).collect();
+        let name = if self.qkv_bias { "qwen2" } else { "llama" };
+        let family = builtin_family(name).ok_or_else(|| SpecError::Unsupported(name.to_owned()))?;
+        let mut model = Model::read(family, "config.json", &fields)?;
+        model.fused = self.fused;
+        model.vocabulary_whole = self.vocabulary_whole;
+        Ok(model)
+    }
+
     /// The rows of q over all heads.
     pub fn query_rows(&self) -> u64 {
         self.heads.saturating_mul(self.head_dim)
@@ -209,4 +162,43 @@ impl ModelSpec {
 /// The greatest common divisor; that of 0 and a number is the number.
 fn divisor(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { divisor(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Captures;
+    use crate::models::{builtin, builtin_names};
+
+    #[test]
+    fn the_model_by_its_tables_has_the_same_parameters_and_shapes() {
+        for tied in [false, true] {
+            for name in builtin_names() {
+                let spec = ModelSpec { tied, fused: Some(true), vocabulary_whole: true, ..builtin(name).unwrap() };
+                let model = spec.model().unwrap();
+                let sizes = (model.hidden(), model.layers(), model.heads(), model.kv_heads(), model.head_dim());
+                assert_eq!(sizes, (spec.hidden, spec.layers, spec.heads, spec.kv_heads, spec.head_dim), "{name}");
+                assert_eq!((model.ffn(), model.vocab()), (Some(spec.ffn), spec.vocab), "{name}");
+                let flags = (model.qkv_bias(), model.tied(), model.fused, model.vocabulary_whole);
+                assert_eq!(flags, (spec.qkv_bias, tied, Some(true), true), "{name}");
+                assert_eq!(model, model.clone().with_tied(!tied).with_tied(tied), "{name}");
+                for ranks in 0..=65 {
+                    assert_eq!(model.check_ranks(ranks), spec.check_ranks(ranks), "{name}: {ranks}");
+                }
+                let scheme = model.family().scheme("mindformers").unwrap();
+                let mut names: Vec<String> = Vec::new();
+                for &id in model.members() {
+                    assert!(model.has(id));
+                    let row = scheme.row_of(id.param).unwrap();
+                    let name = row.pattern.name(Captures { layer: id.layer, expert: None }).unwrap();
+                    assert_eq!(model.full_shape(id), spec.shape(&name), "{name}");
+                    names.push(name);
+                }
+                let mut required: Vec<String> = spec.required().collect();
+                names.sort();
+                required.sort();
+                assert_eq!(names, required, "{name}");
+            }
+        }
+    }
 }

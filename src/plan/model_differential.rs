@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fused_rows::{grouping, radices};
 use super::pieces::{Order, Part, Stored, fused as stored_fused, plain};
-use crate::layout::{Piece, TensorLayout};
+use crate::layout::{LayoutError, OptimizerShard, Piece, TensorLayout};
 use crate::model::{
-    Axis, Captures, Companion, Configuration, Family, Of, OwnSizes, ParamId, Share, Sizes, StoredTensor, Value,
+    Captures, Companion, Configuration, Family, ModelError, Of, OwnSizes, ParamId, Share, Sizes, StoredTensor, Value,
     builtin_families, builtin_family, companions, recognise,
 };
 use crate::models::foreign::{self, Naming, Place};
@@ -18,6 +18,27 @@ use crate::models::{
 
 /// Where each element of a file comes from: the parameter by mindformers' unfused name, and the element in row-major order.
 type Elements = Vec<Option<(String, u64)>>;
+
+/// How devices share a tensor: over one axis, which is that of its role, or as a strategy says.
+#[derive(Clone, Copy)]
+struct Layout<'a> {
+    device: u64,
+    ranks: u64,
+    strategy: Option<&'a TensorLayout>,
+}
+
+impl Layout<'_> {
+    fn flat(device: u64, ranks: u64) -> Self {
+        Self { device, ranks, strategy: None }
+    }
+
+    fn of(self, axes: usize, axis: Option<usize>) -> TensorLayout {
+        match self.strategy {
+            None => TensorLayout::flat(self.ranks, axes, axis),
+            Some(layout) => TensorLayout { tensor_map: layout.tensor_map[..axes].to_vec(), ..layout.clone() },
+        }
+    }
+}
 
 /// Puts the elements of a piece into the file. `dims`: the full dimensions of the piece's axes.
 fn put(elements: &mut Elements, name: &str, piece: &Piece, dims: &[u64]) {
@@ -51,8 +72,8 @@ fn old_fused(
     info: &Fused,
     full: &dyn Fn(&str) -> Vec<u64>,
     order: FusionLayout,
-    (rank, ranks): (u64, u64),
-) -> (Vec<u64>, Elements) {
+    cut: Layout<'_>,
+) -> Result<(Vec<u64>, Elements), LayoutError> {
     let tail = full(&info.parts[0])[1..].to_vec();
     let of = |part: &String| {
         let rows = full(part)[0];
@@ -64,36 +85,39 @@ fn old_fused(
         FusionLayout::RankConcat => Order::RankConcat,
         FusionLayout::Grouped => Order::Grouped(&grouping),
     };
-    let cut = TensorLayout::flat(ranks, 1 + tail.len(), Some(0));
-    let Stored { dims, pieces } = stored_fused(how, &parts, &tail, &cut, rank).unwrap();
+    let Stored { dims, pieces } = stored_fused(how, &parts, &tail, &cut.of(1 + tail.len(), Some(0)), cut.device)?;
     let mut elements = empty(&dims);
     for (index, piece) in pieces {
         let full: Vec<u64> = parts[index].radices.iter().chain(&tail).copied().collect();
         put(&mut elements, &info.parts[index], &piece, &full);
     }
-    (dims, elements)
+    Ok((dims, elements))
 }
 
 /// What the old code says of a name of mindformers' in a rank's file: dimensions and elements.
-fn old(spec: &ModelSpec, name: &str, order: FusionLayout, rank: u64, ranks: u64) -> (Vec<u64>, Elements) {
+fn old(
+    spec: &ModelSpec,
+    name: &str,
+    order: FusionLayout,
+    cut: Layout<'_>,
+) -> Result<(Vec<u64>, Elements), LayoutError> {
     let shape = |name: &str| spec.shape(name).unwrap().dims().to_vec();
-    let flat = |axis: Option<usize>, axes: usize| TensorLayout::flat(ranks, axes, axis);
     if let Some(info) = fused(name).filter(|info| info.name == name) {
-        return old_fused(spec, &info, &shape, order, (rank, ranks));
+        return old_fused(spec, &info, &shape, order, cut);
     }
     let full = shape(name);
     let axis = match role(name).unwrap().split {
         Split::Whole => None,
         Split::Rows => Some(0),
         Split::Columns => Some(1),
-        Split::Vocabulary => (!spec.vocabulary_whole && spec.vocab.is_multiple_of(ranks)).then_some(0),
+        Split::Vocabulary => (!spec.vocabulary_whole && spec.vocab.is_multiple_of(cut.ranks)).then_some(0),
     };
-    let Stored { dims, pieces } = plain(&full, &full[..1], &flat(axis, full.len()), rank).unwrap();
+    let Stored { dims, pieces } = plain(&full, &full[..1], &cut.of(full.len(), axis), cut.device)?;
     let mut elements = empty(&dims);
     for (_, piece) in &pieces {
         put(&mut elements, name, piece, &full);
     }
-    (dims, elements)
+    Ok((dims, elements))
 }
 
 /// What the old code says of a foreign name: dimensions and elements.
@@ -158,20 +182,15 @@ impl Tables {
     /// The elements of a companion; where each part is the whole tensor, those of the first.
     fn companion_elements(&self, stored: &StoredTensor, companion: &Companion, own: OwnSizes) -> (Vec<u64>, Elements) {
         let mut elements = empty(&stored.dims);
-        let parts = if companion.is_of_input() { &stored.parts[..1] } else { &stored.parts[..] };
-        assert!(!companion.is_of_input() || stored.parts.iter().all(|part| part.piece == parts[0].piece));
-        for part in parts {
-            let param = &self.family.params()[usize::from(part.id.param)];
-            let axes = |dim: &Vec<Axis>| dim.iter().map(|&axis| self.sizes.of(axis)).collect::<Vec<u64>>();
-            let (rows, columns) = (axes(&param.dims[0]), axes(&param.dims[1]));
-            let of = |of: &Of| match of {
-                Of::Out => rows.clone(),
-                Of::In => columns.clone(),
-                Of::InPairs => vec![columns.iter().product::<u64>() / 2],
-                Of::InGroups => vec![columns.iter().product::<u64>() / own.group],
-                Of::LoraRank => vec![own.lora_rank],
-            };
-            let full: Vec<u64> = companion.dims.iter().flat_map(of).collect();
+        if companion.is_of_input() {
+            let names: BTreeSet<ParamId> = stored.parts.iter().map(|part| part.id).collect();
+            let pieces = |id: ParamId| stored.parts.iter().filter(move |part| part.id == id).map(|part| &part.piece);
+            assert!(names.iter().all(|&id| pieces(id).eq(pieces(stored.parts[0].id))));
+        }
+        let all = !companion.is_of_input();
+        for part in stored.parts.iter().filter(|part| all || part.id == stored.parts[0].id) {
+            let canonical = self.family.canonical_companion(part.id.param, companion, own, &self.sizes).unwrap();
+            let full: Vec<u64> = canonical.axes().collect();
             let layer = self.name("mindformers", part.id);
             let name = format!("{}.{}", layer.strip_suffix(".weight").unwrap(), companion.tail);
             put(&mut elements, &name, &part.piece, &full);
@@ -181,17 +200,19 @@ impl Tables {
 
     fn stored(&self, scheme: &str, name: &str, share: Share) -> (Vec<u64>, Elements) {
         let (row, captures) = self.family.scheme(scheme).unwrap().find(name).unwrap();
-        let StoredTensor { dims, parts } = self.family.stored(row, captures, &self.sizes, share).unwrap();
-        let mut elements = empty(&dims);
-        for part in parts {
-            let param = &self.family.params()[usize::from(part.id.param)];
-            let full: Vec<u64> = param.axes().map(|axis| self.sizes.of(axis)).collect();
+        self.elements(name, &self.family.stored(row, captures, &self.sizes, share).unwrap())
+    }
+
+    fn elements(&self, name: &str, stored: &StoredTensor) -> (Vec<u64>, Elements) {
+        let mut elements = empty(&stored.dims);
+        for part in &stored.parts {
+            let full: Vec<u64> = self.family.canonical(part.id.param, &self.sizes).unwrap().axes().collect();
             // A cache's entries have one name in the network for one card and another in that for several.
             let alone = name.contains(KV_CELL_ALONE);
             let ours = cache_name(&self.name("mindformers", part.id), alone);
             put(&mut elements, &ours, &part.piece, &full);
         }
-        (dims, elements)
+        (stored.dims.clone(), elements)
     }
 }
 
@@ -240,8 +261,8 @@ fn old_companion(
     name: &str,
     order: FusionLayout,
     own: OwnSizes,
-    (rank, ranks): (u64, u64),
-) -> (Vec<u64>, Elements) {
+    cut: Layout<'_>,
+) -> Result<(Vec<u64>, Elements), LayoutError> {
     let info = fused(name).filter(|info| info.name == name);
     let full_of = |name: &str| -> Vec<u64> {
         if let Some(shape) = spec.shape(name) {
@@ -271,22 +292,22 @@ fn old_companion(
             Split::Whole => None,
             Split::Vocabulary => panic!("{part}"),
         };
-        TensorLayout::flat(ranks, dims.len(), axis)
+        cut.of(dims.len(), axis)
     };
     let Some(info) = info else {
         let full = full_of(name);
-        let Stored { dims, pieces } = plain(&full, &full[..1], &layout(name, &full), rank).unwrap();
+        let Stored { dims, pieces } = plain(&full, &full[..1], &layout(name, &full), cut.device)?;
         let mut elements = empty(&dims);
         for (_, piece) in &pieces {
             put(&mut elements, name, piece, &full);
         }
-        return (dims, elements);
+        return Ok((dims, elements));
     };
     if info.shared {
         // Each part is the whole tensor, so the first is enough.
-        return old_companion(spec, &info.parts[0], order, own, (rank, ranks));
+        return old_companion(spec, &info.parts[0], order, own, cut);
     }
-    old_fused(spec, &info, &full_of, order, (rank, ranks))
+    old_fused(spec, &info, &full_of, order, cut)
 }
 
 #[test]
@@ -318,7 +339,7 @@ fn the_tables_place_every_element_of_quantised_layers_and_adapters_as_the_code_d
                         let new =
                             tables.family.stored_companion(row, at, companion, own, &tables.sizes, share).unwrap();
                         let elements = tables.companion_elements(&new, companion, own);
-                        let old = old_companion(&spec, &name, order, own, (rank, ranks));
+                        let old = old_companion(&spec, &name, order, own, Layout::flat(rank, ranks)).unwrap();
                         counts.same(&format!("{name} ({scheme}, rank {rank} of {ranks}, {spec:?})"), &old, &elements);
                     }
                 }
@@ -370,7 +391,8 @@ fn the_tables_place_every_element_of_rank_files_as_the_code_does() {
                         for name in tables.names(scheme).into_iter().chain(caches) {
                             let what = format!("{name} ({scheme}, rank {rank} of {ranks}, {spec:?})");
                             let new = tables.stored(scheme, &name, share);
-                            counts.same(&what, &old(&spec, &name, order, rank, ranks), &new);
+                            let old = old(&spec, &name, order, Layout::flat(rank, ranks)).unwrap();
+                            counts.same(&what, &old, &new);
                         }
                     }
                 }
@@ -435,4 +457,85 @@ fn names_are_recognised_by_the_scheme_that_explains_them() {
         };
         assert_eq!(found, wanted);
     }
+}
+
+/// Layouts of two axes on up to four axes of devices, from a linear congruential generator.
+fn layouts(count: usize) -> Vec<TensorLayout> {
+    let mut state = 15u64;
+    let mut below = move |n: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % n
+    };
+    let mut one = || {
+        let device_matrix: Vec<u64> = (0..1 + below(4)).map(|_| [1, 2, 2, 3, 4][below(5) as usize]).collect();
+        let mut tensor_map = vec![Vec::new(), Vec::new()];
+        for axis in 0..device_matrix.len() {
+            // More often rows than columns; the last of three leaves it to replicas.
+            match below(6) {
+                0..3 => tensor_map[0].push(axis),
+                3 => tensor_map[1].push(axis),
+                _ => {}
+            }
+        }
+        let optimizer_shard = match below(4) {
+            0 => OptimizerShard::All,
+            1 => OptimizerShard::Groups(2),
+            _ => OptimizerShard::None,
+        };
+        TensorLayout { device_matrix, tensor_map, optimizer_shard, optimizer_shard_step: 0 }
+    };
+    (0..count).map(|_| one()).collect()
+}
+
+#[test]
+fn the_tables_place_every_element_under_any_layout_as_the_code_does() {
+    let mut counts = Counts::default();
+    let mut refused = 0;
+    let own = OwnSizes { group: 64, lora_rank: 6 };
+    for (layout, spec) in layouts(80).iter().zip(specs(true).into_iter().cycle().step_by(5)) {
+        let tables = Tables::new("qwen2", &ModelSpec { hidden: 12, ..spec.clone() });
+        let spec = ModelSpec { hidden: 12, ..spec };
+        counts.models += 1;
+        for device in 0..layout.devices() {
+            let cut = Layout { device, ranks: 1, strategy: Some(layout) };
+            for (scheme, order) in [
+                ("mindformers", FusionLayout::RankConcat),
+                ("mindformers/rank-concat", FusionLayout::RankConcat),
+                ("mindformers/grouped", FusionLayout::Grouped),
+            ] {
+                let family = tables.family;
+                let names = tables.names(scheme);
+                for name in names.iter().filter(|name| !name.contains("layers.0")) {
+                    let what = format!("{name} ({scheme}, device {device} of {layout:?}, {spec:?})");
+                    let (row, at) = family.scheme(scheme).unwrap().find(name).unwrap();
+                    let axes = family.full_dims(row, at, &tables.sizes).unwrap().len();
+                    let new = family.stored_in(row, at, &tables.sizes, &cut.of(axes, None), device);
+                    match (old(&spec, name, order, cut), new) {
+                        (Ok(old), Ok(new)) => counts.same(&what, &old, &tables.elements(name, &new)),
+                        (Err(old), Err(new)) => {
+                            assert_eq!(new, ModelError::Layout(old), "{what}");
+                            refused += 1;
+                        }
+                        (old, new) => panic!("{what}: {:?} {new:?}", old.is_ok()),
+                    }
+                    let Some(layer) = name.strip_suffix(".weight").filter(|name| name.contains("w_")) else { continue };
+                    for companion in companions().iter().filter(|companion| !companion.dims.contains(&Of::InGroups)) {
+                        let name = format!("{layer}.{}", companion.tail);
+                        let (row, at, _) = family.scheme(scheme).unwrap().companions(family, &name).unwrap();
+                        let map = cut.of(companion.dims.len(), None);
+                        let new = family.stored_companion_in(row, at, companion, own, &tables.sizes, &map, device);
+                        match (old_companion(&spec, &name, order, own, cut), new) {
+                            (Ok(old), Ok(new)) => {
+                                counts.same(&what, &old, &tables.companion_elements(&new, companion, own));
+                            }
+                            (Err(old), Err(new)) => assert_eq!(new, ModelError::Layout(old), "{name}: {what}"),
+                            (old, new) => panic!("{name} {what}: {:?} {new:?}", old.is_ok()),
+                        }
+                    }
+                }
+            }
+        }
+    }
+    println!("{counts:?}, {refused} refused");
+    assert!(counts.tensors > 10_000 && refused > 1000, "{counts:?}, {refused} refused");
 }

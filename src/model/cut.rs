@@ -1,0 +1,133 @@
+//! On which stored dimension tensor-parallel ranks share a tensor.
+
+use super::companion::{Companion, Of, OwnSizes, axes_of_companion};
+use super::dialect::Stored;
+use super::family::{Family, Row};
+use super::pack::{PackPart, Slot};
+use super::param::{Axis, Dims, Mesh, Param, Role, Sizes};
+
+/// The axis of key/value heads: what is cut over it must not be cut through a head.
+const KV_HEAD: &str = "KvHead";
+/// The axis of the query heads that share a key/value head.
+const QUERY: &str = "Query";
+
+impl Family {
+    fn dims_of<'a>(&'a self, part: &'a PackPart) -> &'a Dims {
+        part.dims.as_ref().unwrap_or(&self.params()[usize::from(part.param)].dims)
+    }
+
+    /// The stored dimension that tensor-parallel ranks share; `None`: each holds the tensor whole.
+    pub fn cut_dim(&self, stored: &Stored) -> Option<usize> {
+        let part = stored.row.pack.parts.first()?;
+        let param = self.params().get(usize::from(part.param))?;
+        let axis = tensor_axis(param)?;
+        let dims = self.dims_of(part);
+        match stored.companion {
+            None => dims.iter().position(|dim| dim.contains(&axis)),
+            Some(companion) => companion.dims.iter().position(|&of| {
+                let own = OwnSizes { group: 1, lora_rank: 1 };
+                axes_of_companion(of, &param.dims, own).iter().any(|slot| match slot {
+                    Slot::Axes(axes, _) => axes.contains(&axis),
+                    Slot::Own(_) => false,
+                })
+            }),
+        }
+    }
+
+    /// Whether what a rank holds is a slice of the whole stored tensor, or, where parts follow one another, of each part. Where it
+    /// is not, as of several experts in one matrix, only the rank's share says what it holds.
+    pub fn is_sliced(&self, row: &Row) -> bool {
+        row.pack.parts.iter().all(|part| {
+            let param = &self.params()[usize::from(part.param)];
+            let Some(axis) = tensor_axis(param) else { return true };
+            match row.pack.outer.first() {
+                Some(first) => *first == axis,
+                None => self.dims_of(part).iter().all(|dim| !dim.contains(&axis) || dim.first() == Some(&axis)),
+            }
+        })
+    }
+
+    /// Whether the rows of a parameter are those of heads: of q, k and v.
+    pub fn has_rows_of_heads(&self, param: u16) -> bool {
+        self.params().get(usize::from(param)).is_some_and(|param| {
+            matches!(param.role, Role::Linear | Role::Bias)
+                && param.dims.first().is_some_and(|rows| rows.iter().any(|axis| self.axis_name(*axis) == KV_HEAD))
+        })
+    }
+
+    /// The weights of the query and of the key projection; `None` where the family has no such two.
+    pub fn query_and_key(&self) -> Option<(u16, u16)> {
+        let of = |query: bool| {
+            let is = |param: &Param| {
+                let rows = param.dims.first().is_some_and(|rows| {
+                    let has = |name: &str| rows.iter().any(|axis| self.axis_name(*axis) == name);
+                    has(KV_HEAD) && has(QUERY) == query
+                });
+                param.role == Role::Linear && rows
+            };
+            self.params().iter().position(is).and_then(|at| u16::try_from(at).ok())
+        };
+        Some((of(true)?, of(false)?))
+    }
+
+    /// Sizes that are the checkpoint's own, by the full dimensions of a companion. `None`: they are none that it can have.
+    pub fn own_sizes(&self, param: u16, companion: &Companion, dims: &[u64], sizes: &Sizes) -> Option<OwnSizes> {
+        let mut own = OwnSizes { group: 1, lora_rank: 1 };
+        let param = self.params().get(usize::from(param))?;
+        for (of, &len) in companion.dims.iter().zip(dims) {
+            match of {
+                Of::LoraRank => own.lora_rank = len,
+                Of::InGroups => {
+                    let columns = param.dims.last()?.iter().try_fold(1u64, |n, &axis| n.checked_mul(sizes.of(axis)))?;
+                    own.group = columns.checked_div(len).filter(|group| group * len == columns)?;
+                }
+                Of::Out | Of::In | Of::InPairs => {}
+            }
+        }
+        Some(own)
+    }
+}
+
+fn tensor_axis(param: &Param) -> Option<Axis> {
+    param.cut.iter().find(|cut| cut.mesh == Mesh::Tensor).map(|cut| cut.axis)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::{Dialect, Place, builtin_family};
+
+    #[test]
+    fn tensors_are_cut_where_their_axis_is() {
+        let cut = |family: &str, scheme: &str, name: &str| {
+            let family = builtin_family(family).unwrap();
+            let Place::Stored(stored) = Dialect::of(family, scheme).unwrap().place(name) else { panic!("{name}") };
+            (family.cut_dim(&stored), family.is_sliced(stored.row))
+        };
+        for (name, dim) in [
+            ("model.layers.0.attention.wq.weight", Some(0)),
+            ("model.layers.0.attention.wo.weight", Some(1)),
+            ("model.layers.0.ffn_norm.weight", None),
+            ("model.layers.0.attention.wo.lora_A.weight", Some(1)),
+            ("model.layers.0.attention.wo.lora_B.weight", None),
+            ("model.layers.0.attention.wq.mindpet_delta_lora_b", Some(0)),
+            ("model.layers.0.attention.wo._layer.matmul.t_scale", None),
+            ("model.layers.0.attention.wo.input_scale", Some(0)),
+            ("lm_head.weight", Some(0)),
+        ] {
+            assert_eq!(cut("llama", "mindformers", name), (dim, true), "{name}");
+        }
+        assert_eq!(cut("llama", "mindformers/grouped", "model.layers.0.attention.w_qkv.weight"), (Some(0), true));
+        assert_eq!(cut("mixtral", "hf", "model.layers.0.mlp.experts.gate_up_proj"), (Some(1), false));
+        assert_eq!(cut("qwen3_moe", "mcore", "decoder.layers.0.mlp.experts.weight2"), (Some(0), false));
+    }
+
+    #[test]
+    fn query_and_key_are_known_by_their_axes() {
+        let family = builtin_family("qwen2").unwrap();
+        let (query, key) = family.query_and_key().unwrap();
+        assert_eq!(
+            (family.params()[usize::from(query)].id.as_str(), family.params()[usize::from(key)].id.as_str()),
+            ("q", "k")
+        );
+    }
+}

@@ -1,0 +1,202 @@
+//! A model: a family, and the sizes, the layers and the parameters that one model of it has.
+
+use super::configuration::SpecError;
+use super::family::Family;
+use super::param::{Axis, Mesh, ParamId, Role, Sizes};
+use super::size::Configuration;
+use crate::tensor::Shape;
+
+/// A model: its family, the sizes of its axes, its parameters, and how the network wants them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    // The families of the program are static. A user's is read once, when the program begins, and is needed until it ends, so
+    // that it is leaked: everything that knows a model can then name its family without owning it.
+    family: &'static Family,
+    sizes: Sizes,
+    members: Vec<ParamId>,
+    layers: u32,
+    tied: bool,
+    /// Whether the network wants fused parameters (`qkv_concat`). `None`: not said.
+    pub fused: Option<bool>,
+    /// Whether the embedding and the output projection are kept whole on every rank (`vocab_emb_dp`).
+    pub vocabulary_whole: bool,
+}
+
+/// What the axes that ranks share are called in messages.
+const SHARED: [(&str, &str); 4] =
+    [("KvHead", "kv heads"), ("Ffn", "ffn rows"), ("MoeFfn", "ffn rows of an expert"), ("Expert", "experts")];
+
+impl Model {
+    /// The model of a configuration of a kind (`config.json`, `yaml`, `params.json`).
+    ///
+    /// # Errors
+    /// What the configuration does not state, or states as nothing that a model can have.
+    pub fn read(family: &'static Family, kind: &str, configuration: &Configuration) -> Result<Self, SpecError> {
+        let sizes = family.sizes(kind, configuration)?;
+        let members = family.members(kind, configuration)?;
+        Ok(Self::with_sizes(family, sizes, members))
+    }
+
+    /// A model of which the sizes and the parameters are known.
+    pub fn with_sizes(family: &'static Family, sizes: Sizes, mut members: Vec<ParamId>) -> Self {
+        members.sort_by_key(|id| (id.layer, id.param));
+        let layers = members.iter().filter_map(|id| id.layer).max().map_or(0, |last| last + 1);
+        let is_head = |id: &ParamId| family.params()[usize::from(id.param)].role == Role::Head;
+        let tied = !members.iter().any(is_head);
+        Self { family, sizes, members, layers, tied, fused: None, vocabulary_whole: false }
+    }
+
+    /// The family.
+    pub fn family(&self) -> &'static Family {
+        self.family
+    }
+
+    /// The sizes of the axes.
+    pub fn sizes(&self) -> &Sizes {
+        &self.sizes
+    }
+
+    /// The parameters that a checkpoint of the model must hold: those outside the layers, then layer by layer.
+    pub fn members(&self) -> &[ParamId] {
+        &self.members
+    }
+
+    /// Whether a checkpoint of the model must hold a parameter.
+    pub fn has(&self, id: ParamId) -> bool {
+        self.members.binary_search_by_key(&(id.layer, id.param), |id| (id.layer, id.param)).is_ok()
+    }
+
+    /// The number of layers.
+    pub fn layers(&self) -> u32 {
+        self.layers
+    }
+
+    /// Whether the output projection shares the embedding's weight.
+    pub fn tied(&self) -> bool {
+        self.tied
+    }
+
+    /// The same model, whose output projection shares the embedding's weight, or does not.
+    #[must_use]
+    pub fn with_tied(mut self, tied: bool) -> Self {
+        let heads = (0u16..).zip(self.family.params()).filter(|(_, param)| param.role == Role::Head);
+        let heads: Vec<u16> = heads.map(|(at, _)| at).collect();
+        self.members.retain(|id| !heads.contains(&id.param));
+        if !tied {
+            let heads = heads.into_iter().map(|param| ParamId { param, layer: None });
+            self.members.extend(heads);
+            self.members.sort_by_key(|id| (id.layer, id.param));
+        }
+        self.tied = tied;
+        self
+    }
+
+    /// The full shape of a parameter that the family has, whether or not this model does. `None` for a layer that the model
+    /// does not have, and for a product that is too large.
+    pub fn full_shape(&self, id: ParamId) -> Option<Shape> {
+        let param = self.family.params().get(usize::from(id.param))?;
+        if id.layer.is_some_and(|layer| layer >= self.layers) || id.layer.is_some() != param.template.is_some() {
+            return None;
+        }
+        Shape::new(param.shape(&self.sizes)?).ok()
+    }
+
+    /// The size of an axis by its name in the family file; `None` where the family has no such axis.
+    pub fn axis(&self, name: &str) -> Option<u64> {
+        self.family.axis(name).map(|axis| self.sizes.of(axis))
+    }
+
+    /// The model's width.
+    pub fn hidden(&self) -> u64 {
+        self.axis("Hidden").unwrap_or(1)
+    }
+
+    /// Query heads.
+    pub fn heads(&self) -> u64 {
+        self.kv_heads().saturating_mul(self.axis("Query").unwrap_or(1))
+    }
+
+    /// Key/value heads.
+    pub fn kv_heads(&self) -> u64 {
+        self.axis("KvHead").unwrap_or(1)
+    }
+
+    /// Rows of a head.
+    pub fn head_dim(&self) -> u64 {
+        self.axis("HeadDim").unwrap_or(1)
+    }
+
+    /// Rows of the gate and of the up projection. `None` where the family has no dense feed-forward layers.
+    pub fn ffn(&self) -> Option<u64> {
+        self.axis("Ffn")
+    }
+
+    /// Rows of the embedding.
+    pub fn vocab(&self) -> u64 {
+        self.axis("Vocab").unwrap_or(1)
+    }
+
+    /// Whether q, k and v have biases.
+    pub fn qkv_bias(&self) -> bool {
+        self.family.param("q_bias").is_some_and(|bias| self.members.iter().any(|id| id.param == bias))
+    }
+
+    /// The rows of q over all heads.
+    pub fn query_rows(&self) -> u64 {
+        self.heads().saturating_mul(self.head_dim())
+    }
+
+    /// The rows of k, and of v, over all heads.
+    pub fn key_rows(&self) -> u64 {
+        self.kv_heads().saturating_mul(self.head_dim())
+    }
+
+    /// Whether `ranks` ranks can share the heads and the ffn rows.
+    ///
+    /// # Errors
+    /// What they do not divide.
+    pub fn check_ranks(&self, ranks: u64) -> Result<(), SpecError> {
+        let mut shared: Vec<(&'static str, u64)> = Vec::new();
+        for axis in self.shared_axes() {
+            let size = self.sizes.of(axis);
+            let name = self.family.axis_name(axis);
+            let what = SHARED.iter().find(|(known, _)| *known == name).map_or("rows", |(_, what)| *what);
+            if name == "KvHead" {
+                shared.push(("attention heads", self.heads()));
+            }
+            // Of an axis that is replicated beyond its size, several ranks hold the same.
+            let replicated = self.family.replicates(axis) && size > 0 && ranks > 0 && ranks.is_multiple_of(size);
+            shared.push((what, if replicated { ranks } else { size }));
+        }
+        match shared.iter().find(|(_, count)| ranks == 0 || count % ranks != 0) {
+            None => Ok(()),
+            Some(&(what, count)) => {
+                let most = shared.iter().fold(0, |common, (_, count)| divisor(common, *count));
+                Err(SpecError::DoesNotDivide { ranks, count, what, most })
+            }
+        }
+    }
+
+    /// The axes that tensor-parallel ranks share, but for the vocabulary, which stays whole where they do not divide it; in the
+    /// order of the parameters.
+    fn shared_axes(&self) -> Vec<Axis> {
+        let mut found = Vec::new();
+        for id in &self.members {
+            let param = &self.family.params()[usize::from(id.param)];
+            if matches!(param.role, Role::Embedding | Role::Head) {
+                continue;
+            }
+            for cut in param.cut.iter().filter(|cut| cut.mesh == Mesh::Tensor) {
+                if !found.contains(&cut.axis) {
+                    found.push(cut.axis);
+                }
+            }
+        }
+        found
+    }
+}
+
+/// The greatest common divisor; that of 0 and a number is the number.
+fn divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { divisor(b, a % b) }
+}

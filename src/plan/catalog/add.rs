@@ -1,0 +1,110 @@
+//! Collecting who holds what, tensor by tensor.
+
+use std::collections::HashMap;
+
+use super::{Catalog, LogicalTensor, plain_names};
+use crate::model::{Dialect, Pattern};
+use crate::models::FusionLayout;
+use crate::plan::PlanError;
+use crate::plan::holders::{Holder, Holders};
+use crate::plan::tensor_id::{Known, TensorId};
+use crate::tensor::{Dtype, Shape, TensorName};
+
+/// Who holds a tensor.
+#[derive(Clone, Default)]
+pub(super) struct Held {
+    /// Those of the lowest stage, which are read.
+    pub used: Vec<Holder>,
+    /// Those of other stages, as of a tied embedding.
+    pub copies: Vec<Holder>,
+}
+
+impl Held {
+    pub(super) fn push(&mut self, lowest_stage: bool, holder: Holder) {
+        if lowest_stage { self.used.push(holder) } else { self.copies.push(holder) }
+    }
+}
+
+/// A tensor whose holders are being collected.
+pub(super) struct Tensor {
+    pub name: TensorName,
+    pub id: Option<TensorId>,
+    pub dtype: Dtype,
+    pub shape: Shape,
+    pub radices: Vec<u64>,
+    pub held: Held,
+    pub loose: bool,
+    /// The pattern of the names that hold it, where each holds one expert.
+    pub by_expert: Option<&'static Pattern>,
+}
+
+/// A catalog that is being filled.
+pub(super) struct Adding<'a> {
+    pub catalog: &'a mut Catalog,
+    tensors: Vec<Tensor>,
+    by_name: HashMap<TensorName, usize>,
+}
+
+impl<'a> Adding<'a> {
+    pub(super) fn new(catalog: &'a mut Catalog) -> Self {
+        Self { catalog, tensors: Vec::new(), by_name: HashMap::new() }
+    }
+
+    /// Adds a tensor, or another expert of one.
+    pub(super) fn add(&mut self, tensor: Tensor) -> Result<(), PlanError> {
+        let Some(&at) = self.by_name.get(&tensor.name) else {
+            self.by_name.insert(tensor.name.clone(), self.tensors.len());
+            self.tensors.push(tensor);
+            return Ok(());
+        };
+        let known = &mut self.tensors[at];
+        let name = &tensor.name;
+        if known.by_expert.is_none() || known.by_expert != tensor.by_expert {
+            // A checkpoint that holds both `wq` and `w_qkv` of one layer.
+            return Err(PlanError::Ambiguous(format!("`{name}` is there both by itself and in a fused parameter")));
+        }
+        if known.dtype != tensor.dtype {
+            let (one, other) = (known.dtype, tensor.dtype);
+            return Err(PlanError::Ambiguous(format!("some experts of `{name}` are {one}, others {other}")));
+        }
+        known.held.used.extend(tensor.held.used);
+        known.held.copies.extend(tensor.held.copies);
+        Ok(())
+    }
+
+    /// Puts all of them into the catalog.
+    pub(super) fn finish(self) -> Result<(), PlanError> {
+        let mut lacks = Vec::new();
+        for Tensor { name, id, dtype, shape, radices, held, loose, by_expert } in self.tensors {
+            let holders = Holders::new(held.used, held.copies);
+            // Each name is held whole; of experts there may be fewer than the model has.
+            let held: u64 = holders.used().iter().map(|holder| holder.piece.region.volume()).sum();
+            if by_expert.is_some() && held != shape.elements() {
+                lacks.push(format!("{name} of some experts"));
+            }
+            let (quantise, update) = (None, None);
+            self.catalog.put(LogicalTensor { name, id, dtype, shape, radices, holders, loose, quantise, update });
+        }
+        if lacks.is_empty() { Ok(()) } else { Err(PlanError::Lacks(lacks)) }
+    }
+}
+
+impl Catalog {
+    fn put(&mut self, tensor: LogicalTensor) {
+        self.quantised.extend(plain_names(&tensor));
+        self.by_name.insert(tensor.name.clone(), self.tensors.len());
+        self.tensors.push(tensor);
+    }
+
+    /// Adds a tensor whose name is new. What it is follows from the name, and in which axes its rows are read from that.
+    pub(in crate::plan) fn push(&mut self, mut tensor: LogicalTensor) {
+        if let Some(sized) = &self.sized {
+            let known = Known::of(&Dialect::mindspore(sized.family, FusionLayout::default().name()), &tensor.name);
+            tensor.id = known.filter(|known| known.state.is_empty()).and_then(|known| known.ids().next());
+            if let Some(rows) = tensor.id.and_then(|id| sized.rows(id, &tensor.shape)) {
+                tensor.read_rows_as(&rows);
+            }
+        }
+        self.put(tensor);
+    }
+}

@@ -1,0 +1,256 @@
+//! From what a file holds under a name to the tensors in it.
+
+use super::add::{Adding, Held, Tensor};
+use super::{InStage, Named, Reader, Sized};
+use crate::layout::{Piece, Region, TensorLayout};
+use crate::model::{OwnSizes, ParamId, Share, StoredPart, StoredTensor, WholeTensor};
+use crate::models::group_scale_of;
+use crate::plan::holders::Holder;
+use crate::plan::tensor_id::{Known, TensorId};
+use crate::plan::{Arrangement, PlanError};
+use crate::tensor::{Dtype, Shape};
+
+/// What a device holds: the dimensions in its file, and the pieces of each part.
+pub(super) struct Laid {
+    pub dims: Vec<u64>,
+    pub pieces: Vec<(usize, Piece)>,
+}
+
+impl Laid {
+    /// A tensor that is no part of another and whose rows are not read as several axes.
+    pub(super) fn plain(full: &Shape, layout: &TensorLayout, device: u64) -> Result<Self, crate::layout::LayoutError> {
+        let region = layout.region(full.dims(), device)?;
+        Ok(Self { dims: region.len().to_vec(), pieces: vec![(0, Piece::dense(region))] })
+    }
+}
+
+impl Reader<'_> {
+    /// A name that the family knows: each parameter in it becomes a tensor.
+    pub(super) fn stored(
+        &self,
+        one: &Named,
+        known: &Known,
+        (stages, shape, dtype): (&[InStage], Shape, Dtype),
+        adding: &mut Adding<'_>,
+    ) -> Result<(), PlanError> {
+        let Some(sized) = adding.catalog.sized.clone() else { return self.plain(one, (stages, shape, dtype), adding) };
+        self.take_note(one, known, stages, adding)?;
+        let own = self.own_sizes(one, known, &shape, &sized)?;
+        self.check_shape(one, known, own, &shape, &sized)?;
+        if sized.lacks_heads(known.stored.row) {
+            return Err(self.heads_unknown());
+        }
+        let parts: Vec<ParamId> = known.stored.params().collect();
+        let lay = Lay::new(&sized, known, own, &one.name)?;
+        let stored = |layout: &TensorLayout, device| lay.on(self.arrangement, layout, device);
+        let mut held: Vec<Held> = parts.iter().map(|_| Held::default()).collect();
+        self.hold(one, stages, stored, |part, lowest, holder| held[part].push(lowest, holder))?;
+        for (id, held) in known.ids().zip(held) {
+            let canonical = sized.canonical(id, own).ok_or_else(|| sized.too_large(&one.name))?;
+            let name = format!("{}{}", known.state, id.name(sized.family));
+            let shape = Shape::new(canonical.shape)
+                .map_err(|e| PlanError::Layout { name: name.clone(), source: e.into() })?;
+            adding.add(Tensor {
+                name: name.as_str().into(),
+                id: known.state.is_empty().then_some(id),
+                dtype,
+                shape,
+                radices: canonical.rows,
+                held,
+                loose: false,
+                by_expert: known.stored.captures.expert.map(|_| &known.stored.row.pattern),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A name that only a strategy places.
+    pub(super) fn plain(
+        &self,
+        one: &Named,
+        (stages, shape, dtype): (&[InStage], Shape, Dtype),
+        adding: &mut Adding<'_>,
+    ) -> Result<(), PlanError> {
+        let error = |source| PlanError::Layout { name: one.name.to_string(), source };
+        let stored = |layout: &TensorLayout, device| Laid::plain(&shape, layout, device).map_err(error);
+        let mut held = Held::default();
+        self.hold(one, stages, stored, |_, lowest, holder| held.push(lowest, holder))?;
+        adding.add(one.whole(dtype, shape, held, false))
+    }
+
+    /// A parameter that no layout knows and that all ranks hold alike: each holds it whole.
+    pub(super) fn loose(&self, one: &Named, adding: &mut Adding<'_>) -> Result<(), PlanError> {
+        let whole = |&(file, entry): &(usize, usize)| {
+            let region = Region::whole(self.files[file].entries[entry].shape.dims());
+            Holder { file, entry, piece: Piece::dense(region) }
+        };
+        let (file, entry) = one.holders[0];
+        let first = &self.files[file].entries[entry];
+        let held = Held { used: one.holders.iter().map(whole).collect(), copies: Vec::new() };
+        adding.add(one.whole(first.dtype, first.shape.clone(), held, true))
+    }
+
+    /// What a name shows of the checkpoint as a whole.
+    fn take_note(
+        &self,
+        one: &Named,
+        known: &Known,
+        stages: &[InStage],
+        adding: &mut Adding<'_>,
+    ) -> Result<(), PlanError> {
+        let catalog = &mut *adding.catalog;
+        if known.stored.is_joined() && !self.is_foreign() {
+            if Self::is_factor(known) {
+                self.check_factor(one, known, stages)?;
+                catalog.fused_factors.insert(one.name.to_string());
+            } else {
+                catalog.fused = true;
+            }
+        }
+        let Some(family) = catalog.family() else { return Ok(()) };
+        let of_heads = known.stored.row.params().all(|param| family.has_rows_of_heads(param));
+        if of_heads && known.state.is_empty() && !known.stored.is_shared() {
+            for in_stage in stages {
+                catalog.attention_ways = gcd(catalog.attention_ways, in_stage.layout.parts(0));
+            }
+        }
+        if self.is_vocabulary(known) && self.arrangement.devices() > 1 {
+            let whole = stages.iter().all(|s| s.layout.parts(0) == 1);
+            *catalog.vocabulary_whole.get_or_insert(whole) &= whole;
+        }
+        Ok(())
+    }
+
+    /// The sizes that are the checkpoint's own: the rank of an adapter, the columns of a group.
+    fn own_sizes(&self, one: &Named, known: &Known, shape: &Shape, sized: &Sized) -> Result<OwnSizes, PlanError> {
+        let own = sized.family.own_sizes(&known.stored, shape.dims(), &sized.sizes);
+        let grouped = group_scale_of(&one.name);
+        let possible = |own: &OwnSizes| {
+            grouped.is_none() || self.spec.is_none() || crate::models::GROUP_SIZES.contains(&own.group)
+        };
+        own.filter(possible).ok_or_else(|| {
+            let weight = grouped.unwrap_or_default();
+            let why = format!(
+                "`{}` is {shape}, which is no whole groups of 64 or 128 of the model's columns of `{weight}`",
+                one.name
+            );
+            PlanError::Quantised(why)
+        })
+    }
+
+    /// The full shape must be the model's.
+    fn check_shape(
+        &self,
+        one: &Named,
+        known: &Known,
+        own: OwnSizes,
+        shape: &Shape,
+        sized: &Sized,
+    ) -> Result<(), PlanError> {
+        if let Some(model) = self.spec
+            && let Some(layer) = known.stored.captures.layer.filter(|layer| *layer >= model.layers())
+        {
+            let layers = model.layers();
+            return Err(PlanError::Ambiguous(if self.is_foreign() {
+                format!("`{}` is of a layer beyond the {layers} of the model configuration", one.name)
+            } else {
+                format!("`{}` is of layer {layer}, the model configuration has {layers} layers", one.name)
+            }));
+        }
+        let expected = sized.full_dims(known, own).map_err(|e| sized.error(&one.name, e))?;
+        if expected == shape.dims() {
+            return Ok(());
+        }
+        let (file, _) = one.holders[0];
+        Err(PlanError::WrongShape {
+            name: one.name.to_string(),
+            path: self.files[file].path.clone(),
+            found: shape.clone(),
+            expected: Shape::new(expected).unwrap_or_default(),
+            expected_by: match (self.spec, self.is_foreign()) {
+                (None, _) => "the shapes of the other parameters".to_owned(),
+                (Some(_), true) => "the model configuration".to_owned(),
+                (Some(_), false) => "the model configuration (shapes over all ranks)".to_owned(),
+            },
+        })
+    }
+}
+
+impl Named {
+    /// The name as a tensor of its own, whose rows are one axis.
+    fn whole(&self, dtype: Dtype, shape: Shape, held: Held, loose: bool) -> Tensor {
+        let radices = shape.dims().iter().take(1).copied().collect();
+        Tensor { name: self.name.clone(), id: None, dtype, shape, radices, held, loose, by_expert: None }
+    }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// What each device holds under a name.
+pub(in crate::plan) struct Lay<'a> {
+    sized: &'a Sized,
+    known: &'a Known,
+    own: OwnSizes,
+    name: &'a str,
+    whole: WholeTensor,
+    parts: Vec<ParamId>,
+    sliced: bool,
+}
+
+impl<'a> Lay<'a> {
+    pub(in crate::plan) fn new(
+        sized: &'a Sized,
+        known: &'a Known,
+        own: OwnSizes,
+        name: &'a str,
+    ) -> Result<Self, PlanError> {
+        let (family, sizes, stored) = (sized.family, &sized.sizes, &known.stored);
+        let whole = match stored.companion {
+            None => family.whole(stored.row, stored.captures, sizes),
+            Some(companion) => family.whole_companion(stored.row, stored.captures, companion, own, sizes),
+        };
+        let whole = whole.map_err(|e| sized.error(name, e))?;
+        let sliced = stored.companion.is_some() || family.is_sliced(stored.row);
+        Ok(Self { sized, known, own, name, whole, parts: stored.params().collect(), sliced })
+    }
+
+    /// The dimensions in a device's file, and where in it the parts are.
+    pub(in crate::plan) fn on(
+        &self,
+        arrangement: Arrangement<'_>,
+        layout: &TensorLayout,
+        device: u64,
+    ) -> Result<Laid, PlanError> {
+        let error = |e| self.sized.error(self.name, e);
+        let StoredTensor { dims, parts } = match arrangement {
+            Arrangement::Rules(ranks) if !self.sliced && ranks > 1 => {
+                let stored = &self.known.stored;
+                let share = Share::of(device, ranks);
+                self.sized.family.stored(stored.row, stored.captures, &self.sized.sizes, share).map_err(error)?
+            }
+            _ => self.whole.on(layout, device).map_err(error)?,
+        };
+        let index = |part: StoredPart| {
+            let at = self.parts.iter().position(|id| *id == part.id);
+            at.map(|at| (at, part.piece))
+        };
+        Ok(Laid { dims, pieces: parts.into_iter().filter_map(index).collect() })
+    }
+
+    /// The dimensions over all devices.
+    pub(in crate::plan) fn dims(&self) -> &[u64] {
+        self.whole.dims()
+    }
+
+    /// The tensors that are its parts.
+    pub(in crate::plan) fn ids(&self) -> impl Iterator<Item = TensorId> + '_ {
+        self.known.ids()
+    }
+
+    /// Sizes that are the checkpoint's own.
+    pub(in crate::plan) fn own(&self) -> OwnSizes {
+        self.own
+    }
+}
