@@ -4,6 +4,7 @@ use super::choices::Function;
 use super::fusion_order::{self, Order, TargetFacts, Typed};
 use super::known_model::KnownModel;
 use super::observer::Observer;
+use super::patterns::Patterns;
 use super::reading::Opened;
 use super::spec::Job;
 use crate::Error;
@@ -18,7 +19,7 @@ pub(super) struct Case<'a> {
     pub observer: &'a dyn Observer,
     pub opened: &'a Opened,
     pub known: &'a KnownModel,
-    pub orders: &'a Orders,
+    pub beside: &'a Beside,
 }
 
 /// What lies beside a source, and what follows from it.
@@ -27,6 +28,9 @@ pub(super) struct Beside {
     /// Our manifest.
     pub made: Option<Made>,
     pub orders: Orders,
+    /// Whether every tensor goes whole from the one rank of the source to the one rank of the target, whatever it is: no family
+    /// is known that it could be laid out by, and nothing is to be.
+    pub copied: bool,
 }
 
 /// In which order the rows of fused parameters are.
@@ -47,19 +51,19 @@ impl Case<'_> {
 
     /// The order of the source's fused rows.
     pub(super) fn source_order(&self) -> FusionLayout {
-        self.orders.source.layout
+        self.beside.orders.source.layout
     }
 
     /// The order of the target's fused rows.
     pub(super) fn target_order(&self) -> FusionLayout {
-        self.orders.target.layout
+        self.beside.orders.target.layout
     }
 
     /// The orders as decisions, for each side that is fused.
     pub(super) fn fusion_choices(&self, source_fused: bool, target_fused: bool) -> Vec<Choice> {
-        let Orders { source, target } = self.orders;
-        let source = source_fused.then(|| source.choice("source"));
-        source.into_iter().chain(target_fused.then(|| target.choice("target"))).collect()
+        let Orders { source, target } = &self.beside.orders;
+        let source = (source_fused && source.fused).then(|| source.choice("source"));
+        source.into_iter().chain((target_fused && target.fused).then(|| target.choice("target"))).collect()
     }
 }
 
@@ -87,7 +91,9 @@ impl Beside {
         let sign = yaml.zip(sign);
         let same_ranks = job.target.strip_only;
         let ours = matches!(opened, Opened::Ours(_));
-        let source_fused = ours && fusion_order::is_fused(input.files.iter().flat_map(|file| &file.entries));
+        let copied = ours && named.is_none() && is_copied(job, input)?;
+        let entries = || input.files.iter().flat_map(|file| &file.entries);
+        let source_fused = ours && !copied && fusion_order::is_fused(entries());
         let force = job.model.force_fusion;
         let typed = Typed::new("--src-fusion", job.source.fusion, force);
         let mut source = fusion_order::source_order(typed, source_fused, made.as_ref())?;
@@ -105,7 +111,7 @@ impl Beside {
         }
         let by_names = job.target.strategy.is_some() || same_ranks;
         let fused = match job.target.fused {
-            _ if job.function == Function::MsToPt => false,
+            _ if job.function == Function::MsToPt || copied => false,
             _ if by_names => true,
             Some(fused) => fused,
             None => named.and_then(|spec| spec.fused).unwrap_or(source_fused),
@@ -118,7 +124,7 @@ impl Beside {
             same_ranks,
         };
         let target = fusion_order::target_order(facts)?;
-        Ok(Self { made, orders: Orders { source, target } })
+        Ok(Self { made, orders: Orders { source, target }, copied })
     }
 
     /// Whether the source has fused parameters.
@@ -133,6 +139,19 @@ impl Beside {
         job.target.fusion = Some(self.orders.target.layout.into());
         job
     }
+}
+
+/// Whether a job only copies the one rank of a model of no known family.
+fn is_copied(job: &Job, input: &Input) -> Result<bool, Error> {
+    let (source, target) = (&job.source, &job.target);
+    let by_strategy = source.strategy.is_some() || target.strategy.is_some();
+    let alone = plan::rank_count(&input.source_files()) == 1 && target.ranks.is_none_or(|ranks| ranks == 1);
+    if job.function != Function::DistributedWeightTransfer || by_strategy || !alone || target.fused.is_some() {
+        return Ok(false);
+    }
+    let ignore = Patterns::of("--ignore", &job.edits.ignore)?;
+    let names = input.files.iter().flat_map(|file| &file.entries).map(|entry| entry.name.as_str());
+    Ok(!plan::are_of_a_family(names.filter(|name| !ignore.matches(name))))
 }
 
 impl Job {

@@ -77,7 +77,7 @@ impl Planned {
         }
         let known = KnownModel::of_job(job)?;
         let beside = Beside::look(job, &once, &opened, known.named.as_ref())?;
-        let case = Case { job, observer: &once, opened: &opened, known: &known, orders: &beside.orders };
+        let case = Case { job, observer: &once, opened: &opened, known: &known, beside: &beside };
         let conversion = recipe(&case, Gathering::Placeholder)?;
         let notes = once.into_said();
         Ok(Self { job: job.clone(), opened, known, beside, conversion, notes })
@@ -92,8 +92,8 @@ impl Planned {
         keep.push(".statistics.safetensors");
         let keep = PathBuf::from(keep);
         let once = Once::new(observer, std::mem::take(&mut self.notes));
-        let (job, opened, known, orders) = (&self.job, &self.opened, &self.known, &self.beside.orders);
-        let case = Case { job, observer: &once, opened, known, orders };
+        let (job, opened, known, beside) = (&self.job, &self.opened, &self.known, &self.beside);
+        let case = Case { job, observer: &once, opened, known, beside };
         self.conversion = recipe(&case, Gathering::Run { keep: &keep, cancel })?;
         self.notes = once.into_said();
         Ok(())

@@ -102,6 +102,27 @@ impl<'a> Facts<'a> {
         Ok(Self { case, files, left_out, catalog, spec, tied: None, target: None, format, all_replicas })
     }
 
+    /// Of a rank that goes to the target as it is: nothing of it need be understood.
+    pub(super) fn of_copies(case: &'a Case<'a>, files: &'a [SourceFile<'a>], left_out: LeftOut) -> Self {
+        let names = files.iter().flat_map(|file| file.entries).map(|entry| entry.name.as_str());
+        let ignored = names.filter(|name| left_out.leaves_out(name)).map(str::to_owned).collect();
+        let mut catalog = Catalog::default();
+        catalog.ignored = ignored;
+        let (format, all_replicas) = (case.input().format, case.job.checks.replicas);
+        Self { case, files, left_out, catalog, spec: None, tied: None, target: None, format, all_replicas }
+    }
+
+    /// Plans how it goes there, name by name.
+    pub(super) fn copied(&self) -> Result<Conversion, Error> {
+        let job = self.case.job;
+        let (rank, layouts) = plan::copied(self.files, |name| self.left_out.leaves_out(name))?;
+        let name = format!("{}_1p", job.precision);
+        let strategies = Strategies::new(job.target.strategies.join(&name).join("strategy"), 1, &layouts);
+        let (files, target) = (self.files.to_vec(), job.target.dir.join(name));
+        let laid_out = LaidOut { files, ranks: vec![rank], quantised: None, target, strategies };
+        self.planned(laid_out, &plan_options(job, self.format, 1)?)
+    }
+
     /// Reads rank files for ranks: with the model that is known, and its head where it belongs.
     pub(super) fn for_ranks(
         case: &'a Case<'a>,

@@ -12,7 +12,13 @@ pub(super) fn plan(case: &Case<'_>) -> Result<Conversion, Error> {
     let strategy = reading::strategy(job.source.strategy.as_deref())?;
     let target = reading::strategy(job.target.strategy.as_deref())?;
     let files = case.input().source_files();
-    let facts = Facts::for_ranks(case, &files, LeftOut::as_asked(case)?, strategy.as_ref(), target)?;
+    let left_out = LeftOut::as_asked(case)?;
+    if case.beside.copied {
+        let facts = Facts::of_copies(case, &files, left_out);
+        check_precision(job.precision, &facts.catalog)?;
+        return facts.copied();
+    }
+    let facts = Facts::for_ranks(case, &files, left_out, strategy.as_ref(), target)?;
     check_precision(job.precision, &facts.catalog)?;
     facts.over_ranks(None)
 }

@@ -1,5 +1,6 @@
 //! What each rank file of the target shall hold.
 
+mod copied;
 mod foreign;
 
 use std::collections::{HashMap, HashSet};
@@ -15,6 +16,7 @@ use crate::models::{
 };
 use crate::tensor::{Dtype, Shape, TensorName};
 
+pub use copied::copied;
 pub use foreign::foreign_target;
 
 /// How the target shall be arranged.

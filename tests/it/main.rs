@@ -1,5 +1,6 @@
 //! Integration tests, one binary.
 
+mod any_model;
 mod beside;
 #[cfg(feature = "calibrate")]
 mod calibrate;

@@ -28,11 +28,19 @@ impl Catalog {
                 return Err(PlanError::Lacks(lacks));
             }
         }
+        if options.spec.is_none() && !self.is_of_a_family() {
+            return Ok(());
+        }
         self.check_layers()?;
         if options.spec.is_none() {
             self.check_shapes()?;
         }
         self.check_width(options)
+    }
+
+    /// Whether the parameters are those of a known family, which a model of another need not have.
+    fn is_of_a_family(&self) -> bool {
+        crate::plan::are_of_a_family(self.tensors.iter().map(|tensor| tensor.name.as_str()))
     }
 
     /// Without a named model: a checkpoint with decoder layers has all that every model of the family has. `tied`: whether
@@ -42,7 +50,7 @@ impl Catalog {
     /// What is missing.
     pub fn check_complete(&self, tied: Option<bool>) -> Result<(), PlanError> {
         let layers = self.tensors.iter().filter_map(|t| role(&t.name)?.layer).max();
-        let Some(last) = layers else { return Ok(()) };
+        let Some(last) = layers.filter(|_| self.is_of_a_family()) else { return Ok(()) };
         // Quantising activations makes biases where there were none.
         let plain = |r: crate::models::Role<'_>| r.suffix.ends_with("bias") && !r.suffix.contains("._layer.");
         let bias = self.tensors.iter().any(|t| role(&t.name).is_some_and(plain));
