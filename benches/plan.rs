@@ -4,15 +4,15 @@ use std::hint::black_box;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ckpt_convert::cluster;
-use ckpt_convert::formats::{Entry, FormatKind};
-use ckpt_convert::models::{FusionLayout, ModelSpec, builtin, role};
-use ckpt_convert::plan::{
+use ckpt_convert::internals::cluster;
+use ckpt_convert::internals::formats::{Entry, FormatKind};
+use ckpt_convert::internals::models::{FusionLayout, ModelSpec, builtin, role};
+use ckpt_convert::internals::plan::{
     Arrangement, Catalog, CatalogOptions, Plan, PlanOptions, Precision, SourceFile, TargetOptions, build, prove,
     targets,
 };
-use ckpt_convert::source::{ByteRange, Extents};
-use ckpt_convert::tensor::{Dtype, Shape};
+use ckpt_convert::internals::source::{ByteRange, Extents};
+use ckpt_convert::internals::tensor::{Dtype, Shape};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 /// The headers of an unfused fp16 checkpoint of `ranks` ranks.
@@ -24,8 +24,8 @@ fn headers(spec: &ModelSpec, ranks: u64) -> Vec<(PathBuf, u32, Vec<Entry>)> {
         let mut entry = |name: &String| {
             let full = spec.shape(name).expect("a required parameter has a shape");
             let axis = match role(name).expect("a required parameter has a role").split {
-                ckpt_convert::models::Split::Whole => None,
-                ckpt_convert::models::Split::Columns => Some(1),
+                ckpt_convert::internals::models::Split::Whole => None,
+                ckpt_convert::internals::models::Split::Columns => Some(1),
                 _ => Some(0),
             };
             let mut dims = full.dims().to_vec();
@@ -124,9 +124,9 @@ fn benches(c: &mut Criterion) {
     let files = headers(&huge, 1024);
     group.bench_function("405B 1,024 -> 512", |b| b.iter(|| black_box(plan(&huge, &files, 512))));
     // The same on 64 hosts: each makes the whole plan, its fingerprint, and everybody's share.
-    let before = ckpt_convert::sys::anonymous_memory().unwrap_or(0);
+    let before = ckpt_convert::internals::sys::anonymous_memory().unwrap_or(0);
     let plan = plan(&huge, &files, 512);
-    let memory = ckpt_convert::sys::anonymous_memory().unwrap_or(0).saturating_sub(before);
+    let memory = ckpt_convert::internals::sys::anonymous_memory().unwrap_or(0).saturating_sub(before);
     let sources: Vec<&[u8]> = files.iter().map(|_| &[][..]).collect();
     group.bench_function("405B 1,024 -> 512, fingerprint", |b| b.iter(|| black_box(cluster::plan_id(&plan, &sources))));
     group.bench_function("405B 1,024 -> 512, shares of 64 hosts", |b| b.iter(|| black_box(cluster::shares(&plan, 64))));

@@ -15,8 +15,9 @@ use crate::sys::HeldFile;
 
 /// What is written, below hidden names beside the checkpoint's and its strategies'.
 pub(super) struct Alone {
-    checkpoint: Staging,
+    // Dropped first: the directories that were made for the strategies may be below those that were made for the checkpoint.
     strategies: Option<Staging>,
+    checkpoint: Staging,
     quantised: Vec<QuantError>,
     result: RunSummary,
     /// The files that were written, which must be there still when they get their name.
@@ -36,7 +37,7 @@ impl Alone {
             None => None,
         };
         let (quantised, result, files) = (Vec::new(), RunSummary::default(), Vec::new());
-        Ok(Self { checkpoint, strategies, quantised, result, files })
+        Ok(Self { strategies, checkpoint, quantised, result, files })
     }
 }
 

@@ -48,6 +48,12 @@ mod train_to_infer;
 mod transfer;
 mod verify;
 
+pub use crate::cluster::{Environment, Identity, Role};
+pub use crate::engine::{Setting, Ways};
+pub use crate::report::{
+    CheckpointListing, Choice, Diagnosis, FileReport, FindingListing, Overflow, ParamListing, PlanReport, Quantisation,
+    RankListing, Remark, Remarks, StrategyListing, Summary, TensorListing,
+};
 pub use choices::{CkptRecords, Format, Function, Fusion, Lora, Names, Precision, Reader, Reflink, Writer, Writes};
 pub use doctor::Doctor;
 pub use hosts::Division;

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::choices::{CkptRecords, Format, Function, Fusion, Lora, Names, Precision, Reader, Reflink, Writer, Writes};
 use super::fields::{Field, given};
 use super::serialised::{path, paths, seconds, step};
+use crate::Error;
 use crate::cluster::{Identity, RankTable};
+use crate::input::load_model;
 use crate::plan::Width;
 
 /// A conversion that is asked for.
@@ -329,6 +331,17 @@ impl Default for Cluster {
             stale_after: Duration::from_secs(60),
             secure_every: 16 << 30,
         }
+    }
+}
+
+impl Model {
+    /// Whether the model that is named wants q, k, v and gate, up of its parameters fused, if it says.
+    ///
+    /// # Errors
+    /// A name of no model; a yaml that cannot be read.
+    pub fn is_fused(&self) -> Result<Option<bool>, Error> {
+        let named = self.yaml.as_deref().map(load_model).transpose()?;
+        Ok(named.and_then(|spec| spec.fused))
     }
 }
 

@@ -22,10 +22,12 @@ pub use builtin::{builtin, builtin_names};
 pub use fusion::{Fused, FusionLayout, Grouping, fused};
 pub use lora::{LoraFactor, is_lora, lora_factor};
 pub use names::{EMBEDDING, HEAD, Role, Split, TRANSFORMER_TOP, layer_suffixes, role};
+#[cfg(test)]
+pub use quantised::KV_CELL_ALONE;
 pub use quantised::{
-    AlsoQuantised, GROUP_SIZES, KV_CELL, KV_CELL_ALONE, QuantNames, Quantity, also_quantised, before, cache_name,
-    columns_in_one, companion_of, copy_of, group_scale_of, is_copy, is_not_loaded, is_quantised, known_integers,
-    kv_names, linear_weight, quantity_name, scale_names, scales_of_layer, weight_names,
+    AlsoQuantised, GROUP_SIZES, QuantNames, Quantity, also_quantised, before, cache_name, columns_in_one, companion_of,
+    copy_of, group_scale_of, is_copy, is_not_loaded, is_quantised, known_integers, kv_names, linear_weight,
+    quantity_name, scale_names, scales_of_layer, weight_names,
 };
 pub use running::RunFacts;
 pub use signs::{QuantSigns, QuantTool};

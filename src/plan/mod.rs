@@ -50,7 +50,7 @@ pub use known_names::are_of_a_family;
 pub use quantise::{QuantOptions, QuantisedModel, computed_file};
 pub use route::{
     Arithmetic, LowRank, OutputFile, OutputTensor, Plan, PlanSource, PlanTotals, Quantised, Route, SourceTensor,
-    TensorCrc, Transform, Width,
+    Transform, Width,
 };
 pub use row_sizes::order_by_row_sizes;
 pub use source::{SourceFile, rank_count};

@@ -15,12 +15,12 @@ fn tensor(name: &str, dtype: &str, dims: &[u64]) -> Tensor {
     let count = dims.iter().product::<u64>();
     // Small whole numbers, which every dtype holds: the first bytes of the name make each tensor another.
     let seed = name.bytes().fold(7u64, |sum, c| (sum * 31 + u64::from(c)) % 97);
-    let value = |at: u64| (at * 13 + seed) % 61;
+    let value = |at: u64| u16::try_from((at * 13 + seed) % 61).expect("small");
     let bytes = (0..count).flat_map(|at| match (dtype, size) {
-        ("Float32", _) => (value(at) as f32).to_le_bytes().to_vec(),
-        ("Int32", _) => i32::try_from(value(at)).expect("small").to_le_bytes().to_vec(),
+        ("Float32", _) => f32::from(value(at)).to_le_bytes().to_vec(),
+        ("Int32", _) => i32::from(value(at)).to_le_bytes().to_vec(),
         // fp16 of whole numbers from 1 to 2: the exponent of 1, and the number as the first bits of the fraction.
-        _ => (0x3c00 | u16::try_from(value(at)).expect("small") << 4).to_le_bytes().to_vec(),
+        _ => (0x3c00 | value(at) << 4).to_le_bytes().to_vec(),
     });
     Tensor { name: name.to_owned(), dtype: dtype.to_owned(), dims: dims.to_vec(), bytes: bytes.collect() }
 }

@@ -25,6 +25,7 @@ mod heads;
 mod help;
 mod hostile;
 mod inspect;
+mod library;
 mod lora;
 mod options;
 mod oracle;

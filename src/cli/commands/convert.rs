@@ -5,8 +5,7 @@ use crate::Error;
 use crate::cli::args::ConvertArgs;
 use crate::cli::screen::Screen;
 use crate::cli::{ExitStatus, job};
-use crate::cluster::{Environment, Role};
-use crate::job::{Completion, Job, Observer, Outcome};
+use crate::job::{Completion, Environment, Job, Observer, Outcome, Role};
 
 /// Plans, and unless it is a dry run, moves and publishes.
 pub(in crate::cli) fn run(args: &ConvertArgs, env: &Environment) -> Result<ExitStatus, Error> {

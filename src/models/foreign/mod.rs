@@ -15,11 +15,11 @@ mod rows;
 mod tables;
 
 pub(super) use config::OTHER_LAYERS;
-pub use config::{HfFacts, from_config_json};
+pub use config::from_config_json;
 pub use config_text::ConfigText;
-pub use meta::{MetaParams, ShardError, shard_axis};
-pub use naming::{Naming, NamingError, Origin, Place, Prefix, recognise};
-pub use rows::{Join, Reorder, RopeRows};
+pub use meta::{MetaParams, shard_axis};
+pub use naming::{Naming, NamingError, Origin, Place, recognise};
+pub use rows::{Join, Reorder};
 
 /// Foreign models by the names of their parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
