@@ -6,10 +6,10 @@ use super::known_model::KnownModel;
 use super::observer::Observer;
 use super::patterns::Patterns;
 use super::reading::Opened;
-use super::spec::Job;
+use super::spec::{Job, Model};
 use crate::Error;
 use crate::input::{Input, Made, RankGaps, load_version_sign};
-use crate::models::{FusionLayout, ModelSpec};
+use crate::models::FusionLayout;
 use crate::plan;
 use crate::report::Choice;
 
@@ -68,13 +68,8 @@ impl Case<'_> {
 }
 
 impl Beside {
-    /// Looks at what lies beside the source, and decides in which order fused rows are. `named`: the model that -y names.
-    pub(super) fn look(
-        job: &Job,
-        observer: &dyn Observer,
-        opened: &Opened,
-        named: Option<&ModelSpec>,
-    ) -> Result<Self, Error> {
+    /// Looks at what lies beside the source, and decides in which order fused rows are.
+    pub(super) fn look(job: &Job, observer: &dyn Observer, opened: &Opened, known: &KnownModel) -> Result<Self, Error> {
         let (source, input) = (&job.source.path, opened.input());
         let mut made = fusion_order::made(source, &input.files, observer)?;
         let fits = made.as_ref().map_or(Ok(()), |made| made.check(source, &input.files, job.gaps()));
@@ -91,7 +86,7 @@ impl Beside {
         let sign = yaml.zip(sign);
         let same_ranks = job.target.strip_only;
         let ours = matches!(opened, Opened::Ours(_));
-        let copied = ours && named.is_none() && is_copied(job, input)?;
+        let copied = ours && known.spec().is_none() && is_copied(job, opened)?;
         let entries = || input.files.iter().flat_map(|file| &file.entries);
         let source_fused = ours && !copied && fusion_order::is_fused(entries());
         let force = job.model.force_fusion;
@@ -114,7 +109,7 @@ impl Beside {
             _ if job.function == Function::MsToPt || copied => false,
             _ if by_names => true,
             Some(fused) => fused,
-            None => named.and_then(|spec| spec.fused).unwrap_or(source_fused),
+            None => known.named.as_ref().and_then(|spec| spec.fused).unwrap_or(source_fused),
         };
         let facts = TargetFacts {
             typed: Typed::new("--dst-fusion", job.target.fusion, force),
@@ -141,17 +136,18 @@ impl Beside {
     }
 }
 
-/// Whether a job only copies the one rank of a model of no known family.
-fn is_copied(job: &Job, input: &Input) -> Result<bool, Error> {
+/// Whether a job only copies the one rank of a model of no known family: nothing is said that it would have to be understood for.
+fn is_copied(job: &Job, opened: &Opened) -> Result<bool, Error> {
     let (source, target) = (&job.source, &job.target);
     let by_strategy = source.strategy.is_some() || target.strategy.is_some();
-    let alone = plan::rank_count(&input.source_files()) == 1 && target.ranks.is_none_or(|ranks| ranks == 1);
-    if job.function != Function::DistributedWeightTransfer || by_strategy || !alone || target.fused.is_some() {
+    let ordered = source.fusion.is_some() || target.fusion.is_some() || target.fused.is_some();
+    let several = target.ranks.is_some_and(|ranks| ranks != 1);
+    let described = job.model != Model::default();
+    if job.function != Function::DistributedWeightTransfer || by_strategy || several || ordered || described {
         return Ok(false);
     }
     let ignore = Patterns::of("--ignore", &job.edits.ignore)?;
-    let names = input.files.iter().flat_map(|file| &file.entries).map(|entry| entry.name.as_str());
-    Ok(!plan::are_of_a_family(names.filter(|name| !ignore.matches(name))))
+    Ok(opened.is_of_no_family(&|name| ignore.matches(name)))
 }
 
 impl Job {

@@ -15,7 +15,6 @@ use crate::Error;
 use crate::formats::Entry;
 use crate::input::{Beside, LoadedFile, Made};
 use crate::models::{FusionLayout, VersionSign, fused, is_lora};
-use crate::plan::are_of_a_family;
 use crate::report::Choice;
 
 /// An order, and why it is taken.
@@ -156,11 +155,8 @@ pub(super) fn evidence(yaml: &str, sign: VersionSign) -> String {
 }
 
 /// Whether entries hold a fused weight or bias.
-pub(super) fn is_fused<'a>(entries: impl Iterator<Item = &'a Entry> + Clone) -> bool {
-    let is_fused = |name: &str| !is_lora(name) && fused(name).is_some_and(|f| f.name == name);
-    let names = entries.map(|entry| entry.name.as_str());
-    // In another model the same name may be anything.
-    names.clone().any(is_fused) && are_of_a_family(names)
+pub(super) fn is_fused<'a>(mut entries: impl Iterator<Item = &'a Entry>) -> bool {
+    entries.any(|entry| !is_lora(&entry.name) && fused(&entry.name).is_some_and(|f| *f.name == *entry.name))
 }
 
 /// Our manifest beside a source. A note says that another program's is not read.

@@ -98,11 +98,15 @@ fn checkpoint(asked: &Inspect) -> Result<CheckpointListing, Error> {
     };
     let mut notes = Vec::new();
     // A listing shows what is there even where it makes no whole model; why it does not is said.
-    let catalog = match opened.read(&files, &how) {
+    let any = spec.is_none() && strategy.is_none() && opened.is_of_no_family(how.ignore);
+    let read = if any { reading::read_copied(&files, how.ignore) } else { opened.read(&files, &how) };
+    let catalog = match read {
         Ok(read) => {
             notes.extend(read.inferred);
-            let whole = read.catalog.check_complete(spec.as_ref().map(|spec| spec.tied));
-            notes.extend(whole.err().map(|e| e.to_string()));
+            if !any {
+                let whole = read.catalog.check_complete(spec.as_ref().map(|spec| spec.tied));
+                notes.extend(whole.err().map(|e| e.to_string()));
+            }
             Some(read.catalog)
         }
         Err(e) => {

@@ -76,7 +76,7 @@ impl Planned {
             once.note(&text);
         }
         let known = KnownModel::of_job(job)?;
-        let beside = Beside::look(job, &once, &opened, known.named.as_ref())?;
+        let beside = Beside::look(job, &once, &opened, &known)?;
         let case = Case { job, observer: &once, opened: &opened, known: &known, beside: &beside };
         let conversion = recipe(&case, Gathering::Placeholder)?;
         let notes = once.into_said();

@@ -103,13 +103,14 @@ impl<'a> Facts<'a> {
     }
 
     /// Of a rank that goes to the target as it is: nothing of it need be understood.
-    pub(super) fn of_copies(case: &'a Case<'a>, files: &'a [SourceFile<'a>], left_out: LeftOut) -> Self {
-        let names = files.iter().flat_map(|file| file.entries).map(|entry| entry.name.as_str());
-        let ignored = names.filter(|name| left_out.leaves_out(name)).map(str::to_owned).collect();
-        let mut catalog = Catalog::default();
-        catalog.ignored = ignored;
+    pub(super) fn of_copies(
+        case: &'a Case<'a>,
+        files: &'a [SourceFile<'a>],
+        left_out: LeftOut,
+    ) -> Result<Self, PlanError> {
+        let catalog = Catalog::copied(files, &|name| left_out.leaves_out(name))?;
         let (format, all_replicas) = (case.input().format, case.job.checks.replicas);
-        Self { case, files, left_out, catalog, spec: None, tied: None, target: None, format, all_replicas }
+        Ok(Self { case, files, left_out, catalog, spec: None, tied: None, target: None, format, all_replicas })
     }
 
     /// Plans how it goes there, name by name.
@@ -161,7 +162,9 @@ impl<'a> Facts<'a> {
             },
             None => Arrangement::Rules(ranks.unwrap_or(1)),
         };
-        if matches!(arrangement, Arrangement::Rules(_)) {
+        // What is whole on one rank need not be a model that is known.
+        let any = arrangement.ranks() == 1 && spec.is_none() && !catalog.is_of_a_family();
+        if matches!(arrangement, Arrangement::Rules(_)) && !any {
             catalog.check_complete(self.tied)?;
         }
         let named = self.case.known.named.as_ref();

@@ -237,6 +237,13 @@ impl Opened {
         }
     }
 
+    /// Whether it is the one rank of a model of no known family: whatever it is, its tensors are whole.
+    pub(super) fn is_of_no_family(&self, ignore: &dyn Fn(&str) -> bool) -> bool {
+        let Self::Ours(input) = self else { return false };
+        let names = input.files.iter().flat_map(|file| &file.entries).map(|entry| entry.name.as_str());
+        rank_count(&input.source_files()) == 1 && !plan::are_of_a_family(names.filter(|name| !ignore(name)))
+    }
+
     /// Reads its headers as a model.
     pub(super) fn read(&self, files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, Error> {
         match self {
@@ -247,6 +254,11 @@ impl Opened {
             }
         }
     }
+}
+
+/// Reads headers as tensors of which nothing is known.
+pub(super) fn read_copied(files: &[SourceFile<'_>], ignore: &dyn Fn(&str) -> bool) -> Result<Read, Error> {
+    Ok(Read { catalog: Catalog::copied(files, ignore)?, spec: None, inferred: None })
 }
 
 /// Whether `lm_head` is the embedding.

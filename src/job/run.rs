@@ -172,11 +172,10 @@ impl Planned {
         let Some(mut stage) = place.begin(&self, early, observer, cancel)? else {
             return place.elsewhere(&self, observer);
         };
-        let begun = Instant::now();
-        let mut peak = 0;
+        let (mut begun, mut peak) = (Instant::now(), 0);
         if !stage.is_complete() {
             match self.write(&mut *stage, &mut mappings, &chosen.config, (observer, cancel)) {
-                Ok(seen) => peak = seen,
+                Ok(written) => (begun, peak) = written,
                 Err(e) => {
                     return match stage.stopped(e) {
                         Some(e) => Err(e),
@@ -200,19 +199,20 @@ impl Planned {
         }
     }
 
-    /// Computes what must be known before, then writes group by group. Returns the most anonymous memory that was seen.
+    /// Computes what must be known before, then writes group by group. Returns when the first was begun, and the most anonymous
+    /// memory that was seen since.
     fn write(
         &mut self,
         stage: &mut dyn Stage,
         mappings: &mut Vec<Arc<Mapping>>,
         engine: &EngineConfig,
         (observer, cancel): (&dyn Observer, &CancelToken),
-    ) -> Result<u64, Error> {
+    ) -> Result<(Instant, u64), Error> {
         if self.conversion.plan.computed.is_some() && stage.has_work() {
             stage.computed(compute(&self.conversion.plan, mappings, engine, (observer, cancel))?);
         }
         let (groups, bytes) = stage.groups(self, engine.workers, observer)?;
-        let peak = PeakMemory::watch();
+        let (begun, peak) = (Instant::now(), PeakMemory::watch());
         let step = Step::begin_whole(observer, "converting", bytes);
         let plan = &mut self.conversion.plan;
         for group in &groups {
@@ -222,7 +222,7 @@ impl Planned {
         }
         stage.done()?;
         step.finish();
-        Ok(peak.finish())
+        Ok((begun, peak.finish()))
     }
 
     /// Publishes what is all written, after a last look at the sources and at what would be replaced.

@@ -14,7 +14,7 @@ pub(super) fn plan(case: &Case<'_>) -> Result<Conversion, Error> {
     let files = case.input().source_files();
     let left_out = LeftOut::as_asked(case)?;
     if case.beside.copied {
-        let facts = Facts::of_copies(case, &files, left_out);
+        let facts = Facts::of_copies(case, &files, left_out)?;
         check_precision(job.precision, &facts.catalog)?;
         return facts.copied();
     }

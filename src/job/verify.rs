@@ -105,8 +105,20 @@ struct Sides<'a> {
 }
 
 impl Sides<'_> {
+    /// Whether both are one rank of a model of no known family, so that names are only names.
+    fn copied(&self) -> bool {
+        let any = |side: &Side<'_>| side.strategy.is_none() && side.opened.is_of_no_family(self.ignore);
+        self.spec.is_none() && any(&self.a) && any(&self.b)
+    }
+
     /// Reads the headers of both as models, with their fused rows in these orders.
     fn read(&self, a: FusionLayout, b: FusionLayout) -> Result<(Read, Read), Error> {
+        if self.copied() {
+            return Ok((
+                reading::read_copied(&self.a.files, self.ignore)?,
+                reading::read_copied(&self.b.files, self.ignore)?,
+            ));
+        }
         let one = |side: &Side<'_>, fusion, other| {
             let (spec, strategy, ignore) = (self.spec, side.strategy.as_ref(), self.ignore);
             let other_grouped = other == FusionLayout::Grouped;
@@ -122,14 +134,19 @@ impl Sides<'_> {
 
 /// The order of a side's fused rows. That its files are not those of the manifest beside it is only said: how far they differ
 /// is what the comparison shows. An option then decides alone.
-fn order(side: &Compare, opened: &Opened, typed: Typed, observer: &dyn Observer) -> Result<Order, Error> {
+fn order(
+    side: &Compare,
+    opened: &Opened,
+    (typed, copied): (Typed, bool),
+    observer: &dyn Observer,
+) -> Result<Order, Error> {
     let files = &opened.input().files;
     let mut made = fusion_order::made(&side.path, files, observer)?;
     if let Some(Err(stale)) = made.as_ref().map(|made| made.check(&side.path, files, side.gaps())) {
         observer.note(&stale.to_string());
         made = made.filter(|_| typed.order.is_none());
     }
-    let ours = matches!(opened, Opened::Ours(_));
+    let ours = matches!(opened, Opened::Ours(_)) && !copied;
     let fused = ours && fusion_order::is_fused(files.iter().flat_map(|file| &file.entries));
     fusion_order::source_order(typed, fused, made.as_ref())
 }
@@ -170,7 +187,8 @@ impl Verify {
             a: Side::new(&a, self.a.strategy.as_deref())?,
             b: Side::new(&b, self.b.strategy.as_deref())?,
         };
-        let typed = |option, order| Typed::new(option, order, self.model.force_fusion);
+        let copied = sides.copied();
+        let typed = |option, order| (Typed::new(option, order, self.model.force_fusion), copied);
         let a_order = order(&self.a, &a, typed("--src-fusion", self.a.fusion), observer)?;
         let b_order = order(&self.b, &b, typed("--dst-fusion", self.b.fusion), observer)?;
         let choice = |(side, order): (&str, &Order)| order.fused.then(|| order.choice(side));

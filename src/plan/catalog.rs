@@ -1,5 +1,6 @@
 //! All entries of all ranks as logical tensors: unfused, whole, each with its holders.
 
+mod copied;
 mod foreign;
 mod full;
 mod hold;
@@ -105,9 +106,7 @@ impl Catalog {
     pub fn new(files: &[SourceFile<'_>], options: &CatalogOptions<'_>) -> Result<Self, PlanError> {
         let mut catalog = Self::default();
         let named = catalog.names(files, options)?;
-        // Names of another model are only names, even where some of them are also a known family's.
-        let known = options.spec.is_some() || super::are_of_a_family(named.iter().map(|one| one.name.as_str()));
-        let reader = Reader { files, options, named: &named, index: index(&named), known };
+        let reader = Reader { files, options, named: &named, index: index(&named) };
         reader.check_copies()?;
         let (mut differ, mut unplaced) = (Vec::new(), Vec::new());
         for one in &named {
@@ -122,7 +121,7 @@ impl Catalog {
                 continue;
             }
             catalog.attention_is_cut(&one.name, &stages);
-            match fused(&one.name).filter(|f| known && *f.name == *one.name) {
+            match fused(&one.name).filter(|f| *f.name == *one.name) {
                 Some(parts) => {
                     if is_lora(&one.name) {
                         reader.check_factor(one, &parts, &stages)?;
@@ -290,8 +289,6 @@ struct Reader<'a> {
     options: &'a CatalogOptions<'a>,
     named: &'a [Named],
     index: HashMap<TensorName, usize>,
-    /// Whether the names are those of a known family.
-    known: bool,
 }
 
 impl Reader<'_> {
@@ -301,7 +298,7 @@ impl Reader<'_> {
         if self.options.spec.is_some() {
             self.check_spec(&one.name, &shape, one.holders[0])?;
         }
-        let related = fused(&one.name).filter(|_| self.known);
+        let related = fused(&one.name);
         let rows = shape.dims().first().copied();
         let radices = match rows {
             Some(rows) => radices(related.as_ref(), &one.name, rows, self.refine()),

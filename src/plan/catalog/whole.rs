@@ -28,7 +28,9 @@ impl Catalog {
                 return Err(PlanError::Lacks(lacks));
             }
         }
-        if options.spec.is_none() && !self.is_of_a_family() {
+        // Of another model's layers nothing is known; where a strategy says what there is, it was looked for.
+        let laid_out = matches!(options.arrangement, Arrangement::Rules(ranks) if ranks > 1);
+        if options.spec.is_none() && !laid_out && !self.is_of_a_family() {
             return Ok(());
         }
         self.check_layers()?;
@@ -38,8 +40,8 @@ impl Catalog {
         self.check_width(options)
     }
 
-    /// Whether the parameters are those of a known family, which a model of another need not have.
-    fn is_of_a_family(&self) -> bool {
+    /// Whether the parameters are those of a known family, which another model need not have.
+    pub fn is_of_a_family(&self) -> bool {
         crate::plan::are_of_a_family(self.tensors.iter().map(|tensor| tensor.name.as_str()))
     }
 
@@ -50,7 +52,7 @@ impl Catalog {
     /// What is missing.
     pub fn check_complete(&self, tied: Option<bool>) -> Result<(), PlanError> {
         let layers = self.tensors.iter().filter_map(|t| role(&t.name)?.layer).max();
-        let Some(last) = layers.filter(|_| self.is_of_a_family()) else { return Ok(()) };
+        let Some(last) = layers else { return Ok(()) };
         // Quantising activations makes biases where there were none.
         let plain = |r: crate::models::Role<'_>| r.suffix.ends_with("bias") && !r.suffix.contains("._layer.");
         let bias = self.tensors.iter().any(|t| role(&t.name).is_some_and(plain));
