@@ -42,7 +42,7 @@ impl Weights {
         mappings: Vec<Arc<Mapping>>,
     ) -> Result<Self, CalibrateError> {
         let target = TargetOptions {
-            spec: Some(spec),
+            spec: Some(&spec.model().map_err(crate::plan::PlanError::from)?),
             arrangement: Arrangement::Rules(1),
             fusion: FusionLayout::RankConcat,
             fused: false,

@@ -10,6 +10,8 @@ mod tests;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::{ClusterError, RankTable};
 
 /// Variables of the environment, as far as they are text. Read once, by the program.
@@ -44,7 +46,7 @@ pub enum Role {
 }
 
 /// One of several.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Which, from 0 on.
     pub index: u32,

@@ -24,10 +24,7 @@ pub use companions::{Companions, read_companions};
 pub use contents::{Contents, is_manifest};
 pub use discover::{CheckpointFiles, RankGaps, discover, rank_of};
 pub use error::InputError;
-pub use foreign::{
-    ForeignFault, ForeignFiles, ForeignIndex, ForeignKind, Provenance, check_index, companions, discover_foreign,
-    provenance,
-};
+pub use foreign::{ForeignFault, Provenance, companions, provenance};
 pub use foreign_load::{ForeignInput, load_config, load_described};
 pub use load::{Input, LoadedFile, check_crc, check_unchanged};
 pub use made::{Beside, ListedSum, Made};
@@ -37,4 +34,4 @@ pub use quantised::quantised_files;
 pub use saves::WhichSave;
 pub use statistics::load_statistics;
 pub use strategies::{StrategySource, is_strategy, load_strategies, strategy_bytes, strategy_files, strategy_paths};
-pub use survey::{Survey, survey};
+pub use survey::survey;

@@ -3,24 +3,42 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::target;
+use super::choices::Function;
+use super::observer::Observer;
+use super::patterns::Patterns;
+use super::spec::Job;
+use super::{settings, target};
 use crate::Error;
-use crate::cli::commands::note;
-use crate::cli::config;
-use crate::engine::{Event, Observer};
+use crate::engine::{self, Event};
 use crate::input::{
-    self, ForeignInput, Input, InputError, ManifestHead, Provenance, RankGaps, StrategySource, check_crc,
+    self, ForeignInput, Input, InputError, ManifestHead, Provenance, RankGaps, StrategySource, WhichSave, check_crc,
     load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
 };
 use crate::model::FusionLayout;
 use crate::model::naming::names_parameter;
 use crate::models::ModelSpec;
-use crate::models::foreign::Place;
+use crate::models::foreign::{Origin, Place, recognise};
 use crate::plan::{
-    self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Heads, PlanError, SourceFile,
-    WholeNumbers, infer_spec, list, rank_count,
+    self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Heads, Inferred, PlanError, SourceFile,
+    WholeNumbers, list, rank_count,
 };
 use crate::sys::Mapping;
+
+/// The save that is meant.
+pub(super) fn which_save(step: Option<&str>, latest: bool) -> WhichSave<'_> {
+    match step {
+        Some(text) => WhichSave::Named(text),
+        None if latest => WhichSave::Latest,
+        None => WhichSave::Only,
+    }
+}
+
+impl Job {
+    /// The numbers of heads, as far as they are stated.
+    pub(super) fn heads(&self) -> Heads {
+        Heads { heads: self.model.heads, kv_heads: self.model.kv_heads }
+    }
+}
 
 /// What is asked about a source.
 pub(super) struct Reading<'a> {
@@ -71,6 +89,24 @@ pub(super) fn other_strategies(checkpoint: &Path, strategy: Option<&Path>) -> Re
     )))
 }
 
+fn model(spec: &ModelSpec) -> Result<crate::model::Model, PlanError> {
+    spec.model().map_err(PlanError::from)
+}
+
+pub(super) fn dialect(naming: crate::models::foreign::Naming) -> crate::model::Dialect {
+    use crate::model::{Dialect, builtin_family};
+    use crate::models::foreign::{Family, Prefix};
+    let (family, scheme) = match naming.family() {
+        Family::Llama => ("llama", "hf"),
+        Family::Qwen2 => ("qwen2", "hf"),
+        Family::Baichuan2 => ("baichuan2", "hf"),
+        Family::InternLm2 => ("internlm2", "hf"),
+        Family::Meta => ("llama", "meta"),
+    };
+    let dialect = Dialect::of(builtin_family(family).unwrap(), scheme).unwrap();
+    if naming.prefix() == Prefix::Bare { dialect.without_prefix() } else { dialect }
+}
+
 /// Reads a checkpoint's headers as a model.
 pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, Error> {
     let ranks = u64::from(rank_count(files));
@@ -85,63 +121,100 @@ pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, 
         None => Arrangement::Rules(ranks),
     };
     let grouped = how.fusion == FusionLayout::Grouped || how.other_grouped;
-    let options =
-        |spec, heads_matter| CatalogOptions { spec, arrangement, fusion: how.fusion, heads_matter, ignore: how.ignore };
+    let options = |spec| CatalogOptions { spec, arrangement, fusion: how.fusion, ignore: how.ignore };
     if let Some(spec) = how.spec {
-        how.heads.agree(spec)?;
-        let catalog = Catalog::new(files, &options(how.spec, grouped))?;
+        let model = model(spec)?;
+        how.heads.agree(&model)?;
+        let catalog = Catalog::new(files, &options(Some(&model)))?;
         return Ok(Read { catalog, spec: how.spec.cloned(), inferred: None });
     }
     // The shapes alone tell the model only where it is a built-in one; for that they are read as if ungrouped, which
     // changes no shape.
-    let plain = CatalogOptions { fusion: FusionLayout::RankConcat, ..options(None, false) };
+    let plain = CatalogOptions { fusion: FusionLayout::RankConcat, ..options(None) };
     let catalog = Catalog::new(files, &plain)?;
     let (spec, text) = infer(&catalog, how.heads)?;
-    let catalog = if grouped { Catalog::new(files, &options(spec.as_ref(), true))? } else { catalog };
+    let named = spec.as_ref().map(model).transpose()?;
+    let catalog = match &named {
+        Some(model) if grouped => Catalog::new(files, &options(Some(model)))?,
+        None if grouped => Catalog::new(files, &options(None))?,
+        _ => catalog,
+    };
     Ok(Read { catalog, spec, inferred: text })
 }
 
 /// The model, where the shapes are a built-in one's or the heads are stated, and what they say as text.
 fn infer(catalog: &Catalog, stated: Heads) -> Result<(Option<ModelSpec>, Option<String>), PlanError> {
-    let mut inferred = infer_spec(catalog);
-    match &mut inferred {
-        Some((spec, _)) => *spec = stated.applied(spec)?,
-        None if stated.is_stated() => {
-            let why = "--heads and --kv-heads: the checkpoint holds no q and k whose rows they could divide";
-            return Err(PlanError::Heads(why.to_owned()));
-        }
-        None => {}
-    }
-    let text = inferred.as_ref().map(|(spec, name)| {
-        let heads = match name {
-            _ if stated.is_stated() => format!("{} heads and {} kv heads, as stated", spec.heads, spec.kv_heads),
-            Some(name) => format!("the shapes of {name}: {} heads, {} kv heads", spec.heads, spec.kv_heads),
-            None => "the number of heads cannot be seen (--heads and --kv-heads state it)".to_owned(),
-        };
-        format!(
-            "inferred from the checkpoint: hidden {}, {} layers, {} q rows, {} k rows, ffn {}, vocabulary {}; {heads}",
-            spec.hidden,
-            spec.layers,
-            spec.query_rows(),
-            spec.key_rows(),
-            spec.ffn,
-            spec.vocab
-        )
-    });
-    let known = inferred.filter(|(_, name)| name.is_some() || stated.is_stated()).map(|(spec, _)| spec);
-    Ok((known, text))
+    let Some(Inferred { model, builtin, heads_known }) = plan::infer(catalog, stated)? else { return Ok((None, None)) };
+    let heads = match builtin {
+        _ if stated.is_stated() => format!("{} heads and {} kv heads, as stated", model.heads(), model.kv_heads()),
+        Some(name) => format!("the shapes of {name}: {} heads, {} kv heads", model.heads(), model.kv_heads()),
+        None => "the number of heads cannot be seen (--heads and --kv-heads state it)".to_owned(),
+    };
+    let ffn = model.ffn().map_or_else(String::new, |rows| format!(" ffn {rows},"));
+    let text = format!(
+        "inferred from the checkpoint: hidden {}, {} layers, {} q rows, {} k rows,{ffn} vocabulary {}; {heads}",
+        model.hidden(),
+        model.layers(),
+        model.query_rows(),
+        model.key_rows(),
+        model.vocab()
+    );
+    Ok((heads_known.then(|| ModelSpec::of(&model)), Some(text)))
 }
 
 /// A checkpoint of MindSpore's or of PyTorch's, mapped and parsed.
+#[derive(Debug)]
 pub(super) enum Opened {
     Ours(Input),
     Foreign(Box<ForeignInput>),
 }
 
 impl Opened {
+    /// Opens the source that the function of a job wants; another's is named as what it is.
+    pub(super) fn of_job(job: &Job, observer: &dyn Observer) -> Result<Self, Error> {
+        let (path, promise) = (job.source.path.as_path(), settings::stable_inputs());
+        let whose = provenance(path)?;
+        if job.function == Function::PtToMs {
+            if whose == Provenance::MindSpore {
+                return Err(InputError::IsMindSpore(path.to_owned()).into());
+            }
+            return Ok(Self::Foreign(Box::new(ForeignInput::open(path, promise)?)));
+        }
+        if whose == Provenance::Foreign {
+            return Err(InputError::IsForeign(path.to_owned()).into());
+        }
+        let input = if job.is_trained() {
+            Input::open_training(path, which_save(job.source.step.as_deref(), job.source.latest), promise)?
+        } else {
+            Input::open(path, job.gaps(), promise)?
+        };
+        input.why.iter().for_each(|why| observer.note(why));
+        input.check_ranks()?;
+        let names = input.files.iter().flat_map(|f| &f.entries).map(|e| &*e.name);
+        if whose == Provenance::ByNames && matches!(recognise(names), Some(Origin::Foreign(_))) {
+            return Err(InputError::IsForeign(path.to_owned()).into());
+        }
+        Ok(Self::Ours(input))
+    }
+
+    /// Refuses weights that are not floating-point numbers, whatever the function and the precision.
+    pub(super) fn refuse_whole_numbers(&self, job: &Job, observer: &dyn Observer) -> Result<(), Error> {
+        let edits = &job.edits;
+        let patterns = [Patterns::of("--ignore", &edits.ignore)?, Patterns::of("--drop", &edits.drop)?];
+        let ignore = |name: &str| patterns.iter().any(|patterns| patterns.matches(name));
+        let left_out = self.check_whole_numbers(&ignore)?;
+        if !left_out.is_empty() {
+            let names = list(&left_out);
+            observer.note(&format!(
+                "left out although they belong to quantised weights (the weights are floating-point): {names}"
+            ));
+        }
+        Ok(())
+    }
+
     /// Opens whatever is there; where file names do not tell whose it is, the parameters' names do.
     pub(super) fn open(path: &Path, gaps: RankGaps) -> Result<Self, Error> {
-        let promise = config::stable_inputs();
+        let promise = settings::stable_inputs();
         let ours = || Ok(Self::Ours(Input::open(path, gaps, promise)?));
         match provenance(path)? {
             Provenance::MindSpore => ours(),
@@ -178,6 +251,13 @@ impl Opened {
         }
     }
 
+    /// Whether it is the one rank of a model of no known family: whatever it is, its tensors are whole.
+    pub(super) fn is_of_no_family(&self, ignore: &dyn Fn(&str) -> bool) -> bool {
+        let Self::Ours(input) = self else { return false };
+        let names = input.files.iter().flat_map(|file| &file.entries).map(|entry| entry.name.as_str());
+        rank_count(&input.source_files()) == 1 && !plan::are_of_a_family(names.filter(|name| !ignore(name)))
+    }
+
     /// Reads its headers as a model.
     pub(super) fn read(&self, files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, Error> {
         match self {
@@ -188,6 +268,11 @@ impl Opened {
             }
         }
     }
+}
+
+/// Reads headers as tensors of which nothing is known.
+pub(super) fn read_copied(files: &[SourceFile<'_>], ignore: &dyn Fn(&str) -> bool) -> Result<Read, Error> {
+    Ok(Read { catalog: Catalog::copied(files, ignore)?, spec: None, inferred: None })
 }
 
 /// Whether `lm_head` is the embedding.
@@ -215,11 +300,12 @@ pub(super) fn read_foreign(
         return Err(PlanError::UnknownNames(others).into());
     }
     let spec = how.spec.or(foreign.spec.as_ref());
+    let named = spec.map(model).transpose()?;
+    let dialect = dialect(foreign.naming);
     let options = ForeignOptions {
-        spec,
-        naming: foreign.naming,
+        spec: named.as_ref(),
+        dialect: &dialect,
         shards: foreign.shards,
-        heads_matter: how.other_grouped,
         strides: &|file, entry| foreign.strides(file, entry),
         source_tied: tied.source,
         target_tied: tied.target,
@@ -228,7 +314,7 @@ pub(super) fn read_foreign(
     let (catalog, notes) = Catalog::foreign(files, &options)?;
     let (spec, inferred) = match spec {
         Some(spec) => {
-            how.heads.agree(spec)?;
+            how.heads.agree(&model(spec)?)?;
             (Some(spec.clone()), None)
         }
         None => infer(&catalog, how.heads)?,
@@ -236,7 +322,8 @@ pub(super) fn read_foreign(
     // Rows are read by the heads only where those are known beforehand.
     let (catalog, notes) = match &spec {
         Some(found) if options.spec.is_none() && how.other_grouped => {
-            Catalog::foreign(files, &ForeignOptions { spec: Some(found), target_tied: found.tied, ..options })?
+            let named = model(found)?;
+            Catalog::foreign(files, &ForeignOptions { spec: Some(&named), target_tied: found.tied, ..options })?
         }
         _ => (catalog, notes),
     };
@@ -255,18 +342,18 @@ pub(super) fn check_whole_numbers(
 }
 
 /// Whether the sources still are what they were when they were mapped. Before anything that was made of them is published.
-pub(super) fn check_unchanged(mappings: &[Arc<Mapping>]) -> Result<(), Error> {
+pub(super) fn check_unchanged(mappings: &[Arc<Mapping>], observer: &dyn Observer) -> Result<(), Error> {
     let replaced = input::check_unchanged(mappings)?;
     if !replaced.is_empty() {
         let names: Vec<String> = replaced.iter().map(|path| path.display().to_string()).collect();
         let what = "removed or replaced while the program ran; what was read is the file that was there at the start";
-        note(&format!("{}: {what}", list(&names)));
+        observer.note(&format!("{}: {what}", list(&names)));
     }
     Ok(())
 }
 
 /// Checks the CRCs of all files that state one.
-pub(super) fn check_crcs(input: &Input, workers: usize, observer: &dyn Observer) -> Result<(), Error> {
+pub(super) fn check_crcs(input: &Input, workers: usize, observer: &dyn engine::Observer) -> Result<(), Error> {
     let faults = crc_faults(input, workers, observer)?;
     faults.into_iter().next().map_or(Ok(()), |(_, fault)| Err(fault.into()))
 }
@@ -275,7 +362,7 @@ pub(super) fn check_crcs(input: &Input, workers: usize, observer: &dyn Observer)
 pub(super) fn crc_faults(
     input: &Input,
     workers: usize,
-    observer: &dyn Observer,
+    observer: &dyn engine::Observer,
 ) -> Result<Vec<(PathBuf, InputError)>, Error> {
     let with_crc: Vec<_> = input.files.iter().filter(|f| f.crc.is_some()).collect();
     let mut faults = Vec::new();

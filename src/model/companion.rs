@@ -107,9 +107,8 @@ impl Scheme {
         for (row, captures, companion) in self.companions_by_index(name) {
             match &mut found {
                 Some((known, _, all)) if std::ptr::eq(*known, row) => all.push(companion),
-                Some(_) => {}
                 None if family.has_companions(row) => found = Some((row, captures, vec![companion])),
-                None => {}
+                _ => {}
             }
         }
         found

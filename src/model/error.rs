@@ -125,6 +125,52 @@ pub enum ModelError {
     /// A layout of a strategy that does not fit the tensor.
     #[error(transparent)]
     Layout(#[from] crate::layout::LayoutError),
+    /// Shapes that no one model has.
+    #[error("{tensor} does not go with {others}: {what} is {found} in the first, {expected} by the rest")]
+    ShapesClash {
+        /// A tensor, or what is stated.
+        tensor: Box<str>,
+        /// The others.
+        others: Box<str>,
+        /// The axes of which two sizes follow.
+        what: Box<str>,
+        /// Their size in the tensor.
+        found: Box<str>,
+        /// Their size by the others.
+        expected: Box<str>,
+    },
+    /// Shapes from which a size follows that is none.
+    #[error("{what} of the {family} model would be {value} by {by}, which is not a positive whole number")]
+    ShapesNotWhole {
+        /// The family.
+        family: Box<str>,
+        /// The axis.
+        what: Box<str>,
+        /// What it would be.
+        value: Box<str>,
+        /// The tensors from which it follows.
+        by: Box<str>,
+    },
+    /// A joined tensor whose parts no other tensor shows.
+    #[error("{tensor} joins {what}, and no other tensor shows how large each part is")]
+    ShapesUndecided {
+        /// The tensor.
+        tensor: String,
+        /// The axes of each part.
+        what: String,
+    },
+    /// Another number of dimensions than the family has.
+    #[error("{tensor} has {found} dimensions; a {family} model has {expected}")]
+    WrongDimensions {
+        /// The tensor.
+        tensor: String,
+        /// Its number of dimensions.
+        found: usize,
+        /// That of the family.
+        expected: usize,
+        /// The family.
+        family: String,
+    },
     /// Blocks of columns that a rank's share is not made of.
     #[error("the {columns} columns of `{param}` that a rank holds are not whole blocks of {by}")]
     Blocks {

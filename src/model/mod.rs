@@ -10,6 +10,7 @@ mod config_text;
 mod configuration;
 mod cut;
 mod dialect;
+mod equations;
 mod error;
 mod family;
 mod fields;
@@ -33,6 +34,7 @@ mod row_check;
 mod rules;
 mod signs;
 mod size;
+mod solve;
 mod yaml_text;
 
 pub use builtin::{builtin, builtin_names};
@@ -56,6 +58,7 @@ pub use recognise::{Recognition, recognise};
 pub use registry::{FamilyFile, Registered, add_families, families, family, registered};
 pub use signs::{QuantSigns, QuantTool};
 pub use size::{Configuration, Expression, Value};
+pub use solve::{Fact, Solved};
 pub use yaml_text::MAX_CONFIG_BYTES;
 pub(crate) use yaml_text::{check_size, read as read_yaml};
 

@@ -6,6 +6,13 @@ use smallvec::SmallVec;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Axis(pub(super) u8);
 
+impl Axis {
+    /// Its place among the axes of the family.
+    pub(super) fn place(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 /// The size of each axis of a model, in the family's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sizes(pub(super) Vec<u64>);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::layout::{CoverFault, LayoutError};
-use crate::model::QuantSigns;
+use crate::model::{ModelError, QuantSigns};
 use crate::models::SpecError;
 use crate::tensor::Shape;
 
@@ -110,6 +110,14 @@ pub enum PlanError {
         name: String,
         /// Why.
         source: LayoutError,
+    },
+    /// The family of the model does not say where a tensor's elements are.
+    #[error("`{name}`: {source}")]
+    Model {
+        /// The tensor.
+        name: String,
+        /// Why.
+        source: ModelError,
     },
     /// The model's dimensions forbid the rank count, or the configuration is wrong.
     #[error(transparent)]

@@ -22,7 +22,7 @@ mod zip;
 mod zip_writer;
 
 pub use view::TensorView;
-pub use zip_writer::{Checksum, PytorchLayout, layout};
+pub use zip_writer::layout;
 
 use super::{FormatError, FormatFault};
 use crate::source::ByteRange;

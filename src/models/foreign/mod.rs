@@ -13,9 +13,8 @@ mod tables;
 
 pub use crate::model::ConfigText;
 pub use crate::model::Origin;
-pub use meta::{ShardError, shard_axis};
 pub use naming::{Naming, Place, Prefix, recognise};
-pub use rows::{Join, Reorder, RopeRows};
+pub use rows::{Join, Reorder};
 
 /// Foreign models by the names of their parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
