@@ -7,7 +7,7 @@ use super::counters::values_text;
 use super::saves::choices_text;
 use crate::formats::FormatError;
 use crate::model::QuantSigns;
-use crate::models::SpecError;
+use crate::model::SpecError;
 use crate::plan::{PlanError, list};
 use crate::sys::{Change, FileError};
 

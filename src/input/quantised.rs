@@ -6,8 +6,8 @@ use std::path::Path;
 use super::discover::list_dir;
 use super::{Input, InputError, LoadedFile};
 use crate::formats::{FormatError, FormatFault};
+use crate::model::SpecError;
 use crate::model::{QuantSigns, QuantTool};
-use crate::models::SpecError;
 
 /// The signs among the files beside those of a checkpoint.
 pub fn quantised_files(input: &Input) -> QuantSigns {
