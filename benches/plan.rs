@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use ckpt_convert::internals::cluster;
 use ckpt_convert::internals::formats::{Entry, FormatKind};
-use ckpt_convert::internals::models::{FusionLayout, ModelSpec, builtin, role};
+use ckpt_convert::internals::model::FusionLayout;
+use ckpt_convert::internals::model::naming::{Split, fused, role};
+use ckpt_convert::internals::models::{ModelSpec, builtin};
 use ckpt_convert::internals::plan::{
     Arrangement, Catalog, CatalogOptions, Plan, PlanOptions, Precision, SourceFile, TargetOptions, build, prove,
     targets,
@@ -15,17 +17,19 @@ use ckpt_convert::internals::source::{ByteRange, Extents};
 use ckpt_convert::internals::tensor::{Dtype, Shape};
 use criterion::{Criterion, criterion_group, criterion_main};
 
-/// The headers of an unfused fp16 checkpoint of `ranks` ranks.
-fn headers(spec: &ModelSpec, ranks: u64) -> Vec<(PathBuf, u32, Vec<Entry>)> {
-    let mut names: Vec<String> = spec.required().collect();
+/// The headers of an fp16 checkpoint of `ranks` ranks.
+fn headers(spec: &ModelSpec, ranks: u64, is_fused: bool) -> Vec<(PathBuf, u32, Vec<Entry>)> {
+    let stored = |name: String| fused(&name).filter(|_| is_fused).map_or(name, |fused| fused.name);
+    let mut names: Vec<String> = spec.required().map(stored).collect();
     names.sort();
+    names.dedup();
     let file = |rank: u64| {
         let mut at = 0;
         let mut entry = |name: &String| {
-            let full = spec.shape(name).expect("a required parameter has a shape");
-            let axis = match role(name).expect("a required parameter has a role").split {
-                ckpt_convert::internals::models::Split::Whole => None,
-                ckpt_convert::internals::models::Split::Columns => Some(1),
+            let full = spec.stored_shape(name).expect("a required parameter has a shape");
+            let axis = match role(name).map(|role| role.split) {
+                Some(Split::Whole) => None,
+                Some(Split::Columns) => Some(1),
                 _ => Some(0),
             };
             let mut dims = full.dims().to_vec();
@@ -47,24 +51,24 @@ fn headers(spec: &ModelSpec, ranks: u64) -> Vec<(PathBuf, u32, Vec<Entry>)> {
     (0..ranks).map(file).collect()
 }
 
-fn plan(spec: &ModelSpec, headers: &[(PathBuf, u32, Vec<Entry>)], ranks: u64) -> Plan {
+fn plan(spec: &ModelSpec, headers: &[(PathBuf, u32, Vec<Entry>)], ranks: u64, fusion: FusionLayout) -> Plan {
     let files: Vec<SourceFile<'_>> = headers
         .iter()
         .map(|(path, rank, entries)| SourceFile { path: path.clone(), rank: *rank, bytes: &[], entries, ahead: None })
         .collect();
     let files = files.as_slice();
+    let model = spec.model().expect("a built-in model");
     let options = CatalogOptions {
-        spec: Some(spec),
+        spec: Some(&model),
         arrangement: Arrangement::Rules(files.len() as u64),
-        fusion: FusionLayout::RankConcat,
-        heads_matter: false,
+        fusion,
         ignore: &|_| false,
     };
     let catalog = Catalog::new(files, &options).expect("the headers are whole");
     let options = TargetOptions {
-        spec: Some(spec),
+        spec: Some(&model),
         arrangement: Arrangement::Rules(ranks),
-        fusion: FusionLayout::RankConcat,
+        fusion,
         fused: true,
         vocabulary_whole: false,
     };
@@ -102,13 +106,19 @@ fn benches(c: &mut Criterion) {
     group.sample_size(10).warm_up_time(second).measurement_time(4 * second);
 
     let seven = builtin("llama2_7b").expect("built in");
-    let files = headers(&seven, 16);
-    group.bench_function("llama2-7b 16 -> 8", |b| b.iter(|| black_box(plan(&seven, &files, 8))));
+    let concat = FusionLayout::RankConcat;
+    let files = headers(&seven, 16, false);
+    group.bench_function("llama2-7b 16 -> 8", |b| b.iter(|| black_box(plan(&seven, &files, 8, concat))));
 
     // Eight kv heads cannot be cut for sixteen ranks: the dimensions of llama2-70b with twice as many.
     let seventy = ModelSpec { kv_heads: 16, ..builtin("llama2_70b").expect("built in") };
-    let files = headers(&seventy, 16);
-    group.bench_function("70B 16 -> 8", |b| b.iter(|| black_box(plan(&seventy, &files, 8))));
+    let files = headers(&seventy, 16, false);
+    group.bench_function("70B 16 -> 8", |b| b.iter(|| black_box(plan(&seventy, &files, 8, concat))));
+    let files = headers(&seventy, 8, true);
+    for fusion in [concat, FusionLayout::Grouped] {
+        let name = format!("70B 8 -> 16, fused, {fusion}");
+        group.bench_function(name, |b| b.iter(|| black_box(plan(&seventy, &files, 16, fusion))));
+    }
 
     // The dimensions of llama3.1-405B, with as many heads as there are ranks, so that all ranks hold a part of every tensor.
     let huge = ModelSpec {
@@ -121,11 +131,11 @@ fn benches(c: &mut Criterion) {
         vocab: 128_256 + 768,
         ..seven
     };
-    let files = headers(&huge, 1024);
-    group.bench_function("405B 1,024 -> 512", |b| b.iter(|| black_box(plan(&huge, &files, 512))));
+    let files = headers(&huge, 1024, false);
+    group.bench_function("405B 1,024 -> 512", |b| b.iter(|| black_box(plan(&huge, &files, 512, concat))));
     // The same on 64 hosts: each makes the whole plan, its fingerprint, and everybody's share.
     let before = ckpt_convert::internals::sys::anonymous_memory().unwrap_or(0);
-    let plan = plan(&huge, &files, 512);
+    let plan = plan(&huge, &files, 512, concat);
     let memory = ckpt_convert::internals::sys::anonymous_memory().unwrap_or(0).saturating_sub(before);
     let sources: Vec<&[u8]> = files.iter().map(|_| &[][..]).collect();
     group.bench_function("405B 1,024 -> 512, fingerprint", |b| b.iter(|| black_box(cluster::plan_id(&plan, &sources))));

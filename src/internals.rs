@@ -51,9 +51,7 @@ pub mod model {
 
 /// Yamls are fuzzed, and compared with the built-in models.
 pub mod models {
-    pub use crate::models::{
-        FusionLayout, ModelSpec, RunFacts, Split, builtin, from_yaml, lora_alpha, role, version_sign,
-    };
+    pub use crate::models::{ModelSpec, RunFacts, builtin, from_yaml, lora_alpha, version_sign};
 }
 
 /// Planning is measured by itself.

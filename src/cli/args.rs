@@ -17,6 +17,7 @@ mod verify;
 mod what;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -31,7 +32,9 @@ pub(super) use files::FilesArgs;
 pub(super) use layout::LayoutArgs;
 pub(super) use place::PlaceArgs;
 pub(super) use quantise::QuantArgs;
-pub(super) use tools::{DoctorArgs, ExampleArgs, InspectArgs, ManArgs, ScriptsArgs, StrategyCommand};
+pub(super) use tools::{
+    DoctorArgs, ExampleArgs, FamiliesArgs, FamiliesCommand, InspectArgs, ManArgs, ScriptsArgs, StrategyCommand,
+};
 pub(super) use train::TrainArgs;
 pub(super) use verify::VerifyArgs;
 pub(super) use what::WhatArgs;
@@ -90,6 +93,8 @@ pub(super) enum Command {
     /// Show, merge, make and convert strategy files.
     #[command(subcommand)]
     Strategy(StrategyCommand),
+    /// List the model families whose checkpoints are converted by their names.
+    Families(FamiliesArgs),
     /// Join the manifests of --local-output, and prove them complete.
     MergeManifest(MergeArgs),
     /// Write a small example model, to try every conversion on.
@@ -145,6 +150,32 @@ pub(super) struct ConvertArgs {
     pub(super) output: OutputArgs,
 }
 
+impl Cli {
+    /// The files of model families.
+    pub(super) fn family_files(&self) -> &[PathBuf] {
+        match &self.command {
+            None => &self.convert.layout.family,
+            Some(Command::NToM(args)) => &args.convert.layout.family,
+            Some(Command::Verify(args)) => &args.family,
+            Some(Command::Inspect(args)) => &args.family,
+            Some(Command::Doctor(args)) => &args.family,
+            Some(Command::Strategy(
+                StrategyCommand::FromYaml { family, .. } | StrategyCommand::Convert { family, .. },
+            )) => family,
+            Some(Command::Families(FamiliesArgs { command: Some(FamiliesCommand::Show { family, .. }), .. })) => family,
+            Some(Command::Families(args)) => &args.family,
+            Some(
+                Command::Strategy(StrategyCommand::Show { .. } | StrategyCommand::Merge { .. })
+                | Command::MergeManifest(_)
+                | Command::Example(_)
+                | Command::Scripts(_)
+                | Command::Completions { .. }
+                | Command::Man(_),
+            ) => &[],
+        }
+    }
+}
+
 /// Options of `n-to-m`: those of a conversion, with other defaults.
 #[derive(Clone, Debug, Args)]
 #[command(mut_arg("function", |arg| arg.hide(true)))]
@@ -174,8 +205,6 @@ pub(super) struct NToMArgs {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
     #[test]

@@ -17,6 +17,7 @@ pub(super) fn job(args: &ConvertArgs) -> Option<Job> {
     let PlaceArgs { src_ckpt_path, dst_ckpt_path, infer_strategy_file, src_strategy, dst_strategy, overwrite } = place;
     let LayoutArgs {
         yaml_path,
+        family,
         qkv_concat,
         vocab_emb_dp,
         src_fusion,
@@ -77,7 +78,7 @@ pub(super) fn job(args: &ConvertArgs) -> Option<Job> {
         crc,
         strip_only,
     };
-    job.model = Model { yaml: yaml_path, heads, kv_heads, tied: tie_word_embeddings, force_fusion };
+    job.model = Model { yaml: yaml_path, heads, kv_heads, tied: tie_word_embeddings, families: family, force_fusion };
     job.edits = Edits { norms: norm_dtype, ignore, keep, drop, lora, lora_alpha };
     job.quantise = quantise(quant);
     job.calibrate = calibration(calibrate);

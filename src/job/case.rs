@@ -9,7 +9,7 @@ use super::reading::Opened;
 use super::spec::{Job, Model};
 use crate::Error;
 use crate::input::{Input, Made, RankGaps, load_version_sign};
-use crate::models::FusionLayout;
+use crate::model::FusionLayout;
 use crate::plan;
 use crate::report::Choice;
 

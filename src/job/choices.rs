@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::models::FusionLayout;
+use crate::model::FusionLayout;
 use crate::plan::{QuantisedAs, Width};
 use crate::tensor::Dtype;
 

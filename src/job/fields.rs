@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::choices::Function::{self, DistributedWeightTransfer, MsToPt, PtToMs, QuantWeight, TrainToInfer};
+use super::families;
 use super::spec::Job;
 
 /// Whether a field decides what is made.
@@ -73,7 +74,7 @@ const fn field(key: &'static str, option: &'static str, functions: &'static [Fun
 
 /// Every field of a job; a test compares them with what a job is serialised to.
 #[rustfmt::skip]
-pub(super) const FIELDS: [Field; 67] = [
+pub(super) const FIELDS: [Field; 68] = [
     field("function", "-f", ALL, Decides::Always),
     field("precision", "-p", ALL, Decides::Always),
     field("source", "-sc", ALL, Decides::Always),
@@ -82,6 +83,7 @@ pub(super) const FIELDS: [Field; 67] = [
     field("force_fusion", "--force-fusion", ALL, Decides::Given),
     field("world_size", "-w", ALL, Decides::Given),
     field("yaml_path", "-y", ALL, Decides::Given),
+    field("families", "--family", ALL, Decides::Given),
     field("src_strategy", "-ss", FROM_RANKS, Decides::Given),
     field("dst_strategy", "-ds", TO_RANKS, Decides::Given),
     field("train_strategy_file", "-ts", FROM_RUNS, Decides::Given),
@@ -176,6 +178,9 @@ impl Job {
             Decides::If(such) => such(self),
         };
         let fields = FIELDS.iter().filter(decides);
+        if let Some(families) = values.get_mut("families") {
+            *families = families::stated(&self.model.families);
+        }
         fields.filter_map(|field| Some((field.key.to_owned(), values.remove(field.key)?))).collect()
     }
 }

@@ -7,7 +7,7 @@ use super::spec::Job;
 use crate::Error;
 use crate::engine::{self, CancelToken};
 use crate::input::ForeignInput;
-use crate::models::HEAD;
+use crate::model::naming::HEAD;
 use crate::models::foreign::{Family, Place};
 use crate::plan::{self, Catalog, Compared, PlanError, SourceFile};
 

@@ -15,6 +15,7 @@ mod case;
 mod checks;
 mod choices;
 mod doctor;
+mod families;
 mod fields;
 mod fusion_order;
 mod head;
@@ -56,6 +57,7 @@ pub use crate::report::{
 };
 pub use choices::{CkptRecords, Format, Function, Fusion, Lora, Names, Precision, Reader, Reflink, Writer, Writes};
 pub use doctor::Doctor;
+pub use families::add_families;
 pub use hosts::Division;
 pub use inspect::{Inspect, Listing, inspect, inspect_strategy};
 pub use merge::{Joined, merge_manifests};

@@ -44,7 +44,7 @@ pub(super) fn plan(case: &Case<'_>) -> Result<Conversion, Error> {
     beside.ask_for_configuration(case, &facts.catalog);
     check_whole(case, &facts.catalog, beside.known(case).is_some())?;
     let naming = Naming::new(beside.family.unwrap_or_else(|| family_of(&facts.catalog)));
-    let ranks = vec![plan::foreign_target(&facts.catalog, naming, facts.spec.as_ref())?];
+    let ranks = vec![plan::foreign_target(&facts.catalog, &reading::dialect(naming))?];
     let target = job.target.dir.join(format!("{}_hf", job.precision));
     let laid_out = LaidOut { files: files.clone(), ranks, quantised: None, target, strategies: None };
     let mut conversion = facts.planned(laid_out, &plan_options(job))?;

@@ -18,7 +18,9 @@ use super::{choices, head};
 use crate::Error;
 use crate::formats::{FileLayout, FormatKind, Segment};
 use crate::input::{Companions, StrategySource};
-use crate::models::{FusionLayout, HEAD, ModelSpec, fused, is_network_buffer};
+use crate::model::FusionLayout;
+use crate::model::naming::{HEAD, fused, is_network_buffer};
+use crate::models::ModelSpec;
 use crate::plan::{
     self, Arrangement, Catalog, Compared, OutputFile, Plan, PlanError, PlanOptions, QuantisedModel, SourceFile,
     StrategySet, TargetOptions, TargetRank, WholeModel, WholeReader,
@@ -171,8 +173,9 @@ impl<'a> Facts<'a> {
         let fused = job.target.fused.or_else(|| named.and_then(|spec| spec.fused)).unwrap_or(catalog.fused);
         let whole = job.target.vocabulary_whole.or_else(|| named.map(|spec| spec.vocabulary_whole));
         let quantised = quantiser.map(|quantiser| quantiser.model(self, fused, arrangement.ranks())).transpose()?;
+        let model = spec.map(ModelSpec::model).transpose().map_err(PlanError::from)?;
         let options = TargetOptions {
-            spec,
+            spec: model.as_ref(),
             arrangement,
             fusion: self.case.target_order(),
             fused,
@@ -183,7 +186,7 @@ impl<'a> Facts<'a> {
         let laid_out = quantised.as_ref().map_or(catalog, |model| &model.catalog);
         let targets = plan::targets(laid_out, &files, &options)?;
         let ranks = targets.len();
-        let layouts = plan::strategies(laid_out, &targets, &options);
+        let layouts = plan::strategies(&targets, &options);
         let name = format!("{}_{ranks}p", job.precision);
         let suffix = if is_fused(&targets) { "_qkv" } else { "" };
         let strategies = Strategies::new(job.target.strategies.join(&name).join("strategy"), ranks, &layouts);

@@ -8,7 +8,8 @@ use super::reading::{self, Read, Reading, Tied};
 use crate::Error;
 use crate::formats::FormatKind;
 use crate::input::{ForeignInput, read_companions};
-use crate::models::{FusionLayout, ModelSpec};
+use crate::model::FusionLayout;
+use crate::models::ModelSpec;
 use crate::plan::{self, ForeignNotes, PlanError};
 
 /// Plans it.

@@ -8,7 +8,7 @@ use super::planner::Facts;
 use super::spec::Job;
 use crate::Error;
 use crate::input::load_statistics;
-use crate::models::QuantNames;
+use crate::model::QuantNames;
 use crate::plan::{PlanError, Precision, QuantOptions, QuantisedAs, QuantisedModel, Statistics};
 use crate::tensor::Dtype;
 

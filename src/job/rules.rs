@@ -10,7 +10,7 @@ use super::patterns::Patterns;
 use super::spec::{Calibrate, Edits, Job, Reading};
 use crate::Error;
 use crate::engine::EngineConfig;
-use crate::models::GROUP_SIZES;
+use crate::model::GROUP_SIZES;
 use crate::plan::{MAX_RANKS, QuantisedAs};
 
 /// Below this there is no room for a buffer for each worker and the plan.

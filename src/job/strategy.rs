@@ -57,7 +57,7 @@ fn merge(dir: &Path, out: &Path) -> Result<String, Error> {
 }
 
 fn from_model(spec: &ModelSpec, ranks: u32, out: &Path) -> Result<String, Error> {
-    let layouts = rules_strategy(spec, u64::from(ranks))?;
+    let layouts = rules_strategy(&spec.model().map_err(crate::plan::PlanError::from)?, u64::from(ranks))?;
     let bytes = write_strategy(&layouts, 0);
     match out.extension().and_then(|e| e.to_str()) {
         Some("ckpt") => write(out, &bytes)?,

@@ -16,7 +16,8 @@ use super::{settings, spec};
 use crate::Error;
 use crate::engine::{self, CancelToken};
 use crate::input::{RankGaps, StrategySource, load_model};
-use crate::models::{FusionLayout, ModelSpec};
+use crate::model::FusionLayout;
+use crate::models::ModelSpec;
 use crate::plan::{self, Catalog, Compared, Heads, SourceFile};
 use crate::report::{Choice, bytes, plain};
 

@@ -3,14 +3,14 @@
 //! What a family demands of a checkpoint (its layers, its head) is asked only of its own: anything else is another model, which may
 //! lack whatever it likes.
 
-use crate::model::{Dialect, Place, builtin_families};
-use crate::models::is_training_state;
+use crate::model::naming::is_training_state;
+use crate::model::{Dialect, Place, families};
 
 /// Whether these are names of one known family: some are, and every name of a layer is. Beside the layers there may be anything,
 /// such as counters and buffers.
 pub fn are_of_a_family<'a>(names: impl Iterator<Item = &'a str>) -> bool {
     let names: Vec<&str> = names.filter(|name| !is_training_state(name)).collect();
-    builtin_families().iter().any(|family| {
+    families().iter().any(|&family| {
         let dialect = Dialect::mindspore(family, "rank-concat");
         let known = |name: &str| !matches!(dialect.place(name), Place::Unknown);
         names.iter().any(|name| known(name)) && names.iter().all(|name| known(name) || !is_of_a_layer(name))

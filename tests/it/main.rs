@@ -15,6 +15,7 @@ mod convert;
 mod document;
 mod errors;
 mod example;
+mod families;
 mod faults;
 mod filesystems;
 mod foreign;

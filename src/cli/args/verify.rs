@@ -30,7 +30,10 @@ pub(in crate::cli) struct VerifyArgs {
         value_name = "YAML|MODEL",
         help_heading = "Model and layout"
     )]
-    pub(in crate::cli) yaml_path: Option<String>,
+    pub(crate) yaml_path: Option<String>,
+    /// File of a model family, beside the built-in ones
+    #[arg(long = "family", value_name = "FILE", help_heading = "Model and layout")]
+    pub(crate) family: Vec<PathBuf>,
     /// Order of rows in A's fused parameters
     ///
     /// Default: as the manifest.json of A says, else rank-concat.

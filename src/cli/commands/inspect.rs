@@ -8,7 +8,7 @@ use crate::job::Inspect;
 
 /// Lists a path.
 pub(in crate::cli) fn run(args: InspectArgs) -> Result<ExitStatus, Error> {
-    let InspectArgs { path, src_strategy, yaml_path, no_crc_check, json } = args;
+    let InspectArgs { path, src_strategy, yaml_path, no_crc_check, json, family: _ } = args;
     let mut inspect = Inspect::new(path);
     (inspect.strategy, inspect.model, inspect.no_crc_check) = (src_strategy, yaml_path, no_crc_check);
     let listing = inspect.run()?;

@@ -4,6 +4,7 @@ pub(super) mod completions;
 pub(super) mod convert;
 pub(super) mod doctor;
 pub(super) mod example;
+pub(super) mod families;
 pub(super) mod inspect;
 pub(super) mod man;
 pub(super) mod merge_manifest;

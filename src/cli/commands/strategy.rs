@@ -15,10 +15,12 @@ pub(in crate::cli) fn run(command: StrategyCommand) -> Result<ExitStatus, Error>
             return Ok(ExitStatus::Done);
         }
         StrategyCommand::Merge { dir, out } => merge_strategy(&dir, &out)?,
-        StrategyCommand::FromYaml { yaml, world_size, out, qkv_concat } => {
+        StrategyCommand::FromYaml { yaml, world_size, out, qkv_concat, family: _ } => {
             model_strategy(&yaml, world_size, &out, qkv_concat)?
         }
-        StrategyCommand::Convert { from, to, yaml_path } => convert_strategy(&from, &to, yaml_path.as_deref())?,
+        StrategyCommand::Convert { from, to, yaml_path, family: _ } => {
+            convert_strategy(&from, &to, yaml_path.as_deref())?
+        }
     };
     print(&format!("{done}\n"))?;
     Ok(ExitStatus::Done)

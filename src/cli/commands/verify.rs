@@ -15,6 +15,7 @@ pub(in crate::cli) fn run(args: VerifyArgs) -> Result<ExitStatus, Error> {
         src_strategy,
         dst_strategy,
         yaml_path,
+        family,
         src_fusion,
         dst_fusion,
         force_fusion,
@@ -28,7 +29,7 @@ pub(in crate::cli) fn run(args: VerifyArgs) -> Result<ExitStatus, Error> {
     let mut verify = Verify::new(&a, &b);
     verify.a = Compare { path: a, strategy: src_strategy, fusion: src_fusion };
     verify.b = Compare { path: b, strategy: dst_strategy, fusion: dst_fusion };
-    verify.model = Model { yaml: yaml_path, heads, kv_heads, force_fusion, ..Model::default() };
+    verify.model = Model { yaml: yaml_path, heads, kv_heads, families: family, force_fusion, ..Model::default() };
     verify.ignore = ignore;
     verify.tolerance = tolerance;
     verify.reading = job::reading(&run);

@@ -1,7 +1,7 @@
 //! The tensors of one rank as they are, of a model whose names are only names.
 
-use super::{Catalog, CatalogOptions, Reader, index};
-use crate::models::FusionLayout;
+use super::add::Adding;
+use super::{Catalog, Reader, index};
 use crate::plan::{Arrangement, PlanError, SourceFile};
 
 impl Catalog {
@@ -10,14 +10,24 @@ impl Catalog {
     /// # Errors
     /// A name that two files hold.
     pub fn copied(files: &[SourceFile<'_>], ignore: &dyn Fn(&str) -> bool) -> Result<Self, PlanError> {
-        let (arrangement, fusion) = (Arrangement::Rules(1), FusionLayout::RankConcat);
-        let options = CatalogOptions { spec: None, arrangement, fusion, heads_matter: false, ignore };
         let mut catalog = Self::default();
-        let named = catalog.names(files, &options)?;
-        let reader = Reader { files, options: &options, named: &named, index: index(&named) };
+        let named = catalog.names(files, None, ignore)?;
+        let reader = Reader {
+            files,
+            dialect: None,
+            spec: None,
+            arrangement: Arrangement::Rules(1),
+            rank_concat: false,
+            strides: &|_, _| None,
+            foreign: false,
+            named: &named,
+            index: index(&named),
+        };
+        let mut adding = Adding::new(&mut catalog);
         for one in &named {
-            reader.loose(one, &mut catalog)?;
+            reader.loose(one, &mut adding)?;
         }
+        adding.finish()?;
         Ok(catalog)
     }
 }

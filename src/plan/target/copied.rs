@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Content, PlanError, TargetEntry, TargetRank, kind_of};
+use super::{Content, Kind, PlanError, TargetEntry, TargetRank};
 use crate::layout::TensorLayout;
 use crate::plan::SourceFile;
 use crate::tensor::TensorName;
@@ -28,8 +28,8 @@ pub fn copied(
                     second: source.path.clone(),
                 });
             }
-            let kind = kind_of(&found.name, found.dtype, &found.shape);
-            if kind != super::Kind::Other {
+            let kind = Kind::of_name(&found.name, found.dtype, &found.shape);
+            if kind != Kind::Other {
                 layouts.push((found.name.to_string(), TensorLayout::flat(1, found.shape.ndim(), None)));
             }
             entries.push(TargetEntry {
@@ -38,6 +38,7 @@ pub fn copied(
                 shape: found.shape.clone(),
                 kind,
                 first_holder: true,
+                layout: None,
                 content: Content::Entry(file, at),
             });
         }

@@ -1,0 +1,97 @@
+//! A plan carried out one unit at a time, and what it made compared with what it should have made.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::case::Case;
+use super::files::{File, bytes_of};
+use super::placement::Scheme;
+use super::whole::Cut;
+use crate::layout::Dim;
+use crate::plan::{OutputTensor, Plan, Transform};
+use crate::tensor::Dtype;
+
+/// The bytes of the tensors that routes read.
+fn sources(plan: &Plan, files: &[File]) -> Vec<Vec<u8>> {
+    let bytes = |tensor: &crate::plan::SourceTensor| {
+        let parts = tensor.extents.parts().iter();
+        parts.flat_map(|(_, range)| range.of(&files[tensor.file].bytes).expect("within the file")).copied().collect()
+    };
+    plan.tensors.iter().map(bytes).collect()
+}
+
+/// Calls `each` with where the runs of a move begin in source and target.
+fn walk(src: u64, dst: u64, dims: &[Dim], each: &mut impl FnMut(usize, usize)) {
+    let at = |n: u64| usize::try_from(n).expect("small");
+    match dims.split_first() {
+        None => each(at(src), at(dst)),
+        Some((dim, inner)) => {
+            (0..dim.count).for_each(|n| walk(src + n * dim.src_stride, dst + n * dim.dst_stride, inner, each));
+        }
+    }
+}
+
+/// What a tensor's routes make of the sources. Elements that are converted are left as they were in the source.
+fn made(plan: &Plan, sources: &[Vec<u8>], tensor: &OutputTensor, from: Dtype) -> Vec<u8> {
+    assert!(tensor.quantised.is_none());
+    let len = usize::try_from(tensor.shape.elements() * from.size()).expect("small");
+    // Nothing that is written is all zeros, so what was there before shows.
+    let (mut made, mut written) = (vec![0; len], 0);
+    for route in &tensor.routes {
+        assert_eq!(plan.tensors[route.source].dtype, from);
+        let source = &sources[route.source];
+        let unit = match route.transform {
+            Transform::Copy => 1,
+            Transform::Cast { from: f, to } => {
+                assert_eq!((f, to), (from, tensor.dtype));
+                from.size_in_memory()
+            }
+            Transform::Update { .. } => panic!("nothing is merged"),
+        };
+        let run = usize::try_from(route.moves.run).expect("small") * unit;
+        walk(route.moves.src, route.moves.dst, &route.moves.dims, &mut |src, dst| {
+            made[dst * unit..][..run].copy_from_slice(&source[src * unit..][..run]);
+            written += run;
+        });
+    }
+    assert_eq!(written, len, "{}: something is written twice or never", tensor.name);
+    made
+}
+
+/// The plan must make of the files what naive slicing makes of the whole model.
+pub(super) fn check(plan: &Plan, files: &[File], case: &Case) {
+    let Case { model, target, request, counter, .. } = case;
+    let sources = sources(plan, files);
+    assert_eq!(plan.outputs.len(), target.ranks(), "a file a rank");
+    let mut seen: HashMap<usize, HashSet<(&str, Option<u32>)>> = HashMap::new();
+    for (rank, file) in plan.outputs.iter().enumerate() {
+        assert_eq!(file.path, format!("rank_{rank}/checkpoint_{rank}.{}", request.format.extension()));
+        assert_eq!(file.rank.map(|rank| rank as usize), Some(rank));
+        let mut tensors: BTreeMap<&str, &OutputTensor> = file.tensors.iter().map(|t| (&*t.name, t)).collect();
+        assert_eq!(tensors.len(), file.tensors.len(), "rank {rank} holds a name twice");
+        let seen = seen.entry(rank / target.devices).or_default();
+        for (item, block) in target.blocks(model, rank) {
+            let what = format!("`{}` of rank {rank}", item.name);
+            let tensor = tensors.remove(item.name.as_str()).unwrap_or_else(|| panic!("{what} is missing"));
+            let norm = model.parameters[item.parts[0]].cut == Cut::Whole;
+            let wanted = if norm { request.norms } else { request.precision };
+            assert_eq!(tensor.dtype, wanted.unwrap_or(model.dtype), "{what}");
+            let dims: Vec<u64> = block.dims.iter().map(|&n| n as u64).collect();
+            assert_eq!(tensor.shape.dims(), dims, "{what}");
+            let made = made(plan, &sources, tensor, model.dtype);
+            assert_eq!(made, bytes_of(&block.elements, model.dtype), "{what}");
+            let first = seen.insert((&item.name, block.elements.first().copied()));
+            // A fault of today: blocks of a fused parameter count as replicas where they are the same rows of different parts.
+            if item.parts.len() == 1 || matches!(target.scheme, Scheme::Rules { .. }) {
+                assert_eq!(tensor.first_holder, first, "{what} is counted wrongly");
+            }
+        }
+        if let Some(wanted) = counter {
+            let tensor = tensors.remove(wanted.name.as_str()).expect("what all ranks hold");
+            assert_eq!((tensor.dtype, &tensor.shape), (wanted.dtype, &wanted.shape), "{}", wanted.name);
+            assert_eq!(made(plan, &sources, tensor, wanted.dtype), wanted.bytes, "{}", wanted.name);
+            let alone = target.ranks() == 1;
+            assert_eq!(tensor.first_holder, rank == 0 || alone, "{}", wanted.name);
+        }
+        assert!(tensors.is_empty(), "rank {rank} holds {:?} besides", tensors.keys());
+    }
+}
