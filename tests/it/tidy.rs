@@ -1,5 +1,10 @@
 //! The house plan, checked: who may use whom, where unsafe code is, how long files are and what they are called.
 
+mod architecture;
+mod modules;
+mod tokens;
+mod uses;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -64,79 +69,6 @@ fn module(path: &Path) -> String {
 /// The lines of code: without comments, which may name whom they like.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().map(|(number, line)| (number + 1, line.split("//").next().unwrap_or("")))
-}
-
-/// What follows `crate::` in the code of a file: one name, or those in braces.
-fn used(text: &str) -> Vec<String> {
-    let code: String = code(text).flat_map(|(_, line)| [line, "\n"]).collect();
-    let mut used = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
-        if at > 0 && code.as_bytes()[at - 1].is_ascii_alphanumeric() {
-            continue;
-        }
-        let rest = &code[at + "crate::".len()..];
-        let identifier = |text: &str| -> String {
-            text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
-        };
-        let Some(braces) = rest.strip_prefix('{') else {
-            used.push(identifier(rest));
-            continue;
-        };
-        // Names at the first level of the braces.
-        let (mut depth, mut begins) = (1, true);
-        for (at, c) in braces.char_indices() {
-            match c {
-                '{' => depth += 1,
-                '}' => depth -= 1,
-                ',' => begins = depth == 1,
-                _ if c.is_whitespace() => {}
-                _ if begins => {
-                    used.push(identifier(&braces[at..]));
-                    begins = false;
-                }
-                _ => {}
-            }
-            if depth == 0 {
-                break;
-            }
-        }
-    }
-    used
-}
-
-#[test]
-fn a_module_uses_lower_layers_only() {
-    let levels = levels();
-    let top = levels.values().max().expect("a table") + 1;
-    let mut modules = 0;
-    for (path, text) in sources("src") {
-        let module = module(&path);
-        if matches!(module.as_str(), "lib" | "main" | "error") {
-            continue;
-        }
-        modules += 1;
-        let level = *levels.get(&module).unwrap_or_else(|| panic!("{module} is in no layer of src/lib.rs"));
-        for name in used(&text) {
-            // Until the one has taken over what is left of the other.
-            let moving = module == "models" && name == "model";
-            if name == module || moving || (module == "cli" && matches!(name.as_str(), "Error" | "ErrorKind")) {
-                continue;
-            }
-            let other = *levels.get(&name).unwrap_or(&top);
-            let path = path.display();
-            assert!(other < level, "{path}: {module} (layer {level}) uses {name} (layer {other})");
-        }
-    }
-    assert!(modules > 80, "{modules}");
-}
-
-#[test]
-fn the_check_of_layers_sees_every_way_to_write_a_use() {
-    let text = "use crate::a::B;\nuse crate::{c, d::{E, F}, G};\n// crate::h\nlet x = crate::i::j();\nuse xcrate::k;\n";
-    assert_eq!(used(text), ["a", "c", "d", "G", "i"]);
-    assert_eq!(levels().get("tensor"), Some(&0));
-    assert_eq!(levels().get("cli"), Some(&7));
-    assert_eq!(levels().len(), 14, "{:?}", levels());
 }
 
 #[test]
