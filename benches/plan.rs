@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use ckpt_convert::cluster;
 use ckpt_convert::formats::{Entry, FormatKind};
-use ckpt_convert::models::{FusionLayout, ModelSpec, Split, builtin, fused, role};
+use ckpt_convert::model::FusionLayout;
+use ckpt_convert::model::naming::{Split, fused, role};
+use ckpt_convert::models::{ModelSpec, builtin};
 use ckpt_convert::plan::{
     Arrangement, Catalog, CatalogOptions, Plan, PlanOptions, Precision, SourceFile, TargetOptions, build, prove,
     targets,
@@ -55,16 +57,16 @@ fn plan(spec: &ModelSpec, headers: &[(PathBuf, u32, Vec<Entry>)], ranks: u64, fu
         .map(|(path, rank, entries)| SourceFile { path: path.clone(), rank: *rank, bytes: &[], entries, ahead: None })
         .collect();
     let files = files.as_slice();
+    let model = spec.model().expect("a built-in model");
     let options = CatalogOptions {
-        spec: Some(spec),
+        spec: Some(&model),
         arrangement: Arrangement::Rules(files.len() as u64),
         fusion,
-        heads_matter: fusion == FusionLayout::Grouped,
         ignore: &|_| false,
     };
     let catalog = Catalog::new(files, &options).expect("the headers are whole");
     let options = TargetOptions {
-        spec: Some(spec),
+        spec: Some(&model),
         arrangement: Arrangement::Rules(ranks),
         fusion,
         fused: true,

@@ -5,7 +5,7 @@ use crate::calibrate::CalibrateError;
 use crate::cluster::ClusterError;
 use crate::engine::EngineError;
 use crate::input::InputError;
-use crate::models::FusionLayout;
+use crate::model::FusionLayout;
 use crate::plan::PlanError;
 use crate::sys::FileError;
 
@@ -27,6 +27,9 @@ pub enum Error {
         /// Where they differ.
         source: Box<PlanError>,
     },
+    /// Family files that cannot be used.
+    #[error(transparent)]
+    Families(#[from] crate::model::FamilyFileErrors),
     /// The run failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -271,6 +274,7 @@ impl Error {
             )
             | Self::Usage(_)
             | Self::Missing { .. }
+            | Self::Families(_)
             | Self::Overlap { .. }
             | Self::ReplicasDiffer(_)
             | Self::TooLittleMemory { .. }

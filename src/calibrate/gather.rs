@@ -7,26 +7,9 @@ use super::ranges::{Channels, Ranges};
 use super::weights::Reader;
 use super::{CalibrateError, Weights};
 use crate::engine::{CancelToken, Event, Observer};
+use crate::model::naming::{EMBEDDING, LayerParam, layer_suffixes};
 use crate::models::ModelSpec;
-use crate::plan::PlanError;
-
-const EMBEDDING: &str = "model.tok_embeddings.embedding_weight";
-
-/// What a layer may hold. Anything else would change the arithmetic in a way that is not known here.
-const PARAMETERS: [&str; 12] = [
-    "attention_norm.weight",
-    "attention.wq.weight",
-    "attention.wk.weight",
-    "attention.wv.weight",
-    "attention.wq.bias",
-    "attention.wk.bias",
-    "attention.wv.bias",
-    "attention.wo.weight",
-    "ffn_norm.weight",
-    "feed_forward.w1.weight",
-    "feed_forward.w3.weight",
-    "feed_forward.w2.weight",
-];
+use crate::plan::{Observed, PlanError};
 
 /// The numbers that decide what a layer computes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -91,7 +74,9 @@ pub fn gather(
     cancel: &CancelToken,
 ) -> Result<Vec<u8>, CalibrateError> {
     for layer in 0..spec.layers {
-        if let Some(other) = weights.of_layer(layer).into_iter().find(|name| !PARAMETERS.contains(name)) {
+        // Anything else would change the arithmetic in a way that is not known here.
+        let known = |name: &str| layer_suffixes(true).any(|known| known == name);
+        if let Some(other) = weights.of_layer(layer).into_iter().find(|name| !known(name)) {
             return Err(CalibrateError::Model(format!("layer {layer} has a `{other}`, which llama has not")));
         }
     }
@@ -114,9 +99,9 @@ pub fn gather(
                 Some(known) => known,
                 None => Positions::new(tokens, how)?,
             };
-            let mut see = |name: &'static str, seen: &Tensor| {
+            let mut see = |what: Observed, seen: &Tensor| {
                 let values = seen.flatten_all()?.to_vec1::<f32>()?;
-                let channels = ranges.0.entry(format!("model.layers.{number}.{name}"));
+                let channels = ranges.0.entry(what.name(number));
                 let channels = channels.or_insert(Channels::new(seen.dim(1)?));
                 channels.see(&values);
                 Ok(())
@@ -167,8 +152,7 @@ fn check(weights: &Weights, name: &str, dims: &[u64]) -> Result<(), CalibrateErr
 
 fn read_layer(reader: &Reader<'_>, spec: &ModelSpec, layer: u32) -> Result<Layer, CalibrateError> {
     let weights = reader.weights;
-    let tensor = |suffix: &str| {
-        let name = format!("model.layers.{layer}.{suffix}");
+    let tensor = |name: String| {
         let dims = weights.dims(&name)?.to_vec();
         if let Some(shape) = spec.shape(&name) {
             check(weights, &name, shape.dims())?;
@@ -178,21 +162,19 @@ fn read_layer(reader: &Reader<'_>, spec: &ModelSpec, layer: u32) -> Result<Layer
         reader.read(&name, 0, &mut values)?;
         Ok::<_, CalibrateError>(Tensor::from_vec(values, dims, &Device::Cpu)?)
     };
-    let present = weights.of_layer(layer);
-    let linear = |name: &str| {
-        let bias = format!("{name}.bias");
-        let bias = present.contains(&&*bias).then(|| tensor(&bias)).transpose()?;
-        Ok::<_, CalibrateError>(Linear { weight: tensor(&format!("{name}.weight"))?, bias })
+    let linear = |which: LayerParam| {
+        let bias = Some(which.bias(layer)).filter(|bias| weights.has(bias)).map(&tensor).transpose()?;
+        Ok::<_, CalibrateError>(Linear { weight: tensor(which.name(layer))?, bias })
     };
     Ok(Layer {
-        attention_norm: tensor("attention_norm.weight")?,
-        query: linear("attention.wq")?,
-        key: linear("attention.wk")?,
-        value: linear("attention.wv")?,
-        output: linear("attention.wo")?,
-        ffn_norm: tensor("ffn_norm.weight")?,
-        gate: linear("feed_forward.w1")?,
-        up: linear("feed_forward.w3")?,
-        down: linear("feed_forward.w2")?,
+        attention_norm: tensor(LayerParam::AttentionNorm.name(layer))?,
+        query: linear(LayerParam::Query)?,
+        key: linear(LayerParam::Key)?,
+        value: linear(LayerParam::Value)?,
+        output: linear(LayerParam::Output)?,
+        ffn_norm: tensor(LayerParam::FfnNorm.name(layer))?,
+        gate: linear(LayerParam::Gate)?,
+        up: linear(LayerParam::Up)?,
+        down: linear(LayerParam::Down)?,
     })
 }

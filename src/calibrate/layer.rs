@@ -7,6 +7,7 @@ use candle_core::{Device, Result, Tensor};
 use candle_nn::{ops, rotary_emb};
 
 use super::gather::Arithmetic;
+use crate::plan::Observed;
 
 /// A matrix, and the bias of its rows.
 #[derive(Debug)]
@@ -74,30 +75,30 @@ impl Positions {
 
 impl Layer {
     /// What comes out of the layer, `[tokens, hidden]`, where `x` goes in. `see` is told what is observed, each
-    /// `[tokens, channels]`, by its name behind the layer's.
+    /// `[tokens, channels]`.
     pub(super) fn forward(
         &self,
         x: &Tensor,
         at: &Positions,
         how: &Arithmetic,
-        see: &mut impl FnMut(&'static str, &Tensor) -> Result<()>,
+        see: &mut impl FnMut(Observed, &Tensor) -> Result<()>,
     ) -> Result<Tensor> {
         #[expect(clippy::cast_possible_truncation, reason = "single precision is meant")]
         let eps = how.norm_eps as f32;
         let normed = ops::rms_norm(x, &self.attention_norm, eps)?;
-        see("attention.w_qkv.input", &normed)?;
+        see(Observed::AttentionInput, &normed)?;
         let query = rotated(&heads(&self.query.forward(&normed)?, how.heads, how)?, at)?;
         let key = rotated(&heads(&self.key.forward(&normed)?, how.kv_heads, how)?, at)?;
         let value = self.value.forward(&normed)?;
-        see("attention.key", &joined(&key)?)?;
-        see("attention.value", &value)?;
+        see(Observed::Keys, &joined(&key)?)?;
+        see(Observed::Values, &value)?;
         let attended = attention(&query, &key, &heads(&value, how.kv_heads, how)?, at, how)?;
-        see("attention.wo.input", &attended)?;
+        see(Observed::OutputInput, &attended)?;
         let x = (x + self.output.forward(&attended)?)?;
         let normed = ops::rms_norm(&x, &self.ffn_norm, eps)?;
-        see("feed_forward.w_gate_hidden.input", &normed)?;
+        see(Observed::FeedForwardInput, &normed)?;
         let inner = (ops::silu(&self.gate.forward(&normed)?)? * self.up.forward(&normed)?)?;
-        see("feed_forward.w2.input", &inner)?;
+        see(Observed::DownInput, &inner)?;
         x + self.down.forward(&inner)?
     }
 }

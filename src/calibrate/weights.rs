@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::CalibrateError;
 use crate::engine::kernels::OutputReader;
 use crate::formats::FormatKind;
-use crate::models::{FusionLayout, ModelSpec};
+use crate::model::FusionLayout;
+use crate::model::naming::decoder_layer;
+use crate::models::ModelSpec;
 use crate::plan::{
     Arrangement, Catalog, Plan, PlanOptions, Precision, SourceFile, TargetOptions, build, prove, targets,
 };
@@ -40,7 +42,7 @@ impl Weights {
         mappings: Vec<Arc<Mapping>>,
     ) -> Result<Self, CalibrateError> {
         let target = TargetOptions {
-            spec: Some(spec),
+            spec: Some(&spec.model().map_err(crate::plan::PlanError::from)?),
             arrangement: Arrangement::Rules(1),
             fusion: FusionLayout::RankConcat,
             fused: false,
@@ -69,10 +71,15 @@ impl Weights {
         Ok(Self { plan, mappings, places })
     }
 
-    /// The names of a layer's parameters, without `model.layers.<n>.`.
+    /// The names of a layer's parameters in the layer.
     pub(super) fn of_layer(&self, layer: u32) -> Vec<&str> {
-        let prefix = format!("model.layers.{layer}.");
-        self.places.keys().filter_map(|name| name.strip_prefix(&prefix)).collect()
+        let of = |name| decoder_layer(name).filter(|(found, _)| *found == layer).map(|(_, in_layer)| in_layer);
+        self.places.keys().filter_map(|name| of(name)).collect()
+    }
+
+    /// Whether there is a parameter of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.places.contains_key(name)
     }
 
     /// The dimensions of a parameter.

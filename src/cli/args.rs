@@ -16,6 +16,7 @@ mod verify;
 mod what;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -31,7 +32,9 @@ pub(crate) use files::{CkptRecordsArg, FilesArgs, FormatArg};
 pub(crate) use layout::{FusionArg, LayoutArgs};
 pub(crate) use place::PlaceArgs;
 pub(crate) use quantise::{NamesArg, QuantArgs};
-pub(crate) use tools::{DoctorArgs, ExampleArgs, InspectArgs, ManArgs, ScriptsArgs, StrategyCommand};
+pub(crate) use tools::{
+    DoctorArgs, ExampleArgs, FamiliesArgs, FamiliesCommand, InspectArgs, ManArgs, ScriptsArgs, StrategyCommand,
+};
 pub(crate) use train::{LoraArg, TrainArgs, which_save};
 pub(crate) use verify::VerifyArgs;
 pub(crate) use what::{Function, PrecisionArg, WhatArgs};
@@ -90,6 +93,8 @@ pub(crate) enum Command {
     /// Show, merge, make and convert strategy files.
     #[command(subcommand)]
     Strategy(StrategyCommand),
+    /// List the model families whose checkpoints are converted by their names.
+    Families(FamiliesArgs),
     /// Join the manifests of --local-output, and prove them complete.
     MergeManifest(MergeArgs),
     /// Write a small example model, to try every conversion on.
@@ -145,6 +150,32 @@ pub(crate) struct ConvertArgs {
     pub(crate) output: OutputArgs,
 }
 
+impl Cli {
+    /// The files of model families.
+    pub(crate) fn family_files(&self) -> &[PathBuf] {
+        match &self.command {
+            None => &self.convert.layout.family,
+            Some(Command::NToM(args)) => &args.convert.layout.family,
+            Some(Command::Verify(args)) => &args.family,
+            Some(Command::Inspect(args)) => &args.family,
+            Some(Command::Doctor(args)) => &args.family,
+            Some(Command::Strategy(
+                StrategyCommand::FromYaml { family, .. } | StrategyCommand::Convert { family, .. },
+            )) => family,
+            Some(Command::Families(FamiliesArgs { command: Some(FamiliesCommand::Show { family, .. }), .. })) => family,
+            Some(Command::Families(args)) => &args.family,
+            Some(
+                Command::Strategy(StrategyCommand::Show { .. } | StrategyCommand::Merge { .. })
+                | Command::MergeManifest(_)
+                | Command::Example(_)
+                | Command::Scripts(_)
+                | Command::Completions { .. }
+                | Command::Man(_),
+            ) => &[],
+        }
+    }
+}
+
 impl ConvertArgs {
     /// The numbers of heads, as far as they are stated.
     pub(crate) fn heads(&self) -> Heads {
@@ -181,8 +212,6 @@ pub(crate) struct NToMArgs {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
     #[test]

@@ -8,7 +8,7 @@ use crate::cli::args::{Function, FusionArg, NamesArg, PrecisionArg};
 use crate::cli::environment;
 use crate::cli::run_args::{OutputArgs, ReadArgs, ReaderArg, ReflinkArg, RunArgs, WriterArg, WritesArg};
 use crate::engine::{CancelToken, Chosen, Durability, Facts, Reflink, Wishes, WriterKind, Writes, choose};
-use crate::models::FusionLayout;
+use crate::model::FusionLayout;
 use crate::plan::Precision;
 use crate::report::ProgressMode;
 use crate::sys::{self, Mapping, Place, Reader, StableInputs};

@@ -10,14 +10,21 @@ use crate::engine::EngineError;
 use crate::formats::FormatFault;
 use crate::input::InputError;
 use crate::layout::LayoutError;
-use crate::models::{HEAD, QuantTool, SpecError, builtin_names, role};
+use crate::model::QuantTool;
+use crate::model::naming::{HEAD, role};
+use crate::models::{SpecError, builtin_names};
 use crate::plan::{self, PlanError};
 use crate::report::plain;
 use crate::{Error, ErrorKind};
 
 /// The error and its causes in one line, and what the user can do in the next.
 pub(crate) fn render(error: &Error) -> String {
-    let mut lines = vec![format!("error: {}", plain(&error.to_string()))];
+    let said: Vec<String> = match error {
+        // Each is of a line of its own.
+        Error::Families(all) => all.0.iter().map(ToString::to_string).collect(),
+        _ => vec![error.to_string()],
+    };
+    let mut lines: Vec<String> = said.iter().map(|said| format!("error: {}", plain(said))).collect();
     if let Error::Missing { options, .. } = error {
         lines.extend(options.iter().map(|(name, what)| format!("  {name:<3} {what}")));
     }
@@ -42,11 +49,14 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
                 config.display()
             ))
         }
+        Error::Families(_) => {
+            Some("`ckpt-convert families show NAME` prints a file that is right; docs/en/families.md describes it".to_owned())
+        }
         Error::Input(input) => input_hint(input),
         Error::Engine(engine) => engine_hint(engine),
         Error::Cluster(cluster) => cluster_hint(cluster).map(str::to_owned),
         Error::Overlap { .. } => Some("choose directories apart from each other with -dc and -is".to_owned()),
-        Error::ReplicasDiffer(names) if names.iter().all(|name| name.starts_with("lm_head.weight in ")) => Some(
+        Error::ReplicasDiffer(names) if names.iter().all(|name| name.strip_prefix(HEAD).is_some_and(|rest| rest.starts_with(" in "))) => Some(
             "config.json or -y says tie_word_embeddings: true, but lm_head is not the embedding: if it was trained, say false \
              there; if it is a left-over, leave it out with --ignore lm_head.weight"
                 .to_owned(),
@@ -309,7 +319,9 @@ fn spec_hint(error: &SpecError) -> Option<String> {
         SpecError::UnknownModel(_) => {
             Some(format!("give the path of a yaml, or one of {}", builtin_names().collect::<Vec<_>>().join(", ")))
         }
-        SpecError::OtherLayers { .. } => Some("only dense models of the llama family are converted".to_owned()),
+        SpecError::OtherLayers { .. } => {
+            Some("of such models only dense models are converted; `ckpt-convert families` lists what is".to_owned())
+        }
         SpecError::Quantised { field, .. } => {
             Some(format!("the target is not quantised: give a config.json without `{field}` (--hf-config DIR)"))
         }

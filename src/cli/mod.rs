@@ -46,21 +46,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
     }
     // `cmp` and `diff` tell trouble from a difference in the same way.
     let comparing = matches!(cli.command, Some(Command::Verify(_)));
-    let outcome = match cli.command {
-        None => crate::job::request::check_together(&cli.convert)
-            .and_then(|()| missing::check(&cli.convert, &typed))
-            .and_then(|()| crate::job::run::run(cli.convert, &environment::read())),
-        Some(Command::NToM(args)) => n_to_m(&typed, &args.convert, &matches),
-        Some(Command::Scripts(args)) => commands::scripts::run(&args),
-        Some(Command::Example(args)) => commands::example::run(&args),
-        Some(Command::MergeManifest(args)) => commands::merge_manifest::run(&args),
-        Some(Command::Inspect(args)) => commands::inspect::run(&args),
-        Some(Command::Verify(args)) => commands::verify::run(&args),
-        Some(Command::Strategy(command)) => commands::strategy::run(command),
-        Some(Command::Doctor(args)) => commands::doctor::run(&args),
-        Some(Command::Completions { shell }) => commands::completions::run(shell),
-        Some(Command::Man(args)) => commands::man::run(&args),
-    };
+    let outcome = commands::families::register(cli.family_files()).and_then(|()| dispatch(cli, &typed, &matches));
     outcome.unwrap_or_else(|error| {
         report::say(&diagnostics::render(&error));
         match error.kind().into() {
@@ -68,6 +54,26 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
             status => status,
         }
     })
+}
+
+/// Does what was typed.
+fn dispatch(cli: Cli, typed: &[OsString], matches: &ArgMatches) -> Result<ExitStatus, Error> {
+    match cli.command {
+        None => crate::job::request::check_together(&cli.convert)
+            .and_then(|()| missing::check(&cli.convert, typed))
+            .and_then(|()| crate::job::run::run(cli.convert, &environment::read())),
+        Some(Command::NToM(args)) => n_to_m(typed, &args.convert, matches),
+        Some(Command::Scripts(args)) => commands::scripts::run(&args),
+        Some(Command::Example(args)) => commands::example::run(&args),
+        Some(Command::MergeManifest(args)) => commands::merge_manifest::run(&args),
+        Some(Command::Inspect(args)) => commands::inspect::run(&args),
+        Some(Command::Verify(args)) => commands::verify::run(&args),
+        Some(Command::Strategy(command)) => commands::strategy::run(command),
+        Some(Command::Doctor(args)) => commands::doctor::run(&args),
+        Some(Command::Families(args)) => commands::families::run(&args),
+        Some(Command::Completions { shell }) => commands::completions::run(shell),
+        Some(Command::Man(args)) => commands::man::run(&args),
+    }
 }
 
 /// Prints help, the version, or what is wrong with the options.

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::load::{LoadedFile, load};
 use super::{InputError, save_name};
 use crate::formats::Entry;
-use crate::models::SAVE_MARKS;
+use crate::model::naming::SAVE_MARKS;
 use crate::sys::StableInputs;
 use crate::tensor::Dtype;
 

@@ -6,7 +6,8 @@ use super::ForeignFault;
 use super::counters::values_text;
 use super::saves::choices_text;
 use crate::formats::FormatError;
-use crate::models::{QuantSigns, SpecError};
+use crate::model::QuantSigns;
+use crate::models::SpecError;
 use crate::plan::{PlanError, list};
 use crate::sys::{Change, FileError};
 
@@ -139,14 +140,14 @@ pub enum InputError {
         source: Box<FormatError>,
     },
     /// A model that another tool quantised.
-    #[error("{}: the source is quantised: it has {signs}{}", .path.display(), leftover_text(*.leftover))]
+    #[error("{}: the source is quantised: it has {signs}{}", .path.display(), leftover_text(.leftover.as_deref()))]
     Quantised {
         /// The file or directory.
         path: PathBuf,
         /// What shows it.
         signs: Box<QuantSigns>,
         /// The field of the configuration that says so although all tensors are floating-point.
-        leftover: Option<&'static str>,
+        leftover: Option<String>,
     },
     /// An index and its files that do not agree.
     #[error("{}: {why}", .index.display())]

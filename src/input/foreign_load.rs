@@ -7,8 +7,9 @@ use super::foreign::{ForeignFiles, ForeignIndex, ForeignKind, check_index, disco
 use super::load::load;
 use super::{Input, InputError, LoadedFile, quantised};
 use crate::formats::FormatKind;
+use crate::model::from_params_json;
 use crate::models::ModelSpec;
-use crate::models::foreign::{Family, MetaParams, Naming, Origin, from_config_json, recognise};
+use crate::models::foreign::{Family, Naming, Origin, from_config_json, recognise};
 use crate::sys::{StableInputs, read_small};
 
 /// More than any configuration has.
@@ -92,7 +93,7 @@ impl ForeignInput {
 pub fn load_config(path: &Path) -> Result<(ModelSpec, Family), InputError> {
     let json = read_small(path, CONFIG_LIMIT)?;
     refuse_pointer(path, &json)?;
-    let (spec, family, _) = from_config_json(&json).map_err(|source| model_error(path, source))?;
+    let (spec, family) = from_config_json(&json).map_err(|source| model_error(path, source))?;
     Ok((spec, family))
 }
 
@@ -103,7 +104,6 @@ fn model_error(path: &Path, source: crate::models::SpecError) -> InputError {
 /// The model of a Meta release, whose `params.json` may leave the vocabulary to the tensors.
 fn meta_spec(params: &Path, files: &[LoadedFile], shards: u64) -> Result<ModelSpec, InputError> {
     let json = read_small(params, CONFIG_LIMIT)?;
-    let read = MetaParams::read(&json).map_err(|source| model_error(params, source))?;
     // Both are cut over their rows in every release.
     let rows = |name: &str| {
         let entry = files.first()?.entries.iter().find(|e| *e.name == *name)?;
@@ -111,6 +111,6 @@ fn meta_spec(params: &Path, files: &[LoadedFile], shards: u64) -> Result<ModelSp
     };
     // Without a head the embedding shows the vocabulary, unless its columns are cut.
     let embedding = || rows("tok_embeddings.weight").filter(|_| shards == 1);
-    read.spec(rows("output.weight").or_else(embedding), rows("layers.0.feed_forward.w1.weight"))
-        .map_err(|source| model_error(params, source))
+    let (vocab, ffn) = (rows("output.weight").or_else(embedding), rows("layers.0.feed_forward.w1.weight"));
+    from_params_json(&json, vocab, ffn).map(|model| ModelSpec::of(&model)).map_err(|source| model_error(params, source))
 }

@@ -11,7 +11,8 @@ use serde::de::IgnoredAny;
 
 use super::discover::rank_of;
 use super::{InputError, LoadedFile, MANIFEST, ManifestHead, RankGaps};
-use crate::models::{FusionLayout, fused};
+use crate::model::FusionLayout;
+use crate::model::naming::fused;
 use crate::plan::list;
 use crate::source::{ByteRange, Extents};
 use crate::sys::read_small;

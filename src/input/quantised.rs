@@ -6,7 +6,8 @@ use std::path::Path;
 use super::discover::list_dir;
 use super::{Input, InputError, LoadedFile};
 use crate::formats::{FormatError, FormatFault};
-use crate::models::{QuantSigns, QuantTool, SpecError};
+use crate::model::{QuantSigns, QuantTool};
+use crate::models::SpecError;
 
 /// The signs among the files beside those of a checkpoint.
 pub fn quantised_files(input: &Input) -> QuantSigns {
@@ -42,7 +43,7 @@ pub(super) fn by_config(path: &Path, files: &[LoadedFile], error: InputError) ->
     let entries = || files.iter().flat_map(|file| &file.entries);
     entries().for_each(|entry| signs.name(&entry.name));
     let floating = entries().all(|entry| entry.dtype.is_float() && !QuantSigns::is_one(&entry.name));
-    InputError::Quantised { path: path.to_owned(), signs: Box::new(signs), leftover: floating.then_some(*field) }
+    InputError::Quantised { path: path.to_owned(), signs: Box::new(signs), leftover: floating.then(|| field.clone()) }
 }
 
 /// What is wrong with a file's bytes; a dtype of quantised models is no fault of the file's.

@@ -12,7 +12,7 @@ use crate::cli::commands::{print, print_json};
 use crate::cli::{ExitStatus, config, diagnostics};
 use crate::engine::Noop;
 use crate::input::{Input, InputError, RankGaps, StrategySource, load_strategies, strategy_files, survey};
-use crate::models::FusionLayout;
+use crate::model::FusionLayout;
 use crate::plan::{
     self, Fate, Finding, Heads, Sorter, SourceFile, diagnose_entries, diagnose_strategy, diagnose_strategy_files,
     rank_count,

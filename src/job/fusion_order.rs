@@ -14,7 +14,9 @@ use crate::cli::args::FusionArg;
 use crate::cli::config;
 use crate::formats::Entry;
 use crate::input::{Beside, LoadedFile, Made};
-use crate::models::{FusionLayout, VersionSign, fused, is_lora};
+use crate::model::FusionLayout;
+use crate::model::naming::{fused, is_lora};
+use crate::models::VersionSign;
 use crate::report::Choice;
 
 /// An order, and why it is taken.

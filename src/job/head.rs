@@ -7,7 +7,7 @@ use crate::cli::config;
 use crate::engine::{self, CancelToken};
 use crate::input::{ForeignInput, Input};
 use crate::job::known_model::KnownModel;
-use crate::models::HEAD;
+use crate::model::naming::HEAD;
 use crate::models::foreign::{Family, Place};
 use crate::plan::{self, Catalog, Compared, PlanError, SourceFile};
 

@@ -12,7 +12,8 @@ use crate::engine::Noop;
 use crate::formats::FormatKind;
 use crate::input::{RankGaps, is_strategy, load_model, load_strategies};
 use crate::layout::OptimizerShard;
-use crate::models::{FusionLayout, fused};
+use crate::model::FusionLayout;
+use crate::model::naming::fused;
 use crate::plan::Heads;
 use crate::report::{CheckpointListing, ParamListing, RankListing, StrategyListing, TensorListing};
 

@@ -39,7 +39,7 @@ pub(super) fn pt_to_ms(request: &Request, foreign: &ForeignInput) -> Result<Plan
         spec: named.as_ref(),
         strategy: None,
         fusion: request.source_order(),
-        other_grouped: request.target_order() == crate::models::FusionLayout::Grouped,
+        other_grouped: request.target_order() == crate::model::FusionLayout::Grouped,
         heads: args.heads(),
         ignore: &|name| ignore.matches(name),
     };
@@ -129,7 +129,7 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     let family = described.as_ref().map(|(_, family)| *family);
     let files = input.source_files();
     let plain = Plain::of(&files, config::Patterns::new(&args.files.ignore)?, trained.is_none());
-    let Read { mut catalog, spec, inferred } = reading::read(
+    let Read { mut catalog, inferred, .. } = reading::read(
         &files,
         &Reading {
             spec: known,
@@ -170,7 +170,7 @@ pub(super) fn ms_to_pt(request: &Request, input: &Input) -> Result<Planned, Erro
     }
     // Whether it needs a head is settled.
     catalog.check_complete(Some(true))?;
-    let target = plan::foreign_target(&catalog, naming, spec.as_ref())?;
+    let target = plan::foreign_target(&catalog, &reading::dialect(naming))?;
     let plan = plan::build(&files, &catalog, vec![target], &plan_options(request)?)?;
     plan::prove(&plan)?;
     facts.dtype = hf_config::dtype_of_weights(&plan);

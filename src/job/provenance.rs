@@ -1,8 +1,9 @@
 //! The options that decide what is in the target: for the manifest, and by which hosts know the same request.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::quantise::quantises;
 use super::request::Request;
@@ -11,6 +12,7 @@ use crate::cli::args::{
     TrainArgs, WhatArgs,
 };
 use crate::cli::config;
+use crate::model::registered;
 use crate::report::{Choice, Provenance};
 
 /// Where a result comes from. Every option is named here, so that a new one is either listed or said to decide nothing.
@@ -31,6 +33,7 @@ pub(super) fn provenance(request: &Request, plan: &str, choices: &[Choice]) -> P
     } = place;
     let LayoutArgs {
         yaml_path,
+        family,
         qkv_concat,
         vocab_emb_dp,
         src_fusion,
@@ -82,6 +85,7 @@ pub(super) fn provenance(request: &Request, plan: &str, choices: &[Choice]) -> P
         ("force_fusion", flag(*force_fusion)),
         ("world_size", world_size.map(|w| json!(w))),
         ("yaml_path", yaml_path.as_ref().map(|y| json!(y))),
+        ("families", families(family)),
         ("src_strategy", src_strategy.as_deref().map(path)),
         ("dst_strategy", dst_strategy.as_deref().map(path)),
         ("train_strategy_file", train_strategy_file.as_deref().map(path)),
@@ -141,6 +145,18 @@ fn calibration(args: &CalibrateArgs) -> [(&'static str, Option<Value>); 7] {
         ("bos_token", bos_token.as_ref().map(|token| json!(token))),
         ("eos_token", eos_token.as_ref().map(|token| json!(token))),
     ]
+}
+
+/// The user's family files, and what each says: hosts must have read the same.
+fn families(files: &[PathBuf]) -> Option<Value> {
+    let of = |file: &PathBuf| {
+        let name = file.display().to_string();
+        let read = registered().iter().find(|known| known.file == Some(name.as_str()));
+        let text = read.map_or("", |known| known.text);
+        let sum: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+        json!({ "file": name, "family": read.map(|known| &known.family.name), "sha256": sum })
+    };
+    (!files.is_empty()).then(|| files.iter().map(of).collect())
 }
 
 fn path(path: &Path) -> Value {
@@ -212,6 +228,7 @@ mod tests {
             "--keep-float w2",
             "--max-shard-size 1GB",
             "--ignore x",
+            "--family f.yaml",
         ];
         let nothing =
             ["--no-sync", "--overwrite", "--dry-run", "--workers 2", "-dc elsewhere", "--nodes 2", "--check-source"];

@@ -12,7 +12,7 @@ use crate::cli::commands::note;
 use crate::cli::config;
 use crate::engine::{self, Calculated, CancelToken, EngineConfig};
 use crate::input::{Input, load_statistics};
-use crate::models::{GROUP_SIZES, QuantNames};
+use crate::model::{GROUP_SIZES, QuantNames};
 use crate::plan::{Plan, PlanError, Precision, QuantOptions, QuantisedAs, QuantisedModel, Statistics, Width};
 use crate::report::Progress;
 use crate::sys::{FileError, FileOp, Mapping};

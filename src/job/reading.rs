@@ -12,11 +12,13 @@ use crate::input::{
     self, ForeignInput, Input, InputError, ManifestHead, Provenance, RankGaps, StrategySource, check_crc,
     load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
 };
+use crate::model::FusionLayout;
+use crate::model::naming::names_parameter;
+use crate::models::ModelSpec;
 use crate::models::foreign::Place;
-use crate::models::{FusionLayout, ModelSpec};
 use crate::plan::{
-    self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Heads, PlanError, SourceFile,
-    WholeNumbers, infer_spec, list, names_parameter, rank_count,
+    self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Heads, Inferred, PlanError, SourceFile,
+    WholeNumbers, list, rank_count,
 };
 use crate::sys::Mapping;
 
@@ -69,6 +71,24 @@ pub(super) fn other_strategies(checkpoint: &Path, strategy: Option<&Path>) -> Re
     )))
 }
 
+fn model(spec: &ModelSpec) -> Result<crate::model::Model, PlanError> {
+    spec.model().map_err(PlanError::from)
+}
+
+pub(super) fn dialect(naming: crate::models::foreign::Naming) -> crate::model::Dialect {
+    use crate::model::{Dialect, builtin_family};
+    use crate::models::foreign::{Family, Prefix};
+    let (family, scheme) = match naming.family() {
+        Family::Llama => ("llama", "hf"),
+        Family::Qwen2 => ("qwen2", "hf"),
+        Family::Baichuan2 => ("baichuan2", "hf"),
+        Family::InternLm2 => ("internlm2", "hf"),
+        Family::Meta => ("llama", "meta"),
+    };
+    let dialect = Dialect::of(builtin_family(family).unwrap(), scheme).unwrap();
+    if naming.prefix() == Prefix::Bare { dialect.without_prefix() } else { dialect }
+}
+
 /// Reads a checkpoint's headers as a model.
 pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, Error> {
     let ranks = u64::from(rank_count(files));
@@ -83,51 +103,45 @@ pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, 
         None => Arrangement::Rules(ranks),
     };
     let grouped = how.fusion == FusionLayout::Grouped || how.other_grouped;
-    let options =
-        |spec, heads_matter| CatalogOptions { spec, arrangement, fusion: how.fusion, heads_matter, ignore: how.ignore };
+    let options = |spec| CatalogOptions { spec, arrangement, fusion: how.fusion, ignore: how.ignore };
     if let Some(spec) = how.spec {
-        how.heads.agree(spec)?;
-        let catalog = Catalog::new(files, &options(how.spec, grouped))?;
+        let model = model(spec)?;
+        how.heads.agree(&model)?;
+        let catalog = Catalog::new(files, &options(Some(&model)))?;
         return Ok(Read { catalog, spec: how.spec.cloned(), inferred: None });
     }
     // The shapes alone tell the model only where it is a built-in one; for that they are read as if ungrouped, which
     // changes no shape.
-    let plain = CatalogOptions { fusion: FusionLayout::RankConcat, ..options(None, false) };
+    let plain = CatalogOptions { fusion: FusionLayout::RankConcat, ..options(None) };
     let catalog = Catalog::new(files, &plain)?;
     let (spec, text) = infer(&catalog, how.heads)?;
-    let catalog = if grouped { Catalog::new(files, &options(spec.as_ref(), true))? } else { catalog };
+    let named = spec.as_ref().map(model).transpose()?;
+    let catalog = match &named {
+        Some(model) if grouped => Catalog::new(files, &options(Some(model)))?,
+        None if grouped => Catalog::new(files, &options(None))?,
+        _ => catalog,
+    };
     Ok(Read { catalog, spec, inferred: text })
 }
 
 /// The model, where the shapes are a built-in one's or the heads are stated, and what they say as text.
 fn infer(catalog: &Catalog, stated: Heads) -> Result<(Option<ModelSpec>, Option<String>), PlanError> {
-    let mut inferred = infer_spec(catalog);
-    match &mut inferred {
-        Some((spec, _)) => *spec = stated.applied(spec)?,
-        None if stated.is_stated() => {
-            let why = "--heads and --kv-heads: the checkpoint holds no q and k whose rows they could divide";
-            return Err(PlanError::Heads(why.to_owned()));
-        }
-        None => {}
-    }
-    let text = inferred.as_ref().map(|(spec, name)| {
-        let heads = match name {
-            _ if stated.is_stated() => format!("{} heads and {} kv heads, as stated", spec.heads, spec.kv_heads),
-            Some(name) => format!("the shapes of {name}: {} heads, {} kv heads", spec.heads, spec.kv_heads),
-            None => "the number of heads cannot be seen (--heads and --kv-heads state it)".to_owned(),
-        };
-        format!(
-            "inferred from the checkpoint: hidden {}, {} layers, {} q rows, {} k rows, ffn {}, vocabulary {}; {heads}",
-            spec.hidden,
-            spec.layers,
-            spec.query_rows(),
-            spec.key_rows(),
-            spec.ffn,
-            spec.vocab
-        )
-    });
-    let known = inferred.filter(|(_, name)| name.is_some() || stated.is_stated()).map(|(spec, _)| spec);
-    Ok((known, text))
+    let Some(Inferred { model, builtin, heads_known }) = plan::infer(catalog, stated)? else { return Ok((None, None)) };
+    let heads = match builtin {
+        _ if stated.is_stated() => format!("{} heads and {} kv heads, as stated", model.heads(), model.kv_heads()),
+        Some(name) => format!("the shapes of {name}: {} heads, {} kv heads", model.heads(), model.kv_heads()),
+        None => "the number of heads cannot be seen (--heads and --kv-heads state it)".to_owned(),
+    };
+    let ffn = model.ffn().map_or_else(String::new, |rows| format!(" ffn {rows},"));
+    let text = format!(
+        "inferred from the checkpoint: hidden {}, {} layers, {} q rows, {} k rows,{ffn} vocabulary {}; {heads}",
+        model.hidden(),
+        model.layers(),
+        model.query_rows(),
+        model.key_rows(),
+        model.vocab()
+    );
+    Ok((heads_known.then(|| ModelSpec::of(&model)), Some(text)))
 }
 
 /// A checkpoint of MindSpore's or of PyTorch's, mapped and parsed.
@@ -213,11 +227,12 @@ pub(super) fn read_foreign(
         return Err(PlanError::UnknownNames(others).into());
     }
     let spec = how.spec.or(foreign.spec.as_ref());
+    let named = spec.map(model).transpose()?;
+    let dialect = dialect(foreign.naming);
     let options = ForeignOptions {
-        spec,
-        naming: foreign.naming,
+        spec: named.as_ref(),
+        dialect: &dialect,
         shards: foreign.shards,
-        heads_matter: how.other_grouped,
         strides: &|file, entry| foreign.strides(file, entry),
         source_tied: tied.source,
         target_tied: tied.target,
@@ -226,7 +241,7 @@ pub(super) fn read_foreign(
     let (catalog, notes) = Catalog::foreign(files, &options)?;
     let (spec, inferred) = match spec {
         Some(spec) => {
-            how.heads.agree(spec)?;
+            how.heads.agree(&model(spec)?)?;
             (Some(spec.clone()), None)
         }
         None => infer(&catalog, how.heads)?,
@@ -234,7 +249,8 @@ pub(super) fn read_foreign(
     // Rows are read by the heads only where those are known beforehand.
     let (catalog, notes) = match &spec {
         Some(found) if options.spec.is_none() && how.other_grouped => {
-            Catalog::foreign(files, &ForeignOptions { spec: Some(found), target_tied: found.tied, ..options })?
+            let named = model(found)?;
+            Catalog::foreign(files, &ForeignOptions { spec: Some(&named), target_tied: found.tied, ..options })?
         }
         _ => (catalog, notes),
     };

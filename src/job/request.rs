@@ -11,7 +11,7 @@ use crate::engine::{Durability, Publish, Wishes};
 use crate::input::{Made, RankGaps, load_model, load_version_sign};
 use crate::job::fusion_order::{self, Order, TargetFacts, Typed};
 use crate::job::reading::Opened;
-use crate::models::FusionLayout;
+use crate::model::FusionLayout;
 use crate::plan::{self, MAX_RANKS, Precision};
 use crate::report::Choice;
 use crate::tensor::Dtype;

@@ -26,12 +26,12 @@ pub(crate) fn run(command: StrategyCommand) -> Result<ExitStatus, Error> {
             if json { print_json(&listing)? } else { print(&listing.text())? }
         }
         StrategyCommand::Merge { dir, out } => merge(&dir, &out)?,
-        StrategyCommand::FromYaml { yaml, world_size, out, qkv_concat } => {
+        StrategyCommand::FromYaml { yaml, world_size, out, qkv_concat, family: _ } => {
             let mut spec = load_model(&yaml)?;
             spec.fused = qkv_concat.or(spec.fused);
             from_model(&spec, world_size, &out)?;
         }
-        StrategyCommand::Convert { from, to, yaml_path } => convert(&from, &to, yaml_path.as_deref())?,
+        StrategyCommand::Convert { from, to, yaml_path, family: _ } => convert(&from, &to, yaml_path.as_deref())?,
     }
     Ok(ExitStatus::Done)
 }
@@ -53,7 +53,7 @@ fn merge(dir: &Path, out: &Path) -> Result<(), Error> {
 }
 
 fn from_model(spec: &ModelSpec, ranks: u32, out: &Path) -> Result<(), Error> {
-    let layouts = rules_strategy(spec, u64::from(ranks))?;
+    let layouts = rules_strategy(&spec.model().map_err(crate::plan::PlanError::from)?, u64::from(ranks))?;
     let bytes = write_strategy(&layouts, 0);
     match out.extension().and_then(|e| e.to_str()) {
         Some("ckpt") => write(out, &bytes)?,

@@ -17,7 +17,9 @@ use crate::input::{Input, StrategySource};
 use crate::job::known_model::KnownModel;
 use crate::job::reading::{self, Read, Reading};
 use crate::job::target::Strategies;
-use crate::models::{FusionLayout, HEAD, ModelSpec, is_network_buffer};
+use crate::model::FusionLayout;
+use crate::model::naming::{HEAD, is_network_buffer};
+use crate::models::ModelSpec;
 use crate::plan::{
     self, Arrangement, Catalog, Compared, Plan, PlanError, PlanOptions, QuantisedModel, SourceFile, StrategySet,
     TargetOptions, WholeModel, WholeReader,
@@ -213,8 +215,9 @@ pub(super) fn over_ranks(request: &Request, source: &Source<'_>) -> Result<Plann
     let fused = asked.unwrap_or(catalog.fused);
     let side = Side { files, catalog, spec, fused, ranks: arrangement.ranks() };
     let quantised = (source.quantise)(&side)?;
+    let model = spec.map(ModelSpec::model).transpose().map_err(PlanError::from)?;
     let options = TargetOptions {
-        spec,
+        spec: model.as_ref(),
         arrangement,
         fusion: request.target_order(),
         fused,
@@ -226,7 +229,7 @@ pub(super) fn over_ranks(request: &Request, source: &Source<'_>) -> Result<Plann
     let targets = plan::targets(laid_out, &all_files, &options)?;
     let ranks = targets.len();
     let plan_options = plan_options(request, source.format, ranks)?;
-    let layouts = plan::strategies(laid_out, &targets, &options);
+    let layouts = plan::strategies(&targets, &options);
     let name = format!("{}_{ranks}p", config::precision_name(request.precision));
     let target_fused = is_fused(&targets);
     let suffix = if target_fused { "_qkv" } else { "" };

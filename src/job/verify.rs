@@ -16,7 +16,8 @@ use crate::cli::run_args::ReaderArg;
 use crate::cli::{ExitStatus, config};
 use crate::engine::{self, CancelToken};
 use crate::input::{RankGaps, StrategySource, load_model};
-use crate::models::{FusionLayout, ModelSpec};
+use crate::model::FusionLayout;
+use crate::models::ModelSpec;
 use crate::plan::{self, Catalog, Compared, Heads, SourceFile};
 use crate::report::{Choice, Progress, bytes, plain};
 

@@ -2,8 +2,9 @@
 
 use smallvec::SmallVec;
 
-/// One number for each axis, kept in place for tensors of up to four axes: a plan for a thousand ranks has millions.
-pub(super) type Axes = SmallVec<[u64; 4]>;
+/// One number for each axis, kept in place for tensors of up to five axes, which the rows of q and their columns are: a plan for a
+/// thousand ranks has millions.
+pub(super) type Axes = SmallVec<[u64; 5]>;
 
 /// A box of a tensor: for each axis the first index and the number of indices.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,7 +1,6 @@
 //! What goes with a linear layer: quantised forms of its weight, scales, zero points, adapters. Their axes are those of the
 //! layer's weight, whatever the family, so that they need no rows of their own.
 
-use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use serde::Deserialize;
@@ -9,9 +8,11 @@ use smallvec::{SmallVec, smallvec};
 
 use super::error::{FamilyFileError, ModelError};
 use super::family::{Family, Row, Scheme, companions_text};
+use super::in_order::InOrder;
 use super::pack::{PackPart, PartSlots, Share, Slot, StoredTensor, leading, places};
 use super::param::{Axis, Dims, Role, Sizes};
 use super::pattern::Captures;
+use super::quantity::Quantity;
 
 /// A dimension of a companion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -36,6 +37,8 @@ pub struct Companion {
     pub generation: String,
     /// The name after that of the layer.
     pub tail: String,
+    /// What it is.
+    pub quantity: Quantity,
     /// Its dimensions. The rows are only ever the first.
     pub dims: Vec<Of>,
 }
@@ -56,13 +59,34 @@ impl Companion {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CompanionText {
+    is: Quantity,
+    dims: Vec<Of>,
+    #[serde(default = "no_more")]
+    ends: Vec<String>,
+}
+
+fn no_more() -> Vec<String> {
+    vec![String::new()]
+}
+
 fn read(text: &str) -> Result<Vec<Companion>, FamilyFileError> {
-    let generations: BTreeMap<String, BTreeMap<String, Vec<Of>>> = serde_yaml::from_str(text)
+    let generations: InOrder<InOrder<CompanionText>> = serde_yaml::from_str(text)
         .map_err(|e| FamilyFileError::Unreadable { file: "companions".to_owned(), why: e.to_string() })?;
-    let of = |(generation, tails): (String, BTreeMap<String, Vec<Of>>)| {
-        tails.into_iter().map(move |(tail, dims)| Companion { generation: generation.clone(), tail, dims })
-    };
-    Ok(generations.into_iter().flat_map(of).collect())
+    let mut read = Vec::new();
+    for (generation, tails) in generations.0 {
+        for (tail, CompanionText { is, dims, ends }) in tails.0 {
+            read.extend(ends.iter().map(|end| Companion {
+                generation: generation.clone(),
+                tail: format!("{tail}{end}"),
+                quantity: is,
+                dims: dims.clone(),
+            }));
+        }
+    }
+    Ok(read)
 }
 
 /// All that are known.
@@ -79,15 +103,15 @@ impl Scheme {
         family: &Family,
         name: &str,
     ) -> Option<(&'a Row, Captures, Vec<&'static Companion>)> {
-        self.rows.iter().find_map(|row| {
-            if !family.has_companions(row) {
-                return None;
+        let mut found: Option<(&Row, Captures, Vec<&'static Companion>)> = None;
+        for (row, captures, companion) in self.companions_by_index(name) {
+            match &mut found {
+                Some((known, _, all)) if std::ptr::eq(*known, row) => all.push(companion),
+                None if family.has_companions(row) => found = Some((row, captures, vec![companion])),
+                _ => {}
             }
-            let (captures, rest) = row.pattern.without(".weight")?.begins(name)?;
-            let tail = rest.strip_prefix('.')?;
-            let found: Vec<_> = companions().iter().filter(|companion| companion.tail == tail).collect();
-            (!found.is_empty()).then_some((row, captures, found))
-        })
+        }
+        found
     }
 }
 

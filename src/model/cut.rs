@@ -8,6 +8,8 @@ use super::param::{Axis, Dims, Mesh, Param, Role, Sizes};
 
 /// The axis of key/value heads: what is cut over it must not be cut through a head.
 const KV_HEAD: &str = "KvHead";
+/// The axis of the rows of a head.
+const HEAD_DIM: &str = "HeadDim";
 /// The axis of the query heads that share a key/value head.
 const QUERY: &str = "Query";
 
@@ -68,6 +70,14 @@ impl Family {
             self.params().iter().position(is).and_then(|at| u16::try_from(at).ok())
         };
         Some((of(true)?, of(false)?))
+    }
+
+    /// The sizes of the axes of heads: as many key/value heads, of as many rows.
+    pub fn heads(&self, kv_heads: u64, head_dim: u64) -> Vec<(Axis, u64)> {
+        [(KV_HEAD, kv_heads), (HEAD_DIM, head_dim)]
+            .into_iter()
+            .filter_map(|(name, size)| Some((self.axis(name)?, size)))
+            .collect()
     }
 
     /// Sizes that are the checkpoint's own, by the full dimensions of a companion. `None`: they are none that it can have.

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::companion::Companion;
-use super::family::{Family, Row, Scheme, builtin_families};
-use super::param::ParamId;
+use super::family::{Family, Row, Scheme};
+use super::pack::EXPERT;
+use super::param::{ParamId, Sizes};
 use super::pattern::Captures;
+use super::registry::families;
 
 /// The names of a checkpoint: a family, and those of its schemes that the names may be of.
 #[derive(Clone, Debug)]
@@ -166,6 +168,16 @@ impl Dialect {
         Some(Join { whole: of(row), parts: row.params().map(alone).collect::<Option<_>>()? })
     }
 
+    /// The names of a row that are for each expert, where its name numbers them; else the one of it.
+    pub fn by_expert(&self, stored: &Stored, sizes: Option<&Sizes>) -> Vec<Stored> {
+        if !stored.row.pattern.has_expert() {
+            return vec![*stored];
+        }
+        let experts = sizes.and_then(|sizes| Some(sizes.of(self.family.axis(EXPERT)?))).unwrap_or(0);
+        let of = |expert| Stored { captures: Captures { expert: Some(expert), ..stored.captures }, ..*stored };
+        (0..u32::try_from(experts).unwrap_or(0)).map(of).collect()
+    }
+
     /// The row that holds a parameter: of the first scheme that has one.
     pub fn row_of(&self, param: u16) -> Option<&'static Row> {
         self.schemes.iter().find_map(|scheme| scheme.row_of(param))
@@ -176,10 +188,9 @@ impl Dialect {
     pub fn recognise_mindspore<'a>(names: impl IntoIterator<Item = &'a str>, order: &str) -> Option<Self> {
         // The same of all layers is one.
         let kinds: BTreeSet<String> = names.into_iter().map(first_layer).collect();
-        let families = builtin_families().iter().filter(|family| !family.model_types.is_empty());
         let count =
             |dialect: &Self| kinds.iter().filter(|name| matches!(dialect.place(name), Place::Stored(_))).count();
-        let found = families.map(|family| {
+        let found = families().iter().map(|&family| {
             let dialect = Self::mindspore(family, order);
             (count(&dialect), family.usual, std::cmp::Reverse(family.params().len()), dialect)
         });
@@ -244,7 +255,7 @@ impl Family {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::builtin_family;
+    use crate::model::{builtin_families, builtin_family};
 
     fn name_of(place: Place) -> Option<String> {
         match place {

@@ -12,24 +12,77 @@ pub enum FamilyFileError {
         why: String,
     },
     /// A family that is extended is unknown.
-    #[error("the family file `{file}` extends `{base}`, which is not a family")]
+    #[error("the family file `{file}`, line {line}: it extends `{base}`, which is not a family")]
     UnknownBase {
         /// The file.
         file: String,
+        /// The line.
+        line: u64,
         /// The family that it names.
         base: String,
     },
     /// A place in the file says something that cannot be.
-    #[error("the family file `{file}`: {place}: {why}")]
+    #[error("the family file `{file}`, line {line}: {place}: {why}")]
     Entry {
         /// The file.
         file: String,
+        /// The line.
+        line: u64,
         /// Where: `params q`, `schemes hf model.norm.weight`.
         place: String,
         /// What is wrong.
         why: String,
     },
+    /// A row of a family that it extends does not fit what the file says.
+    #[error("the family file `{file}`: {place}, which it inherits, does not fit its parameters: {why}")]
+    Inherited {
+        /// The file.
+        file: String,
+        /// Where: `schemes hf model.norm.weight`.
+        place: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Two families of which a configuration may be by the same word.
+    #[error("the family file `{file}`: the model type `{model_type}` is that of the family `{other}` too")]
+    SameType {
+        /// The file.
+        file: String,
+        /// The `model_type`.
+        model_type: String,
+        /// The other family.
+        other: String,
+    },
 }
+
+impl FamilyFileError {
+    /// The line, where there is one.
+    pub(super) fn line(&self) -> Option<u64> {
+        match self {
+            Self::UnknownBase { line, .. } | Self::Entry { line, .. } => Some(*line),
+            Self::Unreadable { .. } | Self::Inherited { .. } | Self::SameType { .. } => None,
+        }
+    }
+}
+
+/// All that is wrong with family files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FamilyFileErrors(pub Vec<FamilyFileError>);
+
+impl From<FamilyFileError> for FamilyFileErrors {
+    fn from(error: FamilyFileError) -> Self {
+        Self(vec![error])
+    }
+}
+
+impl std::fmt::Display for FamilyFileErrors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&all.join("\n"))
+    }
+}
+
+impl std::error::Error for FamilyFileErrors {}
 
 /// Why a family does not say where a tensor's elements are.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +125,52 @@ pub enum ModelError {
     /// A layout of a strategy that does not fit the tensor.
     #[error(transparent)]
     Layout(#[from] crate::layout::LayoutError),
+    /// Shapes that no one model has.
+    #[error("{tensor} does not go with {others}: {what} is {found} in the first, {expected} by the rest")]
+    ShapesClash {
+        /// A tensor, or what is stated.
+        tensor: Box<str>,
+        /// The others.
+        others: Box<str>,
+        /// The axes of which two sizes follow.
+        what: Box<str>,
+        /// Their size in the tensor.
+        found: Box<str>,
+        /// Their size by the others.
+        expected: Box<str>,
+    },
+    /// Shapes from which a size follows that is none.
+    #[error("{what} of the {family} model would be {value} by {by}, which is not a positive whole number")]
+    ShapesNotWhole {
+        /// The family.
+        family: Box<str>,
+        /// The axis.
+        what: Box<str>,
+        /// What it would be.
+        value: Box<str>,
+        /// The tensors from which it follows.
+        by: Box<str>,
+    },
+    /// A joined tensor whose parts no other tensor shows.
+    #[error("{tensor} joins {what}, and no other tensor shows how large each part is")]
+    ShapesUndecided {
+        /// The tensor.
+        tensor: String,
+        /// The axes of each part.
+        what: String,
+    },
+    /// Another number of dimensions than the family has.
+    #[error("{tensor} has {found} dimensions; a {family} model has {expected}")]
+    WrongDimensions {
+        /// The tensor.
+        tensor: String,
+        /// Its number of dimensions.
+        found: usize,
+        /// That of the family.
+        expected: usize,
+        /// The family.
+        family: String,
+    },
     /// Blocks of columns that a rank's share is not made of.
     #[error("the {columns} columns of `{param}` that a rank holds are not whole blocks of {by}")]
     Blocks {
@@ -88,4 +187,90 @@ pub enum ModelError {
         /// The parameter.
         param: String,
     },
+}
+
+/// Why dimensions make no model, or cannot be split.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// A number is missing.
+    #[error("the model configuration has no `{0}`")]
+    Missing(String),
+    /// A value is of the wrong kind or out of range.
+    #[error("`{field}` of the model configuration is {value}, which is not {wanted}")]
+    BadValue {
+        /// The field.
+        field: String,
+        /// What stands there.
+        value: String,
+        /// What should stand there.
+        wanted: String,
+    },
+    /// The family's rules make nothing of it.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The file is no YAML mapping, or no JSON object.
+    #[error("the model configuration is not readable: {0}")]
+    Unreadable(String),
+    /// A model that this program does not know.
+    #[error("`{0}` is neither a file nor a built-in model")]
+    UnknownModel(String),
+    /// An architecture of no family.
+    #[error("the model configuration is of `{0}`, which is of no family that is known")]
+    Unsupported(String),
+    /// An architecture of several families, whose conditions do not decide.
+    #[error("the model configuration is of `{found}`, which is of several families: {families}")]
+    SeveralFamilies {
+        /// The architecture.
+        found: String,
+        /// The families.
+        families: String,
+    },
+    /// An architecture of the family's name whose layers hold other parameters.
+    #[error("the model configuration is of {what} (`{field}`), which is not supported")]
+    OtherLayers {
+        /// What it is.
+        what: String,
+        /// The field that says so.
+        field: String,
+    },
+    /// A model that another tool quantised.
+    #[error("the model configuration is of a quantised model (`{field}`{})", method_text(.method.as_deref()))]
+    Quantised {
+        /// The field that says so.
+        field: String,
+        /// The `quant_method` in it.
+        method: Option<String>,
+    },
+    /// A `config.json` of a model type that this program does not know.
+    #[error("the model configuration is of type `{found}`; known are {known}")]
+    UnknownType {
+        /// The type.
+        found: String,
+        /// Those that are known.
+        known: String,
+    },
+    /// A part of the model that mindformers' network does not have.
+    #[error("`{field}` of the model configuration: {why}")]
+    NoPlace {
+        /// The field that says so.
+        field: String,
+        /// What there is, and what is not.
+        why: String,
+    },
+    /// A number that the ranks do not divide.
+    #[error("{ranks} ranks do not divide the {count} {what}")]
+    DoesNotDivide {
+        /// The number of ranks.
+        ranks: u64,
+        /// How many there are.
+        count: u64,
+        /// Of what.
+        what: String,
+        /// The greatest number of ranks that divides the heads, the kv heads and the ffn rows.
+        most: u64,
+    },
+}
+
+fn method_text(method: Option<&str>) -> String {
+    method.map_or_else(String::new, |method| format!(", {method}"))
 }

@@ -3,11 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
-use super::error::{FamilyFileError, ModelError};
+use super::companion::Companion;
+use super::error::{FamilyFileErrors, ModelError};
+use super::fields::Wanted;
 use super::file;
+use super::index::Key;
+use super::lookup::{Hit, Lookup, Patterns};
 use super::pack::{EXPERT, Pack};
 use super::param::{Axis, Param, ParamId, Sizes, When};
 use super::pattern::{Captures, Pattern};
+use super::rules::{NamedRules, Reads, Rules, whole};
 use super::size::{Configuration, Expression, Value};
 
 /// An axis of a family.
@@ -38,14 +43,37 @@ impl Row {
 pub struct Scheme {
     /// Its name: `hf`, `mindformers/grouped`.
     pub name: String,
-    /// Its rows.
+    /// Its rows. Where a parameter has two names, the first is that of networks for several cards, the other that for one.
     pub rows: Vec<Row>,
+    index: Lookup,
 }
 
 impl Scheme {
+    pub(super) fn new(name: String, rows: Vec<Row>) -> Self {
+        Self { name, rows, index: Lookup::default() }
+    }
+
     /// The row of a name, and what the name captures.
     pub fn find(&self, name: &str) -> Option<(&Row, Captures)> {
-        self.rows.iter().find_map(|row| row.pattern.matches(name).map(|captures| (row, captures)))
+        self.place(name).map(|hit| (&self.rows[hit.row], hit.captures))
+    }
+
+    /// The same, with the place of the row.
+    pub(super) fn place(&self, name: &str) -> Option<Hit> {
+        self.patterns().hits(Key::of(name), name).next()
+    }
+
+    fn patterns(&self) -> &Patterns {
+        self.index.get(|| self.rows.iter().map(|row| &row.pattern))
+    }
+
+    /// The rows whose layers a name may be of the companions of, and the companions.
+    pub(super) fn companions_by_index<'a>(
+        &'a self,
+        name: &str,
+    ) -> impl Iterator<Item = (&'a Row, Captures, &'static Companion)> {
+        let hits = self.patterns().companion_hits(Key::of(name), name);
+        hits.map(|(hit, companion)| (&self.rows[hit.row], hit.captures, companion))
     }
 
     /// The row that holds a parameter.
@@ -65,6 +93,22 @@ pub struct Named<'a> {
     pub captures: Captures,
 }
 
+/// An architecture of mindformers' yamls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Architecture {
+    pub name: String,
+    /// Of several families with the same architecture, the one of which this is true.
+    pub when: Option<Expression>,
+}
+
+/// What of one kind of configuration a family has no place for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusals {
+    pub kind: String,
+    /// Expressions over the fields that must not be true, and why.
+    pub refused: Vec<(Expression, String)>,
+}
+
 /// How the sizes follow from one kind of configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SizeRules {
@@ -74,15 +118,22 @@ pub(super) struct SizeRules {
     pub rules: Vec<(String, Expression)>,
 }
 
+/// The rule of whether the network wants fused parameters.
+pub(super) const FUSED: &str = "fused";
+/// The rule of whether the vocabulary is whole on every rank.
+pub(super) const VOCABULARY_WHOLE: &str = "vocabulary_whole";
+
 /// A family of models.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Family {
     /// Its name.
     pub name: String,
+    /// The families that it extends, the nearest first.
+    pub(super) bases: Vec<String>,
     /// The `model_type`s of a `config.json`. Empty: a base of other families, not a family of its own.
     pub model_types: Vec<String>,
     /// The architectures of mindformers' yamls.
-    pub architectures: Vec<String>,
+    pub(super) architectures: Vec<Architecture>,
     /// Of families with the same names the one that is taken where nothing says which.
     pub usual: bool,
     /// What the names of a whole model begin with, in Hugging Face's schemes, and those of a model without its head do not.
@@ -91,6 +142,11 @@ pub struct Family {
     pub(super) buffers: Vec<String>,
     pub(super) axes: Vec<AxisInfo>,
     pub(super) sizes: Vec<SizeRules>,
+    /// Fields of configurations that are numbers of another kind than sizes, and between which numbers they are.
+    pub(super) between: Vec<(String, (f64, f64))>,
+    pub(super) refusals: Vec<Refusals>,
+    /// Fields of models whose layers hold other parameters, whatever their type, by what such models are.
+    pub(super) other_layers: Vec<(String, Vec<String>)>,
     pub(super) params: Vec<Param>,
     /// Parts of schemes, for the schemes of this family and of those that extend it.
     pub(super) fragments: Vec<Scheme>,
@@ -98,15 +154,68 @@ pub struct Family {
     pub schemes: Vec<Scheme>,
 }
 
-/// The deepest chain of names in the sizes of a family.
-const DEEPEST: u32 = 16;
+// Bounds of numbers are finite.
+impl Eq for Family {}
 
 impl Family {
+    /// A family without anything.
+    pub(super) fn empty() -> Self {
+        Self {
+            name: String::new(),
+            bases: Vec::new(),
+            model_types: Vec::new(),
+            architectures: Vec::new(),
+            usual: false,
+            base_prefix: String::new(),
+            buffers: Vec::new(),
+            axes: Vec::new(),
+            sizes: Vec::new(),
+            between: Vec::new(),
+            refusals: Vec::new(),
+            other_layers: Vec::new(),
+            params: Vec::new(),
+            fragments: Vec::new(),
+            schemes: Vec::new(),
+        }
+    }
+
+    /// The families that it extends, the nearest first.
+    pub fn bases(&self) -> &[String] {
+        &self.bases
+    }
+
+    /// The architectures of mindformers' yamls.
+    pub fn architectures(&self) -> impl Iterator<Item = &str> {
+        self.architectures.iter().map(|architecture| architecture.name.as_str())
+    }
+
+    /// Whether models are of it. Else it is a base of other families.
+    pub fn has_models(&self) -> bool {
+        !self.model_types.is_empty() || !self.architectures.is_empty()
+    }
+
+    /// The fields of a kind of configuration that say which model of the family it is, and as what each is read.
+    pub(super) fn fields(&self, kind: &str) -> Vec<(String, Wanted)> {
+        let mut reads = Reads::new(self.rules(kind), &self.between);
+        self.axes.iter().for_each(|axis| reads.name(&axis.name, Wanted::Size));
+        for param in &self.params {
+            match &param.when {
+                When::Always => {}
+                When::If(rule) => reads.expression(rule, Wanted::Flag),
+                When::LayersBelow(rule) | When::LayersFrom(rule) => reads.expression(rule, Wanted::Count),
+            }
+            param.template.iter().for_each(|template| reads.name(template, Wanted::Size));
+        }
+        let wanted_by_network = |(name, _): &&(String, Expression)| [FUSED, VOCABULARY_WHOLE].contains(&name.as_str());
+        self.rules(kind).iter().filter(wanted_by_network).for_each(|(name, _)| reads.name(name, Wanted::Flag));
+        reads.found()
+    }
+
     /// Reads a family file. `base`: finds the family that it extends.
     ///
     /// # Errors
     /// What is wrong, and in which line or entry.
-    pub fn read(file: &str, text: &str, base: &dyn Fn(&str) -> Option<Family>) -> Result<Self, FamilyFileError> {
+    pub fn read(file: &str, text: &str, base: &dyn Fn(&str) -> Option<Family>) -> Result<Self, FamilyFileErrors> {
         file::read(file, text, base)
     }
 
@@ -144,6 +253,12 @@ impl Family {
         u8::try_from(at).ok().map(Axis)
     }
 
+    /// Whether a scheme has a name for every parameter that a model of the family may need.
+    pub fn is_complete(&self, scheme: &Scheme) -> bool {
+        let held: BTreeSet<u16> = scheme.rows.iter().flat_map(Row::params).collect();
+        (0..).zip(&self.params).all(|(at, param)| param.optional || held.contains(&at))
+    }
+
     /// The name of an axis.
     pub fn axis_name(&self, axis: Axis) -> &str {
         self.axes.get(usize::from(axis.0)).map_or("", |info| &info.name)
@@ -159,7 +274,7 @@ impl Family {
     /// # Errors
     /// A size that the configuration does not give, or that is not a positive whole number.
     pub fn sizes(&self, kind: &str, configuration: &Configuration) -> Result<Sizes, ModelError> {
-        let resolved = Resolved { rules: self.rules(kind), configuration };
+        let resolved = Rules::new(self.rules(kind), configuration);
         let mut sizes = Vec::with_capacity(self.axes.len());
         for (at, info) in self.axes.iter().enumerate() {
             let used = || {
@@ -167,7 +282,7 @@ impl Family {
                     .iter()
                     .any(|p| p.axes().any(|a| usize::from(a.0) == at) && resolved.present(p) != Some(false))
             };
-            sizes.push(match resolved.value(&info.name, 0) {
+            sizes.push(match resolved.value(&info.name) {
                 Some(Value::Number(number)) => whole(number).ok_or_else(|| ModelError::BadSize {
                     family: self.name.clone(),
                     axis: info.name.clone(),
@@ -186,7 +301,7 @@ impl Family {
     /// # Errors
     /// A number of layers, or whether a parameter is present, where the configuration does not say so.
     pub fn members(&self, kind: &str, configuration: &Configuration) -> Result<Vec<ParamId>, ModelError> {
-        let resolved = Resolved { rules: self.rules(kind), configuration };
+        let resolved = Rules::new(self.rules(kind), configuration);
         let mut found = Vec::new();
         for (at, param) in self.params.iter().enumerate() {
             let Ok(at) = u16::try_from(at) else { break };
@@ -198,10 +313,10 @@ impl Family {
                 found.push(ParamId { param: at, layer: None });
                 continue;
             };
-            let all = layers(resolved.value(template, 0))
+            let all = Rules::layers(resolved.value(template))
                 .ok_or_else(|| self.not_stated(template, resolved.text(template)))?;
             let bound = |rule: &Expression| {
-                let bound = layers(resolved.of(rule, 0)).map(|bound| bound.min(all));
+                let bound = Rules::layers(resolved.of(rule)).map(|bound| bound.min(all));
                 bound.ok_or_else(|| self.not_stated(template, rule.to_string()))
             };
             let range = match &param.when {
@@ -242,67 +357,8 @@ impl Family {
         ModelError::NotStated { family: self.name.clone(), what: what.to_owned(), expression }
     }
 
-    fn rules(&self, kind: &str) -> &[(String, Expression)] {
+    pub(super) fn rules(&self, kind: &str) -> &NamedRules {
         self.sizes.iter().find(|rules| rules.kind == kind).map_or(&[], |rules| &rules.rules)
-    }
-}
-
-/// A positive whole number below which products of a few fit 64 bits.
-fn whole(number: f64) -> Option<u64> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, positive and below 2^32")]
-    let whole = |n: f64| n as u64;
-    (number.fract() == 0.0 && (1.0..4_294_967_296.0).contains(&number)).then(|| whole(number))
-}
-
-/// A configuration read by the rules of a family.
-struct Resolved<'a> {
-    rules: &'a [(String, Expression)],
-    configuration: &'a Configuration,
-}
-
-impl Resolved<'_> {
-    fn rule(&self, name: &str) -> Option<&Expression> {
-        self.rules.iter().find(|(known, _)| known == name).map(|(_, rule)| rule)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.rule(name).map_or_else(|| name.to_owned(), Expression::to_string)
-    }
-
-    fn value(&self, name: &str, depth: u32) -> Option<Value> {
-        if depth > DEEPEST {
-            return None;
-        }
-        match self.rule(name) {
-            Some(rule) => self.of(rule, depth + 1),
-            None => self.configuration.get(name).cloned(),
-        }
-    }
-
-    fn of(&self, rule: &Expression, depth: u32) -> Option<Value> {
-        // A rule that has the name of a field means the field by it.
-        rule.value(&|name| match self.rule(name) {
-            Some(other) if std::ptr::eq(other, rule) => self.configuration.get(name).cloned(),
-            _ => self.value(name, depth),
-        })
-    }
-
-    /// Whether the model has a parameter; `None` where the configuration does not say so.
-    fn present(&self, param: &Param) -> Option<bool> {
-        let When::If(condition) = &param.when else { return Some(true) };
-        match self.of(condition, 0)? {
-            Value::Flag(flag) => Some(flag),
-            Value::Number(_) => None,
-        }
-    }
-}
-
-/// A number of layers, which may be none.
-fn layers(value: Option<Value>) -> Option<u32> {
-    match value? {
-        Value::Number(0.0) => Some(0),
-        Value::Number(number) => u32::try_from(whole(number)?).ok(),
-        Value::Flag(_) => None,
     }
 }
 
@@ -316,8 +372,13 @@ pub(super) fn companions_text() -> &'static str {
     FILES.get_file(COMPANIONS).and_then(include_dir::File::contents_utf8).unwrap_or_default()
 }
 
+/// The file of a family that is compiled in.
+pub(super) fn builtin_text(name: &str) -> &'static str {
+    FILES.get_file(format!("{name}.yaml")).and_then(include_dir::File::contents_utf8).unwrap_or_default()
+}
+
 /// The families of the files, bases before those that extend them, and what is wrong with the others.
-fn read_all() -> (Vec<Family>, Vec<FamilyFileError>) {
+fn read_all() -> (Vec<Family>, Vec<FamilyFileErrors>) {
     let texts = FILES.files().filter_map(|file| Some((file.path().to_str()?, file.contents_utf8()?)));
     let mut left: Vec<(&str, &str)> = texts.filter(|(name, _)| *name != COMPANIONS).collect();
     let mut read: Vec<Family> = Vec::new();

@@ -1,399 +1,360 @@
 //! Family files: the text of a table, and what it says.
 
-use std::collections::BTreeMap;
+mod rows;
+mod tree;
 
-use serde::Deserialize;
+use std::collections::BTreeSet;
+
 use smallvec::SmallVec;
 
-use super::error::FamilyFileError;
-use super::family::{AxisInfo, Family, Row, Scheme, SizeRules};
-use super::pack::{Pack, PackPart};
+use super::error::{FamilyFileError, FamilyFileErrors};
+use super::family::{Architecture, AxisInfo, Family, Refusals, SizeRules};
 use super::param::{Axis, Cut, Dims, Mesh, Param, Role, When};
-use super::pattern::Pattern;
-use super::row_check;
 use super::size::Expression;
+use super::yaml_text;
+use tree::{Entry, Faults, Tree};
 
 /// The largest file that is read.
 const MAX_BYTES: usize = 1 << 20;
 
-type Map<T> = BTreeMap<String, T>;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FamilyText {
-    family: String,
-    #[serde(default)]
-    extends: Option<String>,
-    #[serde(default)]
-    model_types: Vec<String>,
-    #[serde(default)]
-    architectures: Vec<String>,
-    #[serde(default)]
-    usual: bool,
-    #[serde(default)]
-    base_prefix: Option<String>,
-    #[serde(default)]
-    buffers: Vec<String>,
-    #[serde(default)]
-    replicated: Vec<String>,
-    #[serde(default)]
-    sizes: Map<Map<SizeText>>,
-    #[serde(default)]
-    params: Map<Map<ParamText>>,
-    #[serde(default)]
-    fragments: Map<Rows>,
-    #[serde(default)]
-    schemes: Map<SchemeText>,
-}
-
-/// Prefix of the names -> rest of the name -> what it is.
-type Rows = Map<Map<RowText>>;
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum SizeText {
-    Number(u64),
-    Flag(bool),
-    Rule(String),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ParamText {
-    dims: Vec<Vec<String>>,
-    #[serde(default)]
-    cut: Option<CutText>,
-    #[serde(default = "linear")]
-    role: Role,
-    #[serde(default)]
-    when: Option<WhenText>,
-    #[serde(default)]
-    optional: bool,
-}
-
-fn linear() -> Role {
-    Role::Linear
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum CutText {
-    Tensor(String),
-    Meshes(MeshText),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MeshText {
-    #[serde(default)]
-    tensor: Option<String>,
-    #[serde(default)]
-    expert: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WhenText {
-    #[serde(default, rename = "if")]
-    condition: Option<String>,
-    #[serde(default)]
-    layers_below: Option<String>,
-    #[serde(default)]
-    layers_from: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SchemeText {
-    #[serde(default)]
-    extends: Vec<String>,
-    #[serde(default)]
-    names: Rows,
-}
-
-#[derive(Clone, Deserialize)]
-#[serde(untagged)]
-enum RowText {
-    Part(PartText),
-    Join(JoinText),
-}
-
-#[derive(Clone, Deserialize)]
-#[serde(untagged)]
-enum PartText {
-    Param(String),
-    Laid(LaidText),
-}
-
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LaidText {
-    is: String,
-    dims: Vec<Vec<String>>,
-}
-
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct JoinText {
-    join: Vec<PartText>,
-    #[serde(default)]
-    outer: Vec<String>,
-    #[serde(default)]
-    dim: usize,
-}
+/// What a file may say of a family.
+const KEYS: [&str; 15] = [
+    "family",
+    "extends",
+    "model_types",
+    "architectures",
+    "usual",
+    "base_prefix",
+    "buffers",
+    "replicated",
+    "sizes",
+    "between",
+    "refuses",
+    "other_layers",
+    "params",
+    "fragments",
+    "schemes",
+];
 
 /// Reads a file. `base`: finds the family that it extends.
-pub(super) fn read(file: &str, text: &str, base: &dyn Fn(&str) -> Option<Family>) -> Result<Family, FamilyFileError> {
+pub(super) fn read(file: &str, text: &str, base: &dyn Fn(&str) -> Option<Family>) -> Result<Family, FamilyFileErrors> {
     let unreadable = |why: String| FamilyFileError::Unreadable { file: file.to_owned(), why };
     if text.len() > MAX_BYTES {
-        return Err(unreadable(format!("{} bytes, more than {MAX_BYTES}", text.len())));
+        return Err(unreadable(format!("{} bytes, more than {MAX_BYTES}", text.len())).into());
     }
-    let text: FamilyText = serde_yaml::from_str(text).map_err(|e| unreadable(e.to_string()))?;
-    let base = match &text.extends {
-        None => None,
-        Some(name) => {
-            let unknown = || FamilyFileError::UnknownBase { file: file.to_owned(), base: name.clone() };
-            Some(base(name).ok_or_else(unknown)?)
-        }
-    };
-    Builder::new(file, base).build(text)
+    let tree: Tree = yaml_text::read_as(text).map_err(unreadable)?;
+    let mut reader = Reader { file, family: Family::empty(), faults: Vec::new(), broken: BTreeSet::new() };
+    reader.family(&tree, base);
+    reader.faults.sort_by_key(FamilyFileError::line);
+    if reader.faults.is_empty() { Ok(reader.family) } else { Err(FamilyFileErrors(reader.faults)) }
 }
 
-struct Builder<'a> {
+/// The entries of a mapping by their keys: the order of all but rows is the same however a file is written.
+fn sorted(entries: &[Entry]) -> Vec<&Entry> {
+    let mut entries: Vec<&Entry> = entries.iter().collect();
+    entries.sort_by(|a, b| a.key.cmp(&b.key));
+    entries
+}
+
+struct Reader<'a> {
     file: &'a str,
     family: Family,
+    faults: Vec<FamilyFileError>,
+    /// Parameters that are wrong: rows that name them are not.
+    broken: BTreeSet<String>,
 }
 
-impl<'a> Builder<'a> {
-    fn new(file: &'a str, base: Option<Family>) -> Self {
-        let empty = Family {
-            name: String::new(),
-            model_types: Vec::new(),
-            architectures: Vec::new(),
-            usual: false,
-            base_prefix: String::new(),
-            buffers: Vec::new(),
-            axes: Vec::new(),
-            sizes: Vec::new(),
-            params: Vec::new(),
-            fragments: Vec::new(),
-            schemes: Vec::new(),
+impl Reader<'_> {
+    /// Notes what is wrong at a place, and goes on.
+    fn note(&mut self, place: &str, faults: Faults) {
+        self.faults.extend(faults.into_iter().map(|fault| FamilyFileError::Entry {
+            file: self.file.to_owned(),
+            line: fault.line,
+            place: place.to_owned(),
+            why: fault.why,
+        }));
+    }
+
+    /// The value, or what is wrong with it noted.
+    fn noted<T>(&mut self, place: &str, read: Result<T, Faults>) -> Option<T> {
+        read.map_err(|faults| self.note(place, faults)).ok()
+    }
+
+    /// The entries of a mapping at a place, sorted.
+    fn entries<'t>(&mut self, place: &str, tree: Option<&'t Tree>) -> Vec<&'t Entry> {
+        let Some(tree) = tree else { return Vec::new() };
+        self.noted(place, tree.entries()).map_or_else(Vec::new, sorted)
+    }
+
+    fn family(&mut self, tree: &Tree, base: &dyn Fn(&str) -> Option<Family>) {
+        let all = match tree.keys(KEYS) {
+            Ok(all) => all,
+            Err(faults) => {
+                self.note("the file", faults);
+                let Ok(entries) = tree.entries() else { return };
+                // The rest is read all the same.
+                KEYS.map(|key| entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value))
+            }
         };
-        Self { file, family: base.unwrap_or(empty) }
-    }
-
-    fn error(&self, place: impl Into<String>, why: impl Into<String>) -> FamilyFileError {
-        FamilyFileError::Entry { file: self.file.to_owned(), place: place.into(), why: why.into() }
-    }
-
-    fn build(mut self, text: FamilyText) -> Result<Family, FamilyFileError> {
-        self.family.name = text.family;
-        self.family.model_types = text.model_types;
-        self.family.architectures = text.architectures;
-        self.family.usual = text.usual;
-        if let Some(prefix) = text.base_prefix {
-            self.family.base_prefix = prefix;
+        let [
+            family,
+            extends,
+            model_types,
+            architectures,
+            usual,
+            base_prefix,
+            buffers,
+            replicated,
+            sizes,
+            between,
+            refuses,
+            other_layers,
+            params,
+            fragments,
+            schemes,
+        ] = all;
+        if let Some(name) = extends.and_then(|name| self.noted("extends", name.text())) {
+            let Some(base) = base(name) else {
+                // What is wrong with the rest is not known without it.
+                let (file, line) = (self.file.to_owned(), extends.map_or(0, |name| name.line));
+                self.faults.push(FamilyFileError::UnknownBase { file, line, base: name.to_owned() });
+                return;
+            };
+            self.family = base;
+            self.family.bases.insert(0, name.to_owned());
         }
-        self.family.buffers.extend(text.buffers);
-        for (template, params) in text.params {
-            for (id, param) in params {
-                let param = self.param(&template, &id, param)?;
-                match self.family.params.iter_mut().find(|known| known.id == id) {
-                    Some(known) => *known = param,
-                    None => self.family.params.push(param),
-                }
-            }
+        let name = family.ok_or_else(|| tree.fault("the name is missing")).and_then(Tree::text);
+        self.family.name = self.noted("family", name).unwrap_or_default().to_owned();
+        // These are a family's own.
+        let types = model_types.map(Tree::texts).transpose();
+        self.family.model_types = self.noted("model_types", types).flatten().unwrap_or_default();
+        self.family.architectures = architectures.map_or_else(Vec::new, |tree| self.architectures(tree));
+        self.family.usual = self.noted("usual", usual.map(Tree::flag).transpose()).flatten().unwrap_or_default();
+        if let Some(prefix) = base_prefix.and_then(|prefix| self.noted("base_prefix", prefix.text())) {
+            prefix.clone_into(&mut self.family.base_prefix);
         }
-        for axis in text.replicated {
-            let place = format!("replicated {axis}");
-            let at = self.known_axis(&axis).ok_or_else(|| self.error(place, "no parameter has this axis"))?;
-            self.family.axes[usize::from(at.0)].replicates = true;
+        let buffers = self.noted("buffers", buffers.map(Tree::texts).transpose()).flatten();
+        self.family.buffers.extend(buffers.unwrap_or_default());
+        self.params(params);
+        self.replicated(replicated);
+        self.sizes(sizes);
+        self.between(between);
+        self.refusals(refuses);
+        self.other_layers(other_layers);
+        self.fragments(fragments);
+        self.schemes(schemes);
+        if self.faults.is_empty() {
+            self.check_rows();
         }
-        self.sizes(text.sizes)?;
-        self.fragments(text.fragments)?;
-        self.schemes(text.schemes)?;
-        self.check()?;
-        Ok(self.family)
-    }
-
-    /// Rows that this file inherits too: it may have given a parameter other axes.
-    fn check(&self) -> Result<(), FamilyFileError> {
-        for (kind, schemes) in [("fragments", &self.family.fragments), ("schemes", &self.family.schemes)] {
-            for scheme in schemes {
-                for row in &scheme.rows {
-                    let place = || format!("{kind} {} {}", scheme.name, row.pattern);
-                    row_check::check(&self.family, row).map_err(|why| self.error(place(), why))?;
-                }
-            }
-        }
-        Ok(())
     }
 
     fn known_axis(&self, name: &str) -> Option<Axis> {
-        let at = self.family.axes.iter().position(|axis| axis.name == name)?;
-        u8::try_from(at).ok().map(Axis)
+        self.family.axis(name)
     }
 
-    fn axis(&mut self, place: &str, name: &str) -> Result<Axis, FamilyFileError> {
+    fn axis(&mut self, tree: &Tree) -> Result<Axis, Faults> {
+        let name = tree.text()?;
         if let Some(known) = self.known_axis(name) {
             return Ok(known);
         }
         if !name.starts_with(|c: char| c.is_ascii_uppercase()) {
-            return Err(
-                self.error(place, format!("`{name}` is no name of an axis, which begins with a capital letter"))
-            );
+            return Err(tree.fault(format!("`{name}` is no name of an axis, which begins with a capital letter")));
         }
-        let too_many = || self.error(place, "a family has at most 256 axes");
-        let at = u8::try_from(self.family.axes.len()).map_err(|_| too_many())?;
+        let at = u8::try_from(self.family.axes.len()).map_err(|_| tree.fault("a family has at most 256 axes"))?;
         self.family.axes.push(AxisInfo { name: name.to_owned(), replicates: false });
         Ok(Axis(at))
     }
 
-    fn dims(&mut self, place: &str, dims: &[Vec<String>]) -> Result<Dims, FamilyFileError> {
-        let dims = dims
-            .iter()
-            .map(|dim| dim.iter().map(|axis| self.axis(place, axis)).collect())
-            .collect::<Result<Dims, _>>()?;
+    fn dims(&mut self, tree: &Tree) -> Result<Dims, Faults> {
+        let mut dims = Dims::new();
+        for dim in tree.list()? {
+            let axes = dim.list()?.iter().map(|axis| self.axis(axis)).collect::<Result<Vec<_>, _>>()?;
+            if axes.is_empty() {
+                return Err(dim.fault("a dimension has no axis"));
+            }
+            dims.push(axes);
+        }
         let mut flat: Vec<Axis> = dims.iter().flatten().copied().collect();
         flat.sort_unstable();
-        if dims.iter().any(Vec::is_empty) {
-            return Err(self.error(place, "a dimension has no axis"));
-        }
         match flat.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(self.error(place, format!("the axis {} is there twice", self.family.axis_name(pair[0])))),
+            Some(pair) => Err(tree.fault(format!("the axis {} is there twice", self.family.axis_name(pair[0])))),
             None => Ok(dims),
         }
     }
 
-    fn expression(&self, place: &str, text: &str) -> Result<Expression, FamilyFileError> {
-        Expression::parse(text).map_err(|why| self.error(place, why))
+    fn params(&mut self, tree: Option<&Tree>) {
+        for template in self.entries("params", tree) {
+            for entry in self.entries(&format!("params {}", template.key), Some(&template.value)) {
+                let read = self.param(&template.key, &entry.key, &entry.value);
+                match self.noted(&format!("params {}", entry.key), read) {
+                    None => _ = self.broken.insert(entry.key.clone()),
+                    Some(param) => match self.family.params.iter_mut().find(|known| known.id == param.id) {
+                        Some(known) => *known = param,
+                        None => self.family.params.push(param),
+                    },
+                }
+            }
+        }
     }
 
-    fn param(&mut self, template: &str, id: &str, text: ParamText) -> Result<Param, FamilyFileError> {
-        let place = format!("params {id}");
-        let dims = self.dims(&place, &text.dims)?;
-        let meshes = match text.cut {
-            None => MeshText { tensor: None, expert: None },
-            Some(CutText::Tensor(axis)) => MeshText { tensor: Some(axis), expert: None },
-            Some(CutText::Meshes(meshes)) => meshes,
+    fn param(&mut self, template: &str, id: &str, tree: &Tree) -> Result<Param, Faults> {
+        let [dims, cut, role, when, optional, loaded] =
+            tree.keys(["dims", "cut", "role", "when", "optional", "loaded"])?;
+        let dims_tree = dims.ok_or_else(|| tree.fault("`dims` is missing"))?;
+        let dims = self.dims(dims_tree)?;
+        let cut = cut.map_or_else(|| Ok(SmallVec::new()), |cut| self.cut(cut, &dims))?;
+        let role = role.map_or(Ok(Role::Linear), |role| {
+            let known = || Role::ALL.map(|(name, _)| name).join(", ");
+            let found = role.scalar().and_then(|text| Role::ALL.iter().find(|(name, _)| *name == text));
+            found.map(|(_, role)| *role).ok_or_else(|| role.fault(format!("its role is one of {}", known())))
+        })?;
+        let flag = |tree: Option<&Tree>, default: bool| tree.map_or(Ok(default), Tree::flag);
+        Ok(Param {
+            id: id.to_owned(),
+            dims,
+            cut,
+            role,
+            when: when.map_or(Ok(When::Always), when_of)?,
+            optional: flag(optional, false)?,
+            loaded: flag(loaded, true)?,
+            template: (template != "once").then(|| template.to_owned()),
+        })
+    }
+
+    /// An axis, which tensor-parallel ranks share, or one for each kind of ranks.
+    fn cut(&self, tree: &Tree, dims: &Dims) -> Result<SmallVec<[Cut; 2]>, Faults> {
+        let meshes = match tree.scalar() {
+            Some(_) => [(Mesh::Tensor, Some(tree)), (Mesh::Expert, None)],
+            None => {
+                let [tensor, expert] = tree.keys(["tensor", "expert"])?;
+                [(Mesh::Tensor, tensor), (Mesh::Expert, expert)]
+            }
         };
         let mut cut = SmallVec::new();
-        for (mesh, axis) in [(Mesh::Tensor, meshes.tensor), (Mesh::Expert, meshes.expert)] {
-            let Some(name) = axis else { continue };
-            match self.known_axis(&name).filter(|axis| dims.iter().flatten().any(|a| a == axis)) {
-                Some(axis) => cut.push(Cut { mesh, axis }),
-                None => return Err(self.error(place, format!("it is cut over {name}, which is none of its axes"))),
+        for (mesh, axis) in meshes.into_iter().filter_map(|(mesh, axis)| Some((mesh, axis?))) {
+            let name = axis.text()?;
+            let known = self.known_axis(name).filter(|axis| dims.iter().flatten().any(|a| a == axis));
+            let found = known.ok_or_else(|| axis.fault(format!("it is cut over {name}, which is none of its axes")))?;
+            if dims.iter().skip(1).any(|dim| dim.iter().skip(1).any(|axis| *axis == found)) {
+                let why = format!("it is cut over {name}, which is not the first axis of its dimension");
+                return Err(axis.fault(why));
             }
+            cut.push(Cut { mesh, axis: found });
         }
-        let inside = |cut: &Cut| dims.iter().skip(1).any(|dim| dim.iter().skip(1).any(|axis| *axis == cut.axis));
-        if let Some(cut) = cut.iter().find(|cut| inside(cut)) {
-            let axis = self.family.axis_name(cut.axis);
-            let why = format!("it is cut over {axis}, which is not the first axis of its dimension");
-            return Err(self.error(place, why));
-        }
-        let when = self.when(&place, text.when)?;
-        let template = (template != "once").then(|| template.to_owned());
-        Ok(Param { id: id.to_owned(), dims, cut, role: text.role, when, optional: text.optional, template })
+        Ok(cut)
     }
 
-    fn when(&self, place: &str, text: Option<WhenText>) -> Result<When, FamilyFileError> {
-        let Some(text) = text else { return Ok(When::Always) };
-        match (text.condition, text.layers_below, text.layers_from) {
-            (Some(rule), None, None) => Ok(When::If(self.expression(place, &rule)?)),
-            (None, Some(rule), None) => Ok(When::LayersBelow(self.expression(place, &rule)?)),
-            (None, None, Some(rule)) => Ok(When::LayersFrom(self.expression(place, &rule)?)),
-            _ => Err(self.error(place, "`when` is one of `if`, `layers_below` and `layers_from`")),
+    fn replicated(&mut self, tree: Option<&Tree>) {
+        let axes = tree.and_then(|tree| self.noted("replicated", tree.list()));
+        for tree in axes.into_iter().flatten() {
+            match tree.scalar().and_then(|name| self.known_axis(name)) {
+                Some(axis) => self.family.axes[usize::from(axis.0)].replicates = true,
+                None => self.note("replicated", tree.fault("no parameter has this axis")),
+            }
         }
     }
 
-    fn sizes(&mut self, sizes: Map<Map<SizeText>>) -> Result<(), FamilyFileError> {
-        for (kind, rules) in sizes {
-            let mut read = Vec::with_capacity(rules.len());
-            for (name, rule) in rules {
-                let text = match rule {
-                    SizeText::Number(number) => number.to_string(),
-                    SizeText::Flag(flag) => flag.to_string(),
-                    SizeText::Rule(text) => text,
-                };
-                read.push((name.clone(), self.expression(&format!("sizes {kind} {name}"), &text)?));
+    /// Names, or names and when a model of that architecture is of this family.
+    fn architectures(&mut self, tree: &Tree) -> Vec<Architecture> {
+        if let Ok(names) = tree.texts() {
+            return names.into_iter().map(|name| Architecture { name, when: None }).collect();
+        }
+        let entries = self.entries("architectures", Some(tree));
+        let of = |entry: &Entry| {
+            let when = if entry.value.is_nothing() { None } else { Some(expression(&entry.value)) };
+            let when = self.noted(&format!("architectures {}", entry.key), when.transpose())?;
+            Some(Architecture { name: entry.key.clone(), when })
+        };
+        entries.into_iter().filter_map(of).collect()
+    }
+
+    fn sizes(&mut self, tree: Option<&Tree>) {
+        for kind in self.entries("sizes", tree) {
+            let mut read = Vec::new();
+            for rule in self.entries(&format!("sizes {}", kind.key), Some(&kind.value)) {
+                let place = format!("sizes {} {}", kind.key, rule.key);
+                read.extend(self.noted(&place, expression(&rule.value)).map(|read| (rule.key.clone(), read)));
             }
-            let known = self.family.sizes.iter().position(|rules| rules.kind == kind);
+            let known = self.family.sizes.iter().position(|rules| rules.kind == kind.key);
             let at = known.unwrap_or_else(|| {
-                self.family.sizes.push(SizeRules { kind, rules: Vec::new() });
+                self.family.sizes.push(SizeRules { kind: kind.key.clone(), rules: Vec::new() });
                 self.family.sizes.len() - 1
             });
             let known = &mut self.family.sizes[at].rules;
             known.retain(|(name, _)| read.iter().all(|(new, _)| new != name));
             known.extend(read);
         }
-        Ok(())
     }
 
-    fn fragments(&mut self, fragments: Map<Rows>) -> Result<(), FamilyFileError> {
-        for (name, text) in fragments {
-            let mut rows = Vec::new();
-            self.rows(&format!("fragments {name}"), &text, &mut rows)?;
-            self.family.fragments.retain(|fragment| fragment.name != name);
-            self.family.fragments.push(Scheme { name, rows });
+    fn between(&mut self, tree: Option<&Tree>) {
+        for entry in self.entries("between", tree) {
+            let why = "it is not a list of the smallest and the largest number";
+            let number =
+                |tree: &Tree| tree.scalar().and_then(|text| text.parse::<f64>().ok()).filter(|n| n.is_finite());
+            let bounds = entry.value.list().and_then(|list| {
+                match list {
+                    [from, to] => number(from).zip(number(to)).filter(|(from, to)| from <= to),
+                    _ => None,
+                }
+                .ok_or_else(|| entry.value.fault(why))
+            });
+            if let Some(bounds) = self.noted(&format!("between {}", entry.key), bounds) {
+                self.family.between.retain(|(known, _)| *known != entry.key);
+                self.family.between.push((entry.key.clone(), bounds));
+            }
         }
-        Ok(())
     }
 
-    /// A scheme replaces the one of its name; what it extends are fragments, or schemes of the family that this one extends.
-    fn schemes(&mut self, schemes: Map<SchemeText>) -> Result<(), FamilyFileError> {
-        let inherited = self.family.schemes.clone();
-        for (name, text) in schemes {
-            let mut rows: Vec<Row> = Vec::new();
-            for base in &text.extends {
-                let known = self.family.fragments.iter().chain(&inherited).find(|scheme| scheme.name == *base);
-                let Some(known) = known else {
-                    let why = format!("`{base}` is neither a fragment nor an inherited scheme");
-                    return Err(self.error(format!("schemes {name}"), why));
+    /// A refusal without a reason takes back an inherited one.
+    fn refusals(&mut self, tree: Option<&Tree>) {
+        for kind in self.entries("refuses", tree) {
+            for entry in self.entries(&format!("refuses {}", kind.key), Some(&kind.value)) {
+                let place = format!("refuses {} {}", kind.key, entry.key);
+                let rule = Expression::parse(&entry.key).map_err(|why| entry.value.fault(why));
+                let why = if entry.value.is_nothing() { None } else { Some(entry.value.text()) };
+                let (Some(rule), Some(why)) = (self.noted(&place, rule), self.noted(&place, why.transpose())) else {
+                    continue;
                 };
-                known.rows.iter().for_each(|row| put(&mut rows, row.clone()));
-            }
-            self.rows(&format!("schemes {name}"), &text.names, &mut rows)?;
-            self.family.schemes.retain(|scheme| scheme.name != name);
-            self.family.schemes.push(Scheme { name, rows });
-        }
-        Ok(())
-    }
-
-    fn rows(&mut self, place: &str, text: &Rows, rows: &mut Vec<Row>) -> Result<(), FamilyFileError> {
-        for (prefix, names) in text {
-            for (rest, row) in names {
-                let name = format!("{prefix}{rest}");
-                let place = format!("{place} {name}");
-                let pattern = Pattern::parse(&name).map_err(|why| self.error(&place, why))?;
-                let pack = self.pack(&place, row)?;
-                put(rows, Row { pattern, pack });
+                let known = self.family.refusals.iter().position(|refusals| refusals.kind == kind.key);
+                let at = known.unwrap_or_else(|| {
+                    self.family.refusals.push(Refusals { kind: kind.key.clone(), refused: Vec::new() });
+                    self.family.refusals.len() - 1
+                });
+                let refused = &mut self.family.refusals[at].refused;
+                refused.retain(|(known, _)| *known != rule);
+                refused.extend(why.map(|why| (rule, why.to_owned())));
             }
         }
-        Ok(())
     }
 
-    fn pack(&mut self, place: &str, row: &RowText) -> Result<Pack, FamilyFileError> {
-        let (parts, outer, dim) = match row {
-            RowText::Part(part) => (std::slice::from_ref(part), &[][..], 0),
-            RowText::Join(text) => (&text.join[..], &text.outer[..], text.dim),
-        };
-        let parts = parts.iter().map(|part| self.part(place, part)).collect::<Result<Vec<_>, _>>()?;
-        let outer = outer.iter().map(|axis| self.axis(place, axis)).collect::<Result<_, _>>()?;
-        Ok(Pack { outer, dim, parts })
-    }
-
-    fn part(&mut self, place: &str, text: &PartText) -> Result<PackPart, FamilyFileError> {
-        let (id, dims) = match text {
-            PartText::Param(id) => (id, None),
-            PartText::Laid(laid) => (&laid.is, Some(self.dims(place, &laid.dims)?)),
-        };
-        let param = self.family.param(id).ok_or_else(|| self.error(place, format!("`{id}` is not a parameter")))?;
-        Ok(PackPart { param, dims })
+    fn other_layers(&mut self, tree: Option<&Tree>) {
+        for entry in self.entries("other_layers", tree) {
+            let Some(fields) = self.noted(&format!("other_layers {}", entry.key), entry.value.texts()) else {
+                continue;
+            };
+            match self.family.other_layers.iter_mut().find(|(known, _)| *known == entry.key) {
+                // No fields take back those that are inherited.
+                Some((_, known)) if fields.is_empty() => known.clear(),
+                Some((_, known)) => known.extend(fields),
+                None => self.family.other_layers.push((entry.key.clone(), fields)),
+            }
+        }
     }
 }
 
-/// A row of the same names replaces another.
-fn put(rows: &mut Vec<Row>, row: Row) {
-    rows.retain(|known| known.pattern != row.pattern);
-    rows.push(row);
+fn expression(tree: &Tree) -> Result<Expression, Faults> {
+    Expression::parse(tree.text()?).map_err(|why| tree.fault(why))
 }
+
+fn when_of(tree: &Tree) -> Result<When, Faults> {
+    match tree.keys(["if", "layers_below", "layers_from"])? {
+        [Some(rule), None, None] => expression(rule).map(When::If),
+        [None, Some(rule), None] => expression(rule).map(When::LayersBelow),
+        [None, None, Some(rule)] => expression(rule).map(When::LayersFrom),
+        _ => Err(tree.fault("`when` is one of `if`, `layers_below` and `layers_from`")),
+    }
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

@@ -374,3 +374,6 @@ impl<F: FnMut(Piece)> Walk<'_, F> {
         (self.found)(Piece::new(region, offset, self.strides.iter().copied()));
     }
 }
+
+#[cfg(test)]
+mod tests;

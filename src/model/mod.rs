@@ -4,34 +4,61 @@
 //! files hold them. One rule covers every rank and every fused form: *a file holds the pack of the rank's own share of each part*
 //! ([`Family::stored`]). The tables are the text files under `families/`; a family is added there and nowhere else.
 
+mod builtin;
 mod companion;
+mod config_text;
 mod configuration;
 mod cut;
 mod dialect;
+mod equations;
 mod error;
 mod family;
+mod fields;
 mod file;
+mod fusion;
+mod in_order;
+mod index;
 mod layout;
+mod lookup;
 mod model;
+pub mod naming;
 mod pack;
 mod param;
+mod params_json;
 mod pattern;
+mod quantity;
 mod recognise;
+mod registry;
 mod row_check;
+mod rules;
+mod signs;
 mod size;
+mod solve;
+mod yaml_text;
 
+pub use builtin::{builtin, builtin_names};
 pub use companion::{Companion, Of, OwnSizes, companions};
-pub use configuration::SpecError;
+pub use config_text::ConfigText;
+pub use configuration::{from_config_json, from_yaml, lora_alpha};
 pub use dialect::{Dialect, Join, Place, Stored};
-pub use error::{FamilyFileError, ModelError};
+pub use error::{FamilyFileError, FamilyFileErrors, ModelError, SpecError};
 pub use family::{Family, Named, Row, Scheme, builtin_families, builtin_family};
+pub(crate) use fields::show;
+pub use fusion::FusionLayout;
 pub use layout::{Canonical, WholeTensor};
 pub use model::Model;
 pub use pack::{Share, StoredPart, StoredTensor};
 pub use param::{Axis, Cut, Mesh, Param, ParamId, Role, Sizes, When};
-pub use pattern::{Captures, Pattern};
+pub use params_json::from_params_json;
+pub use pattern::{Captures, MAX_LAYERS, Pattern};
+pub use quantity::{GROUP_SIZES, LoraFactor, QuantNames, Quantity};
 pub use recognise::{Recognition, recognise};
+pub use registry::{FamilyFile, Registered, add_families, families, family, registered};
+pub use signs::{QuantSigns, QuantTool};
 pub use size::{Configuration, Expression, Value};
+pub use solve::{Fact, Solved};
+pub use yaml_text::MAX_CONFIG_BYTES;
+pub(crate) use yaml_text::{check_size, read as read_yaml};
 
 #[cfg(test)]
 mod peers;

@@ -1,9 +1,12 @@
 //! A model: a family, and the sizes, the layers and the parameters that one model of it has.
 
-use super::configuration::SpecError;
-use super::family::Family;
+use std::collections::BTreeSet;
+
+use super::error::SpecError;
+use super::family::{FUSED, Family, VOCABULARY_WHOLE};
 use super::param::{Axis, Mesh, ParamId, Role, Sizes};
-use super::size::Configuration;
+use super::rules::Rules;
+use super::size::{Configuration, Value};
 use crate::tensor::Shape;
 
 /// A model: its family, the sizes of its axes, its parameters, and how the network wants them.
@@ -32,9 +35,32 @@ impl Model {
     /// # Errors
     /// What the configuration does not state, or states as nothing that a model can have.
     pub fn read(family: &'static Family, kind: &str, configuration: &Configuration) -> Result<Self, SpecError> {
-        let sizes = family.sizes(kind, configuration)?;
-        let members = family.members(kind, configuration)?;
-        Ok(Self::with_sizes(family, sizes, members))
+        let rules = Rules::new(family.rules(kind), configuration);
+        let explain = |error| rules.explain(family, error);
+        let sizes = family.sizes(kind, configuration).map_err(explain)?;
+        let members = family.members(kind, configuration).map_err(explain)?;
+        let flag = |name: &str| match rules.value(name) {
+            Some(Value::Flag(flag)) => Some(flag),
+            _ => None,
+        };
+        let mut model = Self::with_sizes(family, sizes, members);
+        model.fused = flag(FUSED);
+        model.vocabulary_whole = flag(VOCABULARY_WHOLE).unwrap_or(false);
+        model.check_shapes()?;
+        Ok(model)
+    }
+
+    /// The dimensions make shapes: every one of them is small enough, but products may not be.
+    fn check_shapes(&self) -> Result<(), SpecError> {
+        let mut seen = BTreeSet::new();
+        let first = self.members.iter().filter(|id| seen.insert(id.param));
+        match first.into_iter().find(|id| self.full_shape(**id).is_none()) {
+            None => Ok(()),
+            Some(id) => {
+                let name = &self.family.params()[usize::from(id.param)].id;
+                Err(SpecError::Unreadable(format!("its dimensions make `{name}` too large to be a tensor")))
+            }
+        }
     }
 
     /// A model of which the sizes and the parameters are known.
@@ -172,7 +198,7 @@ impl Model {
             None => Ok(()),
             Some(&(what, count)) => {
                 let most = shared.iter().fold(0, |common, (_, count)| divisor(common, *count));
-                Err(SpecError::DoesNotDivide { ranks, count, what, most })
+                Err(SpecError::DoesNotDivide { ranks, count, what: what.to_owned(), most })
             }
         }
     }

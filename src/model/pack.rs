@@ -149,7 +149,7 @@ impl Family {
         }
         // No stride and no offset below is larger than the volume.
         dims.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim)).ok_or_else(too_large)?;
-        let step = parts.iter().map(|part| part.volume()).try_fold(0u64, u64::checked_add);
+        let step = parts.iter().map(PartShare::volume).try_fold(0u64, u64::checked_add);
         let step = step.ok_or_else(too_large)?;
         let mut offset = 0;
         let mut stored = Vec::with_capacity(parts.len());

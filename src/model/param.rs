@@ -6,6 +6,13 @@ use smallvec::SmallVec;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Axis(pub(super) u8);
 
+impl Axis {
+    /// Its place among the axes of the family.
+    pub(super) fn place(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 /// The size of each axis of a model, in the family's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sizes(pub(super) Vec<u64>);
@@ -37,8 +44,7 @@ pub struct Cut {
 }
 
 /// What a parameter is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The table of the vocabulary.
     Embedding,
@@ -54,6 +60,19 @@ pub enum Role {
     Head,
     /// Scales and zero points of keys and values.
     Cache,
+}
+
+impl Role {
+    /// All of them, by their names in family files.
+    pub(super) const ALL: [(&str, Self); 7] = [
+        ("embedding", Self::Embedding),
+        ("linear", Self::Linear),
+        ("bias", Self::Bias),
+        ("norm", Self::Norm),
+        ("router", Self::Router),
+        ("head", Self::Head),
+        ("cache", Self::Cache),
+    ];
 }
 
 /// In which models and layers a parameter is present.
@@ -97,6 +116,8 @@ pub struct Param {
     pub when: When,
     /// A model may be without it where it is present.
     pub optional: bool,
+    /// Whether networks load it.
+    pub loaded: bool,
     /// The layer template that it belongs to; `None`: once in a model.
     pub template: Option<String>,
 }

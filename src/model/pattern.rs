@@ -2,8 +2,18 @@
 
 use std::fmt;
 
-/// More layers and experts than any model has. Larger numbers are not taken for one.
-const MOST: u32 = 100_000;
+use super::index::Key;
+
+/// More layers, and more experts, than any model has. Larger numbers are not taken for one.
+pub const MAX_LAYERS: u32 = 10_000;
+
+/// The number at the beginning of a text, and what follows it. Numbers are canonical: `01` is not one.
+pub(super) fn number(text: &str) -> Option<(u32, &str)> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, after) = text.split_at(digits);
+    let canonical = number.len() == 1 || !number.starts_with('0');
+    Some((number.parse().ok().filter(|&n: &u32| canonical && n < MAX_LAYERS)?, after))
+}
 
 /// What the captures of a name are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -58,7 +68,7 @@ impl Pattern {
         Ok(Self(tokens))
     }
 
-    /// The captures, where the name is of this pattern. Numbers are canonical: `01` is not one.
+    /// The captures, where the name is of this pattern.
     pub fn matches(&self, name: &str) -> Option<Captures> {
         self.begins(name).filter(|(_, rest)| rest.is_empty()).map(|(captures, _)| captures)
     }
@@ -71,12 +81,7 @@ impl Pattern {
             match token {
                 Token::Text(text) => rest = rest.strip_prefix(text.as_str())?,
                 Token::Layer | Token::Expert => {
-                    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-                    let (number, after) = rest.split_at(digits);
-                    if number.len() > 1 && number.starts_with('0') {
-                        return None;
-                    }
-                    let number = number.parse().ok().filter(|&n: &u32| n < MOST)?;
+                    let (number, after) = number(rest)?;
                     match token {
                         Token::Layer => found.layer = Some(number),
                         _ => found.expert = Some(number),
@@ -117,6 +122,31 @@ impl Pattern {
             }
         }
         Some(name)
+    }
+
+    /// The key of all its names in an index.
+    pub(super) fn key(&self) -> Key {
+        let mut key = Key::default();
+        self.0.iter().for_each(|token| match token {
+            Token::Text(text) => key.write(text),
+            Token::Layer | Token::Expert => key.write("0"),
+        });
+        key
+    }
+
+    /// The part of its names that follows the layer: `attention.wq.weight`. `None` where there is no layer, or more to capture.
+    pub(super) fn in_layer(&self) -> Option<&str> {
+        match &self.0[..] {
+            [Token::Text(_), Token::Layer, Token::Text(rest)] => rest.strip_prefix('.'),
+            _ => None,
+        }
+    }
+
+    /// The layer, and the part that follows it, of a name that begins as those of this pattern do.
+    pub(super) fn layer_of<'a>(&self, name: &'a str) -> Option<(u32, &'a str)> {
+        let [Token::Text(before), Token::Layer, ..] = &self.0[..] else { return None };
+        let (layer, rest) = number(name.strip_prefix(before.as_str())?)?;
+        Some((layer, rest.strip_prefix('.')?))
     }
 
     /// Whether it captures a layer.

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::{Configuration, Family, Pattern, Scheme, Share, Sizes, Value, builtin_families, recognise};
 
-fn data(folder: &str) -> Vec<(String, Json)> {
+pub(super) fn data(folder: &str) -> Vec<(String, Json)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/models").join(folder);
     let mut read: Vec<(String, Json)> = std::fs::read_dir(folder)
         .unwrap()
@@ -21,7 +21,7 @@ fn data(folder: &str) -> Vec<(String, Json)> {
     read
 }
 
-fn configuration(json: &Json) -> Configuration {
+pub(super) fn configuration(json: &Json) -> Configuration {
     let value = |value: &Json| match value {
         Json::Bool(flag) => Some(Value::Flag(*flag)),
         Json::Number(number) => number.as_f64().map(Value::Number),

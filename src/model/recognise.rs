@@ -30,9 +30,9 @@ pub fn recognise<'a>(families: impl IntoIterator<Item = &'a Family>, names: &BTr
             let mut used = vec![false; scheme.rows.len()];
             let mut explained = 0;
             for name in names {
-                if let Some(at) = scheme.rows.iter().position(|row| row.pattern.matches(name).is_some()) {
+                if let Some(hit) = scheme.place(name) {
                     explained += 1;
-                    used[at] = true;
+                    used[hit.row] = true;
                 }
             }
             let required = |row: &Row| row.params().any(|at| !family.params()[usize::from(at)].optional);

@@ -22,13 +22,13 @@ pub type Configuration = BTreeMap<String, Value>;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expression {
     text: String,
-    root: Node,
+    pub(super) root: Node,
 }
 
 impl Eq for Expression {}
 
 #[derive(Clone, Debug, PartialEq)]
-enum Node {
+pub(super) enum Node {
     Number(f64),
     Flag(bool),
     Name(String),
@@ -40,13 +40,25 @@ enum Node {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Operator {
+pub(super) enum Operator {
     Add,
     Subtract,
     Multiply,
     /// Must come out even.
     Divide,
     DivideDown,
+}
+
+impl Operator {
+    pub(super) const fn sign(self) -> &'static str {
+        match self {
+            Self::Add => "+",
+            Self::Subtract => "-",
+            Self::Multiply => "*",
+            Self::Divide => "/",
+            Self::DivideDown => "//",
+        }
+    }
 }
 
 /// The deepest nesting of an expression.
@@ -68,7 +80,14 @@ impl Expression {
 
     /// Its value; `None` where the configuration does not define what it needs, or the arithmetic is not possible.
     pub fn value(&self, lookup: &dyn Fn(&str) -> Option<Value>) -> Option<Value> {
-        evaluate(&self.root, lookup)
+        self.root.value(lookup)
+    }
+
+    /// The product that it is; `None`: it is anything else.
+    pub(super) fn product(&self) -> Option<Factors<'_>> {
+        let mut factors = Factors { powers: Vec::new(), number: (1, 1) };
+        product(&self.root, 1, &mut factors)?;
+        Some(factors)
     }
 
     /// The names in it.
@@ -79,10 +98,41 @@ impl Expression {
     }
 }
 
+/// A product of names, each to a power, and of a number.
+#[derive(Debug, PartialEq)]
+pub(super) struct Factors<'a> {
+    pub powers: Vec<(&'a str, i32)>,
+    /// As a fraction.
+    pub number: (u128, u128),
+}
+
 impl fmt::Display for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+fn product<'a>(node: &'a Node, exponent: i32, factors: &mut Factors<'a>) -> Option<()> {
+    match node {
+        Node::Number(value) => {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, positive and small")]
+            let whole = |value: f64| value as u128;
+            let value = Some(*value).filter(|n| n.fract() == 0.0 && (1.0..4_294_967_296.0).contains(n)).map(whole)?;
+            let side = if exponent > 0 { &mut factors.number.0 } else { &mut factors.number.1 };
+            *side = side.checked_mul(value)?;
+        }
+        Node::Name(name) => factors.powers.push((name, exponent)),
+        Node::Binary(Operator::Multiply, a, b) => {
+            product(a, exponent, factors)?;
+            product(b, exponent, factors)?;
+        }
+        Node::Binary(Operator::Divide, a, b) => {
+            product(a, exponent, factors)?;
+            product(b, -exponent, factors)?;
+        }
+        _ => return None,
+    }
+    Some(())
 }
 
 fn names<'a>(node: &'a Node, found: &mut Vec<&'a str>) {
@@ -94,6 +144,37 @@ fn names<'a>(node: &'a Node, found: &mut Vec<&'a str>) {
         Node::Binary(_, a, b) | Node::RoundUp(a, b) => {
             names(a, found);
             names(b, found);
+        }
+    }
+}
+
+impl Node {
+    /// Its value, as [`Expression::value`].
+    pub(super) fn value(&self, lookup: &dyn Fn(&str) -> Option<Value>) -> Option<Value> {
+        evaluate(self, lookup)
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Flag(flag) => write!(f, "{flag}"),
+            Self::Name(name) => f.write_str(name),
+            Self::Not(inner) => write!(f, "not ({inner})"),
+            Self::Floor(inner) => write!(f, "floor({inner})"),
+            Self::RoundUp(a, b) => write!(f, "round_up({a}, {b})"),
+            Self::First(all) => {
+                let all: Vec<String> = all.iter().map(Self::to_string).collect();
+                write!(f, "({})", all.join(" | "))
+            }
+            Self::Binary(operator, a, b) => {
+                let side = |node: &Self| match node {
+                    Self::Binary(..) => format!("({node})"),
+                    _ => node.to_string(),
+                };
+                write!(f, "{} {} {}", side(a), operator.sign(), side(b))
+            }
         }
     }
 }
@@ -289,6 +370,19 @@ mod tests {
         assert_eq!(value(rule, &[("dim", 5120.0), ("multiple_of", 256.0)]), Some(Value::Number(13824.0)));
         let large = [("dim", 8192.0), ("multiple_of", 4096.0), ("multiplier", 1.3)];
         assert_eq!(value(rule, &large), Some(Value::Number(28672.0)));
+    }
+
+    #[test]
+    fn a_product_is_known_by_its_factors() {
+        let of = |text: &str| {
+            let expression = Expression::parse(text).unwrap();
+            expression.product().map(|found| (format!("{:?}", found.powers), found.number))
+        };
+        assert_eq!(of("a / (b * 2 / 3)"), Some(("[(\"a\", 1), (\"b\", -1)]".to_owned(), (3, 2))));
+        assert_eq!(of("2"), Some(("[]".to_owned(), (2, 1))));
+        for other in ["a + 1", "a // 2", "a | b", "0", "a * 0.5", "not a", "true"] {
+            assert_eq!(of(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use serde_json::Value as Json;
 
 use super::SpecError;
-use super::yaml::show;
-use super::yaml_text::{check_size, read};
+use crate::model::show;
+use crate::model::{check_size, read_yaml as read};
 
 /// What a configuration says of the arithmetic. What it does not say is `None`: nothing is guessed.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -125,7 +125,8 @@ fn is_partial(factor: &Json) -> bool {
 /// A positive number that single precision holds, or why it is none.
 fn positive(field: &'static str, shown: &Json, value: Option<f64>) -> Result<Option<f64>, SpecError> {
     let fits = |v: &f64| (1e-30..1e30).contains(v);
-    let bad = || SpecError::BadValue { field, value: show(shown), wanted: "a positive number" };
+    let bad =
+        || SpecError::BadValue { field: field.to_owned(), value: show(shown), wanted: "a positive number".to_owned() };
     value.filter(fits).map(Some).ok_or_else(bad)
 }
 

@@ -1,10 +1,8 @@
 //! The dimensions of a llama-family model.
 
-use super::fusion::fused;
-use super::names::{HEAD, Role, Split, TRANSFORMER_TOP, layer_suffixes, role};
-use super::quantised::{self, Quantity};
+use super::naming::{HEAD, Role, Split, TRANSFORMER_TOP, fused, group_scale_of, layer_names, role};
 pub use crate::model::SpecError;
-use crate::model::{Configuration, Model, Value, builtin_family};
+use crate::model::{Configuration, GROUP_SIZES, Model, Of, Role as Purpose, Value, builtin_family};
 use crate::tensor::Shape;
 
 /// The dimensions of a llama-family model and how its parameters are arranged for inference.
@@ -34,7 +32,29 @@ pub struct ModelSpec {
     pub vocabulary_whole: bool,
 }
 
+/// The dimensions of a built-in model.
+pub fn builtin(name: &str) -> Option<ModelSpec> {
+    crate::model::builtin(name).map(|model| ModelSpec::of(&model))
+}
+
 impl ModelSpec {
+    /// The dimensions of a model.
+    pub fn of(model: &Model) -> Self {
+        Self {
+            hidden: model.hidden(),
+            layers: model.layers(),
+            heads: model.heads(),
+            kv_heads: model.kv_heads(),
+            head_dim: model.head_dim(),
+            ffn: model.ffn().unwrap_or(1),
+            vocab: model.vocab(),
+            qkv_bias: model.qkv_bias(),
+            tied: model.tied(),
+            fused: model.fused,
+            vocabulary_whole: model.vocabulary_whole,
+        }
+    }
+
     /// The model by the tables of its family: llama, or qwen2 where q, k and v have biases.
     ///
     /// # Errors
@@ -74,15 +94,16 @@ impl ModelSpec {
     /// The full shape of an unfused parameter, or `None` for a name or layer that the model does not have, and for what the
     /// model does not tell: how many columns share a scale.
     pub fn shape(&self, name: &str) -> Option<Shape> {
-        let Role { layer, suffix, split } = role(name)?;
+        let role = role(name)?;
+        let Role { layer, suffix, split, .. } = role;
         if layer.is_some_and(|n| n >= self.layers) {
             return None;
         }
         // The size of the groups is the checkpoint's.
-        if quantised::group_scale_of(name).is_some() {
+        if group_scale_of(name).is_some() {
             return None;
         }
-        if let Some(dims) = self.quantised_dims(name, suffix) {
+        if let Some(dims) = self.quantised_dims(name, &role) {
             return Shape::new(dims).ok();
         }
         let dims = match suffix {
@@ -102,11 +123,11 @@ impl ModelSpec {
     /// Whether this may be the full shape of an unfused parameter that is the scales of groups: their size is the
     /// checkpoint's, not the model's.
     pub fn fits_groups(&self, name: &str, shape: &Shape) -> bool {
-        let weight = quantised::group_scale_of(name).and_then(|weight| self.shape(&weight));
+        let weight = group_scale_of(name).and_then(|weight| self.shape(&weight));
         match (weight.as_ref().map(Shape::dims), shape.dims()) {
             (Some(&[rows, columns]), &[found, groups]) => {
                 let whole = |size: &u64| groups.checked_mul(*size) == Some(columns);
-                found == rows && quantised::GROUP_SIZES.iter().any(whole)
+                found == rows && GROUP_SIZES.iter().any(whole)
             }
             _ => false,
         }
@@ -122,26 +143,26 @@ impl ModelSpec {
     }
 
     /// The full dimensions of a quantised parameter; `None` for any other.
-    fn quantised_dims(&self, name: &str, suffix: &str) -> Option<Vec<u64>> {
-        if let Some((_, along_second)) = quantised::kv_of(suffix) {
-            return Some(if along_second { vec![2, self.key_rows()] } else { vec![self.key_rows()] });
+    fn quantised_dims(&self, name: &str, role: &Role<'_>) -> Option<Vec<u64>> {
+        if role.param.role == Purpose::Cache {
+            return Some(if role.param.dims.len() > 1 { vec![2, self.key_rows()] } else { vec![self.key_rows()] });
         }
-        let (layer, quantity) = quantised::linear_of(suffix)?;
-        let prefix = &name[..name.len() - suffix.len()];
-        let weight = self.shape(&format!("{prefix}{layer}.weight"))?;
+        let companion = role.companion?;
+        let layer = name.strip_suffix(companion.tail.as_str())?;
+        let weight = self.shape(&format!("{layer}weight"))?;
         let &[rows, columns] = weight.dims() else { return None };
-        Some(match quantity {
-            Quantity::Weight => vec![rows, columns],
-            Quantity::PackedWeight => vec![rows, columns / 2],
-            Quantity::Bias | Quantity::Scale | Quantity::ZeroPoint | Quantity::DequantScale => vec![rows],
-            _ => vec![columns],
-        })
+        let dim = |of: &Of| match of {
+            Of::Out => Some(rows),
+            Of::In => Some(columns),
+            Of::InPairs => Some(columns / 2),
+            Of::InGroups | Of::LoraRank => None,
+        };
+        companion.dims.iter().map(dim).collect()
     }
 
     /// The unfused parameters that a checkpoint of the model must hold.
     pub fn required(&self) -> impl Iterator<Item = String> + '_ {
-        let layers = (0..self.layers)
-            .flat_map(|n| layer_suffixes(self.qkv_bias).map(move |suffix| format!("model.layers.{n}.{suffix}")));
+        let layers = (0..self.layers).flat_map(|n| layer_names(n, self.qkv_bias));
         let top = TRANSFORMER_TOP.into_iter().filter(|name| !(self.tied && *name == HEAD));
         layers.chain(top.map(str::to_owned))
     }
@@ -153,7 +174,7 @@ impl ModelSpec {
             None => Ok(()),
             Some((what, count)) => {
                 let most = shared.into_iter().fold(0, |common, (_, count)| divisor(common, count));
-                Err(SpecError::DoesNotDivide { ranks, count, what, most })
+                Err(SpecError::DoesNotDivide { ranks, count, what: what.to_owned(), most })
             }
         }
     }
@@ -169,6 +190,24 @@ mod tests {
     use super::*;
     use crate::model::Captures;
     use crate::models::{builtin, builtin_names};
+
+    /// Their size is the checkpoint's, so the model's shapes leave it open.
+    #[test]
+    fn scales_of_groups_fit_a_model_with_any_size() {
+        let spec = super::super::builtin("llama2_7b").unwrap();
+        let fits = |layer: &str, dims: [u64; 2]| {
+            let name = format!("model.layers.31.{layer}._layer.matmul.group_scale");
+            assert_eq!(spec.shape(&name), None);
+            spec.fits_groups(&name, &Shape::new(dims).unwrap())
+        };
+        assert!(fits("attention.wq", [4096, 64]) && fits("attention.wq", [4096, 32]));
+        assert!(fits("feed_forward.w2", [4096, 172]) && fits("feed_forward.w1", [11008, 32]));
+        for dims in [[4096, 4096], [4096, 16], [4096, 63], [2048, 64]] {
+            assert!(!fits("attention.wq", dims), "{dims:?}");
+        }
+        let packed = spec.shape("model.layers.0.feed_forward.w2._layer.int4_weight").unwrap();
+        assert_eq!(packed.dims(), [4096, 5504]);
+    }
 
     #[test]
     fn the_model_by_its_tables_has_the_same_parameters_and_shapes() {

@@ -12,7 +12,7 @@
 use serde_json::Value;
 
 use super::SpecError;
-use super::yaml_text::read;
+use crate::model::read_yaml as read;
 
 /// Keys by their paths, and the first branch of mindformers whose code or yamls have them.
 const KEYS: [(&str, &str); 7] = [

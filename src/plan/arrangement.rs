@@ -1,8 +1,9 @@
 //! How a checkpoint's parameters lie over its ranks: by the family's rules, or by strategy files.
 
 use super::StrategySet;
+use super::tensor_id::Known;
 use crate::layout::{OptimizerShard, TensorLayout};
-use crate::models::{LoraFactor, Split, fused, lora_factor, role};
+use crate::model::Dialect;
 use crate::tensor::Shape;
 
 /// How a checkpoint's parameters lie over its ranks.
@@ -12,6 +13,38 @@ pub enum Arrangement<'a> {
     Rules(u64),
     /// What strategy files say.
     Strategy(&'a StrategySet),
+}
+
+/// What the rules of a family say of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ByRules {
+    /// The ranks share this dimension.
+    Cut(usize),
+    /// Every rank holds it whole.
+    Whole,
+    /// Nothing.
+    Unknown,
+}
+
+/// The names of a fused parameter and of its parts.
+#[derive(Clone, Debug)]
+pub(super) struct Related {
+    /// The fused name.
+    pub whole: String,
+    /// The names of the parts.
+    pub parts: Vec<String>,
+    /// Whether the name in question is the fused one.
+    is_whole: bool,
+}
+
+impl Related {
+    /// The fused parameter that a name is, or is a part of.
+    pub(super) fn of(dialect: &Dialect, known: &Known) -> Option<Self> {
+        let join = dialect.join(&known.stored)?;
+        let name = |stored| Some(format!("{}{}", known.state, dialect.name(stored)?));
+        let parts = join.parts.iter().map(name).collect::<Option<_>>()?;
+        Some(Self { whole: name(&join.whole)?, parts, is_whole: known.stored.is_joined() })
+    }
 }
 
 impl Arrangement<'_> {
@@ -36,42 +69,25 @@ impl Arrangement<'_> {
         self.ranks() / self.devices()
     }
 
-    /// The layout of a parameter in a stage, fused or not, or `None` where nothing is known of it.
-    /// `vocabulary_whole`: whether the rules keep the embedding and `lm_head` whole. A strategy that knows only the fused
-    /// name, or only the parts (all of them, cut alike), answers for the other too: both are cut over the same devices.
+    /// The layout of a parameter in a stage, fused or not, or `None` where nothing is known of it. A strategy that knows only the
+    /// fused name, or only the parts (all of them, cut alike), says it for the other too: both are cut over the same devices.
     pub(super) fn layout(
         &self,
         stage: u64,
         name: &str,
         ndim: usize,
-        vocabulary_whole: bool,
+        by_rules: ByRules,
+        related: &dyn Fn() -> Option<Related>,
     ) -> Option<(TensorLayout, Option<Shape>)> {
         match self {
             Self::Rules(1) => Some((TensorLayout::flat(1, ndim, None), None)),
             Self::Rules(ranks) => {
-                let split = if let Some(role) = role(name) {
-                    match role.split {
-                        Split::Whole => None,
-                        Split::Rows => Some(0),
-                        Split::Columns => Some(1),
-                        Split::Vocabulary => (!vocabulary_whole).then_some(0),
-                    }
-                } else if let Some((weight, factor)) = lora_factor(name) {
-                    // As mindformers cuts adapters: the factor on the side that the weight is cut on.
-                    let weight_split = match role(&weight) {
-                        Some(role) => role.split,
-                        None => fused(&weight).filter(|f| f.name == weight).map(|_| Split::Rows)?,
-                    };
-                    match (weight_split, factor) {
-                        (Split::Rows, LoraFactor::B) => Some(0),
-                        (Split::Columns, LoraFactor::A) => Some(1),
-                        _ => None,
-                    }
-                } else {
-                    let fused = fused(name).filter(|f| f.name == name)?;
-                    (!fused.shared).then_some(0)
+                let split = match by_rules {
+                    ByRules::Cut(dim) => Some(dim),
+                    ByRules::Whole => None,
+                    ByRules::Unknown => return None,
                 };
-                if split.is_some_and(|axis| axis >= ndim) {
+                if split.is_some_and(|dim| dim >= ndim) {
                     return None;
                 }
                 Some((TensorLayout::flat(*ranks, ndim, split), None))
@@ -81,13 +97,13 @@ impl Arrangement<'_> {
                 if let Some(found) = layouts.get(name) {
                     return Some((found.layout.clone(), found.full_shape.clone()));
                 }
-                let related = fused(name)?;
-                let known = if name == related.name {
+                let related = related()?;
+                let known = if related.is_whole {
                     let parts: Vec<_> = related.parts.iter().map(|p| layouts.get(p)).collect::<Option<_>>()?;
                     let first = *parts.first()?;
                     parts.iter().all(|p| p.layout == first.layout).then_some(first)?
                 } else {
-                    layouts.get(&related.name)?
+                    layouts.get(&related.whole)?
                 };
                 // An optimizer shard cuts the rows of the one or of the other: it cannot be borrowed.
                 (known.layout.optimizer_shard == OptimizerShard::None).then(|| (known.layout.clone(), None))

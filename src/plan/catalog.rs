@@ -1,12 +1,16 @@
 //! All entries of all ranks as logical tensors: unfused, whole, each with its holders.
 
+mod add;
+mod complete;
 mod foreign;
 mod full;
 mod hold;
 mod quantised;
 mod refine;
+mod sizes;
+mod stored;
 mod tied;
-mod whole;
+mod vocabulary;
 
 pub use foreign::{ForeignNotes, ForeignOptions};
 pub use quantised::QuantisedAs;
@@ -14,25 +18,26 @@ pub use quantised::QuantisedAs;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use super::fused_rows::{grouping, radices};
+use self::add::Adding;
+pub(super) use self::sizes::Sized;
+pub(super) use self::stored::{Laid, Lay};
 use super::holders::{Holder, Holders};
 use super::low_rank::Pair;
-use super::pieces::{self, Order, Part};
-use super::{Arrangement, PlanError, SourceFile, agreement};
-use crate::layout::{Piece, Region, TensorLayout};
-use crate::models::{FusionLayout, ModelSpec, before, fused, is_copy, is_lora};
+use super::tensor_id::{Known, TensorId};
+use super::{Arrangement, PlanError, SourceFile, agreement, rank_count};
+use crate::layout::TensorLayout;
+use crate::model::naming::{before, is_copy, is_lora};
+use crate::model::{Dialect, Family, FusionLayout, Model};
 use crate::tensor::{Dtype, Shape, TensorName};
 
 /// How to read a source checkpoint.
 pub struct CatalogOptions<'a> {
     /// The model, when it was named.
-    pub spec: Option<&'a ModelSpec>,
+    pub spec: Option<&'a Model>,
     /// How the parameters lie over the ranks.
     pub arrangement: Arrangement<'a>,
-    /// In which order the rows of fused parameters stand.
+    /// In which order the rows of fused parameters are.
     pub fusion: FusionLayout,
-    /// Whether the source's or the target's fused parameters are grouped, so that the heads matter.
-    pub heads_matter: bool,
     /// Names to leave out.
     pub ignore: &'a dyn Fn(&str) -> bool,
 }
@@ -48,6 +53,8 @@ impl fmt::Debug for CatalogOptions<'_> {
 pub struct LogicalTensor {
     /// Its unfused name.
     pub name: TensorName,
+    /// What it is. `None`: nothing that the family knows, or a state of an optimizer.
+    pub(super) id: Option<TensorId>,
     /// Its elements.
     pub dtype: Dtype,
     /// Its full shape.
@@ -68,6 +75,8 @@ pub struct LogicalTensor {
 pub struct Catalog {
     tensors: Vec<LogicalTensor>,
     by_name: HashMap<TensorName, usize>,
+    /// The family of the model and the sizes of its axes. `None`: no family has these names.
+    pub(super) sized: Option<Sized>,
     /// Whether any source parameter was fused.
     pub fused: bool,
     /// Whether the source keeps the embedding whole on every rank. `None` where there is one rank or no embedding.
@@ -90,10 +99,45 @@ pub struct Catalog {
     pub(super) vectors: Vec<LogicalTensor>,
 }
 
-/// One name, and who holds it: file and entry, in the order of ranks.
+/// One name, what it is, and who holds it: file and entry, in the order of ranks.
 struct Named {
     name: TensorName,
+    known: Option<Known>,
     holders: Vec<(usize, usize)>,
+}
+
+/// The layout of one parameter in one stage that holds it.
+struct InStage {
+    stage: u64,
+    layout: TensorLayout,
+    full_shape: Option<Shape>,
+}
+
+/// What is known of a name before the sizes of the model are.
+enum Reading {
+    /// No layout knows it, and all ranks hold it alike.
+    Loose,
+    Laid {
+        stages: Vec<InStage>,
+        shape: Shape,
+        dtype: Dtype,
+    },
+}
+
+/// Who reads: whose names, how they lie over the files, and what to say of it.
+struct Reader<'a> {
+    files: &'a [SourceFile<'a>],
+    dialect: Option<&'a Dialect>,
+    spec: Option<&'a Model>,
+    arrangement: Arrangement<'a>,
+    /// Whether fused rows follow one another part by part, so that their order depends on the number of ranks.
+    rank_concat: bool,
+    /// The strides of an entry (file, entry) in elements, where it is a view that is not row-major.
+    strides: &'a dyn Fn(usize, usize) -> Option<Vec<u64>>,
+    /// Whether they are files of PyTorch programs.
+    foreign: bool,
+    named: &'a [Named],
+    index: HashMap<&'a str, usize>,
 }
 
 impl Catalog {
@@ -103,43 +147,34 @@ impl Catalog {
     /// See [`PlanError`]: a missing rank or parameter, shapes that disagree with the layout or the model, ranks that
     /// disagree with each other, names that nothing places.
     pub fn new(files: &[SourceFile<'_>], options: &CatalogOptions<'_>) -> Result<Self, PlanError> {
+        if let Arrangement::Strategy(set) = options.arrangement {
+            // Fewer directories than ranks may do, where replicas stand in; more cannot be right.
+            let ranks = u64::from(rank_count(files));
+            if ranks > set.ranks() {
+                return Err(PlanError::StrategyRanks { side: "source", strategy: set.ranks(), ranks });
+            }
+        }
+        let order = options.fusion.name();
+        let names = || files.iter().flat_map(|file| file.entries).map(|entry| entry.name.as_str());
+        let dialect = match options.spec {
+            Some(model) => Some(Dialect::mindspore(model.family(), order)),
+            None => Dialect::recognise_mindspore(names(), order),
+        };
         let mut catalog = Self::default();
-        let named = catalog.names(files, options)?;
-        let reader = Reader { files, options, named: &named, index: index(&named) };
+        let named = catalog.names(files, dialect.as_ref(), options.ignore)?;
+        let reader = Reader {
+            files,
+            dialect: dialect.as_ref(),
+            spec: options.spec,
+            arrangement: options.arrangement,
+            rank_concat: options.fusion == FusionLayout::RankConcat,
+            strides: &|_, _| None,
+            foreign: false,
+            named: &named,
+            index: index(&named),
+        };
         reader.check_copies()?;
-        let (mut differ, mut unplaced) = (Vec::new(), Vec::new());
-        for one in &named {
-            let stages = reader.stages(one)?;
-            if stages.is_empty() {
-                // One holder gives no evidence.
-                if one.holders.len() > 1 && agreement::agree(files, &one.holders) {
-                    reader.loose(one, &mut catalog)?;
-                } else {
-                    differ.push(one.name.to_string());
-                }
-                continue;
-            }
-            catalog.attention_is_cut(&one.name, &stages);
-            match fused(&one.name).filter(|f| *f.name == *one.name) {
-                Some(parts) => {
-                    if is_lora(&one.name) {
-                        reader.check_factor(one, &parts, &stages)?;
-                        catalog.fused_factors.insert(one.name.to_string());
-                    } else {
-                        catalog.fused = true;
-                    }
-                    reader.fused(one, &parts, &stages, &mut catalog)?;
-                }
-                None => reader.plain(one, &stages, &mut catalog)?,
-            }
-        }
-        if !differ.is_empty() {
-            unplaced.append(&mut differ);
-            return Err(match options.arrangement {
-                Arrangement::Strategy(_) => PlanError::Differ(unplaced),
-                Arrangement::Rules(_) => PlanError::Unplaced { side: "source", names: unplaced },
-            });
-        }
+        reader.read(&mut catalog)?;
         catalog.check_whole(options)?;
         Ok(catalog)
     }
@@ -147,6 +182,11 @@ impl Catalog {
     /// The tensors, in the order in which the lowest rank holds them.
     pub fn tensors(&self) -> &[LogicalTensor] {
         &self.tensors
+    }
+
+    /// The family of the model. `None`: no family has these names.
+    pub fn family(&self) -> Option<&'static Family> {
+        self.sized.as_ref().map(|sized| sized.family)
     }
 
     /// How many replicas of parameters within a stage are larger than this many bytes.
@@ -161,14 +201,25 @@ impl Catalog {
         self.by_name.get(name).copied()
     }
 
-    fn names(&mut self, files: &[SourceFile<'_>], options: &CatalogOptions<'_>) -> Result<Vec<Named>, PlanError> {
+    /// The index of a tensor among [`Self::tensors`].
+    pub(super) fn find(&self, id: TensorId) -> Option<usize> {
+        self.get(&id.name(self.family()?))
+    }
+
+    /// All names that are not to be left out, each once, in the order of ranks.
+    fn names(
+        &mut self,
+        files: &[SourceFile<'_>],
+        dialect: Option<&Dialect>,
+        ignore: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<Named>, PlanError> {
         let mut named: Vec<Named> = Vec::new();
         let mut index: HashMap<TensorName, usize> = HashMap::new();
         let mut order: Vec<usize> = (0..files.len()).collect();
         order.sort_by_key(|&f| files[f].rank);
         for file in order {
             for (entry, found) in files[file].entries.iter().enumerate() {
-                if (options.ignore)(&found.name) {
+                if ignore(&found.name) {
                     self.ignored.push(found.name.to_string());
                     continue;
                 }
@@ -177,7 +228,8 @@ impl Catalog {
                     continue;
                 }
                 let at = *index.entry(found.name.clone()).or_insert_with(|| {
-                    named.push(Named { name: found.name.clone(), holders: Vec::new() });
+                    let known = dialect.and_then(|dialect| Known::of(dialect, &found.name));
+                    named.push(Named { name: found.name.clone(), known, holders: Vec::new() });
                     named.len() - 1
                 });
                 // Files come in the order of ranks, so only the last holder can be of the same rank.
@@ -212,25 +264,10 @@ impl Catalog {
         self.tensors[tensor].update = Some(adapter);
     }
 
-    /// Adds a tensor whose name is new.
-    pub(super) fn push(&mut self, tensor: LogicalTensor) {
-        self.quantised.extend(before(&tensor.name));
-        self.by_name.insert(tensor.name.clone(), self.tensors.len());
-        self.tensors.push(tensor);
-    }
-
-    /// Takes note of the parts into which q, k and v are cut.
-    fn attention_is_cut(&mut self, name: &str, stages: &[InStage]) {
-        if fused(name).is_some_and(|f| f.query_rows_of.is_some() && !f.shared) {
-            for in_stage in stages {
-                self.attention_ways = gcd(self.attention_ways, in_stage.layout.parts(0));
-            }
-        }
-    }
-
     /// A catalog without tensors, of which the same is known as of this one; what is read to make others is kept.
     pub(super) fn emptied(&self) -> Self {
         Self {
+            sized: self.sized.clone(),
             fused: self.fused,
             vocabulary_whole: self.vocabulary_whole,
             attention_ways: self.attention_ways,
@@ -240,170 +277,66 @@ impl Catalog {
             ..Self::default()
         }
     }
-
-    fn add(&mut self, name: &str, dtype: Dtype, shape: Shape, radices: Vec<u64>, held: Held) -> Result<(), PlanError> {
-        let name = TensorName::from(name);
-        if self.by_name.contains_key(&name) {
-            // A checkpoint that holds both `wq` and `w_qkv` of one layer.
-            return Err(PlanError::Ambiguous(format!("`{name}` is there both by itself and in a fused parameter")));
-        }
-        let holders = Holders::new(held.used, held.copies);
-        self.push(LogicalTensor { name, dtype, shape, radices, holders, loose: false, quantise: None, update: None });
-        Ok(())
-    }
 }
 
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
-fn index(named: &[Named]) -> HashMap<TensorName, usize> {
-    named.iter().enumerate().map(|(i, n)| (n.name.clone(), i)).collect()
-}
-
-/// Who holds a tensor.
-#[derive(Clone, Default)]
-struct Held {
-    /// Those of the lowest stage, which are read.
-    used: Vec<Holder>,
-    /// Those of other stages, as of a tied embedding.
-    copies: Vec<Holder>,
-}
-
-impl Held {
-    fn push(&mut self, lowest_stage: bool, holder: Holder) {
-        if lowest_stage { self.used.push(holder) } else { self.copies.push(holder) }
-    }
-}
-
-/// The layout of one parameter in one stage that holds it.
-struct InStage {
-    stage: u64,
-    layout: TensorLayout,
-    full_shape: Option<Shape>,
-}
-
-struct Reader<'a> {
-    files: &'a [SourceFile<'a>],
-    options: &'a CatalogOptions<'a>,
-    named: &'a [Named],
-    index: HashMap<TensorName, usize>,
+fn index(named: &[Named]) -> HashMap<&str, usize> {
+    named.iter().enumerate().map(|(at, one)| (one.name.as_str(), at)).collect()
 }
 
 impl Reader<'_> {
-    /// A parameter that the file holds by itself.
-    fn plain(&self, one: &Named, stages: &[InStage], catalog: &mut Catalog) -> Result<(), PlanError> {
-        let (shape, dtype) = self.full(one, stages)?;
-        if self.options.spec.is_some() {
-            self.check_spec(&one.name, &shape, one.holders[0])?;
-        }
-        let related = fused(&one.name);
-        let rows = shape.dims().first().copied();
-        let radices = match rows {
-            Some(rows) => radices(related.as_ref(), &one.name, rows, self.refine()),
-            None => Vec::new(),
-        };
-        if radices.iter().product::<u64>() != rows.unwrap_or(1) {
-            return Err(self.wrong_rows(&one.name, rows.unwrap_or(1)));
-        }
-        let stored = |layout: &TensorLayout, device| pieces::plain(shape.dims(), &radices, layout, device);
-        let mut held = Held::default();
-        self.hold(one, stages, stored, |_, lowest, holder| held.push(lowest, holder))?;
-        if crate::models::role(&one.name).is_some_and(|r| r.split == crate::models::Split::Vocabulary)
-            && self.options.arrangement.devices() > 1
-        {
-            let whole = stages.iter().all(|s| s.layout.parts(0) == 1);
-            *catalog.vocabulary_whole.get_or_insert(whole) &= whole;
-        }
-        catalog.add(&one.name, dtype, shape, radices, held)
-    }
-
-    /// A parameter that no layout knows and that all ranks hold alike: each holds it whole.
-    fn loose(&self, one: &Named, catalog: &mut Catalog) -> Result<(), PlanError> {
-        let whole = |&(file, entry): &(usize, usize)| {
-            let region = Region::whole(self.files[file].entries[entry].shape.dims());
-            Holder { file, entry, piece: Piece::dense(region) }
-        };
-        let (file, entry) = one.holders[0];
-        let first = &self.files[file].entries[entry];
-        let radices = first.shape.dims().iter().take(1).copied().collect();
-        let held = Held { used: one.holders.iter().map(whole).collect(), copies: Vec::new() };
-        catalog.add(&one.name, first.dtype, first.shape.clone(), radices, held)?;
-        if let Some(added) = catalog.tensors.last_mut() {
-            added.loose = true;
-        }
-        Ok(())
-    }
-
-    /// A fused parameter: each part becomes a tensor.
-    fn fused(
-        &self,
-        one: &Named,
-        info: &crate::models::Fused,
-        stages: &[InStage],
-        catalog: &mut Catalog,
-    ) -> Result<(), PlanError> {
-        if info.shared {
-            return self.shared(one, info, stages, catalog);
-        }
-        let (shape, dtype) = self.full(one, stages)?;
-        let Some((&total, tail)) = shape.dims().split_first() else {
-            return Err(self.wrong_rows(&one.name, 1));
-        };
-        let query_rows = match (&info.query_rows_of, self.options.spec) {
-            (None, _) => None,
-            (_, Some(spec)) => Some(spec.query_rows()),
-            (Some(output), None) => self.columns_of(output)?,
-        };
-        let parts = super::fused_rows::parts(info, total, query_rows, self.refine())
-            .map_err(|wanted| PlanError::FusedRows { name: one.name.to_string(), rows: total, wanted })?;
-        if parts.iter().any(|p| p.radices.iter().product::<u64>() != p.rows) {
-            return Err(self.wrong_rows(&one.name, total));
-        }
-        let shape_of = |part: &Part| Shape::new([&[part.rows], tail].concat());
-        for (name, part) in info.parts.iter().zip(&parts) {
-            let shape = shape_of(part).map_err(|e| PlanError::Layout { name: name.clone(), source: e.into() })?;
-            if self.options.spec.is_some() {
-                self.check_spec(name, &shape, one.holders[0])?;
+    /// Adds all names to a catalog.
+    fn read(&self, catalog: &mut Catalog) -> Result<(), PlanError> {
+        let mut readings = Vec::with_capacity(self.named.len());
+        let mut differ = Vec::new();
+        for one in self.named {
+            let stages = self.stages(one)?;
+            if !stages.is_empty() {
+                let (shape, dtype) = self.full(one, &stages)?;
+                readings.push(Reading::Laid { stages, shape, dtype });
+                continue;
+            }
+            readings.push(Reading::Loose);
+            // One holder gives no evidence.
+            if one.holders.len() < 2 || !agreement::agree(self.files, &one.holders) {
+                differ.push(one.name.to_string());
             }
         }
-        let by_heads = self.refine().map(|spec| grouping(info, spec));
-        let order = match (self.options.fusion, &by_heads) {
-            (FusionLayout::RankConcat, _) => Order::RankConcat,
-            (FusionLayout::Grouped, Some(grouping)) => Order::Grouped(grouping),
-            (FusionLayout::Grouped, None) => return Err(heads_unknown()),
-        };
-        let stored = |layout: &TensorLayout, device| pieces::fused(order, &parts, tail, layout, device);
-        let mut held: Vec<Held> = parts.iter().map(|_| Held::default()).collect();
-        self.hold(one, stages, stored, |part, lowest, holder| held[part].push(lowest, holder))?;
-        for ((name, part), held) in info.parts.iter().zip(&parts).zip(held) {
-            let shape = shape_of(part).map_err(|e| PlanError::Layout { name: name.clone(), source: e.into() })?;
-            catalog.add(name, dtype, shape, part.radices.clone(), held)?;
+        catalog.sized = self.sizes(&readings)?;
+        let mut adding = Adding::new(catalog);
+        for (one, reading) in self.named.iter().zip(readings) {
+            match (reading, &one.known) {
+                (Reading::Loose, _) => self.loose(one, &mut adding)?,
+                (Reading::Laid { stages, shape, dtype }, Some(known)) => {
+                    self.stored(one, known, (&stages, shape, dtype), &mut adding)?;
+                }
+                (Reading::Laid { stages, shape, dtype }, None) => {
+                    self.plain(one, (&stages, shape, dtype), &mut adding)?;
+                }
+            }
         }
-        Ok(())
+        // That a rank is missing is better said than what cannot be known without it.
+        if !differ.is_empty() {
+            return Err(match self.arrangement {
+                Arrangement::Strategy(_) => PlanError::Differ(differ),
+                Arrangement::Rules(_) => PlanError::Unplaced { side: "source", names: differ },
+            });
+        }
+        adding.finish()
     }
 
-    /// What belongs to the input of a fused layer is the same for each part.
-    fn shared(
-        &self,
-        one: &Named,
-        info: &crate::models::Fused,
-        stages: &[InStage],
-        catalog: &mut Catalog,
-    ) -> Result<(), PlanError> {
-        let (shape, dtype) = self.full(one, stages)?;
-        let radices: Vec<u64> = shape.dims().iter().take(1).copied().collect();
-        let stored = |layout: &TensorLayout, device| pieces::plain(shape.dims(), &radices, layout, device);
-        let mut held = Held::default();
-        self.hold(one, stages, stored, |_, lowest, holder| held.push(lowest, holder))?;
-        for name in &info.parts {
-            if self.options.spec.is_some() {
-                self.check_spec(name, &shape, one.holders[0])?;
-            }
-            catalog.add(name, dtype, shape.clone(), radices.clone(), held.clone())?;
-        }
-        Ok(())
+    fn heads_unknown(&self) -> PlanError {
+        if self.foreign { foreign::heads_unknown() } else { heads_unknown() }
     }
+
+    /// Whether it is of an adapter: the rows of its factor have an order as those of a fused weight have.
+    fn is_factor(known: &Known) -> bool {
+        known.stored.companion.is_some_and(|companion| is_lora(&companion.tail))
+    }
+}
+
+/// Whether a name has a form that is no longer quantised.
+fn plain_names(tensor: &LogicalTensor) -> Option<String> {
+    before(&tensor.name)
 }
 
 pub(super) fn heads_unknown() -> PlanError {

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Fate, Sorted, Sorter, SourceFile, StrategySet, check_ranks, counters, list, sort_entries};
 use crate::formats::Entry;
 use crate::formats::mindspore::ParamLayout;
-use crate::models::{ModelSpec, Split, fused, role};
+use crate::model::naming::{Split, fused, role};
+use crate::models::ModelSpec;
 use crate::tensor::Shape;
 
 /// Something to be said of a checkpoint.

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::layout::{CoverFault, LayoutError};
-use crate::models::{QuantSigns, SpecError};
+use crate::model::{ModelError, QuantSigns};
+use crate::models::SpecError;
 use crate::tensor::Shape;
 
 /// What makes a plan impossible. Each names the file or tensor at fault.
@@ -109,6 +110,14 @@ pub enum PlanError {
         name: String,
         /// Why.
         source: LayoutError,
+    },
+    /// The family of the model does not say where a tensor's elements are.
+    #[error("`{name}`: {source}")]
+    Model {
+        /// The tensor.
+        name: String,
+        /// Why.
+        source: ModelError,
     },
     /// The model's dimensions forbid the rank count, or the configuration is wrong.
     #[error(transparent)]

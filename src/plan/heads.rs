@@ -2,8 +2,7 @@
 
 use super::PlanError;
 use super::catalog::Catalog;
-use super::fused_rows::full_dims;
-use crate::models::ModelSpec;
+use crate::model::Model;
 
 /// Rows that a head commonly has, the most common first.
 const COMMON: [u64; 7] = [128, 64, 80, 96, 160, 192, 256];
@@ -27,8 +26,8 @@ impl Heads {
     ///
     /// # Errors
     /// Where it is not.
-    pub fn agree(self, spec: &ModelSpec) -> Result<(), PlanError> {
-        let pairs = [("--heads", self.heads, spec.heads), ("--kv-heads", self.kv_heads, spec.kv_heads)];
+    pub fn agree(self, model: &Model) -> Result<(), PlanError> {
+        let pairs = [("--heads", self.heads, model.heads()), ("--kv-heads", self.kv_heads, model.kv_heads())];
         let other = pairs.into_iter().find_map(|(option, stated, known)| {
             let stated = stated.filter(|&stated| stated != known)?;
             Some(format!("{option} {stated}, but the model configuration says {known}"))
@@ -36,12 +35,11 @@ impl Heads {
         other.map_or(Ok(()), |why| Err(PlanError::Heads(why)))
     }
 
-    /// The model with these heads, of which the rows of q and k are known.
+    /// Heads, kv heads and the rows of a head, where q and k have so many rows. `None`: nothing is stated.
     ///
     /// # Errors
     /// Where the heads do not divide the rows, or are of two sizes.
-    pub fn applied(self, spec: &ModelSpec) -> Result<ModelSpec, PlanError> {
-        let (query, key) = (spec.query_rows(), spec.key_rows());
+    pub fn of_rows(self, query: u64, key: u64) -> Result<Option<(u64, u64, u64)>, PlanError> {
         let size = |option: &str, count: Option<u64>, rows: u64, what: &str| match count {
             None => Ok(None),
             Some(count) if count > 0 && rows.is_multiple_of(count) => Ok(Some(rows / count)),
@@ -58,7 +56,7 @@ impl Heads {
             );
             return Err(PlanError::Heads(why));
         }
-        let Some(head_dim) = by_query.or(by_key) else { return Ok(spec.clone()) };
+        let Some(head_dim) = by_query.or(by_key) else { return Ok(None) };
         // Rotary embedding takes the rows of a head in pairs.
         let possible = head_dim > 0
             && head_dim.is_multiple_of(2)
@@ -69,7 +67,7 @@ impl Heads {
             let why = format!("heads of {head_dim} rows are not possible with {query} q rows and {key} k rows");
             return Err(PlanError::Heads(why));
         }
-        Ok(ModelSpec { heads: query / head_dim, kv_heads: key / head_dim, head_dim, ..spec.clone() })
+        Ok(Some((query / head_dim, key / head_dim, head_dim)))
     }
 }
 
@@ -91,8 +89,7 @@ pub(super) fn common(query: u64, key: u64) -> Vec<(u64, u64, u64)> {
 /// k must have equally many rows, as fewer kv heads can be of any number, and all common sizes of a head that the rows and the
 /// source's cut allow must be left whole. Where the rows allow none of them, the heads are those of a small model.
 pub(super) fn check_cut(catalog: &Catalog, ranks: u64) -> Result<(), PlanError> {
-    let rows = |suffix: &str| full_dims(catalog, suffix)?.first().copied();
-    let (Some(query), Some(key)) = (rows("attention.wq.weight"), rows("attention.wk.weight")) else { return Ok(()) };
+    let Some((query, key)) = catalog.query_and_key_rows() else { return Ok(()) };
     let ways = catalog.attention_ways.max(1);
     // What the ranks do not divide at all has an error of its own.
     if ways.is_multiple_of(ranks) || query % ranks != 0 || key % ranks != 0 {
@@ -120,26 +117,26 @@ mod tests {
 
     #[test]
     fn the_heads_must_divide_the_rows_and_be_of_one_size() {
-        let spec = crate::models::builtin("llama3_8b").unwrap();
-        let of = |heads, kv_heads| Heads { heads, kv_heads }.applied(&spec);
-        let sizes = |spec: ModelSpec| (spec.heads, spec.kv_heads, spec.head_dim);
-        assert_eq!(of(Some(64), None).map(sizes), Ok((64, 16, 64)));
-        assert_eq!(of(None, Some(8)).map(sizes), Ok((32, 8, 128)));
-        assert_eq!(of(Some(32), Some(8)).map(sizes), Ok((32, 8, 128)));
+        let model = crate::model::builtin("llama3_8b").unwrap();
+        let of = |heads, kv_heads| Heads { heads, kv_heads }.of_rows(4096, 1024);
+        assert_eq!(of(Some(64), None), Ok(Some((64, 16, 64))));
+        assert_eq!(of(None, Some(8)), Ok(Some((32, 8, 128))));
+        assert_eq!(of(Some(32), Some(8)), Ok(Some((32, 8, 128))));
+        assert_eq!(of(None, None), Ok(None));
         for (heads, kv_heads) in [(Some(30), None), (Some(0), None), (Some(32), Some(16)), (Some(4096), None)] {
             assert!(matches!(of(heads, kv_heads), Err(PlanError::Heads(_))), "{heads:?} {kv_heads:?}");
         }
         assert!(matches!(of(Some(2), None), Err(PlanError::Heads(_))), "a head with more rows than k has");
-        assert!(Heads { heads: Some(64), kv_heads: None }.agree(&spec).is_err());
+        assert!(Heads { heads: Some(64), kv_heads: None }.agree(&model).is_err());
         // A parameter without rows, as any file may hold one.
-        let empty = ModelSpec { heads: 0, kv_heads: 0, ..spec };
-        for stated in [(Some(2), None), (None, Some(2)), (Some(2), Some(2))] {
-            let (heads, kv_heads) = stated;
-            assert!(matches!(Heads { heads, kv_heads }.applied(&empty), Err(PlanError::Heads(_))), "{stated:?}");
+        for (heads, kv_heads) in [(Some(2), None), (None, Some(2)), (Some(2), Some(2))] {
+            assert!(
+                matches!(Heads { heads, kv_heads }.of_rows(0, 0), Err(PlanError::Heads(_))),
+                "{heads:?} {kv_heads:?}"
+            );
         }
-        let no_queries = ModelSpec { heads: 0, ..empty };
         let both = Heads { heads: Some(2), kv_heads: Some(2) };
-        assert!(matches!(both.applied(&ModelSpec { kv_heads: 8, ..no_queries }), Err(PlanError::Heads(_))));
+        assert!(matches!(both.of_rows(0, 1024), Err(PlanError::Heads(_))));
     }
 
     #[test]

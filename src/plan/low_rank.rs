@@ -6,7 +6,8 @@ use super::catalog::{Catalog, LogicalTensor};
 use super::holders::Holder;
 use super::route::LowRank;
 use super::{PlanError, SourceFile};
-use crate::models::{LoraFactor, is_lora, lora_factor};
+use crate::model::LoraFactor;
+use crate::model::naming::{is_lora, lora_factor};
 
 /// The factors of one weight, by index among the catalog's vectors, and what their product is multiplied by.
 #[derive(Clone, Copy, Debug)]
@@ -85,9 +86,14 @@ pub(super) fn place(
     let (heads, column) = start.split_at(tensor.radices.len().min(start.len()));
     let row = heads.iter().zip(&tensor.radices).fold(0, |row, (at, radix)| row * radix + at);
     let width = files[holder.file].entries[holder.entry].shape.dims().get(1).copied().unwrap_or(1).max(1);
-    // Behind each group of its rows a fused weight has those of its other parts.
-    let stride = holder.piece.strides().first().map_or(1, |stride| stride / width).max(1);
-    let group = (stride, tensor.radices.iter().skip(1).product());
+    // After each group of its rows a fused weight has those of its other parts: along one axis the rows are farther apart in the
+    // file than in the weight.
+    let steps = (0..heads.len()).map(|axis| {
+        let in_weight: u64 = tensor.radices.iter().skip(axis + 1).product();
+        (holder.piece.strides()[axis] / width, in_weight, holder.piece.region.len()[axis])
+    });
+    let apart = steps.filter(|&(_, _, len)| len > 1).find(|(in_file, in_weight, _)| in_file != in_weight);
+    let group = apart.map_or((1, 1), |(in_file, in_weight, _)| (in_file, in_weight));
     let from = (holder.piece.offset / width, holder.piece.offset % width);
     LowRank { a, b, scale, width, from, to: (row, column.first().copied().unwrap_or(0)), group }
 }

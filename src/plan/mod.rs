@@ -17,15 +17,12 @@ mod check;
 mod copied_rank;
 mod diagnosis;
 mod error;
-mod fused_rows;
 mod heads;
 mod holders;
+mod infer;
 mod low_rank;
 #[cfg(test)]
-mod model_differential;
-#[cfg(test)]
 mod naive;
-mod pieces;
 mod quantise;
 mod route;
 mod row_sizes;
@@ -33,6 +30,7 @@ mod source;
 mod statistics;
 mod strategy_set;
 mod target;
+mod tensor_id;
 mod tolerance;
 mod training;
 mod whole_numbers;
@@ -45,8 +43,8 @@ pub use catalog::{Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Logical
 pub use check::{prove, prove_covered};
 pub use diagnosis::{Finding, diagnose_entries, diagnose_strategy, diagnose_strategy_files};
 pub use error::{PlanError, list};
-pub use fused_rows::infer_spec;
 pub use heads::{Heads, heads_examples};
+pub use infer::{Inferred, infer};
 pub use quantise::{QuantOptions, QuantisedModel, computed_file};
 pub use route::{
     Arithmetic, LowRank, OutputFile, OutputTensor, Plan, PlanSource, PlanTotals, Quantised, Route, SourceTensor,
@@ -54,12 +52,12 @@ pub use route::{
 };
 pub use row_sizes::order_by_row_sizes;
 pub use source::{SourceFile, rank_count};
-pub use statistics::{STATISTICS_VERSION, Statistics};
+pub use statistics::{Observed, STATISTICS_VERSION, Statistics};
 pub use strategy_set::{MAX_RANKS, StrategySet};
 pub use target::{TargetEntry, TargetOptions, TargetRank, foreign_target, targets};
 pub use tolerance::{Compare, Tolerance, tolerance};
 pub use training::{Fate, Sorted, Sorter, check_ranks, counters, sort_entries};
-pub use whole_numbers::{WholeNumbers, check_whole_numbers, names_parameter};
+pub use whole_numbers::{WholeNumbers, check_whole_numbers};
 pub use written::{rules_strategy, strategies};
 
 /// The length and bytes of the CRC trailer that files with [`OutputFile::crc`] end in.

@@ -11,7 +11,9 @@ pub use self::room::computed_file;
 use super::calculation::CacheScales;
 use super::catalog::{Catalog, LogicalTensor};
 use super::{Arithmetic, PlanError, SourceFile, Statistics, Width};
-use crate::models::{ModelSpec, QuantNames, fused, linear_weight};
+use crate::model::naming::{LayerParam, fused, linear_weight, quantity_name};
+use crate::model::{QuantNames, Quantity};
+use crate::models::ModelSpec;
 use crate::tensor::Dtype;
 
 /// What is quantised, and how.
@@ -105,8 +107,9 @@ impl QuantisedModel {
         }
         model.linears = linears;
         if options.caches {
-            for tensor in source.tensors().iter().filter(|t| t.name.ends_with("attention.wo.weight")) {
-                layer::caches(source, tensor, options, &order, &mut model)?;
+            for tensor in source.tensors() {
+                let Some((layer, LayerParam::Output)) = LayerParam::of(&tensor.name) else { continue };
+                layer::caches(source, layer, options, &order, &mut model)?;
             }
         }
         Ok(model)
@@ -120,9 +123,8 @@ impl QuantisedModel {
         let bias =
             tensor.name.strip_suffix(".bias").filter(|layer| group_of(&format!("{layer}.weight"), options).is_some());
         let Some(layer) = bias else { return self.catalog.push(tensor.clone()) };
-        if !options.inputs {
-            let cell = if options.names == QuantNames::Rtn { "_handler" } else { "_layer" };
-            self.catalog.push(LogicalTensor { name: format!("{layer}.{cell}.bias").as_str().into(), ..tensor.clone() });
+        if let Some(tail) = quantity_name(options.names, Quantity::Bias).filter(|_| !options.inputs) {
+            self.catalog.push(LogicalTensor { name: format!("{layer}.{tail}").as_str().into(), ..tensor.clone() });
         }
     }
 }
@@ -138,7 +140,7 @@ fn group_of(name: &str, options: &QuantOptions<'_>) -> Option<String> {
 }
 
 fn check(source: &Catalog, options: &QuantOptions<'_>) -> Result<(), PlanError> {
-    if source.is_quantised() || source.tensors().iter().any(|t| crate::models::is_quantised(&t.name)) {
+    if source.is_quantised() || source.tensors().iter().any(|t| crate::model::naming::is_quantised(&t.name)) {
         let why = "the source is quantised already; -f distributed_weight_transfer reshards it as it is";
         return Err(PlanError::Quantised(why.to_owned()));
     }
@@ -150,7 +152,8 @@ fn check(source: &Catalog, options: &QuantOptions<'_>) -> Result<(), PlanError> 
     if options.names != QuantNames::Gs06 && (options.inputs || options.caches) {
         return Err(PlanError::Quantised("only w8a16 has names of other generations (--names)".to_owned()));
     }
-    let layers = source.tensors().iter().filter_map(|t| crate::models::role(&t.name)?.layer).max().map_or(0, |l| l + 1);
+    let layers =
+        source.tensors().iter().filter_map(|t| crate::model::naming::role(&t.name)?.layer).max().map_or(0, |l| l + 1);
     if options.weights.is_some() && layers == 0 {
         return Err(PlanError::Quantised("the source has no linear layer that could be quantised".to_owned()));
     }

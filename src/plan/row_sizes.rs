@@ -7,7 +7,8 @@
 
 use super::SourceFile;
 use crate::formats::Entry;
-use crate::models::{FusionLayout, fused, is_lora};
+use crate::model::FusionLayout;
+use crate::model::naming::{fused, is_lora};
 use crate::tensor::Dtype;
 
 /// How many parameters are looked at, spread over the layers.

@@ -7,18 +7,66 @@ use half::f16;
 use super::PlanError;
 use super::calculation::Range;
 use crate::formats::Entry;
+use crate::model::naming::{LayerParam, decoder_layer};
 use crate::models::ModelSpec;
 use crate::tensor::Dtype;
 
-/// The inputs that are observed, by the fused name of the layer that they go into, and the two caches.
-const OBSERVED: [&str; 6] = [
-    "attention.w_qkv.input",
-    "attention.wo.input",
-    "feed_forward.w_gate_hidden.input",
-    "feed_forward.w2.input",
-    "attention.key",
-    "attention.value",
-];
+/// What is observed of a decoder layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// The input of q, k and v.
+    AttentionInput,
+    /// The input of the output projection.
+    OutputInput,
+    /// The input of gate and up.
+    FeedForwardInput,
+    /// The input of the down projection.
+    DownInput,
+    /// The keys.
+    Keys,
+    /// The values.
+    Values,
+}
+
+impl Observed {
+    /// All of it.
+    pub const ALL: [Self; 6] =
+        [Self::AttentionInput, Self::OutputInput, Self::FeedForwardInput, Self::DownInput, Self::Keys, Self::Values];
+
+    /// The input of the layer with this weight.
+    pub const fn input_of(weight: LayerParam) -> Option<Self> {
+        match weight {
+            LayerParam::Query | LayerParam::Key | LayerParam::Value => Some(Self::AttentionInput),
+            LayerParam::Output => Some(Self::OutputInput),
+            LayerParam::Gate | LayerParam::Up => Some(Self::FeedForwardInput),
+            LayerParam::Down => Some(Self::DownInput),
+            LayerParam::AttentionNorm | LayerParam::FfnNorm => None,
+        }
+    }
+
+    /// Its name in the format: an input has that of the layer that it goes into, fused; keys and values have that of their cell.
+    pub fn name(self, layer: u32) -> String {
+        let input = |weight: LayerParam| format!("{}.input", weight.fused_layer(layer));
+        match self {
+            Self::AttentionInput => input(LayerParam::Query),
+            Self::OutputInput => input(LayerParam::Output),
+            Self::FeedForwardInput => input(LayerParam::Gate),
+            Self::DownInput => input(LayerParam::Down),
+            Self::Keys => format!("{}.key", LayerParam::Key.cell(layer)),
+            Self::Values => format!("{}.value", LayerParam::Value.cell(layer)),
+        }
+    }
+
+    /// How many channels it has.
+    fn channels(self, spec: &ModelSpec) -> u64 {
+        match self {
+            Self::AttentionInput | Self::FeedForwardInput => spec.hidden,
+            Self::OutputInput => spec.query_rows(),
+            Self::DownInput => spec.ffn,
+            Self::Keys | Self::Values => spec.key_rows(),
+        }
+    }
+}
 
 /// The only version.
 pub const STATISTICS_VERSION: &str = "1";
@@ -72,16 +120,10 @@ impl Statistics {
     pub fn placeholder(spec: &ModelSpec) -> Self {
         let mut ranges = BTreeMap::new();
         for layer in 0..spec.layers {
-            for what in OBSERVED {
-                let channels = match what {
-                    "attention.wo.input" => spec.query_rows(),
-                    "feed_forward.w2.input" => spec.ffn,
-                    "attention.key" | "attention.value" => spec.key_rows(),
-                    _ => spec.hidden,
-                };
-                let all = |value| vec![f16::to_bits(value); usize::try_from(channels).unwrap_or(0)];
+            for what in Observed::ALL {
+                let all = |value| vec![f16::to_bits(value); usize::try_from(what.channels(spec)).unwrap_or(0)];
                 let range = Range { min: all(f16::NEG_ONE), max: all(f16::ONE) };
-                ranges.insert(format!("model.layers.{layer}.{what}"), range);
+                ranges.insert(what.name(layer), range);
             }
         }
         Self { ranges, layers: spec.layers }
@@ -112,9 +154,8 @@ fn observed(name: &str) -> Option<(u32, bool)> {
         "max" => true,
         _ => return None,
     };
-    let (layer, what) = name.strip_prefix("model.layers.")?.split_once('.')?;
-    let layer = layer.parse().ok().filter(|&n: &u32| n < 10_000)?;
-    OBSERVED.contains(&what).then_some((layer, greatest))
+    let (layer, _) = decoder_layer(name)?;
+    Observed::ALL.iter().any(|what| what.name(layer) == name).then_some((layer, greatest))
 }
 
 /// The numbers of a vector as fp16.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{PlanError, SourceFile, StrategySet};
 use crate::layout::{Region, TensorLayout};
-use crate::models::{OTHER_COUNTERS, is_counter, is_lora, is_model_name, training_rule};
+use crate::model::naming::{OTHER_COUNTERS, is_counter, is_lora, is_model_name, training_rule};
 use crate::tensor::Dtype;
 
 /// What becomes of an entry.

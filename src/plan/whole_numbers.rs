@@ -5,7 +5,8 @@ use std::fmt;
 
 use super::{PlanError, SourceFile};
 use crate::formats::Entry;
-use crate::models::{QuantSigns, companion_of, is_lora, is_training_state, known_integers, scales_of_layer};
+use crate::model::QuantSigns;
+use crate::model::naming::{companion_of, known_integers, scales_of_layer};
 use crate::tensor::Dtype;
 
 /// How whole numbers in a source are looked for.
@@ -24,14 +25,6 @@ impl fmt::Debug for WholeNumbers<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WholeNumbers").field("signs", &self.signs).finish_non_exhaustive()
     }
-}
-
-/// Whether a name is a parameter's in any model of MindSpore's.
-pub fn names_parameter(name: &str) -> bool {
-    let tail = name.rsplit('.').next().unwrap_or(name);
-    let other = ["embedding_table", "gamma", "beta"];
-    let known = tail.ends_with("weight") || tail.ends_with("bias") || other.contains(&tail) || is_lora(name);
-    known && !is_training_state(name)
 }
 
 /// Whether an entry is a causal mask, which some networks call a bias: a bias of a layer has one dimension.

@@ -1,49 +1,50 @@
 //! The strategy of what is written, in MindSpore's terms.
 
 use super::target::{TargetOptions, TargetRank};
-use super::{Arrangement, Catalog, PlanError};
+use super::{Arrangement, PlanError};
 use crate::layout::TensorLayout;
-use crate::models::{ModelSpec, fused};
+use crate::model::naming::is_not_loaded;
+use crate::model::{Captures, Dialect, FusionLayout, Model, Role, Stored};
 
 /// The layout of every parameter of a rank-count target, as a strategy file states it. Empty for a target that is itself a
 /// strategy: that one exists already.
-pub fn strategies(catalog: &Catalog, ranks: &[TargetRank], options: &TargetOptions<'_>) -> Vec<(String, TensorLayout)> {
+pub fn strategies(ranks: &[TargetRank], options: &TargetOptions<'_>) -> Vec<(String, TensorLayout)> {
     let (Arrangement::Rules(count), Some(first)) = (options.arrangement, ranks.first()) else { return Vec::new() };
-    let mut layouts = Vec::new();
-    for entry in &first.entries {
-        if !entry.is_placed() {
-            continue;
-        }
-        // A vocabulary that the ranks do not divide is whole, whatever the option says.
-        let full = catalog.get(&entry.name).map(|index| catalog.tensors()[index].shape.clone());
-        let whole = options.vocabulary_whole || full.is_some_and(|full| full == entry.shape);
-        let layout = match options.arrangement.layout(0, &entry.name, entry.shape.ndim(), whole) {
-            Some((layout, _)) => layout,
-            None => TensorLayout::flat(count, entry.shape.ndim(), None),
-        };
-        layouts.push((entry.name.to_string(), layout));
-    }
-    layouts
+    let placed = first.entries.iter().filter(|entry| entry.is_placed());
+    let layout = |entry: &super::TargetEntry| {
+        entry.layout.clone().unwrap_or_else(|| TensorLayout::flat(count, entry.shape.ndim(), None))
+    };
+    placed.map(|entry| (entry.name.to_string(), layout(entry))).collect()
 }
 
 /// The layout of every parameter of a model over this many ranks, by the family's rules; fused if the model says so.
 ///
 /// # Errors
 /// Where the ranks do not divide the model.
-pub fn rules_strategy(spec: &ModelSpec, ranks: u64) -> Result<Vec<(String, TensorLayout)>, PlanError> {
-    spec.check_ranks(ranks)?;
-    let whole = spec.vocabulary_whole || !spec.vocab.is_multiple_of(ranks);
+pub fn rules_strategy(model: &Model, ranks: u64) -> Result<Vec<(String, TensorLayout)>, PlanError> {
+    model.check_ranks(ranks)?;
+    let family = model.family();
+    let dialect = Dialect::mindspore(family, FusionLayout::default().name());
+    let whole = model.vocabulary_whole || !model.vocab().is_multiple_of(ranks);
     let mut layouts: Vec<(String, TensorLayout)> = Vec::new();
-    for name in spec.required() {
-        let info = fused(&name).filter(|_| spec.fused == Some(true));
-        let name = match info {
-            Some(info) if info.parts[0] != name => continue,
-            Some(info) => info.name,
-            None => name,
+    for id in model.members() {
+        let captures = Captures { layer: id.layer, expert: None };
+        let Some(row) = dialect.row_of(id.param) else { continue };
+        let stored = Stored { row, captures, companion: None };
+        let stored = match dialect.join(&stored).filter(|_| model.fused == Some(true)) {
+            Some(join) => join.whole,
+            None => stored,
         };
-        let ndim = spec.stored_shape(&name).map_or(0, |shape| shape.ndim());
-        if let Some((layout, _)) = Arrangement::Rules(ranks).layout(0, &name, ndim, whole) {
-            layouts.push((name, layout));
+        for stored in dialect.by_expert(&stored, Some(model.sizes())) {
+            let Some(name) = dialect.name(&stored).filter(|name| layouts.iter().all(|(known, _)| known != name)) else {
+                continue;
+            };
+            let dims = family.full_dims(stored.row, stored.captures, model.sizes());
+            let dims = dims.map_err(|source| PlanError::Model { name: name.clone(), source })?;
+            let role = family.params().get(usize::from(id.param)).map(|param| param.role);
+            let kept = whole && matches!(role, Some(Role::Embedding | Role::Head));
+            let split = family.cut_dim(&stored).filter(|_| !kept && ranks > 1);
+            layouts.push((name, TensorLayout::flat(ranks, dims.len(), split)));
         }
     }
     Ok(layouts)
@@ -52,6 +53,6 @@ pub fn rules_strategy(spec: &ModelSpec, ranks: u64) -> Result<Vec<(String, Tenso
 impl super::TargetEntry {
     /// Whether the target's layout places it (rather than its being copied to every rank).
     fn is_placed(&self) -> bool {
-        matches!(self.content, super::target::Content::Pieces(_)) && !crate::models::is_not_loaded(&self.name)
+        matches!(self.content, super::target::Content::Pieces(_)) && !is_not_loaded(&self.name)
     }
 }

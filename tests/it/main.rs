@@ -14,6 +14,7 @@ mod convert;
 mod document;
 mod errors;
 mod example;
+mod families;
 mod faults;
 mod filesystems;
 mod foreign;

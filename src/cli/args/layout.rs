@@ -1,6 +1,8 @@
 //! Heading *Model and layout*: which model it is, and how its parameters are laid out.
 #![expect(clippy::doc_markdown, reason = "these comments are the text of --help, where backticks would show")]
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 
 use super::PrecisionArg;
@@ -23,6 +25,11 @@ pub(crate) struct LayoutArgs {
     /// Built-in models: llama2_7b, llama2_13b, llama2_70b, llama3_8b, llama3_70b, qwen2_7b.
     #[arg(short = 'y', long = "yaml_path", alias = "yaml-path", value_name = "YAML|MODEL")]
     pub(crate) yaml_path: Option<String>,
+    /// File of a model family, beside the built-in ones
+    ///
+    /// How such a file is written: docs/en/families.md. A family with the name of a built-in one takes its place.
+    #[arg(long = "family", value_name = "FILE", hide_short_help = true)]
+    pub(crate) family: Vec<PathBuf>,
     /// Whether the target is fused
     ///
     /// Fused: q, k, v in one parameter, gate and up in another. Overrides the yaml's qkv_concat. Default without a yaml: as the

@@ -47,6 +47,9 @@ pub(crate) struct InspectArgs {
         help_heading = "Model and layout"
     )]
     pub(crate) yaml_path: Option<String>,
+    /// File of a model family, beside the built-in ones
+    #[arg(long = "family", value_name = "FILE", help_heading = "Model and layout")]
+    pub(crate) family: Vec<PathBuf>,
     /// Do not check the CRCs that the files state, which reads the files whole
     #[arg(long = "no-crc-check", help_heading = "Files")]
     pub(crate) no_crc_check: bool,
@@ -94,6 +97,9 @@ pub(crate) enum StrategyCommand {
         /// Whether the checkpoint is fused; overrides the yaml's qkv_concat
         #[arg(long = "qkv_concat", alias = "qkv-concat", value_name = "BOOL", help_heading = "Model and layout")]
         qkv_concat: Option<bool>,
+        /// File of a model family, beside the built-in ones
+        #[arg(long = "family", value_name = "FILE", help_heading = "Model and layout")]
+        family: Vec<PathBuf>,
     },
     /// Convert a strategy file between protobuf and JSON.
     ///
@@ -114,6 +120,9 @@ pub(crate) enum StrategyCommand {
             help_heading = "Model and layout"
         )]
         yaml_path: Option<String>,
+        /// File of a model family, beside the built-in ones
+        #[arg(long = "family", value_name = "FILE", help_heading = "Model and layout")]
+        family: Vec<PathBuf>,
     },
 }
 
@@ -132,6 +141,9 @@ pub(crate) struct DoctorArgs {
         help_heading = "Model and layout"
     )]
     pub(crate) yaml_path: Option<String>,
+    /// File of a model family, beside the built-in ones
+    #[arg(long = "family", value_name = "FILE", help_heading = "Model and layout")]
+    pub(crate) family: Vec<PathBuf>,
     /// Do not check the CRCs that the files state, which reads the files whole
     #[arg(long = "no-crc-check", help_heading = "Files")]
     pub(crate) no_crc_check: bool,
@@ -152,4 +164,33 @@ pub(crate) struct DoctorArgs {
     /// Print JSON instead of text
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
+}
+
+/// Options of `families`.
+#[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct FamiliesArgs {
+    /// One family.
+    #[command(subcommand)]
+    pub(crate) command: Option<FamiliesCommand>,
+    /// File of a model family, beside the built-in ones
+    #[arg(long = "family", value_name = "FILE", help_heading = "Model and layout")]
+    pub(crate) family: Vec<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
+}
+
+/// What is shown of a family.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum FamiliesCommand {
+    /// Print the file of a family, as a start for one of your own.
+    Show {
+        /// The family
+        #[arg(help_heading = "What")]
+        name: String,
+        /// File of a model family, beside the built-in ones
+        #[arg(long = "family", value_name = "FILE", help_heading = "Model and layout")]
+        family: Vec<PathBuf>,
+    },
 }

@@ -31,6 +31,9 @@ pub(crate) struct VerifyArgs {
         help_heading = "Model and layout"
     )]
     pub(crate) yaml_path: Option<String>,
+    /// File of a model family, beside the built-in ones
+    #[arg(long = "family", value_name = "FILE", help_heading = "Model and layout")]
+    pub(crate) family: Vec<PathBuf>,
     /// Order of rows in A's fused parameters
     ///
     /// Default: as the manifest.json of A says, else rank-concat.

@@ -2,6 +2,7 @@
 
 pub(crate) mod completions;
 pub(crate) mod example;
+pub(crate) mod families;
 pub(crate) mod man;
 pub(crate) mod scripts;
 mod shipped;

@@ -6,7 +6,8 @@
 use super::Sides;
 use crate::Error;
 use crate::job::fusion_order::Order;
-use crate::models::{FusionLayout, fused};
+use crate::model::FusionLayout;
+use crate::model::naming::fused;
 use crate::plan::{self, Catalog, Compared, Plan};
 use crate::source::Extents;
 

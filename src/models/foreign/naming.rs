@@ -1,7 +1,7 @@
 //! From a foreign name to ours and back.
 
-use super::super::names::numbered_layer;
-use super::super::{ModelSpec, role};
+use super::super::ModelSpec;
+use super::super::naming::{numbered_layer, role};
 use super::tables::{EMBEDDING, HEAD, JOINED_PARTS, NORM, Table, is_buffer, reorder, table};
 use super::{Family, Join, Reorder};
 use crate::tensor::Shape;

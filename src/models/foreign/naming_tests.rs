@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::super::super::layer_suffixes;
+use super::super::super::naming::layer_suffixes;
 use super::super::from_config_json;
 use super::*;
 
@@ -53,7 +53,7 @@ fn every_name_of_real_models_has_its_place_its_shape_and_its_way_back() {
     assert!(models.len() >= 9);
     for model in models {
         let case = model["case"].as_str().unwrap();
-        let (spec, family, _) = from_config_json(model["config"].to_string().as_bytes()).unwrap();
+        let (spec, family) = from_config_json(model["config"].to_string().as_bytes()).unwrap();
         let shapes: BTreeMap<String, Vec<u64>> =
             model["shapes"].as_object().unwrap().iter().map(|(name, dims)| (name.clone(), numbers(dims))).collect();
         let naming = Naming::of(family, shapes.keys().map(String::as_str)).unwrap();

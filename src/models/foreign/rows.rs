@@ -1,6 +1,7 @@
 //! In which order the rows of foreign parameters stand, as axes and strides: nothing has to be moved by the row.
 
-use super::super::{Grouping, ModelSpec, SpecError};
+use super::super::naming::Grouping;
+use super::super::{ModelSpec, SpecError};
 
 /// How q, k and v stand in one parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,7 +67,7 @@ impl Reorder {
         };
         if !spec.head_dim.is_multiple_of(2) {
             let why = "the rows of a head make no two halves, as rotary embeddings want";
-            return Err(SpecError::NoPlace { field: "head_dim", why });
+            return Err(SpecError::NoPlace { field: "head_dim".to_owned(), why: why.to_owned() });
         }
         Ok(Some(RopeRows { axes: [heads, 2, spec.head_dim / 2], strides: [spec.head_dim, 1, 2] }))
     }

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Catalog, LogicalTensor, plain_names};
-use crate::model::{Dialect, Pattern};
-use crate::models::FusionLayout;
+use crate::model::{Dialect, FusionLayout, Pattern};
 use crate::plan::PlanError;
 use crate::plan::holders::{Holder, Holders};
 use crate::plan::tensor_id::{Known, TensorId};
@@ -90,7 +89,7 @@ impl<'a> Adding<'a> {
 }
 
 impl Catalog {
-    fn put(&mut self, tensor: LogicalTensor) {
+    pub(super) fn put(&mut self, tensor: LogicalTensor) {
         self.quantised.extend(plain_names(&tensor));
         self.by_name.insert(tensor.name.clone(), self.tensors.len());
         self.tensors.push(tensor);
@@ -101,6 +100,9 @@ impl Catalog {
         if let Some(sized) = &self.sized {
             let known = Known::of(&Dialect::mindspore(sized.family, FusionLayout::default().name()), &tensor.name);
             tensor.id = known.filter(|known| known.state.is_empty()).and_then(|known| known.ids().next());
+            if let Some(id) = tensor.id {
+                tensor.name = id.name(sized.family).as_str().into();
+            }
             if let Some(rows) = tensor.id.and_then(|id| sized.rows(id, &tensor.shape)) {
                 tensor.read_rows_as(&rows);
             }

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
+use super::stored::Laid;
 use super::{InStage, Named, Reader};
-use crate::layout::{LayoutError, Region, TensorLayout};
-use crate::models::{ModelSpec, Split, columns_in_one, fused, group_scale_of, role, weight_names};
-use crate::plan::pieces::Stored;
-use crate::plan::{Arrangement, PlanError, agreement, copied_rank};
+use crate::layout::{Region, TensorLayout};
+use crate::plan::arrangement::Related;
+use crate::plan::{Arrangement, PlanError, copied_rank};
 use crate::tensor::{Dtype, Shape};
 
 /// How many missing ranks are looked for before it is said that there are more.
@@ -15,8 +15,9 @@ const MISSING_SHOWN: usize = 32;
 impl Reader<'_> {
     /// The stages that hold a parameter and its layout in each; empty where no layout knows it.
     pub(super) fn stages(&self, one: &Named) -> Result<Vec<InStage>, PlanError> {
-        let devices = self.options.arrangement.devices();
-        let vocabulary_whole = self.vocabulary_whole(one)?;
+        let devices = self.arrangement.devices();
+        let by_rules = self.by_rules(one)?;
+        let related = || Some(Related::of(self.dialect?, one.known.as_ref()?));
         let mut stages: Vec<InStage> = Vec::new();
         for &(file, entry) in &one.holders {
             let stage = u64::from(self.files[file].rank) / devices;
@@ -24,7 +25,7 @@ impl Reader<'_> {
                 continue;
             }
             let ndim = self.files[file].entries[entry].shape.ndim();
-            let layout = self.options.arrangement.layout(stage, &one.name, ndim, vocabulary_whole);
+            let layout = self.arrangement.layout(stage, &one.name, ndim, by_rules, &|| related().flatten());
             if let Some((layout, full_shape)) = layout {
                 stages.push(InStage { stage, layout, full_shape });
             }
@@ -44,14 +45,15 @@ impl Reader<'_> {
 
     /// No rank's file may be another's: a few weights of each, which the ranks share, are looked at.
     pub(super) fn check_copies(&self) -> Result<(), PlanError> {
-        let devices = self.options.arrangement.devices();
+        let devices = self.arrangement.devices();
         let mut looked_at = vec![0; self.files.len()];
         let mut shared = Vec::new();
         for one in self.named {
             let matrix = |&(file, entry): &(usize, usize)| self.files[file].entries[entry].shape.ndim() == 2;
             let wanted = |&(file, _): &(usize, usize)| looked_at[file] < copied_rank::LOOKED_AT;
-            let cut = role(&one.name).is_some_and(|r| matches!(r.split, Split::Rows | Split::Columns))
-                || fused(&one.name).is_some_and(|f| *f.name == *one.name && !f.shared);
+            let cut = one.known.as_ref().is_some_and(|known| {
+                known.state.is_empty() && !self.is_vocabulary(known) && self.cut_dim(known).is_some()
+            });
             if !cut || one.holders.len() < 2 || !one.holders.iter().any(wanted) || !one.holders.iter().all(matrix) {
                 continue;
             }
@@ -73,51 +75,9 @@ impl Reader<'_> {
         copied_rank::check(self.files, &shared)
     }
 
-    /// Whether the ranks keep this vocabulary-split parameter whole, told by the model's size or by equal contents.
-    fn vocabulary_whole(&self, one: &Named) -> Result<bool, PlanError> {
-        let Arrangement::Rules(ranks) = self.options.arrangement else { return Ok(false) };
-        if ranks == 1 || role(&one.name).is_none_or(|r| r.split != Split::Vocabulary) {
-            return Ok(false);
-        }
-        let (file, entry) = one.holders[0];
-        let found = &self.files[file].entries[entry];
-        let rows = found.shape.dims().first().copied().unwrap_or(0);
-        let Some(spec) = self.options.spec else { return self.vocabulary_by_content(one) };
-        if rows == spec.vocab {
-            return Ok(true);
-        }
-        if rows.checked_mul(ranks) == Some(spec.vocab) {
-            return Ok(false);
-        }
-        Err(PlanError::WrongShape {
-            name: one.name.to_string(),
-            path: self.files[file].path.clone(),
-            found: found.shape.clone(),
-            expected: spec.shape(&one.name).unwrap_or_default(),
-            expected_by: format!("the model configuration (whole, or cut over {ranks} ranks)"),
-        })
-    }
-
-    /// Equal blocks on all ranks are one vocabulary held whole, blocks that all differ are cut from one. Anything else, and
-    /// blocks of one value, tell nothing.
-    fn vocabulary_by_content(&self, one: &Named) -> Result<bool, PlanError> {
-        let (file, entry) = one.holders[0];
-        let flat = agreement::is_constant(&self.files[file], entry);
-        if agreement::agree(self.files, &one.holders) && !flat {
-            return Ok(true);
-        }
-        if agreement::all_differ(self.files, &one.holders) {
-            return Ok(false);
-        }
-        Err(PlanError::Ambiguous(format!(
-            "whether the ranks hold `{}` whole or cut cannot be told from its content: name the model with -y",
-            one.name
-        )))
-    }
-
     /// The full shape and dtype, on which all ranks of all stages must agree.
     pub(super) fn full(&self, one: &Named, stages: &[InStage]) -> Result<(Shape, Dtype), PlanError> {
-        let devices = self.options.arrangement.devices();
+        let devices = self.arrangement.devices();
         let mut known: Option<(Shape, Dtype, (usize, usize))> = None;
         for &(file, entry) in &one.holders {
             let stage = u64::from(self.files[file].rank) / devices;
@@ -160,20 +120,6 @@ impl Reader<'_> {
             .ok_or_else(|| PlanError::Unplaced { side: "source", names: vec![one.name.to_string()] })
     }
 
-    /// The number of columns over all ranks of the output projection, which is the number of q rows.
-    pub(super) fn columns_of(&self, output: &str) -> Result<Option<u64>, PlanError> {
-        // A layer may be left unquantised by name.
-        let found = weight_names(output).into_iter().find_map(|name| self.index.get(name.as_str()));
-        let Some(&at) = found else { return Ok(None) };
-        let one = &self.named[at];
-        let stages = self.stages(one)?;
-        if stages.is_empty() {
-            return Ok(None);
-        }
-        let stored = self.full(one, &stages)?.0.dims().get(1).copied();
-        Ok(stored.map(|columns| columns * columns_in_one(&one.name)))
-    }
-
     /// Every device of a stage must hold the parameter, or the boxes that it would hold (part and region) must be `covered`.
     pub(super) fn check_present(
         &self,
@@ -181,9 +127,9 @@ impl Reader<'_> {
         in_stage: &InStage,
         present: &[u64],
         mut covered: impl FnMut(usize, Region) -> bool,
-        stored: impl Fn(&TensorLayout, u64) -> Result<Stored, LayoutError>,
+        stored: impl Fn(&TensorLayout, u64) -> Result<Laid, PlanError>,
     ) -> Result<(), PlanError> {
-        let devices = self.options.arrangement.devices();
+        let devices = self.arrangement.devices();
         if present.len() as u64 == devices {
             return Ok(());
         }
@@ -194,10 +140,9 @@ impl Reader<'_> {
                 missing.push("…".to_owned());
                 break;
             }
-            let wanted = stored(&in_stage.layout, device)
-                .map_err(|source| PlanError::Layout { name: one.name.to_string(), source })?;
+            let wanted = stored(&in_stage.layout, device)?;
             // By the rules every rank holds every parameter; only a strategy tells which ranks are replicas.
-            let replica = matches!(self.options.arrangement, Arrangement::Strategy(_))
+            let replica = matches!(self.arrangement, Arrangement::Strategy(_))
                 && wanted.pieces.into_iter().all(|(part, piece)| covered(part, piece.region));
             if !replica {
                 missing.push((in_stage.stage * devices + device).to_string());
@@ -209,51 +154,11 @@ impl Reader<'_> {
         Err(PlanError::MissingRanks {
             name: one.name.to_string(),
             ranks: missing.join(", "),
-            checkpoint: format!("the checkpoint has {} ranks", self.options.arrangement.ranks()),
+            checkpoint: format!(
+                "the checkpoint has {} {}",
+                self.arrangement.ranks(),
+                if self.foreign { "model-parallel shards" } else { "ranks" }
+            ),
         })
-    }
-
-    /// The full shape must be the model's.
-    pub(super) fn check_spec(&self, name: &str, shape: &Shape, holder: (usize, usize)) -> Result<(), PlanError> {
-        let Some(spec) = self.options.spec else { return Ok(()) };
-        let Some(role) = role(name) else { return Ok(()) };
-        if let Some(weight) = group_scale_of(name) {
-            let why = || {
-                format!(
-                    "`{name}` is {shape}, which is no whole groups of 64 or 128 of the model's columns of `{weight}`"
-                )
-            };
-            return spec.fits_groups(name, shape).then_some(()).ok_or_else(|| PlanError::Quantised(why()));
-        }
-        let Some(expected) = spec.shape(name) else {
-            return Err(PlanError::Ambiguous(format!(
-                "`{name}` is of layer {}, the model configuration has {} layers",
-                role.layer.unwrap_or(0),
-                spec.layers
-            )));
-        };
-        if expected == *shape {
-            return Ok(());
-        }
-        Err(PlanError::WrongShape {
-            name: name.to_owned(),
-            path: self.files[holder.0].path.clone(),
-            found: shape.clone(),
-            expected,
-            expected_by: "the model configuration (shapes over all ranks)".to_owned(),
-        })
-    }
-
-    /// The model, where the heads matter.
-    pub(super) fn refine(&self) -> Option<&ModelSpec> {
-        self.options.spec.filter(|_| self.options.heads_matter)
-    }
-
-    pub(super) fn wrong_rows(&self, name: &str, rows: u64) -> PlanError {
-        let wanted = self.options.spec.map_or_else(
-            || "a fused parameter's".to_owned(),
-            |s| format!("{} heads and {} kv heads of {} rows", s.heads, s.kv_heads, s.head_dim),
-        );
-        PlanError::FusedRows { name: name.to_owned(), rows, wanted }
     }
 }

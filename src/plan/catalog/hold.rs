@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
+use super::sizes::with_strides;
+use super::stored::Laid;
 use super::{Holder, InStage, Named, Reader};
-use crate::layout::{LayoutError, Region, TensorLayout};
-use crate::models::{Fused, FusionLayout, lora_factor};
+use crate::layout::{Region, TensorLayout};
 use crate::plan::PlanError;
-use crate::plan::pieces::Stored;
+use crate::plan::tensor_id::Known;
 use crate::tensor::Shape;
 
 /// Boxes and their holders, each with the part of a fused parameter that it belongs to.
@@ -20,10 +21,10 @@ impl Reader<'_> {
         &self,
         one: &Named,
         stages: &[InStage],
-        stored: impl Fn(&TensorLayout, u64) -> Result<Stored, LayoutError>,
+        stored: impl Fn(&TensorLayout, u64) -> Result<Laid, PlanError>,
         mut take: impl FnMut(usize, bool, Holder),
     ) -> Result<(), PlanError> {
-        let devices = self.options.arrangement.devices();
+        let devices = self.arrangement.devices();
         let layout_error = |source| PlanError::Layout { name: one.name.to_string(), source };
         let mut held: Vec<(Vec<u64>, Boxes)> = Vec::with_capacity(stages.len());
         for in_stage in stages {
@@ -33,7 +34,7 @@ impl Reader<'_> {
                 if rank / devices != in_stage.stage {
                     continue;
                 }
-                let Stored { dims, pieces } = stored(&in_stage.layout, rank % devices).map_err(layout_error)?;
+                let Laid { dims, pieces } = stored(&in_stage.layout, rank % devices)?;
                 let found = &self.files[file].entries[entry];
                 if found.shape.dims() != dims {
                     return Err(PlanError::WrongShape {
@@ -45,7 +46,16 @@ impl Reader<'_> {
                     });
                 }
                 present.push(rank % devices);
-                boxes.extend(pieces.into_iter().map(|(part, piece)| (part, Holder { file, entry, piece })));
+                let strides = (self.strides)(file, entry);
+                for (part, piece) in pieces {
+                    let piece = match &strides {
+                        None => piece,
+                        Some(strides) => with_strides(&piece, found.shape.dims(), strides).ok_or_else(|| {
+                            PlanError::Ambiguous(format!("`{}` is a view that is not read", one.name))
+                        })?,
+                    };
+                    boxes.push((part, Holder { file, entry, piece }));
+                }
             }
             held.push((present, boxes));
         }
@@ -78,11 +88,12 @@ impl Reader<'_> {
 
     /// The rows of a fused weight stand in an order that, rank by rank, depends on into how many parts they are cut. The rows of
     /// an adapter's `B` are in the same order only where they are cut alike: no layout tells which rows belong together else.
-    pub(super) fn check_factor(&self, one: &Named, info: &Fused, stages: &[InStage]) -> Result<(), PlanError> {
-        if info.shared || self.options.fusion == FusionLayout::Grouped {
+    pub(super) fn check_factor(&self, one: &Named, known: &Known, stages: &[InStage]) -> Result<(), PlanError> {
+        if known.stored.is_shared() || !self.rank_concat {
             return Ok(());
         }
-        let Some((weight, _)) = lora_factor(&one.name) else { return Ok(()) };
+        let weight = crate::model::Stored { companion: None, ..known.stored };
+        let Some(weight) = self.dialect.and_then(|dialect| dialect.name(&weight)) else { return Ok(()) };
         let Some(&at) = self.index.get(weight.as_str()) else { return Ok(()) };
         for of_weight in self.stages(&self.named[at])? {
             let ways = of_weight.layout.parts(0);

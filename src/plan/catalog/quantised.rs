@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Catalog;
-use crate::models::{AlsoQuantised, also_quantised, columns_in_one};
+use crate::model::naming::{AlsoQuantised, also_quantised, columns_in_one};
 use crate::plan::Width;
 
 /// What of a model is quantised.

@@ -1,25 +1,32 @@
 //! Reading the rows of a tensor as more axes than so far, so that its boxes can be compared with another catalog's.
 
-use super::Catalog;
+use super::{Catalog, LogicalTensor};
 use crate::layout::{Piece, Region, boxes_of_rows};
 use crate::plan::holders::{Holder, Holders};
-use crate::plan::pieces::row_strides;
 
 impl Catalog {
     /// Reads the rows of each tensor as the axes that the other catalog reads them as, where those are finer.
     pub fn refine_like(&mut self, other: &Self) {
         for tensor in &mut self.tensors {
-            let Some(finer) = other.get(&tensor.name).map(|index| &other.tensors[index].radices) else { continue };
-            let Some(groups) = groups(&tensor.radices, finer) else { continue };
-            let refined = |holder: &Holder| {
-                let pieces = refine(&holder.piece, &groups);
-                pieces.into_iter().map(|piece| Holder { piece, ..holder.clone() }).collect::<Vec<_>>()
-            };
-            let used = tensor.holders.used().iter().flat_map(refined).collect();
-            let replicas = tensor.holders.replicas().iter().flat_map(refined).collect();
-            tensor.holders = Holders::new(used, replicas);
-            tensor.radices.clone_from(finer);
+            if let Some(finer) = other.get(&tensor.name).map(|index| &other.tensors[index].radices) {
+                tensor.read_rows_as(finer);
+            }
         }
+    }
+}
+
+impl LogicalTensor {
+    /// Reads the rows as these axes, where they are finer than those of so far.
+    pub(super) fn read_rows_as(&mut self, finer: &[u64]) {
+        let Some(groups) = groups(&self.radices, finer) else { return };
+        let refined = |holder: &Holder| {
+            let pieces = refine(&holder.piece, &groups);
+            pieces.into_iter().map(|piece| Holder { piece, ..holder.clone() }).collect::<Vec<_>>()
+        };
+        let used = self.holders.used().iter().flat_map(refined).collect();
+        let replicas = self.holders.replicas().iter().flat_map(refined).collect();
+        self.holders = Holders::new(used, replicas);
+        self.radices = finer.to_vec();
     }
 }
 
@@ -37,6 +44,9 @@ fn groups(coarse: &[u64], fine: &[u64]) -> Option<Vec<Vec<u64>>> {
         }
         if group.iter().product::<u64>() != axis {
             return None;
+        }
+        while rest.as_slice().first() == Some(&1) {
+            group.extend(rest.next());
         }
         groups.push(group);
     }
@@ -75,6 +85,15 @@ fn refine(piece: &Piece, groups: &[Vec<u64>]) -> Vec<Piece> {
     boxes.into_iter().map(piece).collect()
 }
 
+/// How far apart neighbours along each of the axes are as which rows of `width` elements are read.
+fn row_strides(radices: &[u64], width: u64) -> Vec<u64> {
+    let mut strides = vec![width; radices.len()];
+    for axis in (1..radices.len()).rev() {
+        strides[axis - 1] = strides[axis] * radices[axis];
+    }
+    strides
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +104,7 @@ mod tests {
         assert_eq!(groups(&[2, 2, 16], &[2, 2, 2, 8]), Some(vec![vec![2], vec![2], vec![2, 8]]));
         assert_eq!(groups(&[4, 2, 8], &[64]), None);
         assert_eq!(groups(&[6], &[4, 2]), None);
+        assert_eq!(groups(&[6], &[6, 1, 1]), Some(vec![vec![6, 1, 1]]));
     }
 
     /// Every element keeps its place in the file.

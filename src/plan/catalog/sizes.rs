@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Named, Reader, Reading};
 use crate::layout::{Piece, Region};
-use crate::model::{Axis, Canonical, Captures, Family, Fact, ModelError, OwnSizes, Row, Sizes};
-use crate::models::columns_in_one;
+use crate::model::{Axis, Canonical, Captures, Companion, Fact, Family, ModelError, OwnSizes, Quantity, Row, Sizes};
 use crate::plan::PlanError;
 use crate::plan::tensor_id::{Known, TensorId};
 use crate::tensor::Shape;
@@ -17,6 +16,8 @@ pub(in crate::plan) struct Sized {
     pub sizes: Sizes,
     /// Axes whose sizes the shapes do not show, as the number of heads.
     pub open: Vec<Axis>,
+    /// The shapes that show them, where no model was named.
+    facts: Vec<Fact<'static>>,
 }
 
 impl Sized {
@@ -36,12 +37,37 @@ impl Sized {
         }
     }
 
-    /// The full shape of a tensor, and the axes as which its rows are read.
+    /// The full shape of a tensor, and the axes as which its rows are read: one where the number of heads is not known.
     pub(in crate::plan) fn canonical(&self, id: TensorId, own: OwnSizes) -> Option<Canonical> {
+        let canonical = self.by_axes(id, own)?;
+        let rows = if self.open.is_empty() { canonical.rows } else { vec![canonical.rows.iter().product()] };
+        Some(Canonical { rows, ..canonical })
+    }
+
+    fn by_axes(&self, id: TensorId, own: OwnSizes) -> Option<Canonical> {
         match id.companion() {
             None => self.family.canonical(id.param.param, &self.sizes),
             Some(companion) => self.family.canonical_companion(id.param.param, companion, own, &self.sizes),
         }
+    }
+
+    /// A box of a tensor in the axes of [`Self::canonical`].
+    pub(in crate::plan) fn in_canonical_axes(&self, id: TensorId, own: OwnSizes, piece: Piece) -> Option<Piece> {
+        if self.open.is_empty() {
+            return Some(piece);
+        }
+        let radices = self.by_axes(id, own)?.rows;
+        let (start, len, strides) = (piece.region.start(), piece.region.len(), piece.strides());
+        let rows = radices.len();
+        // No order of rows follows axes that are not known, so that the box is a range of rows.
+        let first = start.iter().zip(&radices).fold(0, |row, (at, radix)| row * radix + at);
+        let count = len[..rows].iter().product();
+        let step = (0..rows).filter(|&axis| len[axis] > 1).map(|axis| strides[axis]).min().unwrap_or(0);
+        let region = Region::new(
+            [first].into_iter().chain(start[rows..].iter().copied()),
+            [count].into_iter().chain(len[rows..].iter().copied()),
+        );
+        Some(Piece::new(region, piece.offset, [step].into_iter().chain(strides[rows..].iter().copied())))
     }
 
     /// The axes as which the rows of a tensor of this shape are read.
@@ -53,7 +79,17 @@ impl Sized {
     /// Sizes that are the checkpoint's own, by the full shape of a tensor.
     pub(in crate::plan) fn own_sizes(&self, id: TensorId, shape: &Shape) -> Option<OwnSizes> {
         let Some(companion) = id.companion() else { return Some(OwnSizes { group: 1, lora_rank: 1 }) };
-        self.family.own_sizes_of(id.param.param, companion, shape.dims(), &self.sizes)
+        self.family.own_sizes(id.param.param, companion, shape.dims(), &self.sizes)
+    }
+
+    /// The sizes where this many heads of this many rows are known.
+    ///
+    /// # Errors
+    /// Heads that do not make the rows.
+    pub(in crate::plan) fn with_heads(&self, kv_heads: u64, head_dim: u64) -> Result<Sizes, PlanError> {
+        let stated = self.family.heads(kv_heads, head_dim);
+        let solved = self.family.solve(&self.facts, &stated).map_err(|e| PlanError::Ambiguous(e.to_string()))?;
+        Ok(solved.sizes)
     }
 
     /// What is wrong with a name.
@@ -72,6 +108,7 @@ impl Sized {
 /// The dimensions of a name in the layers that hold it.
 struct Dims<'a> {
     row: &'static Row,
+    companion: Option<&'static Companion>,
     captures: Captures,
     all: Vec<(&'a Named, Shape)>,
 }
@@ -82,7 +119,7 @@ impl Reader<'_> {
         let Some(dialect) = self.dialect else { return Ok(None) };
         let family = dialect.family();
         if let Some(model) = self.spec {
-            return Ok(Some(Sized { family, sizes: model.sizes().clone(), open: Vec::new() }));
+            return Ok(Some(Sized { family, sizes: model.sizes().clone(), open: Vec::new(), facts: Vec::new() }));
         }
         let mut by_row: BTreeMap<(String, Option<&str>), Dims<'_>> = BTreeMap::new();
         for (one, reading) in self.named.iter().zip(readings) {
@@ -94,29 +131,30 @@ impl Reader<'_> {
             let companion = stored.companion.map(|companion| companion.tail.as_str());
             let dims = by_row.entry((stored.row.pattern.to_string(), companion)).or_insert_with(|| Dims {
                 row: stored.row,
+                companion: stored.companion,
                 captures: stored.captures,
                 all: Vec::new(),
             });
             dims.all.push((one, shape.clone()));
         }
         let mut facts = Vec::new();
-        for ((_, companion), dims) in &by_row {
-            let usual = dims.usual()?;
-            let (one, shape) = usual;
+        for dims in by_row.values() {
+            let (_, shape) = dims.usual()?;
             let mut full = shape.dims().to_vec();
-            if let Some(tail) = companion {
-                // A quantised weight has the dimensions of the weight.
-                if crate::models::before(&one.name).is_none() || !tail.ends_with("weight") {
-                    continue;
+            // A quantised weight has the dimensions of the weight, and nothing else that goes with one does.
+            match dims.companion.map(|companion| companion.quantity) {
+                None | Some(Quantity::Weight) => {}
+                Some(Quantity::PackedWeight) => {
+                    if let Some(columns) = full.last_mut() {
+                        *columns = columns.saturating_mul(2);
+                    }
                 }
-                if let Some(columns) = full.last_mut() {
-                    *columns = columns.saturating_mul(columns_in_one(&one.name));
-                }
+                Some(_) => continue,
             }
             facts.push(Fact { row: dims.row, captures: dims.captures, dims: full });
         }
         let solved = family.solve(&facts, &[]).map_err(|error| self.unsolved(error))?;
-        Ok(Some(Sized { family, sizes: solved.sizes, open: solved.open }))
+        Ok(Some(Sized { family, sizes: solved.sizes, open: solved.open, facts }))
     }
 
     fn unsolved(&self, error: ModelError) -> PlanError {

@@ -3,22 +3,26 @@
 use super::add::{Adding, Held, Tensor};
 use super::{InStage, Named, Reader, Sized};
 use crate::layout::{Piece, Region, TensorLayout};
+use crate::model::naming::group_scale_of;
 use crate::model::{OwnSizes, ParamId, Share, StoredPart, StoredTensor, WholeTensor};
-use crate::models::group_scale_of;
 use crate::plan::holders::Holder;
-use crate::plan::tensor_id::{Known, TensorId};
+use crate::plan::tensor_id::Known;
 use crate::plan::{Arrangement, PlanError};
 use crate::tensor::{Dtype, Shape};
 
 /// What a device holds: the dimensions in its file, and the pieces of each part.
-pub(super) struct Laid {
+pub(in crate::plan) struct Laid {
     pub dims: Vec<u64>,
     pub pieces: Vec<(usize, Piece)>,
 }
 
 impl Laid {
     /// A tensor that is no part of another and whose rows are not read as several axes.
-    pub(super) fn plain(full: &Shape, layout: &TensorLayout, device: u64) -> Result<Self, crate::layout::LayoutError> {
+    pub(in crate::plan) fn plain(
+        full: &Shape,
+        layout: &TensorLayout,
+        device: u64,
+    ) -> Result<Self, crate::layout::LayoutError> {
         let region = layout.region(full.dims(), device)?;
         Ok(Self { dims: region.len().to_vec(), pieces: vec![(0, Piece::dense(region))] })
     }
@@ -48,8 +52,8 @@ impl Reader<'_> {
         for (id, held) in known.ids().zip(held) {
             let canonical = sized.canonical(id, own).ok_or_else(|| sized.too_large(&one.name))?;
             let name = format!("{}{}", known.state, id.name(sized.family));
-            let shape = Shape::new(canonical.shape)
-                .map_err(|e| PlanError::Layout { name: name.clone(), source: e.into() })?;
+            let shape =
+                Shape::new(canonical.shape).map_err(|e| PlanError::Layout { name: name.clone(), source: e.into() })?;
             adding.add(Tensor {
                 name: name.as_str().into(),
                 id: known.state.is_empty().then_some(id),
@@ -99,7 +103,10 @@ impl Reader<'_> {
         adding: &mut Adding<'_>,
     ) -> Result<(), PlanError> {
         let catalog = &mut *adding.catalog;
-        if known.stored.is_joined() && !self.is_foreign() {
+        if self.foreign {
+            return Ok(());
+        }
+        if known.stored.is_joined() {
             if Self::is_factor(known) {
                 self.check_factor(one, known, stages)?;
                 catalog.fused_factors.insert(one.name.to_string());
@@ -123,11 +130,10 @@ impl Reader<'_> {
 
     /// The sizes that are the checkpoint's own: the rank of an adapter, the columns of a group.
     fn own_sizes(&self, one: &Named, known: &Known, shape: &Shape, sized: &Sized) -> Result<OwnSizes, PlanError> {
-        let own = sized.family.own_sizes(&known.stored, shape.dims(), &sized.sizes);
+        let own = known.ids().next().and_then(|id| sized.own_sizes(id, shape));
         let grouped = group_scale_of(&one.name);
-        let possible = |own: &OwnSizes| {
-            grouped.is_none() || self.spec.is_none() || crate::models::GROUP_SIZES.contains(&own.group)
-        };
+        let possible =
+            |own: &OwnSizes| grouped.is_none() || self.spec.is_none() || crate::model::GROUP_SIZES.contains(&own.group);
         own.filter(possible).ok_or_else(|| {
             let weight = grouped.unwrap_or_default();
             let why = format!(
@@ -151,7 +157,7 @@ impl Reader<'_> {
             && let Some(layer) = known.stored.captures.layer.filter(|layer| *layer >= model.layers())
         {
             let layers = model.layers();
-            return Err(PlanError::Ambiguous(if self.is_foreign() {
+            return Err(PlanError::Ambiguous(if self.foreign {
                 format!("`{}` is of a layer beyond the {layers} of the model configuration", one.name)
             } else {
                 format!("`{}` is of layer {layer}, the model configuration has {layers} layers", one.name)
@@ -167,7 +173,7 @@ impl Reader<'_> {
             path: self.files[file].path.clone(),
             found: shape.clone(),
             expected: Shape::new(expected).unwrap_or_default(),
-            expected_by: match (self.spec, self.is_foreign()) {
+            expected_by: match (self.spec, self.foreign) {
                 (None, _) => "the shapes of the other parameters".to_owned(),
                 (Some(_), true) => "the model configuration".to_owned(),
                 (Some(_), false) => "the model configuration (shapes over all ranks)".to_owned(),
@@ -195,7 +201,6 @@ pub(in crate::plan) struct Lay<'a> {
     own: OwnSizes,
     name: &'a str,
     whole: WholeTensor,
-    parts: Vec<ParamId>,
     sliced: bool,
 }
 
@@ -213,7 +218,7 @@ impl<'a> Lay<'a> {
         };
         let whole = whole.map_err(|e| sized.error(name, e))?;
         let sliced = stored.companion.is_some() || family.is_sliced(stored.row);
-        Ok(Self { sized, known, own, name, whole, parts: stored.params().collect(), sliced })
+        Ok(Self { sized, known, own, name, whole, sliced })
     }
 
     /// The dimensions in a device's file, and where in it the parts are.
@@ -233,8 +238,8 @@ impl<'a> Lay<'a> {
             _ => self.whole.on(layout, device).map_err(error)?,
         };
         let index = |part: StoredPart| {
-            let at = self.parts.iter().position(|id| *id == part.id);
-            at.map(|at| (at, part.piece))
+            let (at, id) = self.known.ids().enumerate().find(|(_, id)| id.param == part.id)?;
+            Some((at, self.sized.in_canonical_axes(id, self.own, part.piece)?))
         };
         Ok(Laid { dims, pieces: parts.into_iter().filter_map(index).collect() })
     }
@@ -242,15 +247,5 @@ impl<'a> Lay<'a> {
     /// The dimensions over all devices.
     pub(in crate::plan) fn dims(&self) -> &[u64] {
         self.whole.dims()
-    }
-
-    /// The tensors that are its parts.
-    pub(in crate::plan) fn ids(&self) -> impl Iterator<Item = TensorId> + '_ {
-        self.known.ids()
-    }
-
-    /// Sizes that are the checkpoint's own.
-    pub(in crate::plan) fn own(&self) -> OwnSizes {
-        self.own
     }
 }

@@ -5,7 +5,8 @@ use super::files::File;
 use super::placement::{Placement, Scheme};
 use super::whole::Dims;
 use crate::formats::FormatKind;
-use crate::models::{FusionLayout, ModelSpec};
+use crate::model::FusionLayout;
+use crate::models::ModelSpec;
 use crate::plan::{
     Arrangement, Catalog, CatalogOptions, Plan, PlanError, PlanOptions, Precision, StrategySet, TargetOptions, build,
     prove, targets,
@@ -57,13 +58,12 @@ pub(super) fn plan(
     request: &Request,
 ) -> Result<Plan, PlanError> {
     let files: Vec<_> = files.iter().map(File::source).collect();
-    let spec = request.dims.as_ref().map(spec);
+    let model = request.dims.as_ref().map(|dims| spec(dims).model()).transpose()?;
     let (source_set, target_set) = (source.set(), target.set());
     let options = CatalogOptions {
-        spec: spec.as_ref(),
+        spec: model.as_ref(),
         arrangement: arrangement(source, source_set.as_ref()),
         fusion: fusion(source.order),
-        heads_matter: source.order == Order::Grouped || target.order == Order::Grouped,
         ignore: &|_| false,
     };
     let catalog = Catalog::new(&files, &options)?;
@@ -72,7 +72,7 @@ pub(super) fn plan(
         Scheme::Strategy(_) => (false, false),
     };
     let options = TargetOptions {
-        spec: spec.as_ref(),
+        spec: model.as_ref(),
         arrangement: arrangement(target, target_set.as_ref()),
         fusion: fusion(target.order),
         fused,

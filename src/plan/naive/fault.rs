@@ -16,7 +16,7 @@ pub(super) const FAULTS: [(&str, Fault, &[&str]); 20] = [
     ("target_ranks", target_ranks, &["Spec"]),
     ("missing_rank", missing_rank, &["MissingRanks", "Lacks", "Differ"]),
     ("fewer_ranks", fewer_ranks, &["WrongShape", "FusedRows", "Ambiguous"]),
-    ("more_ranks", more_ranks, &["Unplaced"]),
+    ("more_ranks", more_ranks, &["StrategyRanks"]),
     ("other_shape", other_shape, &["WrongShape", "RanksDisagree", "FusedRows", "Layout"]),
     ("other_dtype", other_dtype, &["RanksDisagree", "Ambiguous"]),
     ("held_twice", held_twice, &["HeldTwice"]),
@@ -251,11 +251,11 @@ fn other_model(case: &mut Case, random: &mut Random) -> Option<()> {
     Some(())
 }
 
-/// Rows are grouped by heads that nobody named.
+/// Rows of q, k and v are grouped by heads that nobody named. Those of gate and up are grouped by one another.
 fn unknown_heads(case: &mut Case, random: &mut Random) -> Option<()> {
     only(!is_named(case))?;
     let side = if random.one_in(2) { &mut case.source } else { &mut case.target };
-    only(side.stages.iter().flatten().any(|(item, _)| item.parts.len() > 1))?;
+    only(side.stages.iter().flatten().any(|(item, _)| item.parts.len() == 3))?;
     side.order = Order::Grouped;
     Some(())
 }

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use super::super::calculation::{CacheScales, Calculation, InputScales, Inverse, Range, Smooth};
 use super::super::catalog::{Catalog, LogicalTensor};
-use super::super::{Arithmetic, OutputTensor, PlanError, SourceFile, Width};
+use super::super::{Arithmetic, Observed, OutputTensor, PlanError, SourceFile, Width};
 use super::room::{Place, hidden};
 use super::{QuantOptions, Quantise, QuantisedModel};
-use crate::models::{QuantNames, Quantity, Split, fused, kv_names, quantity_name, role};
+use crate::model::naming::{LayerParam, Split, cache_names, fused, quantity_name, role};
+use crate::model::{QuantNames, Quantity};
 use crate::tensor::{Dtype, Shape, ShapeError, TensorName};
 
 /// Rows of tensors that are one matrix, or elements that are one vector, in order.
@@ -46,6 +47,13 @@ struct Part {
     name: String,
     first: u64,
     rows: u64,
+}
+
+impl Part {
+    /// The decoder layer, and which of its weights this is.
+    fn weight(&self) -> Option<(u32, LayerParam)> {
+        LayerParam::of(&format!("{}.weight", self.name))
+    }
 }
 
 #[derive(Debug)]
@@ -280,10 +288,11 @@ fn input(
     let Some(statistics) = options.statistics else {
         return Err(PlanError::Statistics("none were given".to_owned()));
     };
-    // q, k and v have one input, so its statistics go by the fused name.
-    let weight = format!("{group}.weight");
-    let observed = fused(&weight).map_or(group.to_owned(), |info| info.name.trim_end_matches(".weight").to_owned());
-    let range = statistics.range(&format!("{observed}.input"), columns)?;
+    let unknown = || PlanError::Quantised(format!("nothing is known of the input of `{group}`"));
+    // q, k and v have one input.
+    let (layer, weight) = parts.first().and_then(Part::weight).ok_or_else(unknown)?;
+    let observed = Observed::input_of(weight).ok_or_else(unknown)?;
+    let range = statistics.range(&observed.name(layer), columns)?;
     let mut bias = Vec::new();
     for part in parts {
         if let Some(at) = source.get(&format!("{}.bias", part.name)) {
@@ -318,15 +327,15 @@ pub(super) fn smooth(
     for index in 0..model.linears.len() {
         let group = model.linears[index].name.clone();
         let (mut repeat, mut block) = (1, model.linears[index].columns);
-        let (prefix, layer) = group.split_at(group.rfind('.').map_or(0, |at| at + 1));
-        let inverse = match layer {
+        let weight = model.linears[index].parts.first().and_then(Part::weight);
+        let input = weight.and_then(|(layer, weight)| Some((layer, weight.input()?)));
+        let inverse = match input {
             _ if !options.fused => FoldedInto::Input,
-            "w_qkv" => norm(source, &prefix.replace("attention.", "attention_norm.weight"), options, model)?,
-            "w_gate_hidden" => norm(source, &prefix.replace("feed_forward.", "ffn_norm.weight"), options, model)?,
+            Some((layer, input)) if input.input().is_none() => norm(source, &input.name(layer), options, model)?,
             _ => {
-                let before = if layer == "wo" { "w_qkv" } else { "w_gate_hidden" };
                 // Rows that are not quantised are not divided either, so these columns are not smoothed.
-                let Some(&before) = order.get(&format!("{prefix}{before}")) else { continue };
+                let before = input.and_then(|(layer, input)| order.get(&input.fused_layer(layer)));
+                let Some(&before) = before else { continue };
                 let before = &model.linears[before];
                 let (Some(last), Some(divide)) = (before.parts.last(), before.divide) else { continue };
                 if last.rows != block {
@@ -364,41 +373,39 @@ fn norm(
 /// What quantised keys and values of one layer need.
 pub(super) fn caches(
     source: &Catalog,
-    output: &LogicalTensor,
+    layer: u32,
     options: &QuantOptions<'_>,
     order: &HashMap<String, usize>,
     model: &mut QuantisedModel,
 ) -> Result<(), PlanError> {
-    let prefix = output.name.trim_end_matches("attention.wo.weight").to_owned();
-    let value = find(source, &format!("{prefix}attention.wv.weight"))?;
+    let value = find(source, &LayerParam::Value.name(layer))?;
     let channels = value.shape.dims().first().copied().unwrap_or(0);
     let statistics = options.statistics.ok_or_else(|| PlanError::Statistics("none were given".to_owned()))?;
-    let linear = order.get(&format!("{prefix}attention.w_qkv")).map(|&at| &model.linears[at]);
+    let linear = order.get(&LayerParam::Value.fused_layer(layer)).map(|&at| &model.linears[at]);
     let divide = linear.and_then(|l| Some(l.divide?.at + l.parts.last()?.first * 2));
     let mut scales = CacheScales {
-        name: format!("{prefix}attention").as_str().into(),
-        keys: statistics.range(&format!("{prefix}attention.key"), channels)?,
-        values: statistics.range(&format!("{prefix}attention.value"), channels)?,
+        name: LayerParam::Value.cell(layer).as_str().into(),
+        keys: statistics.range(&Observed::Keys.name(layer), channels)?,
+        values: statistics.range(&Observed::Values.name(layer), channels)?,
         divide,
         key_scales: Vec::new(),
         value_scales: Vec::new(),
         packed: 0,
     };
-    for (name, tail) in kv_names(options.ranks == 1) {
-        let name = format!("{prefix}{name}");
-        let (dtype, dims, fill): (Dtype, Vec<u64>, &[u8]) = match tail {
-            "key_value_t_scale" => (Dtype::I64, vec![2, channels], &[0]),
-            "key_value_t_zp" => (Dtype::I32, vec![2, channels], &[0]),
+    for (name, param) in cache_names(layer, options.ranks == 1) {
+        let (dtype, dims, fill): (Dtype, Vec<u64>, &[u8]) = match param {
+            "key_value_scale" => (Dtype::I64, vec![2, channels], &[0]),
+            "key_value_zp" => (Dtype::I32, vec![2, channels], &[0]),
             // What golden-stick writes here is -0.
-            "key_t_zp" | "value_t_zp" => (Dtype::F16, vec![channels], &[0x00, 0x80]),
-            _ if tail.ends_with("t_zp") => (Dtype::I8, vec![channels], &[0]),
+            "key_zp" | "value_zp" => (Dtype::F16, vec![channels], &[0x00, 0x80]),
+            "key_input_zp" | "value_input_zp" => (Dtype::I8, vec![channels], &[0]),
             _ => (Dtype::F16, vec![channels], &[0]),
         };
         let place = model.room.reserve(dtype, dims.iter().product(), fill);
-        match tail {
-            "key_value_t_scale" => scales.packed = place.at,
-            _ if tail.ends_with("t_scale") && tail.contains("key") => scales.key_scales.push(place.at),
-            _ if tail.ends_with("t_scale") => scales.value_scales.push(place.at),
+        match param {
+            "key_value_scale" => scales.packed = place.at,
+            "key_scale" | "key_input_scale" => scales.key_scales.push(place.at),
+            "value_scale" | "value_input_scale" => scales.value_scales.push(place.at),
             _ => {}
         }
         let made = model.room.tensor(&name, place, 0, &dims, &dims[..1])?;

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use super::super::catalog::{Catalog, LogicalTensor};
 use super::super::holders::{Holder, Holders};
-use super::super::pieces;
 use super::super::{PlanError, SourceFile};
 use crate::formats::Entry;
-use crate::layout::TensorLayout;
+use crate::layout::{Piece, Region};
 use crate::source::{ByteRange, Extents};
 use crate::tensor::{Dtype, Shape, TensorName};
 
@@ -57,13 +56,13 @@ impl Room {
         let extents = range.map(Extents::contiguous).unwrap_or_default();
         self.entries.push(Entry { name: name.clone(), dtype: place.dtype, shape: shape.clone(), extents });
         let entry = self.entries.len() - 1;
-        let layout = TensorLayout::flat(1, dims.len(), None);
-        let stored = pieces::plain(dims, radices, &layout, 0).map_err(bad)?;
-        let holder = |(_, piece)| Holder { file: self.file, entry, piece };
-        let holders = Holders::new(stored.pieces.into_iter().map(holder).collect(), Vec::new());
+        let axes: Vec<u64> = radices.iter().chain(dims.iter().skip(1)).copied().collect();
+        let holder = Holder { file: self.file, entry, piece: Piece::dense(Region::whole(&axes)) };
+        let holders = Holders::new(vec![holder], Vec::new());
         let radices = radices.to_vec();
         Ok(LogicalTensor {
             name,
+            id: None,
             dtype: place.dtype,
             shape,
             radices,

@@ -2,27 +2,32 @@
 
 use std::collections::HashSet;
 
-use super::{Content, TargetEntry, TargetRank, kind_of};
+use super::{Content, Kind, TargetEntry, TargetRank};
 use crate::layout::TensorLayout;
-use crate::models::foreign::{Naming, Place, Reorder};
-use crate::models::{ModelSpec, is_training_state};
-use crate::plan::pieces::{self, Order, Part, Stored};
-use crate::plan::{Catalog, PlanError};
+use crate::model::naming::is_training_state;
+use crate::model::{Captures, Dialect, OwnSizes, Stored};
+use crate::plan::catalog::{Lay, heads_unknown};
+use crate::plan::tensor_id::Known;
+use crate::plan::{Arrangement, Catalog, PlanError};
 use crate::tensor::{Shape, TensorName};
 
-/// One file's worth of parameters under their foreign names, whole, in the catalog's order; joined ones stand where their
-/// first part does.
+/// One file's worth of parameters under their foreign names, whole, in the catalog's order; joined ones are where their first
+/// part is.
 ///
 /// # Errors
 /// A parameter that the family has no name for; parts of a joined parameter that are missing, or differ in dtype; training
 /// state.
-pub fn foreign_target(catalog: &Catalog, naming: Naming, spec: Option<&ModelSpec>) -> Result<TargetRank, PlanError> {
+pub fn foreign_target(catalog: &Catalog, dialect: &Dialect) -> Result<TargetRank, PlanError> {
     let (mut unplaced, mut training) = (Vec::new(), Vec::new());
     let mut entries = Vec::with_capacity(catalog.tensors().len());
     let mut done: HashSet<String> = HashSet::new();
     let kept = catalog.tensors().iter().enumerate().filter(|(index, _)| !catalog.merged.contains(index));
     for (_, tensor) in kept {
-        let Some(name) = naming.foreign_name(&tensor.name) else {
+        let row = tensor.id.filter(|id| id.companion.is_none()).and_then(|id| {
+            let captures = Captures { layer: id.param.layer, expert: None };
+            Some(Stored { row: dialect.row_of(id.param.param)?, captures, companion: None })
+        });
+        let Some(stored) = row else {
             if is_training_state(&tensor.name) {
                 training.push(tensor.name.to_string());
             } else {
@@ -30,12 +35,15 @@ pub fn foreign_target(catalog: &Catalog, naming: Naming, spec: Option<&ModelSpec
             }
             continue;
         };
-        if done.insert(name.clone()) {
-            entries.push(entry(catalog, naming, spec, &name)?);
+        for stored in dialect.by_expert(&stored, catalog.sized.as_ref().map(|sized| &sized.sizes)) {
+            let Some(name) = dialect.name(&stored) else { continue };
+            if done.insert(name.clone()) {
+                entries.push(entry(catalog, &name, Known { state: "".into(), stored })?);
+            }
         }
     }
     if !unplaced.is_empty() {
-        return Err(PlanError::NoForeignName { family: naming.family().name(), names: unplaced });
+        return Err(PlanError::NoForeignName { family: &dialect.family().name, names: unplaced });
     }
     if !training.is_empty() {
         return Err(PlanError::TrainingState(training));
@@ -43,45 +51,38 @@ pub fn foreign_target(catalog: &Catalog, naming: Naming, spec: Option<&ModelSpec
     Ok(TargetRank { rank: 0, entries })
 }
 
-fn entry(catalog: &Catalog, naming: Naming, spec: Option<&ModelSpec>, name: &str) -> Result<TargetEntry, PlanError> {
-    let place = naming.place(name);
-    let lacks: Vec<String> = place.names().iter().filter(|n| catalog.get(n).is_none()).cloned().collect();
-    if !lacks.is_empty() {
-        return Err(PlanError::Lacks(lacks));
+fn entry(catalog: &Catalog, name: &str, known: Known) -> Result<TargetEntry, PlanError> {
+    let (mut tensors, mut lacks) = (Vec::new(), Vec::new());
+    for id in known.ids() {
+        match catalog.find(id) {
+            Some(at) => tensors.push(at),
+            None => lacks.extend(catalog.family().map(|family| id.name(family))),
+        }
     }
-    let indices: Vec<usize> = place.names().iter().filter_map(|n| catalog.get(n)).collect();
-    let tensors = || indices.iter().map(|&index| &catalog.tensors()[index]);
-    let Some(first) = tensors().next() else { return Err(PlanError::Lacks(vec![name.to_owned()])) };
-    if let Some(other) = tensors().find(|t| t.dtype != first.dtype || t.shape.ndim() != first.shape.ndim()) {
+    let (Some(&first), Some(sized), true) = (tensors.first(), &catalog.sized, lacks.is_empty()) else {
+        return Err(PlanError::Lacks(lacks));
+    };
+    let first = &catalog.tensors()[first];
+    if let Some(other) = tensors.iter().map(|&at| &catalog.tensors()[at]).find(|t| t.dtype != first.dtype) {
         return Err(PlanError::Ambiguous(format!(
             "`{}` ({}{}) and `{}` ({}{}) cannot be joined",
             first.name, first.dtype, first.shape, other.name, other.dtype, other.shape
         )));
     }
-    let error = |source| PlanError::Layout { name: name.to_owned(), source };
-    let layout = TensorLayout::flat(1, first.shape.ndim(), None);
-    let Stored { dims, pieces } = match &place {
-        Place::Parameter { transform: Reorder::Plain, .. } => {
-            pieces::plain(first.shape.dims(), &first.radices, &layout, 0).map_err(error)?
-        }
-        Place::Parts { how, .. } => {
-            let Some(spec) = spec else { return Err(crate::plan::catalog::heads_unknown()) };
-            let grouping = how.grouping(spec);
-            let parts: Vec<Part> = tensors()
-                .map(|t| Part { rows: t.shape.dims().first().copied().unwrap_or(0), radices: t.radices.clone() })
-                .collect();
-            let order = if grouping.groups == 1 { Order::RankConcat } else { Order::Grouped(&grouping) };
-            let tail = first.shape.dims().get(1..).unwrap_or_default();
-            pieces::fused(order, &parts, tail, &layout, 0).map_err(error)?
-        }
-        _ => return Err(PlanError::Unplaced { side: "target", names: vec![name.to_owned()] }),
-    };
+    if sized.lacks_heads(known.stored.row) {
+        return Err(heads_unknown());
+    }
+    let lay = Lay::new(sized, &known, OwnSizes { group: 1, lora_rank: 1 }, name)?;
+    let layout = TensorLayout::flat(1, lay.dims().len(), None);
+    let laid = lay.on(Arrangement::Rules(1), &layout, 0)?;
+    let role = first.id.and_then(|id| Some((catalog.role(id.param)?, false)));
     Ok(TargetEntry {
         name: TensorName::from(name),
         dtype: first.dtype,
-        shape: Shape::new(dims).map_err(|e| error(e.into()))?,
-        kind: kind_of(&first.name, first.dtype, &first.shape),
+        shape: Shape::new(laid.dims).map_err(|e| PlanError::Layout { name: name.to_owned(), source: e.into() })?,
+        kind: Kind::of(&first.name, role, first.dtype, &first.shape),
         first_holder: true,
-        content: Content::Pieces(pieces.into_iter().map(|(part, piece)| (indices[part], piece)).collect()),
+        layout: None,
+        content: Content::Pieces(laid.pieces.into_iter().map(|(part, piece)| (tensors[part], piece)).collect()),
     })
 }

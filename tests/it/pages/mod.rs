@@ -32,6 +32,7 @@ pages! {
     quickstart: "docs/en/quickstart.md", "docs/zh/quickstart.md";
     from_the_scripts: "docs/en/from-the-scripts.md", "docs/zh/from-the-scripts.md";
     huggingface: "docs/en/huggingface.md", "docs/zh/huggingface.md";
+    families: "docs/en/families.md", "docs/zh/families.md";
     resharding: "docs/en/resharding.md", "docs/zh/resharding.md";
     training_to_inference: "docs/en/training-to-inference.md", "docs/zh/training-to-inference.md";
     quantising: "docs/en/quantising.md", "docs/zh/quantising.md";

@@ -1,5 +1,7 @@
 //! Entries of a checkpoint that belong to training or to the running network, not to the model: one table.
 
+use super::adapters::is_lora;
+
 /// By which part of its name an entry is known.
 #[derive(Clone, Copy, Debug)]
 enum Rule {
@@ -138,6 +140,14 @@ pub fn is_counter(name: &str) -> bool {
 /// Whether an entry is a parameter of the model by the rule of the original scripts: what begins with `model`, and `lm_head`.
 pub fn is_model_name(name: &str) -> bool {
     name.starts_with("model.") || name.starts_with("lm_head.")
+}
+
+/// Whether a name is a parameter's in any model of MindSpore's.
+pub fn names_parameter(name: &str) -> bool {
+    let tail = name.rsplit('.').next().unwrap_or(name);
+    let other = ["embedding_table", "gamma", "beta"];
+    let known = tail.ends_with("weight") || tail.ends_with("bias") || other.contains(&tail) || is_lora(name);
+    known && !is_training_state(name)
 }
 
 #[cfg(test)]

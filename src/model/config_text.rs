@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::super::SpecError;
+use super::error::SpecError;
 
 /// The fields of the outermost object, in file order, and where their values are.
 #[derive(Clone, Debug)]

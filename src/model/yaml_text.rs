@@ -19,7 +19,7 @@ use serde_yaml::budget::BudgetBreach;
 use serde_yaml::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_yaml::{Error, Options};
 
-use super::SpecError;
+use super::error::SpecError;
 
 /// Bytes of the largest configuration that is read. The real ones have about 8 KiB.
 pub const MAX_CONFIG_BYTES: usize = 4 << 20;
@@ -36,13 +36,18 @@ const MAX_MERGES: usize = 100;
 const MAX_TEXT_BYTES: usize = 4 * MAX_CONFIG_BYTES;
 
 /// The whole document, its aliases and merge keys expanded.
-pub(super) fn read(text: &str) -> Result<Value, SpecError> {
+pub(crate) fn read(text: &str) -> Result<Value, SpecError> {
     check_size(text.len())?;
-    serde_yaml::from_str_with_options(text, options()).map_err(|e| SpecError::Unreadable(explain(&e)))
+    read_as(text).map_err(SpecError::Unreadable)
+}
+
+/// The document as any type, or what is wrong with it.
+pub(super) fn read_as<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_yaml::from_str_with_options(text, options()).map_err(|e| explain(&e))
 }
 
 /// Whether a configuration is not too large to be read.
-pub(super) fn check_size(len: usize) -> Result<(), SpecError> {
+pub(crate) fn check_size(len: usize) -> Result<(), SpecError> {
     if len > MAX_CONFIG_BYTES {
         return Err(SpecError::Unreadable(format!("{len} bytes, more than {MAX_CONFIG_BYTES}")));
     }

@@ -205,7 +205,7 @@ fn of_dtype(dtype: &str) -> Option<usize> {
 
 /// Which sign a tensor's name is. The names that golden-stick and this program give are none.
 fn of_name(name: &str) -> Option<usize> {
-    if super::quantised::has_known_tail(name) {
+    if super::naming::has_known_tail(name) {
         return None;
     }
     let (_, tail) = name.rsplit_once('.')?;

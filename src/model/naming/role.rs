@@ -1,0 +1,227 @@
+//! Which parameter a name is of, and on which axis it is cut.
+
+use super::table::{PLAIN, schemes, table};
+use crate::model::pattern::{Captures, Pattern, number};
+use crate::model::{Companion, Family, Mesh, Of, Param, Role as Purpose};
+
+/// How tensor parallelism splits a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Split {
+    /// Every rank holds it whole.
+    Whole,
+    /// Axis 0, over all ranks.
+    Rows,
+    /// Axis 1, over all ranks.
+    Columns,
+    /// Axis 0 where the model splits its vocabulary and the ranks divide it, else whole.
+    Vocabulary,
+}
+
+/// What a name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Role<'a> {
+    /// The decoder layer, for the parameters of one.
+    pub layer: Option<u32>,
+    /// The name in the layer; the whole name outside of one.
+    pub suffix: &'a str,
+    /// How it is split.
+    pub split: Split,
+    /// The parameter. Of a companion, the weight that it goes with.
+    pub param: &'static Param,
+    /// What it is of a quantised layer.
+    pub companion: Option<&'static Companion>,
+}
+
+/// The embedding.
+pub const EMBEDDING: &str = "model.tok_embeddings.embedding_weight";
+/// `lm_head`, which a model may share with the embedding.
+pub const HEAD: &str = "lm_head.weight";
+
+/// The parameters outside the layers.
+pub const TRANSFORMER_TOP: [&str; 3] = [EMBEDDING, "model.norm_out.weight", HEAD];
+
+/// A parameter that has a name of its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plain {
+    pub param: &'static Param,
+    pub split: Split,
+}
+
+impl Plain {
+    pub(super) fn new(family: &'static Family, param: u16) -> Self {
+        let param = &family.params()[usize::from(param)];
+        let split = match param.role {
+            Purpose::Embedding | Purpose::Head if !param.cut.is_empty() => Split::Vocabulary,
+            _ => Split::on(cut_dim(param)),
+        };
+        Self { param, split }
+    }
+
+    pub(super) fn is_linear(&self) -> bool {
+        self.param.role == Purpose::Linear
+    }
+
+    /// How a companion of it is split: what belongs to a row goes with the rows, what belongs to a column with the columns.
+    fn split_of(&self, companion: &Companion) -> Split {
+        let cut = |of: &Of| match of {
+            Of::Out => self.split == Split::Rows,
+            Of::In | Of::InPairs | Of::InGroups => self.split == Split::Columns,
+            Of::LoraRank => false,
+        };
+        Split::on(companion.dims.iter().position(cut))
+    }
+}
+
+impl Split {
+    fn on(dim: Option<usize>) -> Self {
+        match dim {
+            None => Self::Whole,
+            Some(0) => Self::Rows,
+            Some(_) => Self::Columns,
+        }
+    }
+}
+
+/// The dimension that tensor parallelism cuts.
+fn cut_dim(param: &Param) -> Option<usize> {
+    let cut = param.cut.iter().find(|cut| cut.mesh == Mesh::Tensor)?;
+    param.dims.iter().position(|dim| dim.contains(&cut.axis))
+}
+
+/// What the name of an unfused parameter says, or `None` for a name that no family has.
+pub fn role(name: &str) -> Option<Role<'_>> {
+    let found = table().find(name)?;
+    let plain = found.known.plain?;
+    let (split, companion) = match found.companion {
+        None => (plain.split, None),
+        // How an adapter is cut follows from its weight.
+        Some(companion) if companion.quantity.factor().is_some() => return None,
+        Some(companion) => (plain.split_of(companion), Some(companion)),
+    };
+    let suffix = found.known.pattern.layer_of(name).map_or(name, |(_, rest)| rest);
+    Some(Role { layer: found.captures.layer, suffix, split, param: plain.param, companion })
+}
+
+/// The decoder layer, and what follows it, of a name in one, known or not.
+pub fn decoder_layer(name: &str) -> Option<(u32, &str)> {
+    table().in_every_layer[0].first()?.layer_of(name)
+}
+
+/// The number and the rest of `<n>.<rest>`.
+pub fn numbered_layer(text: &str) -> Option<(u32, &str)> {
+    let (layer, rest) = number(text)?;
+    Some((layer, rest.strip_prefix('.')?))
+}
+
+/// The names in a layer of the parameters that every model has, or only those with biases in the attention have, unfused.
+pub fn layer_suffixes(bias: bool) -> impl Iterator<Item = &'static str> {
+    table().in_every_layer[usize::from(bias)].iter().filter_map(|pattern| pattern.in_layer())
+}
+
+/// The names of the same parameters of one layer.
+pub fn layer_names(layer: u32, bias: bool) -> impl Iterator<Item = String> {
+    let captures = Captures { layer: Some(layer), expert: None };
+    table().in_every_layer[usize::from(bias)].iter().filter_map(move |pattern| pattern.name(captures))
+}
+
+/// Those rows of layers that all families have, and biases; cell by cell, in each the layers that are cut by rows before those
+/// that are cut by columns.
+pub(super) fn in_every_layer(families: &[&'static Family], bias: bool) -> Vec<&'static Pattern> {
+    let all: Vec<_> = schemes(families, PLAIN).collect();
+    let mut found: Vec<(&'static Pattern, Plain)> = Vec::new();
+    for &(family, scheme) in &all {
+        for row in &scheme.rows {
+            let (Some(param), Some(_)) = (row.params().next(), row.pattern.in_layer()) else { continue };
+            let plain = Plain::new(family, param);
+            let is_bias = plain.param.role == Purpose::Bias;
+            let everywhere = || all.iter().all(|(_, other)| other.rows.iter().any(|r| r.pattern == row.pattern));
+            let wanted = !plain.param.optional && if is_bias { bias } else { everywhere() };
+            if wanted && found.iter().all(|(pattern, _)| **pattern != row.pattern) {
+                found.push((&row.pattern, plain));
+            }
+        }
+    }
+    let cell = |pattern: &Pattern| pattern.in_layer().and_then(|name| name.split('.').next()).map(str::to_owned);
+    let mut cells: Vec<Option<String>> = found.iter().map(|(pattern, _)| cell(pattern)).collect();
+    let mut seen = std::collections::HashSet::new();
+    cells.retain(|cell| seen.insert(cell.clone()));
+    let place = |pattern: &Pattern| cells.iter().position(|known| *known == cell(pattern));
+    found.sort_by_key(|(pattern, plain)| (place(pattern), plain.split, !plain.is_linear()));
+    found.into_iter().map(|(pattern, _)| pattern).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_family_are_known_and_others_are_not() {
+        assert_eq!(role("model.layers.31.attention.wo.weight").unwrap().split, Split::Columns);
+        assert_eq!(role("model.layers.31.attention.wo.weight").unwrap().layer, Some(31));
+        assert_eq!(role("lm_head.weight").unwrap().split, Split::Vocabulary);
+        for unknown in
+            ["adam_m.lm_head.weight", "model.layers.01.ffn_norm.weight", "model.layers.-1.ffn_norm.weight", "w"]
+        {
+            assert_eq!(role(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn the_names_outside_the_layers_are_those_of_the_tables() {
+        for (name, purpose) in TRANSFORMER_TOP.into_iter().zip([Purpose::Embedding, Purpose::Norm, Purpose::Head]) {
+            assert_eq!(role(name).map(|role| (role.layer, role.param.role)), Some((None, purpose)), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_parameters_of_a_layer_follow_one_another_cell_by_cell() {
+        let layer: Vec<&str> = layer_suffixes(true).collect();
+        assert_eq!(
+            layer,
+            [
+                "attention_norm.weight",
+                "ffn_norm.weight",
+                "attention.wq.weight",
+                "attention.wk.weight",
+                "attention.wv.weight",
+                "attention.wq.bias",
+                "attention.wk.bias",
+                "attention.wv.bias",
+                "attention.wo.weight",
+                "feed_forward.w1.weight",
+                "feed_forward.w3.weight",
+                "feed_forward.w2.weight",
+            ]
+        );
+        assert!(layer_suffixes(false).all(|suffix| suffix.ends_with(".weight")));
+        assert_eq!(layer_names(7, false).next().unwrap(), "model.layers.7.attention_norm.weight");
+    }
+
+    /// The table of golden-stick 0.6.0's `sharded_state_dict`.
+    #[test]
+    fn every_quantised_parameter_is_cut_as_its_role_says() {
+        let split = |name: &str| role(&format!("model.layers.7.{name}")).map(|r| r.split);
+        for (layer, weight, of_row, of_column) in [
+            ("attention.wq", Split::Rows, Split::Rows, Split::Whole),
+            ("feed_forward.w3", Split::Rows, Split::Rows, Split::Whole),
+            ("attention.wo", Split::Columns, Split::Whole, Split::Rows),
+            ("feed_forward.w2", Split::Columns, Split::Whole, Split::Rows),
+        ] {
+            assert_eq!(split(&format!("{layer}._layer.weight")), Some(weight));
+            for tail in
+                ["_layer.bias", "_layer.matmul.t_scale", "_layer.matmul.t_zp_neg", "_layer.matmul.dequant_scale"]
+            {
+                assert_eq!(split(&format!("{layer}.{tail}")), Some(of_row), "{layer}.{tail}");
+            }
+            for tail in ["_layer.grouped_weight", "_layer.int4_weight", "_layer.matmul.group_scale"] {
+                assert_eq!(split(&format!("{layer}.{tail}")), Some(weight), "{layer}.{tail}");
+            }
+            for tail in ["input_scale", "input_zp", "quant_op.input_scale", "_layer.matmul.input_scale"] {
+                assert_eq!(split(&format!("{layer}.{tail}")), Some(of_column), "{layer}.{tail}");
+            }
+        }
+        assert_eq!(split("attention.paged_attention_mgr.key_value_t_scale"), Some(Split::Columns));
+        assert_eq!(split("attention.infer_attention.paged_attention_mgr.value_t_zp"), Some(Split::Rows));
+        assert_eq!(split("attention.wq._layer.unknown"), None);
+    }
+}

@@ -1,0 +1,115 @@
+//! All rows of MindSpore's dialects, each name once.
+
+use std::sync::OnceLock;
+
+use super::caches::{Cells, cells};
+use super::fused::{FusedLayer, fused_layers};
+use super::role::{Plain, in_every_layer};
+use crate::model::FusionLayout;
+use crate::model::companion::Companion;
+use crate::model::family::{Family, Row, Scheme};
+use crate::model::index::Key;
+use crate::model::lookup::{Hit, Patterns};
+use crate::model::pattern::{Captures, Pattern};
+use crate::model::registry::families;
+
+/// The dialect in which every parameter has a name of its own.
+pub(super) const PLAIN: &str = "mindformers";
+
+/// A name, and what it is in the dialects.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub pattern: &'static Pattern,
+    /// The parameter, in the dialect where each has a name of its own.
+    pub plain: Option<Plain>,
+    /// Whether it is several parameters in one, in a dialect with fused parameters.
+    pub fused: bool,
+}
+
+/// What a name is.
+pub(super) struct Found {
+    pub known: &'static Known,
+    pub captures: Captures,
+    /// The companion of its layer, where it is not the parameter itself.
+    pub companion: Option<&'static Companion>,
+}
+
+#[derive(Debug)]
+pub(super) struct Table {
+    known: Vec<Known>,
+    patterns: Patterns,
+    pub fused: Vec<FusedLayer>,
+    pub cells: Vec<Cells>,
+    /// Parameters of every layer of every model: without biases, and with them.
+    pub in_every_layer: [Vec<&'static Pattern>; 2],
+}
+
+/// The table of all families that are known.
+pub(super) fn table() -> &'static Table {
+    static TABLE: OnceLock<Table> = OnceLock::new();
+    TABLE.get_or_init(|| Table::new(families()))
+}
+
+/// The dialect of this name of each family that has it.
+pub(super) fn schemes(
+    families: &[&'static Family],
+    name: &str,
+) -> impl Iterator<Item = (&'static Family, &'static Scheme)> {
+    families.iter().filter_map(move |family| Some((*family, family.scheme(name)?)))
+}
+
+/// Whether a row is of a linear layer's weights, one or several.
+pub(super) fn is_linear(family: &Family, row: &Row) -> bool {
+    row.params().all(|param| family.params()[usize::from(param)].role == crate::model::Role::Linear)
+}
+
+impl Table {
+    fn new(families: &[&'static Family]) -> Self {
+        let mut known: Vec<Known> = Vec::new();
+        let mut add = |family: &'static Family, row: &'static Row, plain: bool| {
+            let at = known.iter().position(|known| *known.pattern == row.pattern).unwrap_or_else(|| {
+                known.push(Known { pattern: &row.pattern, plain: None, fused: false });
+                known.len() - 1
+            });
+            let params: Vec<u16> = row.params().collect();
+            match params[..] {
+                [one] if plain => {
+                    known[at].plain.get_or_insert_with(|| Plain::new(family, one));
+                }
+                [_] => {}
+                _ => known[at].fused |= !plain && is_linear(family, row),
+            }
+        };
+        for name in [PLAIN].into_iter().chain(FusionLayout::ALL.map(FusionLayout::scheme)) {
+            for (family, scheme) in schemes(families, name) {
+                scheme.rows.iter().for_each(|row| add(family, row, name == PLAIN));
+            }
+        }
+        Self {
+            patterns: Patterns::new(known.iter().map(|known| known.pattern)),
+            fused: fused_layers(families),
+            cells: cells(families),
+            in_every_layer: [false, true].map(|bias| in_every_layer(families, bias)),
+            known,
+        }
+    }
+
+    /// The names of a parameter, by its name in the families' files, in the dialect where each has one of its own.
+    pub(super) fn param(&'static self, id: &str) -> Option<&'static Pattern> {
+        let of = |known: &&Known| known.plain.is_some_and(|plain| plain.param.id == id);
+        self.known.iter().find(of).map(|known| known.pattern)
+    }
+
+    /// What a name is; `None` for one that no family has.
+    pub(super) fn find(&'static self, name: &str) -> Option<Found> {
+        let key = Key::of(name);
+        if let Some(hit) = self.patterns.hits(key, name).next() {
+            return Some(Found { known: &self.known[hit.row], captures: hit.captures, companion: None });
+        }
+        let of = |(hit, companion): (Hit, _)| {
+            Some(Found { known: &self.known[hit.row], captures: hit.captures, companion: Some(companion) })
+        };
+        let linear = |found: &Found| found.known.fused || found.known.plain.is_some_and(|plain| plain.is_linear());
+        self.patterns.companion_hits(key, name).filter_map(of).find(linear)
+    }
+}

@@ -1,0 +1,122 @@
+//! Model families: those that are listed, their files, and a user's own.
+
+use crate::support::{Llama, Sharding, TestEnv};
+
+const MINE: &str = "family: mine\nextends: llama\nmodel_types: [mine]\n";
+
+fn model(env: &TestEnv) {
+    let model = Llama::small();
+    model.write(&env.path("src"), Sharding { ranks: 2, fusion: None, vocabulary_whole: false }, "ckpt");
+    env.write("model.yaml", model.yaml(false, false));
+}
+
+#[test]
+fn the_families_are_listed_as_text_and_as_json() {
+    let env = TestEnv::new();
+    let text = env.line("families").ok().stdout;
+    assert!(text.starts_with("family  "), "{text}");
+    for row in ["llama      llama, mistral, Yi  ", "qwen3_moe  qwen3_moe ", "mixtral    mixtral "] {
+        assert!(text.contains(&format!("\n{row}")), "{text}");
+    }
+    assert!(!text.contains("decoder"), "no model is of a base: {text}");
+    let json: serde_json::Value = serde_json::from_str(&env.line("families --json").ok().stdout).unwrap();
+    let of = |name: &str| json.as_array().unwrap().iter().find(|row| row["family"] == name).unwrap();
+    assert_eq!(of("llama")["model_types"], serde_json::json!(["llama", "mistral", "Yi"]));
+    assert_eq!(of("glm4")["schemes"], serde_json::json!(["hf", "mcore/split"]), "those that name every parameter");
+    assert_eq!(of("qwen3")["file"], serde_json::Value::Null);
+    env.write("mine.yaml", MINE);
+    let text = env.line("families --family mine.yaml").ok().stdout;
+    assert!(text.lines().last().unwrap().starts_with("mine ") && text.ends_with("  mine.yaml\n"), "{text}");
+    let json: serde_json::Value =
+        serde_json::from_str(&env.line("families --family mine.yaml --json").ok().stdout).unwrap();
+    assert_eq!(json.as_array().unwrap().last().unwrap()["file"], "mine.yaml");
+}
+
+#[test]
+fn a_family_that_is_shown_can_be_given_back() {
+    let env = TestEnv::new();
+    for name in ["decoder", "dense", "experts", "llama", "qwen2", "qwen3", "qwen3_moe", "glm4", "mixtral", "baichuan2"]
+    {
+        let shown = env.line(&format!("families show {name}")).ok().stdout;
+        env.write("shown.yaml", &shown);
+        let run = env.line("families --family shown.yaml").ok();
+        assert_eq!(run.stderr, format!("note: the family {name} is that of shown.yaml, not the built-in one\n"));
+        assert_eq!(
+            env.line(&format!("families show {name} --family shown.yaml")).stdout.matches("# Extends: ").count(),
+            { 2 * usize::from(name != "decoder") }
+        );
+    }
+    assert!(
+        env.line("families show qwen3")
+            .ok()
+            .stdout
+            .ends_with("# Extends: dense, decoder. `ckpt-convert families show` prints them too.\n")
+    );
+    // A file may extend one before it.
+    env.write("mine.yaml", MINE);
+    env.write("more.yaml", "family: more\nextends: mine\nmodel_types: [more]\n");
+    let shown = env.line("families show more --family mine.yaml --family more.yaml").ok().stdout;
+    assert!(shown.contains("# Extends: mine, llama, dense, decoder."), "{shown}");
+    env.line("families --family more.yaml --family mine.yaml").failed(1, &["more.yaml`, line 2: it extends `mine`"]);
+    env.line("families show nobody").failed(1, &["there is no family `nobody`; there are ", "qwen3"]);
+}
+
+#[test]
+fn what_is_wrong_with_a_family_file_is_said_line_by_line_by_every_command() {
+    let env = TestEnv::new();
+    model(&env);
+    env.write(
+        "broken.yaml",
+        "family: broken\nextends: dense\nparams:\n  layer:\n    gate: {dims: [[Ffn]], cut: Hidden}\n    up: {}\n",
+    );
+    let commands = [
+        "-f distributed_weight_transfer -p keep -w 4 -y model.yaml -sc src -dc out -is st --no-sync",
+        "n-to-m -w 4 -y model.yaml -sc src -dc out -is st --no-sync",
+        "doctor src",
+        "verify src src",
+        "inspect src",
+        "strategy from-yaml -w 2 model.yaml s.ckpt",
+        "families",
+        "families show llama",
+    ];
+    let before = env.tree();
+    for command in commands {
+        let line = match command {
+            "strategy from-yaml -w 2 model.yaml s.ckpt" => {
+                "strategy from-yaml --family broken.yaml -w 2 model.yaml s.ckpt".to_owned()
+            }
+            other => format!("{other} --family broken.yaml"),
+        };
+        let run = env.line(&line);
+        let said = [
+            "error: the family file `broken.yaml`, line 5: params gate: it is cut over Hidden, which is none of its axes\n",
+            "error: the family file `broken.yaml`, line 6: params up: `dims` is missing\n",
+            "hint: `ckpt-convert families show NAME`",
+        ];
+        run.failed(if command.starts_with("verify") { 2 } else { 1 }, &said);
+        env.line(&line.replace("broken.yaml", "none.yaml"))
+            .failed(if command.starts_with("verify") { 2 } else { 1 }, &["none.yaml"]);
+    }
+    assert_eq!(env.tree(), before);
+    env.write("gbk.yaml", b"family: a\n# \xc4\xe3\n");
+    env.line("families --family gbk.yaml").failed(1, &["gbk.yaml` is not readable: line 2 is not UTF-8"]);
+    env.write("twice.yaml", "family: twice\nextends: dense\nmodel_types: [qwen3]\n");
+    env.line("families --family twice.yaml").failed(1, &["the model type `qwen3` is that of the family `qwen3` too"]);
+}
+
+/// What the target is of depends on the families that were known, so the manifest has them.
+#[test]
+fn the_manifest_says_which_family_files_were_given() {
+    let env = TestEnv::new();
+    model(&env);
+    env.write("mine.yaml", MINE);
+    env.line(
+        "-f distributed_weight_transfer -p keep -w 1 -y model.yaml -sc src -dc out -is st --no-sync --family mine.yaml",
+    )
+    .ok();
+    let manifest = std::fs::read(env.path("out/keep_1p/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let families = &manifest["options"]["families"];
+    assert_eq!((&families[0]["file"], &families[0]["family"]), (&"mine.yaml".into(), &"mine".into()), "{manifest:#}");
+    assert_eq!(families[0]["sha256"].as_str().unwrap().len(), 64);
+}
