@@ -10,10 +10,12 @@ mod error;
 mod foreign;
 mod foreign_load;
 mod load;
+mod loaded_file;
 mod made;
 mod manifest_head;
 mod model;
 mod quantised;
+mod quantised_file;
 mod save_name;
 mod saves;
 mod statistics;
@@ -29,7 +31,8 @@ pub use foreign::{
     provenance,
 };
 pub use foreign_load::{ForeignInput, load_config};
-pub use load::{Input, LoadedFile, check_crc, check_unchanged};
+pub use load::{Input, check_crc, check_unchanged};
+pub use loaded_file::LoadedFile;
 pub use made::{Beside, ListedSum, Made};
 pub use manifest_head::{MANIFEST, ManifestHead};
 pub use model::{load_lora_alpha, load_model, load_run_facts, load_version_sign};
