@@ -7,14 +7,16 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ckpt_convert::engine::kernels::{Crc64, OutputReader, convert, quantise_row};
-use ckpt_convert::formats::mindspore::crc32;
-use ckpt_convert::formats::{FileLayout, FormatKind, Segment};
-use ckpt_convert::layout::{Dim, Move};
-use ckpt_convert::plan::{OutputFile, OutputTensor, Plan, PlanSource, Route, SourceTensor, Transform, prove};
-use ckpt_convert::source::{ByteRange, Extents};
-use ckpt_convert::sys::Mapping;
-use ckpt_convert::tensor::{Dtype, Shape};
+use ckpt_convert::internals::engine::kernels::{Crc64, OutputReader, convert, quantise_row};
+use ckpt_convert::internals::formats::mindspore::crc32;
+use ckpt_convert::internals::formats::{FileLayout, FormatKind, Segment};
+use ckpt_convert::internals::layout::{Dim, Move};
+use ckpt_convert::internals::plan::{
+    OutputFile, OutputTensor, Plan, PlanSource, Route, SourceTensor, Transform, prove,
+};
+use ckpt_convert::internals::source::{ByteRange, Extents};
+use ckpt_convert::internals::sys::Mapping;
+use ckpt_convert::internals::tensor::{Dtype, Shape};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 

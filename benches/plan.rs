@@ -4,17 +4,17 @@ use std::hint::black_box;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ckpt_convert::cluster;
-use ckpt_convert::formats::{Entry, FormatKind};
-use ckpt_convert::model::FusionLayout;
-use ckpt_convert::model::naming::{Split, fused, role};
-use ckpt_convert::models::{ModelSpec, builtin};
-use ckpt_convert::plan::{
+use ckpt_convert::internals::cluster;
+use ckpt_convert::internals::formats::{Entry, FormatKind};
+use ckpt_convert::internals::model::FusionLayout;
+use ckpt_convert::internals::model::naming::{Split, fused, role};
+use ckpt_convert::internals::models::{ModelSpec, builtin};
+use ckpt_convert::internals::plan::{
     Arrangement, Catalog, CatalogOptions, Plan, PlanOptions, Precision, SourceFile, TargetOptions, build, prove,
     targets,
 };
-use ckpt_convert::source::{ByteRange, Extents};
-use ckpt_convert::tensor::{Dtype, Shape};
+use ckpt_convert::internals::source::{ByteRange, Extents};
+use ckpt_convert::internals::tensor::{Dtype, Shape};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 /// The headers of an fp16 checkpoint of `ranks` ranks.
@@ -134,9 +134,9 @@ fn benches(c: &mut Criterion) {
     let files = headers(&huge, 1024, false);
     group.bench_function("405B 1,024 -> 512", |b| b.iter(|| black_box(plan(&huge, &files, 512, concat))));
     // The same on 64 hosts: each makes the whole plan, its fingerprint, and everybody's share.
-    let before = ckpt_convert::sys::anonymous_memory().unwrap_or(0);
+    let before = ckpt_convert::internals::sys::anonymous_memory().unwrap_or(0);
     let plan = plan(&huge, &files, 512, concat);
-    let memory = ckpt_convert::sys::anonymous_memory().unwrap_or(0).saturating_sub(before);
+    let memory = ckpt_convert::internals::sys::anonymous_memory().unwrap_or(0).saturating_sub(before);
     let sources: Vec<&[u8]> = files.iter().map(|_| &[][..]).collect();
     group.bench_function("405B 1,024 -> 512, fingerprint", |b| b.iter(|| black_box(cluster::plan_id(&plan, &sources))));
     group.bench_function("405B 1,024 -> 512, shares of 64 hosts", |b| b.iter(|| black_box(cluster::shares(&plan, 64))));

@@ -3,9 +3,9 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use ckpt_convert::formats::mindspore::{self, CkptOptions};
-use ckpt_convert::formats::{FileLayout, Segment, TensorToWrite, safetensors};
-use ckpt_convert::tensor::{Dtype, Shape};
+use ckpt_convert::internals::formats::mindspore::{self, CkptOptions};
+use ckpt_convert::internals::formats::{FileLayout, Segment, TensorToWrite, safetensors};
+use ckpt_convert::internals::tensor::{Dtype, Shape};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const TENSORS: usize = 100_000;

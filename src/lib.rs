@@ -1,23 +1,46 @@
 //! Streaming converter of LLM checkpoints for MindSpore/Ascend inference.
 //!
-//! A conversion is planned whole before a byte is moved, and moved without ever holding a tensor:
+//! A conversion is a value. A [`Job`] says what is asked for; it is planned whole before a byte is moved, and moved without ever
+//! holding a tensor:
+//!
+//! ```no_run
+//! use ckpt_convert::{CancelToken, Job, Outcome, Precision, Silent};
+//!
+//! # fn main() -> Result<(), ckpt_convert::Error> {
+//! let planned = Job::transfer("ckpt", "out").precision(Precision::Fp16).ranks(8).plan()?;
+//! println!("{}", planned.report()?.text());
+//! if let Outcome::Published(summary) = planned.run(&Silent, &CancelToken::default())? {
+//!     println!("{}", summary.text());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`inspect`] lists what is there, [`verify`] compares two checkpoints; [`job`] has all that a job may say, and the smaller tools.
+//! The files of `examples/` use nothing else, and neither does the command line ([`cli`]). Nothing is printed: what a user should
+//! know goes to the [`Observer`].
+//!
+//! **Sources are mapped.** Nobody may modify or truncate the files that a job names while it, its plan or a comparison is there:
+//! other bytes than the plan saw would be read, or the process would end with SIGBUS. Nothing is published then.
+//!
+//! # Inside
 //!
 //! ```text
-//! files ─ input ─► entries ─ plan::catalog ─► logical tensors ─ plan::builder ─► plan ─ engine ─► staged files ─► published
-//!           │ formats parse         │ layout, models place       │ proved        │ mapped or filled, written
+//! Job ─ files ─ input ─► entries ─ plan::catalog ─► logical tensors ─ plan::builder ─► plan ─ engine ─► staged files ─► published
+//!                │ formats parse         │ layout, models place       │ proved        │ mapped or filled, written
 //! ```
 //!
 //! | layer | module | what it is |
 //! |---|---|---|
-//! | 0 | [`tensor`], [`source`] | the vocabulary: dtypes, shapes, names, byte ranges |
-//! | 1 | [`layout`], [`sys`] | pure algebra of regions; the operating system, the only unsafe |
-//! | 2 | [`formats`], [`model`], [`models`] | bytes to metadata and back; what the names mean ([`model`] is to replace [`models`]) |
-//! | 3 | [`plan`] | which bytes go where, as a value that is proved |
-//! | 4 | [`input`], [`engine`] | files found, mapped and parsed; a plan run |
-//! | 5 | [`cluster`] | one plan carried out by several machines |
-//! | 5 | [`calibrate`] | a model run on the processor, to see its activations (feature `calibrate`) |
-//! | 6 | [`report`] | what people and machines read |
-//! | 7 | `job` | what is asked for, and how it is done |
+//! | 0 | `tensor`, `source` | the vocabulary: dtypes, shapes, names, byte ranges |
+//! | 1 | `layout`, `sys` | pure algebra of regions; the operating system, the only unsafe |
+//! | 2 | `formats`, `model`, `models` | bytes to metadata and back; what the names mean (`model` is to replace `models`) |
+//! | 3 | `plan` | which bytes go where, as a value that is proved |
+//! | 4 | `input`, `engine` | files found, mapped and parsed; a plan run |
+//! | 5 | `cluster` | one plan carried out by several machines |
+//! | 5 | `calibrate` | a model run on the processor, to see its activations (feature `calibrate`) |
+//! | 6 | `report` | what people and machines read |
+//! | 7 | [`job`] | what is asked for, and how it is done |
 //! | 8 | [`cli`] | the program |
 //!
 //! **Invariants.** A module uses modules of lower layers only (a test enforces it). Parsers do no I/O and trust no length.
@@ -25,21 +48,27 @@
 //! exactly once, proved before the first. Nothing has its final name before all of it is complete.
 
 #[cfg(feature = "calibrate")]
-pub mod calibrate;
+mod calibrate;
 pub mod cli;
-pub mod cluster;
-pub mod engine;
+mod cluster;
+mod engine;
 mod error;
-pub mod formats;
-pub mod input;
-mod job;
-pub mod layout;
-pub mod model;
-pub mod models;
-pub mod plan;
-pub mod report;
-pub mod source;
-pub mod sys;
-pub mod tensor;
+mod formats;
+mod input;
+pub mod internals;
+pub mod job;
+mod layout;
+mod model;
+mod models;
+mod plan;
+mod report;
+mod source;
+mod sys;
+mod tensor;
 
+pub use engine::{CancelToken, Event};
 pub use error::{Error, ErrorKind};
+pub use job::{
+    Function, Inspect, Job, Listing, Observer, Outcome, Planned, Precision, Silent, Verdict, Verify, add_families,
+    inspect, verify,
+};

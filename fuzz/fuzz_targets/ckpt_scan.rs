@@ -1,7 +1,7 @@
 //! `.ckpt` scanning: whatever is accepted must lie within the file and be as long as it says.
 #![no_main]
 
-use ckpt_convert::formats::mindspore::{scan, verify_crc};
+use ckpt_convert::internals::formats::mindspore::{scan, verify_crc};
 use libfuzzer_sys::fuzz_target;
 
 mod entries;

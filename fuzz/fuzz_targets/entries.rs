@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use ckpt_convert::formats::Entry;
+use ckpt_convert::internals::formats::Entry;
 
 /// Every extent lies inside the file, lengths are shape times dtype, names are unique, parts are in tensor order.
 pub fn check(entries: &[Entry], file: u64) {

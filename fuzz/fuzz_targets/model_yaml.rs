@@ -1,7 +1,7 @@
 //! mindformers' yaml, from the text to the model: no panic, no run-away, and dimensions that a model can have.
 #![no_main]
 
-use ckpt_convert::models::{RunFacts, from_yaml, lora_alpha, version_sign};
+use ckpt_convert::internals::models::{RunFacts, from_yaml, lora_alpha, version_sign};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -1,7 +1,7 @@
 //! The pickle machine on raw bytes: it ends, stays within the bytes, and runs nothing.
 #![no_main]
 
-use ckpt_convert::formats::pytorch::run_pickle;
+use ckpt_convert::internals::formats::pytorch::run_pickle;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use ckpt_convert::formats::pytorch::read;
+use ckpt_convert::internals::formats::pytorch::read;
 use libfuzzer_sys::fuzz_target;
 
 mod entries;

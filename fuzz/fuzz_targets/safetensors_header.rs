@@ -1,7 +1,7 @@
 //! safetensors headers: whatever is accepted must cover the data from the header's end to the file's end.
 #![no_main]
 
-use ckpt_convert::formats::safetensors::{read, read_index};
+use ckpt_convert::internals::formats::safetensors::{read, read_index};
 use libfuzzer_sys::fuzz_target;
 
 mod entries;

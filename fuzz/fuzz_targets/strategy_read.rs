@@ -1,7 +1,7 @@
 //! Strategy files: accepted layouts hold together, and survive being written and read again.
 #![no_main]
 
-use ckpt_convert::formats::mindspore::{
+use ckpt_convert::internals::formats::mindspore::{
     is_json_strategy, merge_strategies, read_strategy, strategy_to_json, strategy_to_protobuf,
     write_strategy,
 };
@@ -19,7 +19,7 @@ fuzz_target!(|file: &[u8]| {
     };
     if let Ok(bytes) = rewritten {
         let again = read_strategy(&bytes).expect("what was written can be read");
-        let layouts = |file: &ckpt_convert::formats::mindspore::StrategyFile| -> Vec<_> {
+        let layouts = |file: &ckpt_convert::internals::formats::mindspore::StrategyFile| -> Vec<_> {
             let params = file.stages.iter().flat_map(|(stage, params)| params.iter().map(move |p| (stage, p)));
             params.map(|(stage, (name, param))| (*stage, name.clone(), param.layout.clone())).collect()
         };

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use ckpt_convert::formats::pytorch::archive_entries;
+use ckpt_convert::internals::formats::pytorch::archive_entries;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|file: &[u8]| {

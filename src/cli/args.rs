@@ -12,6 +12,7 @@ mod place;
 mod quantise;
 mod tools;
 mod train;
+mod values;
 mod verify;
 mod what;
 
@@ -21,26 +22,25 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::run_args::{OutputArgs, RunArgs};
-use crate::plan::Heads;
 
-pub(crate) use calibrate::CalibrateArgs;
-pub(crate) use cluster::{ClusterArgs, MergeArgs};
-pub(crate) use definition::{
+pub(super) use calibrate::CalibrateArgs;
+pub(super) use cluster::{ClusterArgs, MergeArgs};
+pub(super) use definition::{
     DOCUMENTATION, EXAMPLES, STATUSES, TWO_LETTERS, definition, two_letters_in_help, two_letters_in_man,
 };
-pub(crate) use files::{CkptRecordsArg, FilesArgs, FormatArg};
-pub(crate) use layout::{FusionArg, LayoutArgs};
-pub(crate) use place::PlaceArgs;
-pub(crate) use quantise::{NamesArg, QuantArgs};
-pub(crate) use tools::{
+pub(super) use files::FilesArgs;
+pub(super) use layout::LayoutArgs;
+pub(super) use place::PlaceArgs;
+pub(super) use quantise::QuantArgs;
+pub(super) use tools::{
     DoctorArgs, ExampleArgs, FamiliesArgs, FamiliesCommand, InspectArgs, ManArgs, ScriptsArgs, StrategyCommand,
 };
-pub(crate) use train::{LoraArg, TrainArgs, which_save};
-pub(crate) use verify::VerifyArgs;
-pub(crate) use what::{Function, PrecisionArg, WhatArgs};
+pub(super) use train::TrainArgs;
+pub(super) use verify::VerifyArgs;
+pub(super) use what::WhatArgs;
 
 /// Replaces two-letter options (`-sc X`, `-sc=X`) by their long names.
-pub(crate) fn expand(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+pub(super) fn expand(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     args.map(|arg| {
         let Some(text) = arg.to_str() else { return arg };
         let (name, value) = text.split_once('=').map_or((text, None), |(n, v)| (n, Some(v)));
@@ -61,18 +61,18 @@ pub(crate) fn expand(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     args_conflicts_with_subcommands = true,
     args_override_self = true
 )]
-pub(crate) struct Cli {
+pub(super) struct Cli {
     /// A command; without one, -f says what to do.
     #[command(subcommand)]
-    pub(crate) command: Option<Command>,
+    pub(super) command: Option<Command>,
     /// The conversion that -f names.
     #[command(flatten)]
-    pub(crate) convert: ConvertArgs,
+    pub(super) convert: ConvertArgs,
 }
 
 /// Commands other than conversions.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(super) enum Command {
     /// Convert n ranks to m ranks with the simplified form's defaults.
     ///
     /// The simplified form of the original scripts: -f distributed_weight_transfer with other defaults, fp16, llama2_7b, and target directories named after the
@@ -117,42 +117,42 @@ pub(crate) enum Command {
 
 /// Options of a conversion, by the headings of the help.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct ConvertArgs {
+pub(super) struct ConvertArgs {
     /// What to do.
     #[command(flatten)]
-    pub(crate) what: WhatArgs,
+    pub(super) what: WhatArgs,
     /// From where, to where.
     #[command(flatten)]
-    pub(crate) place: PlaceArgs,
+    pub(super) place: PlaceArgs,
     /// The model, and how its parameters are laid out.
     #[command(flatten)]
-    pub(crate) layout: LayoutArgs,
+    pub(super) layout: LayoutArgs,
     /// What is read from files and written to them.
     #[command(flatten)]
-    pub(crate) files: FilesArgs,
+    pub(super) files: FilesArgs,
     /// The training run that the source is.
     #[command(flatten)]
-    pub(crate) train: TrainArgs,
+    pub(super) train: TrainArgs,
     /// How weights are quantised.
     #[command(flatten)]
-    pub(crate) quant: QuantArgs,
+    pub(super) quant: QuantArgs,
     /// How activations are observed.
     #[command(flatten)]
-    pub(crate) calibrate: CalibrateArgs,
+    pub(super) calibrate: CalibrateArgs,
     /// Who does which part of it.
     #[command(flatten)]
-    pub(crate) cluster: ClusterArgs,
+    pub(super) cluster: ClusterArgs,
     /// How the work is done.
     #[command(flatten)]
-    pub(crate) run: RunArgs,
+    pub(super) run: RunArgs,
     /// What is shown.
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(super) output: OutputArgs,
 }
 
 impl Cli {
     /// The files of model families.
-    pub(crate) fn family_files(&self) -> &[PathBuf] {
+    pub(super) fn family_files(&self) -> &[PathBuf] {
         match &self.command {
             None => &self.convert.layout.family,
             Some(Command::NToM(args)) => &args.convert.layout.family,
@@ -173,13 +173,6 @@ impl Cli {
                 | Command::Man(_),
             ) => &[],
         }
-    }
-}
-
-impl ConvertArgs {
-    /// The numbers of heads, as far as they are stated.
-    pub(crate) fn heads(&self) -> Heads {
-        Heads { heads: self.layout.heads, kv_heads: self.layout.kv_heads }
     }
 }
 
@@ -204,10 +197,10 @@ impl ConvertArgs {
     "Directory that the target's strategy files go into. Default: ../strategy/llama2_7b/qkv/<w>_llama-2-7b (noqkv where the \
      target is not fused); with -dc, <dc>/strategy/llama2_7b/qkv/<w>_llama-2-7b"
 )))]
-pub(crate) struct NToMArgs {
+pub(super) struct NToMArgs {
     /// The conversion.
     #[command(flatten)]
-    pub(crate) convert: ConvertArgs,
+    pub(super) convert: ConvertArgs,
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::report::plain;
 use crate::{Error, ErrorKind};
 
 /// The error and its causes in one line, and what the user can do in the next.
-pub(crate) fn render(error: &Error) -> String {
+pub(super) fn render(error: &Error) -> String {
     let said: Vec<String> = match error {
         // Each is of a line of its own.
         Error::Families(all) => all.0.iter().map(ToString::to_string).collect(),
@@ -38,7 +38,7 @@ pub(crate) fn render(error: &Error) -> String {
 }
 
 /// What the user can do about it.
-pub(crate) fn hint(error: &Error) -> Option<String> {
+pub(super) fn hint(error: &Error) -> Option<String> {
     match error {
         Error::Plan(plan) => plan_hint(plan),
         Error::OtherModel { config, source } => {

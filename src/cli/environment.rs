@@ -1,6 +1,6 @@
 //! The environment, read in one place and handed down as a value, so that tests and callers can give their own.
 
-use crate::cluster::Environment;
+use crate::job::Environment;
 
 /// All variables that are text; no launcher sets others.
 pub(super) fn read() -> Environment {

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 
 use clap::ValueEnum;
 
-use super::args::{ConvertArgs, Function, PrecisionArg, TWO_LETTERS};
+use super::args::{ConvertArgs, TWO_LETTERS};
 use super::originals::quoted;
 use crate::Error;
-use crate::job::quantise::{needs_statistics, quantises};
+use crate::job::{Function, Precision};
 
 /// An option that is missing.
 struct Need {
@@ -67,9 +67,9 @@ fn needs(args: &ConvertArgs, anything: bool) -> Vec<Need> {
     }
     if args.what.precision.is_none() {
         let value = if function == Function::QuantWeight { "w8a16" } else { "fp16" };
-        let fits = |precision: &PrecisionArg| match args.what.function {
-            Some(Function::QuantWeight) => quantises(*precision).is_some(),
-            Some(Function::PtToMs | Function::MsToPt) => quantises(*precision).is_none(),
+        let fits = |precision: &Precision| match args.what.function {
+            Some(Function::QuantWeight) => precision.quantises().is_some(),
+            Some(Function::PtToMs | Function::MsToPt) => precision.quantises().is_none(),
             Some(Function::DistributedWeightTransfer | Function::TrainToInfer) | None => true,
         };
         needs.push(Need::new("-p", format!("the type of the target: {}", values(fits)), value));
@@ -94,7 +94,7 @@ fn needs(args: &ConvertArgs, anything: bool) -> Vec<Need> {
             needs.push(Need::new("-ts", what, "training/strategy"));
         }
         if function == Function::QuantWeight
-            && args.what.precision.is_some_and(needs_statistics)
+            && args.what.precision.is_some_and(Precision::needs_statistics)
             && args.quant.stats.is_none()
             && args.calibrate.dataset_name.is_none()
         {
@@ -109,7 +109,7 @@ fn needs(args: &ConvertArgs, anything: bool) -> Vec<Need> {
 pub(super) fn check_n_to_m(args: &ConvertArgs, typed: &[OsString]) -> Result<(), Error> {
     let mut args = args.clone();
     args.what.function = Some(Function::DistributedWeightTransfer);
-    args.what.precision = Some(PrecisionArg::Fp16);
+    args.what.precision = Some(Precision::Fp16);
     check(&args, typed)
 }
 

@@ -1,14 +1,15 @@
 //! The program: what was typed, what it means on this machine, what is printed and how it ends.
 
-pub(crate) mod args;
-pub(crate) mod commands;
-pub(crate) mod config;
-pub(crate) mod diagnostics;
+mod args;
+mod commands;
+mod diagnostics;
 mod environment;
 mod exit;
+mod job;
 mod missing;
 mod originals;
-pub(crate) mod run_args;
+mod run_args;
+mod screen;
 mod version;
 
 use std::ffi::OsString;
@@ -42,7 +43,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
     };
     sys::raise_open_files_limit();
     if let Some(translated) = translated {
-        commands::note(&translated);
+        screen::note(&translated);
     }
     // `cmp` and `diff` tell trouble from a difference in the same way.
     let comparing = matches!(cli.command, Some(Command::Verify(_)));
@@ -59,17 +60,15 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
 /// Does what was typed.
 fn dispatch(cli: Cli, typed: &[OsString], matches: &ArgMatches) -> Result<ExitStatus, Error> {
     match cli.command {
-        None => crate::job::request::check_together(&cli.convert)
-            .and_then(|()| missing::check(&cli.convert, typed))
-            .and_then(|()| crate::job::run::run(cli.convert, &environment::read())),
+        None => convert(&cli.convert, typed),
         Some(Command::NToM(args)) => n_to_m(typed, &args.convert, matches),
         Some(Command::Scripts(args)) => commands::scripts::run(&args),
         Some(Command::Example(args)) => commands::example::run(&args),
         Some(Command::MergeManifest(args)) => commands::merge_manifest::run(&args),
-        Some(Command::Inspect(args)) => commands::inspect::run(&args),
-        Some(Command::Verify(args)) => commands::verify::run(&args),
+        Some(Command::Inspect(args)) => commands::inspect::run(args),
+        Some(Command::Verify(args)) => commands::verify::run(*args),
         Some(Command::Strategy(command)) => commands::strategy::run(command),
-        Some(Command::Doctor(args)) => commands::doctor::run(&args),
+        Some(Command::Doctor(args)) => commands::doctor::run(args),
         Some(Command::Families(args)) => commands::families::run(&args),
         Some(Command::Completions { shell }) => commands::completions::run(shell),
         Some(Command::Man(args)) => commands::man::run(&args),
@@ -171,6 +170,15 @@ fn parse(typed: &[OsString]) -> Result<(Cli, ArgMatches), clap::Error> {
     Ok((cli, matches))
 }
 
+/// What does not go together is said before anything that is missing is wanted: no option mends that.
+fn convert(args: &ConvertArgs, typed: &[OsString]) -> Result<ExitStatus, Error> {
+    if let Some(job) = job::job(args) {
+        job.check()?;
+    }
+    missing::check(args, typed)?;
+    commands::convert::run(args, &environment::read())
+}
+
 /// The simplified form: the conversion that it stands for.
 fn n_to_m(typed: &[OsString], args: &ConvertArgs, matches: &ArgMatches) -> Result<ExitStatus, Error> {
     missing::check_n_to_m(args, typed)?;
@@ -181,5 +189,5 @@ fn n_to_m(typed: &[OsString], args: &ConvertArgs, matches: &ArgMatches) -> Resul
     let line = originals::n_to_m(typed, args, given)?;
     // Every word of it was accepted before, but for what is put in front.
     let (cli, _) = parse(&line).map_err(|e| Error::Usage(e.to_string()))?;
-    crate::job::run::run(cli.convert, &environment::read())
+    commands::convert::run(&cli.convert, &environment::read())
 }

@@ -5,10 +5,9 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::args::{ConvertArgs, Function};
-use super::config;
+use super::args::ConvertArgs;
 use crate::Error;
-use crate::input::load_model;
+use crate::job::{Function, Model};
 
 /// The simplified form.
 const SIMPLIFIED: &str = "n-to-m";
@@ -132,13 +131,13 @@ pub(super) fn n_to_m(
     given: impl Fn(&str) -> bool,
 ) -> Result<Vec<OsString>, Error> {
     if let Some(function) = args.what.function.filter(|&f| f != Function::DistributedWeightTransfer) {
-        let name = config::function_name(function);
         return Err(Error::Usage(format!(
-            "n-to-m is -f distributed_weight_transfer; for -f {name} leave n-to-m out, and give -p, -dc and -is"
+            "n-to-m is -f distributed_weight_transfer; for -f {function} leave n-to-m out, and give -p, -dc and -is"
         )));
     }
-    let model = args.layout.yaml_path.as_deref().map(load_model).transpose()?;
-    let fused = args.layout.qkv_concat.or_else(|| model.and_then(|spec| spec.fused)).unwrap_or(true);
+    let model = Model { yaml: args.layout.yaml_path.clone(), ..Model::default() };
+    let named = model.is_fused()?;
+    let fused = args.layout.qkv_concat.or(named).unwrap_or(true);
     let kind = if fused { "qkv" } else { "noqkv" };
     let ranks = args.what.world_size.map(|ranks| ranks.to_string()).unwrap_or_default();
     let place = |kind_of: &str| format!("{kind_of}/llama2_7b/{kind}/{ranks}_llama-2-7b");

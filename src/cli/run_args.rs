@@ -4,124 +4,75 @@
 use std::str::FromStr;
 
 use bytesize::ByteSize;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use crate::engine::EngineConfig;
-
-/// How chunks reach the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum WriterArg {
-    /// io_uring where the kernel allows it, else pwrite.
-    Auto,
-    /// io_uring or an error.
-    Uring,
-    /// pwrite.
-    Pwrite,
-}
-
-/// How sources are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ReaderArg {
-    /// By the file system: local disks from the page cache or past it, network and FUSE sequentially, memory mapped.
-    Auto,
-    /// From the memory mapping.
-    Mapped,
-    /// Past the page cache, where the file system allows it.
-    Direct,
-    /// In large reads from front to back.
-    Sequential,
-}
-
-/// How output is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum WritesArg {
-    /// Past the page cache on local disks when the output is flushed, else through it.
-    Auto,
-    /// Past the page cache, where the file system allows it.
-    Direct,
-    /// Through the page cache.
-    Buffered,
-}
-
-/// Whether source and target may share blocks on the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ReflinkArg {
-    /// Where they lie on one file system that can (XFS, btrfs).
-    Auto,
-    /// Every byte is written.
-    Never,
-}
+use crate::job::{Reader, Reflink, Writer, Writes, is_chunk};
 
 /// How the work is done where something is written.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Tuning")]
-pub(crate) struct RunArgs {
+pub(super) struct RunArgs {
     /// How sources are read.
     #[command(flatten)]
-    pub(crate) reading: ReadArgs,
+    pub(super) reading: ReadArgs,
     /// How output is written
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto", hide_short_help = true)]
-    pub(crate) writes: WritesArg,
+    pub(super) writes: Writes,
     /// How chunks reach the disk
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto", hide_short_help = true)]
-    pub(crate) writer: WriterArg,
+    pub(super) writer: Writer,
     /// Whether source and target may share blocks on the disk
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", hide_short_help = true)]
-    pub(crate) reflink: ReflinkArg,
+    pub(super) reflink: Reflink,
     /// Do not flush the target to the disk before it is published
     #[arg(long = "no-sync", hide_short_help = true)]
-    pub(crate) no_sync: bool,
+    pub(super) no_sync: bool,
 }
 
 /// How the work is done where it is only read.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Tuning")]
-pub(crate) struct ReadArgs {
+pub(super) struct ReadArgs {
     /// Most memory, apart from the page cache
     ///
     /// Default: 1GiB, or half of the available memory if that is less.
     #[arg(long, value_name = "SIZE", hide_short_help = true)]
-    pub(crate) memory: Option<ByteSize>,
+    pub(super) memory: Option<ByteSize>,
     /// Number of threads, 1 to 256
     ///
     /// Default: the number of processors; fewer for network file systems.
     #[arg(long, value_name = "N", hide_short_help = true)]
-    pub(crate) workers: Option<usize>,
+    pub(super) workers: Option<usize>,
     /// Largest read or write: a power of two from 64KiB to 64MiB
     ///
     /// Default: by the file system.
     #[arg(long, value_name = "SIZE", value_parser = chunk, hide_short_help = true)]
-    pub(crate) chunk: Option<u64>,
+    pub(super) chunk: Option<u64>,
     /// Reads and writes in flight for each thread, 1 to 256
     ///
     /// Default: by the chunk.
     #[arg(long, value_name = "N", value_parser = depth, hide_short_help = true)]
-    pub(crate) depth: Option<usize>,
+    pub(super) depth: Option<usize>,
     /// How sources are read
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto", hide_short_help = true)]
-    pub(crate) reader: ReaderArg,
+    pub(super) reader: Reader,
 }
 
 /// What is shown.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
-pub(crate) struct OutputArgs {
+pub(super) struct OutputArgs {
     /// Print JSON instead of text on standard output
     #[arg(long)]
-    pub(crate) json: bool,
+    pub(super) json: bool,
     /// Show no progress
     #[arg(short = 'q', long)]
-    pub(crate) quiet: bool,
+    pub(super) quiet: bool,
 }
 
 fn chunk(text: &str) -> Result<u64, String> {
     let bytes = ByteSize::from_str(text)?.as_u64();
-    let sizes = EngineConfig::SMALLEST_CHUNK..=64 << 20;
-    if bytes.is_power_of_two() && sizes.contains(&bytes) {
-        Ok(bytes)
-    } else {
-        Err("must be a power of two from 64KiB to 64MiB".to_owned())
-    }
+    if is_chunk(bytes) { Ok(bytes) } else { Err("must be a power of two from 64KiB to 64MiB".to_owned()) }
 }
 
 fn depth(text: &str) -> Result<usize, String> {

@@ -10,6 +10,8 @@ mod tests;
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 pub use self::answer::Environment;
 use self::answer::{Answer, Place, count, unclear};
 use super::{ClusterError, RankTable};
@@ -43,7 +45,7 @@ pub enum Role {
 }
 
 /// One of several.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Which, from 0 on.
     pub index: u32,

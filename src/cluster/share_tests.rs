@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::cluster::Server;
+use crate::cluster::rank_table::Server;
 use crate::formats::FormatKind;
 
 fn plan(lens: &[u64], crc: bool) -> Plan {

@@ -140,7 +140,7 @@ pub enum FormatFault {
         /// What is wrong with its layout.
         why: String,
     },
-    /// A pickle that names what is not on the list of [`pytorch`](super::pytorch).
+    /// A pickle that names what is not on the list of `pytorch`.
     #[error(
         "the pickle asks for `{0}`, which no tensor needs; it was not run (save the weights alone: \
          `torch.save(model.state_dict(), path)`)"

@@ -26,10 +26,7 @@ pub use companions::{Companions, read_companions};
 pub use contents::{Contents, is_manifest};
 pub use discover::{CheckpointFiles, RankGaps, discover, rank_of};
 pub use error::InputError;
-pub use foreign::{
-    ForeignFault, ForeignFiles, ForeignIndex, ForeignKind, Provenance, check_index, companions, discover_foreign,
-    provenance,
-};
+pub use foreign::{ForeignFault, Provenance, companions, provenance};
 pub use foreign_load::{ForeignInput, load_config};
 pub use load::{Input, check_crc, check_unchanged};
 pub use loaded_file::LoadedFile;
@@ -40,4 +37,4 @@ pub use quantised::quantised_files;
 pub use saves::WhichSave;
 pub use statistics::load_statistics;
 pub use strategies::{StrategySource, is_strategy, load_strategies, strategy_bytes, strategy_files, strategy_paths};
-pub use survey::{Survey, survey};
+pub use survey::survey;

@@ -2,19 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::request::Request;
+use super::observer::{Observer, Step};
+use super::planner::Facts;
+use super::spec::Job;
 use crate::Error;
 use crate::calibrate::{self, Arithmetic, CalibrateError, DataSet, Special, Weights, Words};
-use crate::cli::commands::note;
-use crate::cli::config;
 use crate::engine::{CancelToken, Durability};
-use crate::input::{Input, InputError, load_run_facts};
-use crate::job::known_model::KnownModel;
-use crate::job::reading::{self, Read, Reading};
-use crate::model::FusionLayout;
+use crate::input::{InputError, load_run_facts};
 use crate::models::{ModelSpec, RunFacts};
 use crate::plan::{PlanError, Statistics};
-use crate::report::Progress;
 use crate::sys;
 
 /// The largest data set and tokenizer that are read. Wikitext-2's training text has 11 MB, squad's 30 MB, large tokenizers 40.
@@ -25,81 +21,41 @@ const SAMPLES: u32 = 200;
 const STREAM_LENGTH: u32 = 512;
 const TEXT_LENGTH: u32 = 4096;
 
-/// The model, which must be known with its heads.
-pub(super) fn model(request: &Request, input: &Input) -> Result<ModelSpec, Error> {
-    let known = KnownModel::read(request.args.layout.yaml_path.as_deref(), &request.source)?;
-    let read = read(request, input, known.spec(), |_, read| Ok(read.spec)).map_err(|error| known.explain(error))?;
-    let unknown = || {
-        CalibrateError::Model(
-            "its heads, which no file states: name it with -y, or give --heads and --kv-heads".to_owned(),
-        )
-    };
-    Ok(read.ok_or_else(unknown)?)
-}
-
-/// Reads the source as the conversion does.
-fn read<T>(
-    request: &Request,
-    input: &Input,
-    named: Option<&ModelSpec>,
-    with: impl FnOnce(&[crate::plan::SourceFile<'_>], Read) -> Result<T, Error>,
-) -> Result<T, Error> {
-    let args = &request.args;
-    let strategy = reading::strategy(args.place.src_strategy.as_deref())?;
-    let ignore = config::Patterns::new(&args.files.ignore)?;
-    let ignore = |name: &str| ignore.matches(name);
-    let files = input.source_files();
-    let how = Reading {
-        spec: named,
-        strategy: strategy.as_ref(),
-        fusion: request.source_order(),
-        other_grouped: request.target_order() == FusionLayout::Grouped,
-        heads: args.heads(),
-        ignore: &ignore,
-    };
-    let read = reading::read(&files, &how)?;
-    with(&files, read)
-}
-
 /// Runs the model; keeps what was seen at `keep`.
-pub(super) fn run(request: &Request, input: &Input, spec: &ModelSpec, keep: &Path) -> Result<Statistics, Error> {
-    let args = &request.args;
-    let samples = samples(request)?;
-    let how = arithmetic(request, spec)?;
+pub(super) fn run(facts: &Facts<'_>, spec: &ModelSpec, keep: &Path, cancel: &CancelToken) -> Result<Statistics, Error> {
+    let (job, observer) = (facts.case.job, facts.case.observer);
+    let samples = samples(job, observer)?;
+    let how = arithmetic(job, observer, spec)?;
     let needed = calibrate::memory(spec, &samples) + sys::anonymous_memory().unwrap_or(0);
-    let allowed = request.wishes.memory.or_else(sys::available_memory).unwrap_or(u64::MAX);
+    let allowed = job.run.reading.memory.or_else(sys::available_memory).unwrap_or(u64::MAX);
     if needed > allowed {
         return Err(CalibrateError::Memory { needed, allowed }.into());
     }
-    let mappings = input.mappings();
-    let weights =
-        read(request, input, Some(spec), |files, read| Ok(Weights::new(files, &read.catalog, spec, mappings)?))?;
-    let progress = Progress::start(config::progress(&args.output), "calibrating");
-    // Nothing is written yet, so a signal may end the program as it likes.
-    let bytes = calibrate::gather(&weights, spec, &how, &samples, &progress, &CancelToken::default())?;
-    progress.finish();
+    let weights = Weights::new(facts.files, &facts.catalog, spec, facts.case.input().mappings())?;
+    let step = Step::begin(observer, "calibrating");
+    let bytes = calibrate::gather(&weights, spec, &how, &samples, &step, cancel)?;
+    step.finish();
     let made = crate::formats::safetensors::read(&bytes)
         .map_err(|source| PlanError::Header { rank: 0, source })
         .and_then(|file| Statistics::new(&file.entries, &bytes))?;
     if let Some(dir) = keep.parent() {
         sys::create_dir(dir)?;
     }
-    sys::replace_small(keep, request.durability == Durability::Synced, &bytes)?;
-    note(&format!("the statistics are kept in {}: --stats FILE uses them again", keep.display()));
+    sys::replace_small(keep, job.durability() == Durability::Synced, &bytes)?;
+    observer.note(&format!("the statistics are kept in {}: --stats FILE uses them again", keep.display()));
     Ok(made)
 }
 
 /// The data set's tokens.
-fn samples(request: &Request) -> Result<Vec<Vec<u32>>, Error> {
-    let args = &request.args;
-    let (Some(name), Some(path)) = (&args.calibrate.dataset_name, &args.calibrate.dataset_path) else {
-        return Err(Error::Usage("-d (which data set) and -dp (its file) go together".to_owned()));
+fn samples(job: &Job, observer: &dyn Observer) -> Result<Vec<Vec<u32>>, Error> {
+    let (Some(name), Some(path)) = (&job.calibrate.dataset_name, &job.calibrate.dataset_path) else {
+        return Ok(Vec::new());
     };
     let set = DataSet::named(name).ok_or_else(|| CalibrateError::UnknownDataSet(name.clone()))?;
-    let words = words(request)?;
-    let count = args.calibrate.samples.unwrap_or(SAMPLES);
+    let words = words(job)?;
+    let count = job.calibrate.samples.unwrap_or(SAMPLES);
     let stream = set == DataSet::WikiText2;
-    let length = args.calibrate.seq_length.unwrap_or(if stream { STREAM_LENGTH } else { TEXT_LENGTH });
+    let length = job.calibrate.seq_length.unwrap_or(if stream { STREAM_LENGTH } else { TEXT_LENGTH });
     let (wanted, length) = (index(count), index(length));
     let texts =
         set.read(&required(path)?, wanted).map_err(|source| CalibrateError::Data { path: path.clone(), source })?;
@@ -117,7 +73,7 @@ fn samples(request: &Request) -> Result<Vec<Vec<u32>>, Error> {
         return Err(CalibrateError::NoSample { path: path.clone(), why }.into());
     }
     if samples.len() < wanted {
-        note(&format!("{} gives {} samples, {wanted} were to be run", path.display(), samples.len()));
+        observer.note(&format!("{} gives {} samples, {wanted} were to be run", path.display(), samples.len()));
     }
     Ok(samples)
 }
@@ -145,12 +101,12 @@ fn beside(tokenizer: &Path, name: &str) -> Result<Option<(PathBuf, Vec<u8>)>, Er
 }
 
 /// The tokenizer's file: the one that was named, or that of the source.
-fn tokenizer(request: &Request) -> Result<PathBuf, CalibrateError> {
-    if let Some(path) = &request.args.calibrate.tokenizer {
+fn tokenizer(job: &Job) -> Result<PathBuf, CalibrateError> {
+    if let Some(path) = &job.calibrate.tokenizer {
         return Ok(path.clone());
     }
     // A link's own neighbours are not those of what it points to.
-    let source = std::path::absolute(&request.source).unwrap_or_else(|_| request.source.clone());
+    let source = std::path::absolute(&job.source.path).unwrap_or_else(|_| job.source.path.clone());
     let places = || source.ancestors().skip(usize::from(!source.is_dir())).take(2);
     if let Some(found) = places().map(|dir| dir.join("tokenizer.json")).find(|path| path.is_file()) {
         return Ok(found);
@@ -164,13 +120,13 @@ fn tokenizer(request: &Request) -> Result<PathBuf, CalibrateError> {
     });
     Err(CalibrateError::Tokenizer(format!(
         "no tokenizer.json is in {} or the directory above: name the model's with --tokenizer FILE{and}",
-        request.source.display()
+        job.source.path.display()
     )))
 }
 
-fn words(request: &Request) -> Result<Words, Error> {
-    let args = &request.args.calibrate;
-    let path = tokenizer(request)?;
+fn words(job: &Job) -> Result<Words, Error> {
+    let args = &job.calibrate;
+    let path = tokenizer(job)?;
     let json = required(&path)?;
     let stated = beside(&path, "tokenizer_config.json")?;
     let special = Special {
@@ -185,15 +141,15 @@ fn words(request: &Request) -> Result<Words, Error> {
 }
 
 /// The numbers of the model's arithmetic: as asked for, as -y says, or as the config.json beside the tokenizer says.
-fn arithmetic(request: &Request, spec: &ModelSpec) -> Result<Arithmetic, Error> {
-    let args = &request.args;
-    let named = args.layout.yaml_path.as_deref().map(load_run_facts).transpose()?.unwrap_or_default();
-    let config = match tokenizer(request).ok().map(|path| beside(&path, "config.json")).transpose()?.flatten() {
+fn arithmetic(job: &Job, observer: &dyn Observer, spec: &ModelSpec) -> Result<Arithmetic, Error> {
+    let given = &job.calibrate;
+    let named = job.model.yaml.as_deref().map(load_run_facts).transpose()?.unwrap_or_default();
+    let config = match tokenizer(job).ok().map(|path| beside(&path, "config.json")).transpose()?.flatten() {
         Some((path, bytes)) => {
             let facts = RunFacts::from_config_json(&bytes);
             let facts = facts.map_err(|source| InputError::Model { name: path.display().to_string(), source })?;
-            if let Some(ambiguity) = facts.ambiguity.as_ref().filter(|_| args.calibrate.rope_theta.is_none()) {
-                note(&format!(
+            if let Some(ambiguity) = facts.ambiguity.as_ref().filter(|_| given.rope_theta.is_none()) {
+                observer.note(&format!(
                     "{}: {ambiguity}; the model is run as transformers 5 runs it (--rope-theta NUMBER gives another base)",
                     path.display()
                 ));
@@ -223,7 +179,6 @@ fn arithmetic(request: &Request, spec: &ModelSpec) -> Result<Arithmetic, Error> 
         };
         Err(CalibrateError::Model(why))
     };
-    let given = &args.calibrate;
     let eps = one(given.norm_eps, named.norm_eps, config.norm_eps, "what the norms add (rms_norm_eps)", "--norm-eps")?;
     let theta = one(given.rope_theta, named.rope_theta, config.rope_theta, "the rotary base (theta)", "--rope-theta")?;
     Ok(Arithmetic::new(spec, eps, theta)?)

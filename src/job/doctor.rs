@@ -1,15 +1,13 @@
 //! `doctor SRC`: does the strategy fit the checkpoint?
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::fusion_order;
 use super::known_model::KnownModel;
-use super::reading::{self, Reading};
+use super::observer::Observer;
+use super::reading::{self, Reading, which_save};
 use super::target::strategy_rank;
+use super::{fusion_order, settings};
 use crate::Error;
-use crate::cli::args::{DoctorArgs, which_save};
-use crate::cli::commands::{print, print_json};
-use crate::cli::{ExitStatus, config, diagnostics};
 use crate::engine::Noop;
 use crate::input::{Input, InputError, RankGaps, StrategySource, load_strategies, strategy_files, survey};
 use crate::model::FusionLayout;
@@ -19,62 +17,89 @@ use crate::plan::{
 };
 use crate::report::Diagnosis;
 
-/// Looks, and lists what is wrong with the remedy of each.
-pub(crate) fn run(args: &DoctorArgs) -> Result<ExitStatus, Error> {
-    let known = KnownModel::read(args.yaml_path.as_deref(), &args.path)?;
-    let found = survey(&args.path, which_save(args.step.as_deref(), args.latest), config::stable_inputs())?;
-    let mut findings = found.findings;
-    let strategy = match args.strategy.as_deref() {
-        Some(path) => strategy_of(path, &mut findings)?,
-        None => None,
-    };
-    if let Some(input) = &found.input {
-        let files = input.source_files();
-        findings.extend(diagnose_entries(&files));
-        if let Some(why) = &known.unused {
-            findings.push(Finding::note(why.clone(), "name the model with -y where its heads matter"));
-        }
-        match &strategy {
-            Some(strategy) => findings.extend(diagnose_strategy(&files, &strategy.set, known.spec())),
-            None if args.strategy.is_none() && rank_count(&files) > 1 => {
-                let what = "without a strategy the ranks are taken for plain tensor parallelism".to_owned();
-                findings.push(Finding::note(what, "give the strategy of a training run with -ts"));
+/// An examination that is asked for: does the strategy fit the checkpoint?
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Doctor {
+    /// The checkpoint.
+    pub path: PathBuf,
+    /// Its strategy.
+    pub strategy: Option<PathBuf>,
+    /// The model: a mindformers yaml or the name of a built-in one.
+    pub model: Option<String>,
+    /// Which save, where there are several.
+    pub step: Option<String>,
+    /// The last save that every rank has.
+    pub latest: bool,
+    /// Whether the CRCs that the files state are left unchecked.
+    pub no_crc_check: bool,
+}
+
+/// What the user can do about an error.
+type Remedy<'a> = dyn Fn(&Error) -> Option<String> + 'a;
+
+impl Doctor {
+    /// Of a checkpoint.
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Self { path: path.as_ref().to_owned(), ..Self::default() }
+    }
+
+    /// Looks, and lists what is wrong with the remedy of each: what `remedy` says of an error.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn run(&self, observer: &dyn Observer, remedy: &Remedy<'_>) -> Result<Diagnosis, Error> {
+        let args = self;
+        let finding = |error: &Error| finding(error, remedy);
+        let known = KnownModel::read(args.model.as_deref(), &args.path)?;
+        let found = survey(&args.path, which_save(args.step.as_deref(), args.latest), settings::stable_inputs())?;
+        let mut findings = found.findings;
+        let strategy = match args.strategy.as_deref() {
+            Some(path) => strategy_of(path, &mut findings, remedy)?,
+            None => None,
+        };
+        if let Some(input) = &found.input {
+            let files = input.source_files();
+            findings.extend(diagnose_entries(&files));
+            if let Some(why) = &known.unused {
+                findings.push(Finding::note(why.clone(), "name the model with -y where its heads matter"));
             }
-            None => {}
+            match &strategy {
+                Some(strategy) => findings.extend(diagnose_strategy(&files, &strategy.set, known.spec())),
+                None if args.strategy.is_none() && rank_count(&files) > 1 => {
+                    let what = "without a strategy the ranks are taken for plain tensor parallelism".to_owned();
+                    findings.push(Finding::note(what, "give the strategy of a training run with -ts"));
+                }
+                None => {}
+            }
+            if !args.no_crc_check {
+                let faults = reading::crc_faults(input, settings::processors(), &Noop)?;
+                findings.extend(faults.into_iter().map(|(_, fault)| finding(&fault.into())));
+            }
+            if let Some(what) = reading::other_strategies(&args.path, args.strategy.as_deref())? {
+                findings.push(Finding::note(what, "give the strategies that were written with the checkpoint"));
+            }
+            // What a conversion would refuse is a finding, whatever it is.
+            if findings.iter().all(|finding| !finding.wrong) {
+                findings.extend(refusal((&args.path, input), &files, strategy.as_ref(), &known, (observer, remedy)));
+            }
         }
-        if !args.no_crc_check {
-            let faults = reading::crc_faults(input, config::processors(), &Noop)?;
-            findings.extend(faults.into_iter().map(|(_, fault)| finding(&fault.into())));
+        if let Some(input) = &found.input
+            && let Err(e) = reading::check_unchanged(&input.mappings(), observer)
+        {
+            findings.push(finding(&e));
         }
-        if let Some(what) = reading::other_strategies(&args.path, args.strategy.as_deref())? {
-            findings.push(Finding::note(what, "give the strategies that were written with the checkpoint"));
-        }
-        // What a conversion would refuse is a finding, whatever it is.
-        if findings.iter().all(|finding| !finding.wrong) {
-            findings.extend(refusal((&args.path, input), &files, strategy.as_ref(), &known));
-        }
+        Ok(Diagnosis::new(args.path.display().to_string(), findings))
     }
-    if let Some(input) = &found.input
-        && let Err(e) = reading::check_unchanged(&input.mappings())
-    {
-        findings.push(finding(&e));
-    }
-    let diagnosis = Diagnosis::new(args.path.display().to_string(), findings);
-    if args.json {
-        print_json(&diagnosis)?;
-    } else {
-        print(&diagnosis.text())?;
-    }
-    Ok(if diagnosis.well { ExitStatus::Done } else { ExitStatus::Input })
 }
 
 /// The strategy; what is wrong with its files becomes findings.
-fn strategy_of(path: &Path, findings: &mut Vec<Finding>) -> Result<Option<StrategySource>, Error> {
+fn strategy_of(path: &Path, findings: &mut Vec<Finding>, remedy: &Remedy<'_>) -> Result<Option<StrategySource>, Error> {
     let source = match load_strategies(path) {
         Ok(source) => source,
         Err(e @ (InputError::NotFound(_) | InputError::File(_))) => return Err(e.into()),
         Err(e) => {
-            findings.push(finding(&e.into()));
+            findings.push(finding(&e.into(), remedy));
             return Ok(None);
         }
     };
@@ -90,9 +115,11 @@ fn refusal(
     files: &[SourceFile<'_>],
     strategy: Option<&StrategySource>,
     known: &KnownModel,
+    (observer, remedy): (&dyn Observer, &Remedy<'_>),
 ) -> Option<Finding> {
+    let finding = |error: &Error| finding(error, remedy);
     let gaps = if strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
-    let made = fusion_order::made(path, &input.files)
+    let made = fusion_order::made(path, &input.files, observer)
         .and_then(|made| Ok(made.map_or(Ok(()), |m| m.check(path, &input.files, gaps))?));
     if let Err(error) = made {
         return Some(finding(&error));
@@ -111,6 +138,6 @@ fn refusal(
     whole.err().map(|error| finding(&known.explain(error)))
 }
 
-fn finding(error: &Error) -> Finding {
-    Finding::wrong(error.to_string(), diagnostics::hint(error).unwrap_or_default())
+fn finding(error: &Error, remedy: &Remedy<'_>) -> Finding {
+    Finding::wrong(error.to_string(), remedy(error).unwrap_or_default())
 }

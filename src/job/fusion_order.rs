@@ -9,9 +9,9 @@
 //! are refused unless `--force-fusion` lets the option decide. The sizes of the source's rows are a check: they decide nothing,
 //! but rank-concat is not taken as the usual order where they contradict it.
 
+use super::choices::Fusion;
+use super::observer::Observer;
 use crate::Error;
-use crate::cli::args::FusionArg;
-use crate::cli::config;
 use crate::formats::Entry;
 use crate::input::{Beside, LoadedFile, Made};
 use crate::model::FusionLayout;
@@ -21,7 +21,7 @@ use crate::report::Choice;
 
 /// An order, and why it is taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Order {
+pub(super) struct Order {
     pub layout: FusionLayout,
     pub why: String,
     /// Whether something states it, so that it is not only what is usual.
@@ -41,7 +41,7 @@ impl Order {
 
     /// Compares the order with the one that the sizes of the source's rows show, if any. Returns what to say where they show
     /// another: they are a check, and decide nothing.
-    pub(crate) fn check(&mut self, shown: Option<FusionLayout>) -> Option<String> {
+    pub(super) fn check(&mut self, shown: Option<FusionLayout>) -> Option<String> {
         let shown = shown.filter(|_| self.fused)?;
         if shown == self.layout {
             self.why.push_str("; the sizes of its rows agree");
@@ -55,22 +55,22 @@ impl Order {
     }
 
     /// As a decision. `side`: whose order it is.
-    pub(crate) fn choice(&self, side: &str) -> Choice {
+    pub(super) fn choice(&self, side: &str) -> Choice {
         Choice::new(format!("order of fused rows in the {side}"), &self.layout, self.why.as_str())
     }
 }
 
 /// An option that states an order, and whether it decides against everything else.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Typed {
+pub(super) struct Typed {
     pub option: &'static str,
     pub order: Option<FusionLayout>,
     pub force: bool,
 }
 
 impl Typed {
-    pub(crate) fn new(option: &'static str, order: Option<FusionArg>, force: bool) -> Self {
-        Self { option, order: order.map(config::fusion), force }
+    pub(super) fn new(option: &'static str, order: Option<Fusion>, force: bool) -> Self {
+        Self { option, order: order.map(FusionLayout::from), force }
     }
 
     /// The option's order against what `evidence` says, which wants `other`.
@@ -97,7 +97,7 @@ impl Typed {
 }
 
 /// The order of a source's fused rows. `made`: our manifest beside it.
-pub(crate) fn source_order(typed: Typed, fused: bool, made: Option<&Made>) -> Result<Order, Error> {
+pub(super) fn source_order(typed: Typed, fused: bool, made: Option<&Made>) -> Result<Order, Error> {
     if !fused {
         return Ok(typed.unfused());
     }
@@ -117,7 +117,7 @@ pub(crate) fn source_order(typed: Typed, fused: bool, made: Option<&Made>) -> Re
 
 /// What is known of a target.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TargetFacts<'a> {
+pub(super) struct TargetFacts<'a> {
     pub typed: Typed,
     /// Whether it may have fused parameters.
     pub fused: bool,
@@ -130,7 +130,7 @@ pub(crate) struct TargetFacts<'a> {
 }
 
 /// The order of a target's fused rows.
-pub(crate) fn target_order(facts: TargetFacts<'_>) -> Result<Order, Error> {
+pub(super) fn target_order(facts: TargetFacts<'_>) -> Result<Order, Error> {
     let TargetFacts { typed, fused, sign, source, same_ranks } = facts;
     if !fused {
         return Ok(typed.unfused());
@@ -152,24 +152,25 @@ pub(crate) fn target_order(facts: TargetFacts<'_>) -> Result<Order, Error> {
 }
 
 /// A yaml of mindformers 1.4 or later, in words.
-pub(crate) fn evidence(yaml: &str, sign: VersionSign) -> String {
+pub(super) fn evidence(yaml: &str, sign: VersionSign) -> String {
     format!("{yaml} is for mindformers 1.4 or later: it has `{}`, known since {}", sign.key, sign.since)
 }
 
 /// Whether entries hold a fused weight or bias.
-pub(crate) fn is_fused<'a>(mut entries: impl Iterator<Item = &'a Entry>) -> bool {
+pub(super) fn is_fused<'a>(mut entries: impl Iterator<Item = &'a Entry>) -> bool {
     entries.any(|entry| !is_lora(&entry.name) && fused(&entry.name).is_some_and(|f| *f.name == *entry.name))
 }
 
 /// Our manifest beside a source. A note says that another program's is not read.
-pub(crate) fn made(source: &std::path::Path, found: &[LoadedFile]) -> Result<Option<Made>, Error> {
+pub(super) fn made(
+    source: &std::path::Path,
+    found: &[LoadedFile],
+    observer: &dyn Observer,
+) -> Result<Option<Made>, Error> {
     Ok(match Made::beside(source, found)? {
         Beside::Made(made) => Some(made),
         Beside::Other(path) => {
-            crate::cli::commands::note(&format!(
-                "{} is not a manifest of ckpt-convert and is not read",
-                path.display()
-            ));
+            observer.note(&format!("{} is not a manifest of ckpt-convert and is not read", path.display()));
             None
         }
         Beside::Nothing => None,

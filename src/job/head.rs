@@ -1,12 +1,12 @@
 //! Is `lm_head` the embedding? What the files and the options leave open is asked, never taken for granted.
 
-use super::request::Request;
+use super::case::Case;
+use super::known_model::KnownModel;
+use super::settings;
+use super::spec::Job;
 use crate::Error;
-use crate::cli::commands::note;
-use crate::cli::config;
 use crate::engine::{self, CancelToken};
-use crate::input::{ForeignInput, Input};
-use crate::job::known_model::KnownModel;
+use crate::input::ForeignInput;
 use crate::model::naming::HEAD;
 use crate::models::foreign::{Family, Place};
 use crate::plan::{self, Catalog, Compared, PlanError, SourceFile};
@@ -14,15 +14,15 @@ use crate::plan::{self, Catalog, Compared, PlanError, SourceFile};
 /// Whether a checkpoint of PyTorch's shares its embedding with `lm_head`: as its configuration says, else as the option says.
 /// `target_tied`: whether -y says that the target does, which leaves nothing to ask.
 pub(super) fn source_tied(
-    request: &Request,
+    job: &Job,
     foreign: &ForeignInput,
     target_tied: bool,
     ignore: &dyn Fn(&str) -> bool,
 ) -> Result<bool, Error> {
-    let asked = request.args.layout.tie_word_embeddings;
+    let asked = job.model.tied;
     // Meta's params.json says nothing about it: llama 3.2 1B and 3B are tied, the larger ones are not.
     if foreign.spec.is_some() && foreign.naming.family() != Family::Meta {
-        agree(request, foreign.tied, "the configuration beside the checkpoint")?;
+        agree(job, foreign.tied, "the configuration beside the checkpoint")?;
         return Ok(foreign.tied);
     }
     let names = || {
@@ -43,8 +43,8 @@ pub(super) fn source_tied(
 }
 
 /// Whether rank files may do without `lm_head` in a Hugging Face directory, where neither -y nor a `config.json` says.
-pub(super) fn check_ours(request: &Request, catalog: &Catalog) -> Result<(), Error> {
-    match (request.args.layout.tie_word_embeddings, catalog.has_head()) {
+pub(super) fn check_ours(job: &Job, catalog: &Catalog) -> Result<(), Error> {
+    match (job.model.tied, catalog.has_head()) {
         (None | Some(false), true) | (Some(true), false) => Ok(()),
         (None, false) => Err(PlanError::NoHead.into()),
         (Some(false), false) => Err(PlanError::Lacks(vec![HEAD.to_owned()]).into()),
@@ -56,16 +56,16 @@ pub(super) fn check_ours(request: &Request, catalog: &Catalog) -> Result<(), Err
 }
 
 /// What -y or the `config.json` says, or the option; `None`: none of them says anything.
-pub(super) fn stated(request: &Request, known: &KnownModel) -> Result<Option<bool>, Error> {
+pub(super) fn stated(job: &Job, known: &KnownModel) -> Result<Option<bool>, Error> {
     match known.spec() {
-        Some(spec) => agree(request, spec.tied, known.whose()).map(|()| Some(spec.tied)),
-        None => Ok(request.args.layout.tie_word_embeddings),
+        Some(spec) => agree(job, spec.tied, known.whose()).map(|()| Some(spec.tied)),
+        None => Ok(job.model.tied),
     }
 }
 
 /// The option must not contradict what is written down.
-pub(super) fn agree(request: &Request, said: bool, whose: &str) -> Result<(), Error> {
-    match request.args.layout.tie_word_embeddings.filter(|asked| *asked != said) {
+pub(super) fn agree(job: &Job, said: bool, whose: &str) -> Result<(), Error> {
+    match job.model.tied.filter(|asked| *asked != said) {
         None => Ok(()),
         Some(asked) => Err(Error::Usage(format!(
             "--tie-word-embeddings {asked}: {whose} says tie_word_embeddings: {said} (or nothing, which means false); correct it \
@@ -75,20 +75,15 @@ pub(super) fn agree(request: &Request, said: bool, whose: &str) -> Result<(), Er
 }
 
 /// Leaves `lm_head` out of a model that shares the embedding. It must be the embedding.
-pub(super) fn leave_copy_out(
-    request: &Request,
-    input: &Input,
-    files: &[SourceFile<'_>],
-    catalog: &mut Catalog,
-) -> Result<(), Error> {
+pub(super) fn leave_copy_out(case: &Case<'_>, files: &[SourceFile<'_>], catalog: &mut Catalog) -> Result<(), Error> {
     if !catalog.has_head() {
         return Ok(());
     }
-    if !is_embedding(request, input, files, catalog)? {
-        return Err(Error::ReplicasDiffer(vec![format!("{HEAD} in {}", request.source.display())]));
+    if !is_embedding(case, files, catalog)? {
+        return Err(Error::ReplicasDiffer(vec![format!("{HEAD} in {}", case.job.source.path.display())]));
     }
     catalog.leave_head_out();
-    note("lm_head.weight is left out: the model ties it to the embedding, to which it is equal");
+    case.note("lm_head.weight is left out: the model ties it to the embedding, to which it is equal");
     Ok(())
 }
 
@@ -98,16 +93,15 @@ pub(super) type Correction = (bool, &'static str);
 /// Decides about `lm_head` where the configuration (`tied`) says otherwise than the ranks: what is the embedding byte for
 /// byte is left out, what is not is kept. Returns what the configuration must say instead, where that is another thing.
 pub(super) fn settle(
-    request: &Request,
-    input: &Input,
+    case: &Case<'_>,
     files: &[SourceFile<'_>],
     catalog: &mut Catalog,
     tied: bool,
 ) -> Result<Option<Correction>, Error> {
     match (catalog.has_head(), tied) {
-        (true, true) if is_embedding(request, input, files, catalog)? => {
+        (true, true) if is_embedding(case, files, catalog)? => {
             catalog.leave_head_out();
-            note(
+            case.note(
                 "lm_head.weight is equal to the embedding, and config.json says that they are one (tie_word_embeddings): \
                  it is left out",
             );
@@ -120,12 +114,12 @@ pub(super) fn settle(
 }
 
 /// Whether `lm_head` holds the bytes of the embedding. Reads both up to the first difference, in pieces.
-fn is_embedding(request: &Request, input: &Input, files: &[SourceFile<'_>], catalog: &Catalog) -> Result<bool, Error> {
+fn is_embedding(case: &Case<'_>, files: &[SourceFile<'_>], catalog: &Catalog) -> Result<bool, Error> {
     let Some((embedding, head)) = catalog.embedding_and_head() else { return Ok(false) };
     let (plan, places) = plan::compare(Compared::All, files, &embedding, files, &head);
     plan::prove_covered(&plan)?;
-    let mappings = input.mappings();
-    let engine = config::settle(&request.wishes, &mappings, None).config;
+    let mappings = case.input().mappings();
+    let engine = settings::settle(&case.job.wishes(), &mappings, None).config;
     let none = CancelToken::default();
     let found = engine::compare(&plan, &mappings, &mappings, &places, &engine, &engine::Noop, &none)?;
     Ok(found.is_empty())

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::head::Correction;
+use super::observer::Observer;
 use crate::Error;
-use crate::cli::commands::note;
 use crate::input::InputError;
 use crate::models::foreign::ConfigText;
 use crate::plan::Plan;
@@ -33,7 +33,12 @@ pub(super) fn dtype_of_weights(plan: &Plan) -> Option<Dtype> {
 }
 
 /// Has a configuration say what is written. Returns its text, and each change as a decision.
-pub(super) fn corrected(path: &Path, json: &[u8], facts: &Facts) -> Result<(Vec<u8>, Vec<Choice>), Error> {
+pub(super) fn corrected(
+    path: &Path,
+    json: &[u8],
+    facts: &Facts,
+    observer: &dyn Observer,
+) -> Result<(Vec<u8>, Vec<Choice>), Error> {
     let read = ConfigText::read(json);
     let text = read.map_err(|source| InputError::Model { name: path.display().to_string(), source })?;
     let mut changes: Vec<(&str, String)> = Vec::new();
@@ -53,7 +58,7 @@ pub(super) fn corrected(path: &Path, json: &[u8], facts: &Facts) -> Result<(Vec<
         }
         None => {
             for (field, said) in stated {
-                note(&format!("the weights are of several dtypes; config.json keeps `{field}`: {said}"));
+                observer.note(&format!("the weights are of several dtypes; config.json keeps `{field}`: {said}"));
             }
         }
     }

@@ -1,27 +1,41 @@
-//! Which host this is, of how many.
+//! Which host a process is, of how many.
 
 use std::path::Path;
 
+use super::observer::Observer;
+use super::spec::Job;
 use crate::Error;
-use crate::cli::args::ClusterArgs;
-use crate::cli::commands::note;
 use crate::cluster::{Asked, ClusterError, Environment, MAX_TABLE_BYTES, RankTable, Role, identify, rank_table_in};
 use crate::sys;
 
-/// What this process has to do, and the rank table if there is one.
-pub(super) struct Hosts {
-    pub role: Role,
-    pub table: Option<RankTable>,
+/// What is asked of the division of the work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Division {
+    /// `--nodes`: how many machines or processes take part.
+    pub nodes: Option<u32>,
+    /// `--node-rank`: which of them this is.
+    pub node_rank: Option<u32>,
+    /// `--per-node`: the first process of each machine does the machine's whole share.
+    pub per_node: bool,
 }
 
-impl Hosts {
-    /// Finds out from what was typed, the environment and the machine.
-    pub(super) fn find(args: &ClusterArgs, env: &Environment) -> Result<Self, Error> {
+impl Job {
+    /// Finds out from what is asked for, the environment and the machine which part of the job is this process's, and makes it the
+    /// job's. Returns what there is to do.
+    ///
+    /// # Errors
+    /// A rank table that cannot be read, or says something else than the launcher.
+    pub fn share_out(
+        &mut self,
+        division: &Division,
+        env: &Environment,
+        observer: &dyn Observer,
+    ) -> Result<Role, Error> {
         let unclear =
             |what: String| Error::from(ClusterError::Unclear { source_name: "the rank table".to_owned(), what });
         // One who is alone by his own word needs no table, and a scheduler has no use for one.
-        let wanted = args.nodes != Some(1) && env.get("MS_ROLE").is_none_or(|role| role != "MS_SCHED");
-        let table = match args.rank_table.as_deref().filter(|_| wanted) {
+        let wanted = division.nodes != Some(1) && env.get("MS_ROLE").is_none_or(|role| role != "MS_SCHED");
+        let table = match self.cluster.rank_table.as_deref().filter(|_| wanted) {
             None => None,
             Some(path) => {
                 let bytes = sys::read_small(Path::new(path), MAX_TABLE_BYTES)
@@ -30,7 +44,7 @@ impl Hosts {
             }
         };
         if let Some((variable, path)) = rank_table_in(env).filter(|_| wanted && table.is_none()) {
-            note(&format!(
+            observer.note(&format!(
                 "{variable} names the rank table {path}, which this run does not use (--rank-table {path} would share the \
                  work out by it)"
             ));
@@ -42,14 +56,16 @@ impl Hosts {
             None => Vec::new(),
         };
         let asked = Asked {
-            node_rank: args.node_rank,
-            nodes: args.nodes,
-            // The two exclude one another.
-            per_node: args.per_node && !args.per_process,
+            node_rank: division.node_rank,
+            nodes: division.nodes,
+            per_node: division.per_node,
             table: table.as_ref().map(|(name, table)| (name.as_str(), table)),
             addresses,
             host_name: sys::host_name(),
         };
-        Ok(Self { role: identify(&asked, env)?, table: table.map(|(_, table)| table) })
+        let role = identify(&asked, env)?;
+        self.cluster.part = if let Role::Part(me) = &role { Some(me.clone()) } else { None };
+        self.cluster.table = table.map(|(_, table)| table);
+        Ok(role)
     }
 }

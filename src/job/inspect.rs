@@ -1,13 +1,13 @@
 //! `inspect PATH`: what a checkpoint, a rank directory or a strategy file holds.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
 
 use super::reading::{self, Opened, Reading};
+use super::{Silent, settings};
 use crate::Error;
-use crate::cli::args::InspectArgs;
-use crate::cli::commands::{print, print_json};
-use crate::cli::{ExitStatus, config};
 use crate::engine::Noop;
 use crate::formats::FormatKind;
 use crate::input::{RankGaps, is_strategy, load_model, load_strategies};
@@ -17,29 +17,76 @@ use crate::model::naming::fused;
 use crate::plan::Heads;
 use crate::report::{CheckpointListing, ParamListing, RankListing, StrategyListing, TensorListing};
 
-/// Lists a path.
-pub(crate) fn run(args: &InspectArgs) -> Result<ExitStatus, Error> {
-    if is_strategy(&args.path)? {
-        let listing = strategy(&args.path)?;
-        if args.json { print_json(&listing)? } else { print(&listing.text())? }
-    } else {
-        let listing = checkpoint(args)?;
-        if args.json {
-            print_json(&listing)?;
-        } else {
-            print(&listing.text())?;
-        }
-        if listing.ranks.iter().any(|rank| rank.damaged) {
-            return Ok(ExitStatus::Input);
-        }
-    }
-    Ok(ExitStatus::Done)
+/// A look at a path that is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Inspect {
+    /// A checkpoint, a rank directory, a file, or strategy files.
+    pub path: PathBuf,
+    /// The strategy of the checkpoint.
+    pub strategy: Option<PathBuf>,
+    /// The model: a mindformers yaml or the name of a built-in one.
+    pub model: Option<String>,
+    /// Whether the CRCs that the files state are left unchecked.
+    pub no_crc_check: bool,
 }
 
-fn checkpoint(args: &InspectArgs) -> Result<CheckpointListing, Error> {
-    let spec = args.yaml_path.as_deref().map(load_model).transpose()?;
-    let strategy = reading::strategy(args.src_strategy.as_deref())?;
-    let opened = Opened::open(&args.path, RankGaps::Allowed)?;
+/// What is there.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Listing {
+    /// A checkpoint.
+    Checkpoint(CheckpointListing),
+    /// Strategy files.
+    Strategy(StrategyListing),
+}
+
+impl Listing {
+    /// As text.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Checkpoint(listing) => listing.text(),
+            Self::Strategy(listing) => listing.text(),
+        }
+    }
+
+    /// Whether a file is not what its CRC says.
+    pub fn is_damaged(&self) -> bool {
+        matches!(self, Self::Checkpoint(listing) if listing.ranks.iter().any(|rank| rank.damaged))
+    }
+}
+
+/// What a checkpoint, a rank directory or a strategy file holds.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn inspect(path: impl AsRef<Path>) -> Result<Listing, Error> {
+    Inspect::new(path).run()
+}
+
+impl Inspect {
+    /// Of a path.
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Self { path: path.as_ref().to_owned(), ..Self::default() }
+    }
+
+    /// Looks.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn run(&self) -> Result<Listing, Error> {
+        if is_strategy(&self.path)? {
+            Ok(Listing::Strategy(inspect_strategy(&self.path)?))
+        } else {
+            Ok(Listing::Checkpoint(checkpoint(self)?))
+        }
+    }
+}
+
+fn checkpoint(asked: &Inspect) -> Result<CheckpointListing, Error> {
+    let spec = asked.model.as_deref().map(load_model).transpose()?;
+    let strategy = reading::strategy(asked.strategy.as_deref())?;
+    let opened = Opened::open(&asked.path, RankGaps::Allowed)?;
     let input = opened.input();
     let files = input.source_files();
     let how = Reading {
@@ -52,11 +99,15 @@ fn checkpoint(args: &InspectArgs) -> Result<CheckpointListing, Error> {
     };
     let mut notes = Vec::new();
     // A listing shows what is there even where it makes no whole model; why it does not is said.
-    let catalog = match opened.read(&files, &how) {
+    let any = spec.is_none() && strategy.is_none() && opened.is_of_no_family(how.ignore);
+    let read = if any { reading::read_copied(&files, how.ignore) } else { opened.read(&files, &how) };
+    let catalog = match read {
         Ok(read) => {
             notes.extend(read.inferred);
-            let whole = read.catalog.check_complete(spec.as_ref().map(|spec| spec.tied));
-            notes.extend(whole.err().map(|e| e.to_string()));
+            if !any {
+                let whole = read.catalog.check_complete(spec.as_ref().map(|spec| spec.tied));
+                notes.extend(whole.err().map(|e| e.to_string()));
+            }
             Some(read.catalog)
         }
         Err(e) => {
@@ -92,7 +143,8 @@ fn checkpoint(args: &InspectArgs) -> Result<CheckpointListing, Error> {
             }
         }
     }
-    let faults = if args.no_crc_check { Vec::new() } else { reading::crc_faults(input, config::processors(), &Noop)? };
+    let faults =
+        if asked.no_crc_check { Vec::new() } else { reading::crc_faults(input, settings::processors(), &Noop)? };
     notes.extend(faults.iter().map(|(_, fault)| fault.to_string()));
     let ranks: Vec<RankListing> = input
         .files
@@ -106,11 +158,11 @@ fn checkpoint(args: &InspectArgs) -> Result<CheckpointListing, Error> {
             damaged: faults.iter().any(|(path, _)| path == f.mapping.path()),
         })
         .collect();
-    if let Err(e) = reading::check_unchanged(&input.mappings()) {
+    if let Err(e) = reading::check_unchanged(&input.mappings(), &Silent) {
         notes.push(e.to_string());
     }
     Ok(CheckpointListing {
-        path: args.path.display().to_string(),
+        path: asked.path.display().to_string(),
         format: match input.format {
             FormatKind::Ckpt => "MindSpore .ckpt".to_owned(),
             FormatKind::Safetensors => "safetensors".to_owned(),
@@ -126,7 +178,10 @@ fn checkpoint(args: &InspectArgs) -> Result<CheckpointListing, Error> {
 }
 
 /// What the strategy files at a path say.
-pub(super) fn strategy(path: &Path) -> Result<StrategyListing, Error> {
+///
+/// # Errors
+/// Where they cannot be read.
+pub fn inspect_strategy(path: &Path) -> Result<StrategyListing, Error> {
     let source = load_strategies(path)?;
     let mut params = Vec::new();
     for (stage, layouts) in source.set.stages().iter().enumerate() {

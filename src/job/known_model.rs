@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::choices::Function;
+use super::spec::Job;
 use crate::Error;
 use crate::input::{companions, load_config, load_model};
 use crate::models::ModelSpec;
@@ -9,6 +11,7 @@ use crate::plan::PlanError;
 use crate::report::Choice;
 
 /// What is known of a model beforehand.
+#[derive(Debug)]
 pub(super) struct KnownModel {
     /// As -y names it: it also says how the target's network wants its parameters.
     pub named: Option<ModelSpec>,
@@ -19,6 +22,17 @@ pub(super) struct KnownModel {
 }
 
 impl KnownModel {
+    /// Of a job's source. Where it is PyTorch's, or its configuration goes to the target, only -y is known beforehand.
+    pub(super) fn of_job(job: &Job) -> Result<Self, Error> {
+        let yaml = job.model.yaml.as_deref();
+        match job.function {
+            Function::PtToMs | Function::MsToPt => {
+                Ok(Self { named: yaml.map(load_model).transpose()?, beside: None, unused: None })
+            }
+            _ => Self::read(yaml, &job.source.path),
+        }
+    }
+
     /// What -y, else the `config.json` in the directory of the source says. One that cannot be used is left alone: rank files
     /// do without.
     pub(super) fn read(yaml: Option<&str>, source: &Path) -> Result<Self, Error> {

@@ -3,24 +3,42 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::target;
+use super::choices::Function;
+use super::observer::Observer;
+use super::patterns::Patterns;
+use super::spec::Job;
+use super::{settings, target};
 use crate::Error;
-use crate::cli::commands::note;
-use crate::cli::config;
-use crate::engine::{Event, Observer};
+use crate::engine::{self, Event};
 use crate::input::{
-    self, ForeignInput, Input, InputError, ManifestHead, Provenance, RankGaps, StrategySource, check_crc,
+    self, ForeignInput, Input, InputError, ManifestHead, Provenance, RankGaps, StrategySource, WhichSave, check_crc,
     load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
 };
 use crate::model::FusionLayout;
 use crate::model::naming::names_parameter;
 use crate::models::ModelSpec;
-use crate::models::foreign::Place;
+use crate::models::foreign::{Origin, Place, recognise};
 use crate::plan::{
     self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Heads, Inferred, PlanError, SourceFile,
     WholeNumbers, list, rank_count,
 };
 use crate::sys::Mapping;
+
+/// The save that is meant.
+pub(super) fn which_save(step: Option<&str>, latest: bool) -> WhichSave<'_> {
+    match step {
+        Some(text) => WhichSave::Named(text),
+        None if latest => WhichSave::Latest,
+        None => WhichSave::Only,
+    }
+}
+
+impl Job {
+    /// The numbers of heads, as far as they are stated.
+    pub(super) fn heads(&self) -> Heads {
+        Heads { heads: self.model.heads, kv_heads: self.model.kv_heads }
+    }
+}
 
 /// What is asked about a source.
 pub(super) struct Reading<'a> {
@@ -145,15 +163,58 @@ fn infer(catalog: &Catalog, stated: Heads) -> Result<(Option<ModelSpec>, Option<
 }
 
 /// A checkpoint of MindSpore's or of PyTorch's, mapped and parsed.
+#[derive(Debug)]
 pub(super) enum Opened {
     Ours(Input),
     Foreign(Box<ForeignInput>),
 }
 
 impl Opened {
+    /// Opens the source that the function of a job wants; another's is named as what it is.
+    pub(super) fn of_job(job: &Job, observer: &dyn Observer) -> Result<Self, Error> {
+        let (path, promise) = (job.source.path.as_path(), settings::stable_inputs());
+        let whose = provenance(path)?;
+        if job.function == Function::PtToMs {
+            if whose == Provenance::MindSpore {
+                return Err(InputError::IsMindSpore(path.to_owned()).into());
+            }
+            return Ok(Self::Foreign(Box::new(ForeignInput::open(path, promise)?)));
+        }
+        if whose == Provenance::Foreign {
+            return Err(InputError::IsForeign(path.to_owned()).into());
+        }
+        let input = if job.is_trained() {
+            Input::open_training(path, which_save(job.source.step.as_deref(), job.source.latest), promise)?
+        } else {
+            Input::open(path, job.gaps(), promise)?
+        };
+        input.why.iter().for_each(|why| observer.note(why));
+        input.check_ranks()?;
+        let names = input.files.iter().flat_map(|f| &f.entries).map(|e| &*e.name);
+        if whose == Provenance::ByNames && matches!(recognise(names), Some(Origin::Foreign(_))) {
+            return Err(InputError::IsForeign(path.to_owned()).into());
+        }
+        Ok(Self::Ours(input))
+    }
+
+    /// Refuses weights that are not floating-point numbers, whatever the function and the precision.
+    pub(super) fn refuse_whole_numbers(&self, job: &Job, observer: &dyn Observer) -> Result<(), Error> {
+        let edits = &job.edits;
+        let patterns = [Patterns::of("--ignore", &edits.ignore)?, Patterns::of("--drop", &edits.drop)?];
+        let ignore = |name: &str| patterns.iter().any(|patterns| patterns.matches(name));
+        let left_out = self.check_whole_numbers(&ignore)?;
+        if !left_out.is_empty() {
+            let names = list(&left_out);
+            observer.note(&format!(
+                "left out although they belong to quantised weights (the weights are floating-point): {names}"
+            ));
+        }
+        Ok(())
+    }
+
     /// Opens whatever is there; where file names do not tell whose it is, the parameters' names do.
     pub(super) fn open(path: &Path, gaps: RankGaps) -> Result<Self, Error> {
-        let promise = config::stable_inputs();
+        let promise = settings::stable_inputs();
         let ours = || Ok(Self::Ours(Input::open(path, gaps, promise)?));
         match provenance(path)? {
             Provenance::MindSpore => ours(),
@@ -190,6 +251,13 @@ impl Opened {
         }
     }
 
+    /// Whether it is the one rank of a model of no known family: whatever it is, its tensors are whole.
+    pub(super) fn is_of_no_family(&self, ignore: &dyn Fn(&str) -> bool) -> bool {
+        let Self::Ours(input) = self else { return false };
+        let names = input.files.iter().flat_map(|file| &file.entries).map(|entry| entry.name.as_str());
+        rank_count(&input.source_files()) == 1 && !plan::are_of_a_family(names.filter(|name| !ignore(name)))
+    }
+
     /// Reads its headers as a model.
     pub(super) fn read(&self, files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, Error> {
         match self {
@@ -200,6 +268,11 @@ impl Opened {
             }
         }
     }
+}
+
+/// Reads headers as tensors of which nothing is known.
+pub(super) fn read_copied(files: &[SourceFile<'_>], ignore: &dyn Fn(&str) -> bool) -> Result<Read, Error> {
+    Ok(Read { catalog: Catalog::copied(files, ignore)?, spec: None, inferred: None })
 }
 
 /// Whether `lm_head` is the embedding.
@@ -269,18 +342,18 @@ pub(super) fn check_whole_numbers(
 }
 
 /// Whether the sources still are what they were when they were mapped. Before anything that was made of them is published.
-pub(super) fn check_unchanged(mappings: &[Arc<Mapping>]) -> Result<(), Error> {
+pub(super) fn check_unchanged(mappings: &[Arc<Mapping>], observer: &dyn Observer) -> Result<(), Error> {
     let replaced = input::check_unchanged(mappings)?;
     if !replaced.is_empty() {
         let names: Vec<String> = replaced.iter().map(|path| path.display().to_string()).collect();
         let what = "removed or replaced while the program ran; what was read is the file that was there at the start";
-        note(&format!("{}: {what}", list(&names)));
+        observer.note(&format!("{}: {what}", list(&names)));
     }
     Ok(())
 }
 
 /// Checks the CRCs of all files that state one.
-pub(super) fn check_crcs(input: &Input, workers: usize, observer: &dyn Observer) -> Result<(), Error> {
+pub(super) fn check_crcs(input: &Input, workers: usize, observer: &dyn engine::Observer) -> Result<(), Error> {
     let faults = crc_faults(input, workers, observer)?;
     faults.into_iter().next().map_or(Ok(()), |(_, fault)| Err(fault.into()))
 }
@@ -289,7 +362,7 @@ pub(super) fn check_crcs(input: &Input, workers: usize, observer: &dyn Observer)
 pub(super) fn crc_faults(
     input: &Input,
     workers: usize,
-    observer: &dyn Observer,
+    observer: &dyn engine::Observer,
 ) -> Result<Vec<(PathBuf, InputError)>, Error> {
     let with_crc: Vec<_> = input.files.iter().filter(|f| f.crc.is_some()).collect();
     let mut faults = Vec::new();

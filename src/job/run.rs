@@ -1,293 +1,393 @@
-//! Conversions: `-f`. Plans, and unless it is a dry run, moves and publishes.
+//! The one orchestrator: plan, check, compute, stage, run, publish, for one process that does all of it and for several.
+//!
+//! ```text
+//! plan ─► place: all of it, or a part ─► targets, room, source, replicas ─► stage ─► computed ─► groups written ─► published
+//!                                                                            └ a directory beside the target, or a session
+//! ```
+//!
+//! What differs is behind [`Stage`] and [`Unpublished`]: whoever is alone stages below a hidden name and takes back what it
+//! cannot finish ([`super::alone`]); one of several meets the others beside the target ([`super::together`]).
 
-use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::hosts::Hosts;
-use super::reading::{self, Opened};
-use super::request::Request;
+use super::alone::Alone;
+use super::observer::{Observer, PeakMemory, Step};
+use super::planned::{Completion, Planned};
+use super::planner::Conversion;
+use super::spec::Job;
 use super::target::Strategies;
-use super::{ms_to_pt, provenance, publish, quantise, shared, targets, train_to_infer, transfer};
+use super::together::Part;
+use super::{checks, reading, settings, targets};
 use crate::Error;
-use crate::cli::args::{ConvertArgs, Function, which_save};
-use crate::cli::commands::{note, print, print_json};
-use crate::cli::config::Patterns;
-use crate::cli::{ExitStatus, config};
-use crate::cluster::{EarlyFailures, Environment, Role};
-use crate::engine::{self, CancelToken, Crc64, EngineConfig, Leftovers, Staging, SumOf};
-use crate::input::{ForeignInput, Input, InputError, ListedSum, Provenance, RankGaps, provenance};
-use crate::model::naming::fused;
-use crate::models::foreign::{Origin, recognise};
-use crate::plan::{Computed, Plan, TargetRank, list};
-use crate::report::{Choice, Progress, plan_report};
-use crate::source::Extents;
-use crate::sys::{self, Mapping};
+use crate::cluster::{EarlyFailures, Unit};
+use crate::engine::{self, Calculated, CancelToken, EngineConfig, EngineError, RunSummary};
+use crate::plan::Plan;
+use crate::report::{PartOf, Summary, manifest};
+use crate::sys::{FileError, FileOp, Mapping};
 
-/// A plan and what belongs to it.
-pub(super) struct Planned {
-    pub(super) plan: Plan,
-    pub(super) target: PathBuf,
-    pub(super) strategies: Option<Strategies>,
-    /// What is compared before anything is written: replicas against what is used in their stead.
-    pub(super) replicas: (Plan, Vec<Vec<Extents>>),
-    pub(super) ignored: usize,
-    /// Entries of training state that are left out: the beginning of the name, and how many.
-    pub(super) training_state: BTreeMap<&'static str, usize>,
-    /// Decisions and their reasons, for the plan, the summary and the manifest.
-    pub(super) choices: Vec<Choice>,
+/// How a job ended that did not fail.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The target is published, by this process.
+    Published(Box<Summary>),
+    /// The target was there; its strategies, which an interrupted run had not published, are now there too.
+    Completed(Completion),
+    /// The target is published, by another host of the same job.
+    Elsewhere(PathBuf),
+    /// This host's share is written; so many hosts have not begun, and the last one publishes.
+    Left(usize),
 }
 
-pub(super) fn is_fused(targets: &[TargetRank]) -> bool {
-    targets.iter().flat_map(|t| &t.entries).any(|e| fused(&e.name).is_some_and(|f| *f.name == *e.name))
+/// What writing takes.
+pub(super) struct Means<'a> {
+    pub engine: &'a EngineConfig,
+    pub mappings: &'a [Arc<Mapping>],
+    pub step: &'a Step<'a>,
+    pub cancel: &'a CancelToken,
 }
 
-/// Plans, and unless it is a dry run, moves and publishes.
-pub(crate) fn run(args: ConvertArgs, env: &Environment) -> Result<ExitStatus, Error> {
-    let hosts = Hosts::find(&args.cluster, env)?;
-    match &hosts.role {
-        Role::Idle(why) => {
-            note(&format!("nothing to do: {why}"));
-            return Ok(ExitStatus::Done);
-        }
-        Role::Alone(Some(why)) => note(&format!("this host does all of the work, says {why}")),
-        Role::Alone(None) | Role::Part(_) => {}
+/// What is written before it has its final name.
+pub(super) trait Stage {
+    /// Whether everything is written already, by whomever.
+    fn is_complete(&self) -> bool {
+        false
     }
-    let mut request = Request::new(args)?;
-    let Role::Part(me) = &hosts.role else { return convert(&mut request, &hosts, None) };
-    let early = EarlyFailures::new(
-        &request.args.place.dst_ckpt_path,
-        &provenance::provenance(&request, "", &[]).options,
-        me.count,
-    );
-    // Who publishes alone, or only looks, keeps nobody waiting.
-    let awaited = !request.args.cluster.local_output && !request.args.what.dry_run;
-    if awaited {
+
+    /// Whether anything is left to write here.
+    fn has_work(&self) -> bool {
+        true
+    }
+
+    /// Takes note of what was computed before anything is written.
+    fn computed(&mut self, calculated: Calculated);
+
+    /// What is left to write, in groups, and its bytes. Where there is no room for it, an error.
+    fn groups(
+        &mut self,
+        planned: &Planned,
+        workers: usize,
+        observer: &dyn Observer,
+    ) -> Result<(Vec<Vec<Unit>>, u64), Error>;
+
+    /// Writes a group.
+    fn write(&mut self, plan: &mut Plan, group: &[Unit], means: &Means<'_>) -> Result<(), Error>;
+
+    /// A group is written, of sources that have not changed since.
+    fn keep(&mut self, plan: &Plan, group: &[Unit]) -> Result<(), Error>;
+
+    /// All groups are.
+    fn done(&mut self) -> Result<(), Error>;
+
+    /// Writing has failed. `None`: the target is published all the same, by others.
+    fn stopped(self: Box<Self>, error: Error) -> Option<Error>;
+
+    /// Waits until everything is written, by whomever.
+    fn finish(self: Box<Self>, cancel: &CancelToken, observer: &dyn Observer) -> Result<Finished, Error>;
+}
+
+/// Who publishes.
+pub(super) enum Finished {
+    /// This process.
+    Ours(Box<dyn Unpublished>),
+    /// Another has.
+    Elsewhere,
+    /// The last of so many that have not begun.
+    Left(usize),
+}
+
+/// What is all written, and for this process to publish.
+pub(super) trait Unpublished {
+    /// What all have done, proved to be the whole.
+    fn result(&mut self, plan: &Plan) -> Result<RunSummary, Error>;
+
+    /// It will not be published by this process, now.
+    fn give_back(&self) {}
+
+    /// Writes the manifest.
+    fn write(&mut self, fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> Result<(), Error>;
+
+    /// Gives the checkpoint its name, then the strategies that it names theirs, both flushed before.
+    fn publish(self: Box<Self>, planned: &Planned, observer: &dyn Observer) -> Result<(), Error>;
+}
+
+impl Job {
+    /// Plans and runs. Where the process is one of several, the others are told of what stops it, the plan included.
+    ///
+    /// # Errors
+    /// As [`Job::plan`] and [`Planned::run`].
+    pub fn run(&self, observer: &dyn Observer, cancel: &CancelToken) -> Result<Outcome, Error> {
+        telling_others(self, |early| Planned::make(self, observer)?.carry_out(observer, cancel, early))
+    }
+}
+
+impl Planned {
+    /// Moves the bytes and publishes what was made.
+    ///
+    /// # Errors
+    /// A target that may not be made, a source or replicas that are not what they should be, too little space or memory, a
+    /// machine that fails, another host that does, or `cancel`. Nothing is published then, unless the error says so.
+    pub fn run(self, observer: &dyn Observer, cancel: &CancelToken) -> Result<Outcome, Error> {
+        let job = self.job.clone();
+        telling_others(&job, |early| self.carry_out(observer, cancel, early))
+    }
+
+    fn carry_out(
+        mut self,
+        observer: &dyn Observer,
+        cancel: &CancelToken,
+        early: Option<&EarlyFailures>,
+    ) -> Result<Outcome, Error> {
+        let place = Place::of(&mut self, early, observer)?;
+        if place.is_over() {
+            return place.elsewhere(&self, observer);
+        }
+        if let (Place::Whole, Some(strategies)) = (&place, targets::missing_strategies(&self)) {
+            targets::keep_apart(&self)?;
+            targets::complete(&self, strategies, observer)?;
+            let (target, strategies) = (self.conversion.target.clone(), strategies.dir().to_owned());
+            return Ok(Outcome::Completed(Completion { target, strategies }));
+        }
+        let free = match targets::check(&self) {
+            // Just now.
+            Err(_) if place.is_over() => return place.elsewhere(&self, observer),
+            free => free?,
+        };
+        let free = place.reclaim(&self, free, observer)?;
+        let mut mappings = self.opened.input().mappings();
+        let bytes = place.bytes(&self.conversion.plan);
+        let chosen = settings::settle(&self.job.wishes(), &mappings, Some((&self.conversion.target, bytes)));
+        place.check_room(&self, free)?;
+        let memory = checks::memory(&self.conversion.plan, &chosen.config);
+        if memory > chosen.memory {
+            return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
+        }
+        checks::check(&self, &chosen.config, observer, cancel)?;
+        // Until here nothing is written, and the process may end in any way.
+        observer.before_writing()?;
+        self.gather(observer, cancel)?;
+        let Some(mut stage) = place.begin(&self, early, observer, cancel)? else {
+            return place.elsewhere(&self, observer);
+        };
+        let (mut begun, mut peak) = (Instant::now(), 0);
+        if !stage.is_complete() {
+            match self.write(&mut *stage, &mut mappings, &chosen.config, (observer, cancel)) {
+                Ok(written) => (begun, peak) = written,
+                Err(e) => {
+                    return match stage.stopped(e) {
+                        Some(e) => Err(e),
+                        None => place.elsewhere(&self, observer),
+                    };
+                }
+            }
+        }
+        match stage.finish(cancel, observer)? {
+            Finished::Ours(unpublished) => {
+                let result = self.publish(unpublished, &place, (observer, cancel))?;
+                Ok(Outcome::Published(Box::new(self.conversion.summary(&result, begun.elapsed(), peak))))
+            }
+            Finished::Elsewhere => place.elsewhere(&self, observer),
+            Finished::Left(hosts) => {
+                observer.note(&format!(
+                    "this host's share is written; {hosts} hosts have not begun, and the last one publishes"
+                ));
+                Ok(Outcome::Left(hosts))
+            }
+        }
+    }
+
+    /// Computes what must be known before, then writes group by group. Returns when the first was begun, and the most anonymous
+    /// memory that was seen since.
+    fn write(
+        &mut self,
+        stage: &mut dyn Stage,
+        mappings: &mut Vec<Arc<Mapping>>,
+        engine: &EngineConfig,
+        (observer, cancel): (&dyn Observer, &CancelToken),
+    ) -> Result<(Instant, u64), Error> {
+        if self.conversion.plan.computed.is_some() && stage.has_work() {
+            stage.computed(compute(&self.conversion.plan, mappings, engine, (observer, cancel))?);
+        }
+        let (groups, bytes) = stage.groups(self, engine.workers, observer)?;
+        let (begun, peak) = (Instant::now(), PeakMemory::watch());
+        let step = Step::begin_whole(observer, "converting", bytes);
+        let plan = &mut self.conversion.plan;
+        for group in &groups {
+            stage.write(plan, group, &Means { engine, mappings, step: &step, cancel })?;
+            reading::check_unchanged(mappings, observer)?;
+            stage.keep(plan, group)?;
+        }
+        stage.done()?;
+        step.finish();
+        Ok((begun, peak.finish()))
+    }
+
+    /// Publishes what is all written, after a last look at the sources and at what would be replaced.
+    fn publish(
+        &self,
+        mut unpublished: Box<dyn Unpublished>,
+        place: &Place,
+        (observer, cancel): (&dyn Observer, &CancelToken),
+    ) -> Result<RunSummary, Error> {
+        let plan = &self.conversion.plan;
+        let result = unpublished.result(plan)?;
+        let mut ready = || {
+            // Others may have read what has been in the same files since this process read them.
+            reading::check_unchanged(&self.opened.input().mappings(), observer)?;
+            let (id, part) = place.identity(self);
+            let provenance = self.provenance(&id, part);
+            unpublished.write(&mut |to| manifest(plan, &result, &provenance, to))?;
+            if cancel.is_cancelled() {
+                return Err(EngineError::Cancelled.into());
+            }
+            targets::check_again(self)
+        };
+        if let Err(e) = ready() {
+            unpublished.give_back();
+            return Err(e);
+        }
+        unpublished.publish(self, observer)?;
+        Ok(result)
+    }
+}
+
+impl Conversion {
+    /// What a finished run did, whoever did it.
+    fn summary(&self, result: &RunSummary, time: Duration, peak: u64) -> Summary {
+        let mut summary = Summary::new(&self.plan, result, time, peak);
+        summary.target = self.target.display().to_string();
+        summary.strategies = self.strategies.as_ref().map(|s| s.dir().display().to_string());
+        summary.ignored = self.ignored;
+        summary.training_state = self.training_state.iter().map(|(rule, n)| ((*rule).to_owned(), *n)).collect();
+        summary.choices.clone_from(&self.choices);
+        summary
+    }
+}
+
+/// Computes what must be known before anything is written; it becomes the last of the mappings.
+fn compute(
+    plan: &Plan,
+    mappings: &mut Vec<Arc<Mapping>>,
+    engine: &EngineConfig,
+    (observer, cancel): (&dyn Observer, &CancelToken),
+) -> Result<Calculated, Error> {
+    let step = Step::begin(observer, "measuring");
+    let calculated = engine::calculate(plan, mappings, engine, &step, cancel)?;
+    step.finish();
+    let path = PathBuf::from("(computed)");
+    let error = |source| FileError { op: FileOp::Map, path, source };
+    mappings.push(Arc::new(Mapping::in_memory(&calculated.bytes).map_err(error)?));
+    Ok(calculated)
+}
+
+/// Does what a process of several was asked for, and leaves the others a notice where it fails before it has come to them.
+fn telling_others<T>(job: &Job, act: impl FnOnce(Option<&EarlyFailures>) -> Result<T, Error>) -> Result<T, Error> {
+    let Some(me) = &job.cluster.part else { return act(None) };
+    // Who publishes alone keeps nobody waiting.
+    let awaited = (!job.cluster.local_output).then(|| EarlyFailures::new(&job.target.dir, &job.deciding(), me.count));
+    if let Some(early) = &awaited {
         early.withdraw(me.index);
     }
-    convert(&mut request, &hosts, Some(&early)).inspect_err(|e| {
-        if awaited {
+    let one_machine = if job.runs_the_model() {
+        Err(Error::Usage(
+            "-d and -dp run the model, which one machine does: start it there with --nodes 1, or give every machine the \
+             statistics that such a run leaves, with --stats"
+                .to_owned(),
+        ))
+    } else {
+        Ok(())
+    };
+    one_machine.and_then(|()| act(awaited.as_ref())).inspect_err(|e| {
+        if let Some(early) = &awaited {
             early.leave(me.index, &e.to_string());
         }
     })
 }
 
-/// Does what is asked for, or this host's share of it.
-fn convert(request: &mut Request, hosts: &Hosts, early: Option<&EarlyFailures>) -> Result<ExitStatus, Error> {
-    let gaps = if request.args.place.src_strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
-    if quantise::runs_the_model(request) && matches!(hosts.role, Role::Part(_)) && !request.args.what.dry_run {
-        return Err(Error::Usage(
-            "-d and -dp run the model, which one machine does: start it there with --nodes 1, or give every machine the \
-             statistics that such a run leaves, with --stats"
-                .to_owned(),
-        ));
-    }
-    let opened = open(request, gaps)?;
-    refuse_whole_numbers(request, &opened)?;
-    if let Some(text) = reading::other_strategies(&request.source, request.args.place.src_strategy.as_deref())? {
-        note(&text);
-    }
-    request.settle(&opened, gaps)?;
-    let (request, input) = (&*request, opened.input());
-    let planned = match &opened {
-        Opened::Foreign(source) => ms_to_pt::pt_to_ms(request, source)?,
-        Opened::Ours(input) => match request.function {
-            Function::MsToPt => ms_to_pt::ms_to_pt(request, input)?,
-            Function::QuantWeight => quantise::plan(request, input)?,
-            Function::TrainToInfer => train_to_infer::plan(request, input)?,
-            _ => transfer::plan(request, input)?,
-        },
-    };
-    if planned.plan.totals().tensors == 0 {
-        return Err(Error::Usage(
-            "nothing is left to convert: every tensor of the source is left out (--ignore, --drop, or no part of the model)"
-                .to_owned(),
-        ));
-    }
-    if let (Role::Part(me), Some(early)) = (&hosts.role, early) {
-        if request.args.what.dry_run {
-            note(&me.text());
-        } else {
-            return shared::run(request, planned, input, hosts, (me, early));
+/// How much of the work is this process's.
+pub(super) enum Place {
+    Whole,
+    Part(Box<Part>),
+}
+
+impl Place {
+    /// Of a process of several, a part; with `--local-output` the plan is cut down to it.
+    fn of(planned: &mut Planned, early: Option<&EarlyFailures>, observer: &dyn Observer) -> Result<Self, Error> {
+        match planned.job.cluster.part.clone() {
+            Some(me) => Ok(Self::Part(Box::new(Part::of(planned, &me, early, observer)?))),
+            None => Ok(Self::Whole),
         }
     }
-    if let Some(strategies) = targets::missing_strategies(request, &planned, input) {
-        return complete(request, &planned, input, strategies);
-    }
-    let mut free = targets::check(request, &planned, input)?;
-    let left = if request.args.what.dry_run {
-        engine::leftovers(&planned.target)
-    } else {
-        free = targets::reclaim(&planned.target, free)?;
-        Leftovers::default()
-    };
-    let mut mappings = input.mappings();
-    let chosen = config::settle(&request.wishes, &mappings, Some((&planned.target, planned.plan.totals().written)));
-    let engine = chosen.config;
-    let memory = memory(&planned.plan, &engine);
-    let mut report = plan_report(&planned.plan, &planned.target.display().to_string(), (free, &left), memory);
-    report.settings = chosen.settings;
-    report.choices.clone_from(&planned.choices);
-    if request.args.what.dry_run {
-        reading::check_unchanged(&mappings)?;
-        if request.args.output.json {
-            print_json(&report)?;
-        } else {
-            print(&report.text())?;
-        }
-        return Ok(if report.fits { ExitStatus::Done } else { ExitStatus::Machine });
-    }
-    let needed = planned.plan.totals().written + planned.strategies.as_ref().map_or(0, Strategies::len);
-    if free < needed {
-        return Err(Error::NoRoom { dir: request.args.place.dst_ckpt_path.clone(), needed, free });
-    }
-    if memory > chosen.memory {
-        return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
-    }
-    check_input(request, input, &engine)?;
-    check_replicas(request, &engine, &planned, &mappings)?;
-    // Until here nothing is written, and a signal may end the program as it likes.
-    let cancel = config::cancel_on_signal()?;
-    let errors = quantise::compute(request, &engine, &planned.plan, &mut mappings, &cancel)?.errors;
-    let staging = Staging::new(&planned.target, request.publish(), request.durability)?;
-    targets::say_removed(staging.leftovers());
-    if staging.has_restored() {
-        note("put back the old target, which an interrupted run had left under another name");
-    }
-    let summary = publish::execute(request, &engine, &planned, &mappings, (staging, errors), &cancel)?;
-    publish::report(request, &planned.target, &summary)
-}
 
-/// Publishes the strategies, which are all that is missing; a dry run says so.
-fn complete(request: &Request, planned: &Planned, input: &Input, strategies: &Strategies) -> Result<ExitStatus, Error> {
-    targets::keep_apart(request, planned, input)?;
-    let (target, place) = (planned.target.display().to_string(), strategies.dir().display().to_string());
-    if request.args.what.dry_run {
-        note(&format!("{target} is there and complete; only its strategies would be written, to {place}"));
-    } else {
-        targets::complete(request, planned, strategies)?;
-    }
-    if request.args.output.json {
-        print_json(&serde_json::json!({"target": target, "strategies": place, "files": 0}))?;
-    }
-    Ok(ExitStatus::Done)
-}
-
-/// Opens the source that the function wants; another's is named as what it is.
-fn open(request: &Request, gaps: RankGaps) -> Result<Opened, Error> {
-    let (path, promise) = (request.source.as_path(), config::stable_inputs());
-    let whose = provenance(path)?;
-    if request.function == Function::PtToMs {
-        if whose == Provenance::MindSpore {
-            return Err(InputError::IsMindSpore(path.to_owned()).into());
-        }
-        return Ok(Opened::Foreign(Box::new(ForeignInput::open(path, promise)?)));
-    }
-    if whose == Provenance::Foreign {
-        return Err(InputError::IsForeign(path.to_owned()).into());
-    }
-    let train = &request.args.train;
-    let input = if request.trained() {
-        Input::open_training(path, which_save(train.step.as_deref(), train.latest), promise)?
-    } else {
-        Input::open(path, gaps, promise)?
-    };
-    if let Some(why) = &input.why {
-        note(why);
-    }
-    input.check_ranks()?;
-    let names = input.files.iter().flat_map(|f| &f.entries).map(|e| &*e.name);
-    if whose == Provenance::ByNames && matches!(recognise(names), Some(Origin::Foreign(_))) {
-        return Err(InputError::IsForeign(path.to_owned()).into());
-    }
-    Ok(Opened::Ours(input))
-}
-
-/// Refuses weights that are not floating-point numbers, whatever the function and the precision.
-fn refuse_whole_numbers(request: &Request, opened: &Opened) -> Result<(), Error> {
-    let args = &request.args;
-    let patterns = [Patterns::new(&args.files.ignore)?, Patterns::of("--drop", &args.train.drop)?];
-    let ignore = |name: &str| patterns.iter().any(|patterns| patterns.matches(name));
-    let left_out = opened.check_whole_numbers(&ignore)?;
-    if !left_out.is_empty() {
-        let names = list(&left_out);
-        note(&format!("left out although they belong to quantised weights (the weights are floating-point): {names}"));
-    }
-    Ok(())
-}
-
-/// Bytes of memory that running a plan takes, with what the process holds already.
-pub(super) fn memory(plan: &Plan, engine: &EngineConfig) -> u64 {
-    let factors = plan.factor_bytes() * engine.workers as u64;
-    // The computed range is held as the plan has it, as it is computed, and as it is read.
-    // Scales are gathered in blocks before they go into it, in single precision.
-    let scales = |c: &Computed| c.calculations.iter().map(|c| c.rows * (c.columns / c.group.max(1)) * 8).sum::<u64>();
-    let computed = plan.computed.as_ref().map_or(0, |c| 2 * c.bytes.len() as u64 + scales(c));
-    engine.buffer_bytes() + factors + computed + sys::anonymous_memory().unwrap_or(0)
-}
-
-/// The source must be what its trailers say, and the manifest of the conversion that made it: one fused matrix of each file, or
-/// on request all tensors.
-pub(super) fn check_input(request: &Request, input: &Input, engine: &EngineConfig) -> Result<(), Error> {
-    if !request.args.files.no_crc_check {
-        let progress = Progress::start(config::progress(&request.args.output), "checking the CRCs");
-        reading::check_crcs(input, engine.workers, &progress)?;
-        progress.finish();
-    }
-    let all = request.args.files.check_source;
-    let made = match &request.made {
-        // One manifest of several says nothing about the files of the others.
-        Some(made) if all && !made.is_joined() || !all && request.source_is_fused() => made,
-        _ if all => return Err(Error::NoManifest(request.source.clone())),
-        _ => return Ok(()),
-    };
-    let mut listed = made.sums(&input.files)?;
-    if !all {
-        // That the order of fused rows is the manifest's is worth one tensor of each file.
-        listed = smallest_fused(listed, input.files.len());
-    }
-    let stated: Vec<SumOf> =
-        listed.iter().map(|l| SumOf { source: l.file, place: l.place.clone(), sum: Crc64(l.sum) }).collect();
-    let progress = Progress::start(config::progress(&request.args.output), "checking the source");
-    let differ = engine::differing_sums(&input.mappings(), &stated, engine, &progress, &CancelToken::default())?;
-    progress.finish();
-    if !differ.is_empty() {
-        let tensors = differ.iter().map(|&at| listed[at].name.clone()).collect();
-        return Err(Error::SumsDiffer { manifest: made.manifest.clone(), tensors });
-    }
-    if all {
-        note(&format!("{} tensors of the source have the sums of {}", listed.len(), made.manifest.display()));
-    }
-    Ok(())
-}
-
-/// The smallest fused matrix of each file.
-fn smallest_fused(listed: Vec<ListedSum>, files: usize) -> Vec<ListedSum> {
-    let mut smallest: Vec<Option<ListedSum>> = vec![None; files];
-    for sum in listed.into_iter().filter(|sum| sum.fused) {
-        let known = &mut smallest[sum.file];
-        if known.as_ref().is_none_or(|known| sum.place.len() < known.place.len()) {
-            *known = Some(sum);
+    /// Whether others have published the target.
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Whole => false,
+            Self::Part(part) => part.is_over(),
         }
     }
-    smallest.into_iter().flatten().collect()
-}
 
-/// Replicas must be what they are replicas of. Small ones are always compared, large ones on request.
-pub(super) fn check_replicas(
-    request: &Request,
-    engine: &EngineConfig,
-    planned: &Planned,
-    mappings: &[Arc<Mapping>],
-) -> Result<(), Error> {
-    let (plan, places) = &planned.replicas;
-    let progress = Progress::start(config::progress(&request.args.output), "comparing the replicas");
-    let none = CancelToken::default();
-    let found = engine::compare(plan, mappings, mappings, places, engine, &progress, &none)?;
-    progress.finish();
-    let name = |d: &engine::Difference| {
-        let file = &plan.outputs[d.file];
-        format!("{} in {}", file.tensors[d.tensor].name, file.path)
-    };
-    if found.is_empty() { Ok(()) } else { Err(Error::ReplicasDiffer(found.iter().map(name).collect())) }
+    /// Whoever published the checkpoint may have died right after it.
+    fn elsewhere(&self, planned: &Planned, observer: &dyn Observer) -> Result<Outcome, Error> {
+        let Conversion { target, strategies, .. } = &planned.conversion;
+        if let (Self::Part(part), Some(strategies)) = (self, strategies) {
+            targets::settle_strategies(&planned.job, strategies, part.patience())?;
+        }
+        observer.note(&format!("{} is published", target.display()));
+        Ok(Outcome::Elsewhere(target.clone()))
+    }
+
+    /// Removes what an interrupted run has left, which may be the space that this one needs. Others may still need it.
+    fn reclaim(&self, planned: &Planned, free: u64, observer: &dyn Observer) -> Result<u64, Error> {
+        match self {
+            Self::Whole => targets::reclaim(&planned.conversion.target, free, observer),
+            Self::Part(_) => Ok(free),
+        }
+    }
+
+    /// Bytes that this process is to write.
+    fn bytes(&self, plan: &Plan) -> u64 {
+        match self {
+            Self::Whole => plan.totals().written,
+            Self::Part(part) => part.bytes(),
+        }
+    }
+
+    /// Of a part it is not known yet how much an earlier attempt has left of it.
+    fn check_room(&self, planned: &Planned, free: u64) -> Result<(), Error> {
+        let strategies = planned.conversion.strategies.as_ref().map_or(0, Strategies::len);
+        let needed = planned.conversion.plan.totals().written + strategies;
+        if matches!(self, Self::Whole) && free < needed {
+            return Err(Error::NoRoom { dir: planned.job.target.dir.clone(), needed, free });
+        }
+        Ok(())
+    }
+
+    /// Makes the place where the work is done. `None`: others have published the target meanwhile.
+    fn begin(
+        &self,
+        planned: &Planned,
+        early: Option<&EarlyFailures>,
+        observer: &dyn Observer,
+        cancel: &CancelToken,
+    ) -> Result<Option<Box<dyn Stage>>, Error> {
+        match self {
+            Self::Whole => Ok(Some(Box::new(Alone::begin(planned, observer)?))),
+            Self::Part(part) => {
+                early.inspect(|early| early.arrived());
+                Ok(part.begin(planned, cancel)?.map(|stage| Box::new(stage) as Box<dyn Stage>))
+            }
+        }
+    }
+
+    /// The fingerprint of the plan, and which part of it is published.
+    fn identity(&self, planned: &Planned) -> (String, Option<PartOf>) {
+        match self {
+            Self::Whole => (planned.id(), None),
+            Self::Part(part) => part.identity(),
+        }
+    }
 }

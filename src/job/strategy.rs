@@ -2,12 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::inspect;
 use super::target::strategy_name;
 use crate::Error;
-use crate::cli::ExitStatus;
-use crate::cli::args::StrategyCommand;
-use crate::cli::commands::{print, print_json};
 use crate::engine::{Durability, Publish, Staging};
 use crate::formats::FormatError;
 use crate::formats::mindspore::{
@@ -18,25 +14,34 @@ use crate::models::ModelSpec;
 use crate::plan::rules_strategy;
 use crate::sys;
 
-/// Does one of them.
-pub(crate) fn run(command: StrategyCommand) -> Result<ExitStatus, Error> {
-    match command {
-        StrategyCommand::Show { path, json } => {
-            let listing = inspect::strategy(&path)?;
-            if json { print_json(&listing)? } else { print(&listing.text())? }
-        }
-        StrategyCommand::Merge { dir, out } => merge(&dir, &out)?,
-        StrategyCommand::FromYaml { yaml, world_size, out, qkv_concat, family: _ } => {
-            let mut spec = load_model(&yaml)?;
-            spec.fused = qkv_concat.or(spec.fused);
-            from_model(&spec, world_size, &out)?;
-        }
-        StrategyCommand::Convert { from, to, yaml_path, family: _ } => convert(&from, &to, yaml_path.as_deref())?,
-    }
-    Ok(ExitStatus::Done)
+/// Merges the files of pipeline stages in a directory into one. Returns what was done, in a line.
+///
+/// # Errors
+/// Files that make no whole; a file that is there.
+pub fn merge_strategy(dir: &Path, out: &Path) -> Result<String, Error> {
+    merge(dir, out)
 }
 
-fn merge(dir: &Path, out: &Path) -> Result<(), Error> {
+/// Writes the strategy of an inference checkpoint. `fused`: whether the checkpoint is; else as the model says. Returns what was
+/// done, in a line.
+///
+/// # Errors
+/// A model that is not known or does not divide; a file that is there.
+pub fn model_strategy(model: &str, ranks: u32, out: &Path, fused: Option<bool>) -> Result<String, Error> {
+    let mut spec = load_model(model)?;
+    spec.fused = fused.or(spec.fused);
+    from_model(&spec, ranks, out)
+}
+
+/// Converts a strategy file between protobuf and JSON, as the names say. Returns what was done, in a line.
+///
+/// # Errors
+/// A file that cannot be converted, or is there.
+pub fn convert_strategy(from: &Path, to: &Path, model: Option<&str>) -> Result<String, Error> {
+    convert(from, to, model)
+}
+
+fn merge(dir: &Path, out: &Path) -> Result<String, Error> {
     // Stages that are missing or contradict each other are found by reading them as one.
     let source = load_strategies(dir)?;
     let files: Vec<Vec<u8>> = source.files.iter().map(|path| strategy_bytes(path)).collect::<Result<_, _>>()?;
@@ -48,11 +53,10 @@ fn merge(dir: &Path, out: &Path) -> Result<(), Error> {
     let merged = merge_strategies(&files).map_err(|(at, source_error)| fault(&source.files[at], source_error))?;
     write(out, &merged)?;
     let (stages, files) = (source.set.stages().len(), source.files.len());
-    print(&format!("{}: {stages} stage(s) of {files} file(s)\n", out.display()))?;
-    Ok(())
+    Ok(format!("{}: {stages} stage(s) of {files} file(s)", out.display()))
 }
 
-fn from_model(spec: &ModelSpec, ranks: u32, out: &Path) -> Result<(), Error> {
+fn from_model(spec: &ModelSpec, ranks: u32, out: &Path) -> Result<String, Error> {
     let layouts = rules_strategy(&spec.model().map_err(crate::plan::PlanError::from)?, u64::from(ranks))?;
     let bytes = write_strategy(&layouts, 0);
     match out.extension().and_then(|e| e.to_str()) {
@@ -70,11 +74,10 @@ fn from_model(spec: &ModelSpec, ranks: u32, out: &Path) -> Result<(), Error> {
             staging.ready(Vec::new())?.publish()?.keep();
         }
     }
-    print(&format!("{}: {} parameters over {ranks} rank(s)\n", out.display(), layouts.len()))?;
-    Ok(())
+    Ok(format!("{}: {} parameters over {ranks} rank(s)", out.display(), layouts.len()))
 }
 
-fn convert(from: &Path, to: &Path, model: Option<&str>) -> Result<(), Error> {
+fn convert(from: &Path, to: &Path, model: Option<&str>) -> Result<String, Error> {
     let spec = model.map(load_model).transpose()?;
     let bytes = strategy_bytes(from)?;
     let json = is_json_strategy(&bytes);
@@ -86,8 +89,7 @@ fn convert(from: &Path, to: &Path, model: Option<&str>) -> Result<(), Error> {
         strategy_to_json(&bytes, &shape)
     };
     write(to, &converted.map_err(|e| fault(from, e))?)?;
-    print(&format!("{}: written from {}\n", to.display(), from.display()))?;
-    Ok(())
+    Ok(format!("{}: written from {}", to.display(), from.display()))
 }
 
 /// MindSpore tells the encoding by the name.

@@ -154,6 +154,7 @@ pub(super) fn strategy_sum(bytes: &[u8]) -> String {
 }
 
 /// Strategy files that a conversion writes.
+#[derive(Debug)]
 pub(super) struct Strategies {
     dir: PathBuf,
     ranks: usize,

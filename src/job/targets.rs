@@ -3,103 +3,108 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::request::Request;
-use super::run::Planned;
+use super::observer::Observer;
+use super::planned::Planned;
+use super::spec::Job;
+use super::target::{self, Strategies};
 use crate::Error;
-use crate::cli::commands::note;
-use crate::cluster::plan_id;
 use crate::engine::{self, EngineError, Leftovers, Publish, Published, Ready};
-use crate::input::{Input, ManifestHead, companions, strategy_paths};
-use crate::job::target::{self, Strategies};
+use crate::input::{ManifestHead, companions, strategy_paths};
 use crate::report::bytes;
 
 /// Whether both targets may be made. Returns the bytes that are free where the checkpoint is to be.
-pub(super) fn check(request: &Request, planned: &Planned, input: &Input) -> Result<u64, Error> {
-    keep_apart(request, planned, input)?;
-    if let Some(strategies) = &planned.strategies {
-        strategies.check(request.publish())?;
+pub(super) fn check(planned: &Planned) -> Result<u64, Error> {
+    keep_apart(planned)?;
+    let publish = planned.job.publish();
+    if let Some(strategies) = &planned.conversion.strategies {
+        strategies.check(publish)?;
     }
-    target::check(&planned.target, request.publish())
+    target::check(&planned.conversion.target, publish)
 }
 
 /// Whether what would be replaced is still only what a conversion made: somebody may have put a file there meanwhile.
-pub(super) fn check_again(request: &Request, planned: &Planned) -> Result<(), Error> {
-    if request.publish() == Publish::New {
+pub(super) fn check_again(planned: &Planned) -> Result<(), Error> {
+    if planned.job.publish() == Publish::New {
         return Ok(());
     }
-    if let Some(strategies) = &planned.strategies {
+    if let Some(strategies) = &planned.conversion.strategies {
         strategies.check(Publish::Replace)?;
     }
-    target::replaceable(&planned.target)
+    target::replaceable(&planned.conversion.target)
 }
 
 /// No target may be where an input or the other target is, nor cost an input when it is replaced.
-pub(super) fn keep_apart(request: &Request, planned: &Planned, input: &Input) -> Result<(), Error> {
-    let args = &request.args;
-    let mut targets = vec![planned.target.as_path()];
-    targets.extend(planned.strategies.as_ref().map(Strategies::dir));
-    let mut inputs = vec![request.source.as_path()];
-    inputs.extend(
-        [&args.place.src_strategy, &args.place.dst_strategy, &args.train.train_strategy_file]
-            .into_iter()
-            .flatten()
-            .map(PathBuf::as_path),
-    );
+pub(super) fn keep_apart(planned: &Planned) -> Result<(), Error> {
+    let (job, conversion) = (&planned.job, &planned.conversion);
+    let mut targets = vec![conversion.target.as_path()];
+    targets.extend(conversion.strategies.as_ref().map(Strategies::dir));
+    let mut inputs = vec![job.source.path.as_path()];
+    inputs.extend(job.strategies());
     target::keep_apart(&targets, &inputs)?;
-    target::keep_inputs(&targets, &read_files(request, input)?)
+    target::keep_inputs(&targets, &read_files(planned)?)
+}
+
+impl Job {
+    /// The strategies that it reads.
+    fn strategies(&self) -> impl Iterator<Item = &Path> {
+        let strategies = [&self.source.strategy, &self.target.strategy, &self.source.train_strategy];
+        strategies.into_iter().flatten().map(PathBuf::as_path)
+    }
 }
 
 /// Every file that the conversion reads.
-fn read_files(request: &Request, input: &Input) -> Result<Vec<PathBuf>, Error> {
-    let args = &request.args;
-    let mut files: Vec<PathBuf> = input.mappings().iter().map(|mapping| mapping.path().to_owned()).collect();
-    for strategy in
-        [&args.place.src_strategy, &args.place.dst_strategy, &args.train.train_strategy_file].into_iter().flatten()
-    {
+fn read_files(planned: &Planned) -> Result<Vec<PathBuf>, Error> {
+    let (job, mappings) = (&planned.job, planned.opened.input().mappings());
+    let mut files: Vec<PathBuf> = mappings.iter().map(|mapping| mapping.path().to_owned()).collect();
+    for strategy in job.strategies() {
         files.extend(strategy_paths(strategy)?);
     }
-    for dir in [Some(&request.source), args.files.hf_config.as_ref()].into_iter().flatten().filter(|dir| dir.is_dir()) {
+    let dirs = [Some(&job.source.path), job.target.hf_config.as_ref()].into_iter().flatten();
+    for dir in dirs.filter(|dir| dir.is_dir()) {
         files.extend(companions(dir)?);
     }
-    let single = [&args.quant.stats, &args.calibrate.dataset_path, &args.calibrate.tokenizer];
+    let single = [&job.quantise.stats, &job.calibrate.dataset_path, &job.calibrate.tokenizer];
     files.extend(single.into_iter().flatten().cloned());
-    let typed = [args.layout.yaml_path.as_deref(), args.cluster.rank_table.as_deref()];
+    let typed = [job.model.yaml.as_deref(), job.cluster.rank_table.as_deref()];
     files.extend(typed.into_iter().flatten().map(PathBuf::from));
     Ok(files)
 }
 
 /// Removes what an interrupted run has left of the target, which may be the space that this one needs. Returns what is free then.
-pub(super) fn reclaim(target: &Path, free: u64) -> Result<u64, Error> {
+pub(super) fn reclaim(target: &Path, free: u64, observer: &dyn Observer) -> Result<u64, Error> {
     let left = engine::clear_leftovers(target)?;
     if left.paths.is_empty() {
         return Ok(free);
     }
-    say_removed(&left);
+    say_removed(&left, observer);
     target::free(target)
 }
 
 /// Says what an interrupted run had left.
-pub(super) fn say_removed(left: &Leftovers) {
+pub(super) fn say_removed(left: &Leftovers, observer: &dyn Observer) {
     if !left.paths.is_empty() {
         let paths: Vec<String> = left.paths.iter().map(|path| path.display().to_string()).collect();
-        note(&format!("removed what an interrupted run had left: {} ({})", paths.join(", "), bytes(left.bytes)));
+        observer.note(&format!(
+            "removed what an interrupted run had left: {} ({})",
+            paths.join(", "),
+            bytes(left.bytes)
+        ));
     }
 }
 
 /// The strategies that are all that is missing: the checkpoint of this very plan is there and whole, because a run was
 /// interrupted after it had published it.
-pub(super) fn missing_strategies<'a>(request: &Request, planned: &'a Planned, input: &Input) -> Option<&'a Strategies> {
-    let strategies = planned.strategies.as_ref()?;
+pub(super) fn missing_strategies(planned: &Planned) -> Option<&Strategies> {
+    let conversion = &planned.conversion;
+    let strategies = conversion.strategies.as_ref()?;
     let is_there = |path: &Path| path.symlink_metadata().is_ok();
-    if request.publish() != Publish::New || !is_there(&planned.target) || is_there(strategies.dir()) {
+    if planned.job.publish() != Publish::New || !is_there(&conversion.target) || is_there(strategies.dir()) {
         return None;
     }
-    let head = ManifestHead::of(&planned.target)?;
-    let mappings = input.mappings();
-    let same = head.value("strategies") == Some(strategies.sum().as_str())
-        && head.is_of(&plan_id(&planned.plan, &super::shared::sources(&mappings)), None);
-    let whole = planned.plan.outputs.iter().all(|output| {
-        let there = planned.target.join(&output.path).metadata();
+    let head = ManifestHead::of(&conversion.target)?;
+    let same = head.value("strategies") == Some(strategies.sum().as_str()) && head.is_of(&planned.id(), None);
+    let whole = conversion.plan.outputs.iter().all(|output| {
+        let there = conversion.target.join(&output.path).metadata();
         there.is_ok_and(|meta| meta.len() == output.layout.len())
     });
     (same && whole).then_some(strategies)
@@ -107,14 +112,14 @@ pub(super) fn missing_strategies<'a>(request: &Request, planned: &'a Planned, in
 
 /// Makes sure of the strategies of a checkpoint that another host has published: that host publishes them right after it, or this
 /// one does. `wait`: how long a host that is about to is waited for.
-pub(super) fn settle_strategies(request: &Request, strategies: &Strategies, wait: Duration) -> Result<(), Error> {
+pub(super) fn settle_strategies(job: &Job, strategies: &Strategies, wait: Duration) -> Result<(), Error> {
     let begun = Instant::now();
-    if request.publish() == Publish::Replace {
+    if job.publish() == Publish::Replace {
         strategies.check(Publish::Replace)?;
     }
     loop {
         let error = |source| Error::StrategiesMissing { strategies: strategies.dir().to_owned(), source };
-        match strategies.stage(request.publish(), request.durability) {
+        match strategies.stage(job.publish(), job.durability()) {
             // There already; or somebody has put others there since.
             Ok(None) | Err(EngineError::TargetExists(_)) => return Ok(()),
             Ok(Some(staged)) => {
@@ -131,14 +136,15 @@ pub(super) fn settle_strategies(request: &Request, strategies: &Strategies, wait
 }
 
 /// Publishes the strategies of a checkpoint that is there.
-pub(super) fn complete(request: &Request, planned: &Planned, strategies: &Strategies) -> Result<(), Error> {
-    say_removed(&engine::clear_leftovers(&planned.target)?);
-    if let Some(staged) = strategies.stage(request.publish(), request.durability)? {
+pub(super) fn complete(planned: &Planned, strategies: &Strategies, observer: &dyn Observer) -> Result<(), Error> {
+    let target = &planned.conversion.target;
+    say_removed(&engine::clear_leftovers(target)?, observer);
+    if let Some(staged) = strategies.stage(planned.job.publish(), planned.job.durability())? {
         staged.ready(Vec::new())?.publish().map(Published::keep)?;
     }
-    note(&format!(
+    observer.note(&format!(
         "{} is there and complete; its strategies, which an interrupted run had not published, are now in {}",
-        planned.target.display(),
+        target.display(),
         strategies.dir().display()
     ));
     Ok(())

@@ -7,32 +7,80 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use self::other_order::other_order;
+use super::choices::{self, Fusion};
 use super::fusion_order::{self, Order, Typed};
+use super::observer::{Observer, Silent, Step};
+use super::patterns::Patterns;
 use super::reading::{self, Opened, Read, Reading};
+use super::{settings, spec};
 use crate::Error;
-use crate::cli::args::VerifyArgs;
-use crate::cli::commands::{note, print, print_json};
-use crate::cli::run_args::ReaderArg;
-use crate::cli::{ExitStatus, config};
 use crate::engine::{self, CancelToken};
 use crate::input::{RankGaps, StrategySource, load_model};
 use crate::model::FusionLayout;
 use crate::models::ModelSpec;
 use crate::plan::{self, Catalog, Compared, Heads, SourceFile};
-use crate::report::{Choice, Progress, bytes, plain};
+use crate::report::{Choice, bytes, plain};
 
 /// How many differences are listed.
 const SHOWN: usize = 20;
 
+/// A comparison that is asked for: are two checkpoints the same model, whatever their layout?
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Verify {
+    /// One checkpoint.
+    pub a: Compare,
+    /// The other.
+    pub b: Compare,
+    /// The model; whether the orders that are asked for overrule a manifest.
+    pub model: spec::Model,
+    /// Patterns of names that are left out.
+    pub ignore: Vec<String>,
+    /// The second is quantised, and its weights may be so many steps off.
+    pub tolerance: Option<f64>,
+    /// How both are read.
+    pub reading: spec::Reading,
+}
+
+/// One of two checkpoints that are compared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compare {
+    /// A directory or a file.
+    pub path: PathBuf,
+    /// Its strategy.
+    pub strategy: Option<PathBuf>,
+    /// The order of its fused rows.
+    pub fusion: Option<Fusion>,
+}
+
+impl Compare {
+    fn gaps(&self) -> RankGaps {
+        if self.strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused }
+    }
+}
+
 /// What a comparison found.
-#[derive(Debug, Serialize)]
-struct Verdict {
-    same: bool,
+#[derive(Clone, Debug, Serialize)]
+pub struct Verdict {
+    /// Whether they are the same model.
+    pub same: bool,
+    /// Decisions about how they were read, and their reasons.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    choices: Vec<Choice>,
-    tensors: usize,
-    bytes: u64,
-    differences: Vec<String>,
+    pub choices: Vec<Choice>,
+    /// Parameters.
+    pub tensors: usize,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Where they differ, in sentences.
+    pub differences: Vec<String>,
+}
+
+/// Whether two checkpoints are the same model, whatever their layout, fusion and format.
+///
+/// # Errors
+/// Where they cannot be compared.
+pub fn verify(a: impl AsRef<Path>, b: impl AsRef<Path>) -> Result<Verdict, Error> {
+    Verify::new(a, b).run(&Silent, &CancelToken::default())
 }
 
 /// One of the two checkpoints.
@@ -58,8 +106,20 @@ struct Sides<'a> {
 }
 
 impl Sides<'_> {
+    /// Whether both are one rank of a model of no known family, so that names are only names.
+    fn copied(&self) -> bool {
+        let any = |side: &Side<'_>| side.strategy.is_none() && side.opened.is_of_no_family(self.ignore);
+        self.spec.is_none() && any(&self.a) && any(&self.b)
+    }
+
     /// Reads the headers of both as models, with their fused rows in these orders.
     fn read(&self, a: FusionLayout, b: FusionLayout) -> Result<(Read, Read), Error> {
+        if self.copied() {
+            return Ok((
+                reading::read_copied(&self.a.files, self.ignore)?,
+                reading::read_copied(&self.b.files, self.ignore)?,
+            ));
+        }
         let one = |side: &Side<'_>, fusion, other| {
             let (spec, strategy, ignore) = (self.spec, side.strategy.as_ref(), self.ignore);
             let other_grouped = other == FusionLayout::Grouped;
@@ -75,128 +135,141 @@ impl Sides<'_> {
 
 /// The order of a side's fused rows. That its files are not those of the manifest beside it is only said: how far they differ
 /// is what the comparison shows. An option then decides alone.
-fn order((path, opened): (&PathBuf, &Opened), gaps: RankGaps, typed: Typed) -> Result<Order, Error> {
+fn order(
+    side: &Compare,
+    opened: &Opened,
+    (typed, copied): (Typed, bool),
+    observer: &dyn Observer,
+) -> Result<Order, Error> {
     let files = &opened.input().files;
-    let mut made = fusion_order::made(path, files)?;
-    if let Some(Err(stale)) = made.as_ref().map(|made| made.check(path, files, gaps)) {
-        note(&stale.to_string());
+    let mut made = fusion_order::made(&side.path, files, observer)?;
+    if let Some(Err(stale)) = made.as_ref().map(|made| made.check(&side.path, files, side.gaps())) {
+        observer.note(&stale.to_string());
         made = made.filter(|_| typed.order.is_none());
     }
-    let ours = matches!(opened, Opened::Ours(_));
+    let ours = matches!(opened, Opened::Ours(_)) && !copied;
     let fused = ours && fusion_order::is_fused(files.iter().flat_map(|file| &file.entries));
     fusion_order::source_order(typed, fused, made.as_ref())
 }
 
-/// Compares headers first, then all bytes.
-pub(crate) fn run(args: &VerifyArgs) -> Result<ExitStatus, Error> {
-    let wishes = config::wishes_of_reading(&args.run)?;
-    if args.tolerance.is_some() && (args.run.reader != ReaderArg::Auto || args.run.depth.is_some()) {
-        let why = "--tolerance compares from the memory mapping: leave --reader and --depth out";
-        return Err(Error::Usage(why.to_owned()));
+impl Verify {
+    /// Of two checkpoints.
+    pub fn new(a: impl AsRef<Path>, b: impl AsRef<Path>) -> Self {
+        let side = |path: &Path| Compare { path: path.to_owned(), ..Compare::default() };
+        Self { a: side(a.as_ref()), b: side(b.as_ref()), ..Self::default() }
     }
-    // Nothing is written, so a signal may end the program as it likes.
-    let cancel = CancelToken::default();
-    let spec = args.yaml_path.as_deref().map(load_model).transpose()?;
-    let ignore = config::Patterns::new(&args.ignore)?;
-    let gaps = |strategy: &Option<_>| if strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused };
-    let a = Opened::open(&args.a, gaps(&args.src_strategy))?;
-    let b = Opened::open(&args.b, gaps(&args.dst_strategy))?;
-    a.input().check_ranks()?;
-    b.input().check_ranks()?;
-    for (path, strategy) in [(&args.a, &args.src_strategy), (&args.b, &args.dst_strategy)] {
-        if let Some(text) = reading::other_strategies(path, strategy.as_deref())? {
-            note(&text);
+
+    /// Compares headers first, then all bytes.
+    ///
+    /// # Errors
+    /// Where they cannot be compared.
+    pub fn run(&self, observer: &dyn Observer, cancel: &CancelToken) -> Result<Verdict, Error> {
+        self.reading.check()?;
+        let wishes = self.reading.wishes();
+        if self.tolerance.is_some() && (self.reading.reader != choices::Reader::Auto || self.reading.depth.is_some()) {
+            let why = "--tolerance compares from the memory mapping: leave --reader and --depth out";
+            return Err(Error::Usage(why.to_owned()));
         }
-    }
-    let sides = Sides {
-        spec: spec.as_ref(),
-        heads: Heads { heads: args.heads, kv_heads: args.kv_heads },
-        ignore: &|name| ignore.matches(name),
-        a: Side::new(&a, args.src_strategy.as_deref())?,
-        b: Side::new(&b, args.dst_strategy.as_deref())?,
-    };
-    let typed = |option, order| Typed::new(option, order, args.force_fusion);
-    let a_order = order((&args.a, &a), gaps(&args.src_strategy), typed("--src-fusion", args.src_fusion))?;
-    let b_order = order((&args.b, &b), gaps(&args.dst_strategy), typed("--dst-fusion", args.dst_fusion))?;
-    let choice = |(side, order): (&str, &Order)| order.fused.then(|| order.choice(side));
-    let choices: Vec<Choice> = [("first", &a_order), ("second", &b_order)].into_iter().filter_map(choice).collect();
-    for choice in &choices {
-        note(&choice.text());
-    }
-    let (a_read, b_read) = sides.read(a_order.layout, b_order.layout)?;
-    if let Some(inferred) = &a_read.inferred {
-        note(inferred);
-    }
-    let (a_catalog, b_catalog) = (a_read.catalog, b_read.catalog);
-    let (a_files, b_files) = (&sides.a.files, &sides.b.files);
-    if let Some(steps) = args.tolerance {
-        let pairs = plan::tolerance(a_files, &a_catalog, b_files, &b_catalog)?;
-        let progress = Progress::start(config::progress(&args.output), "comparing");
-        let (a_maps, b_maps) = (a.input().mappings(), b.input().mappings());
-        let engine_config = config::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
-        let found = engine::distances(&pairs, &a_maps, &b_maps, &engine_config, &progress, &cancel)?;
-        progress.finish();
-        reading::check_unchanged(&[a_maps, b_maps].concat())?;
-        return within(args, &a_catalog, choices, &found, steps);
-    }
-    let mut verdict = Verdict {
-        same: false,
-        choices,
-        tensors: a_catalog.tensors().len(),
-        bytes: a_catalog.tensors().iter().map(|t| t.shape.bytes(t.dtype)).sum(),
-        differences: headers(&a_catalog, &b_catalog),
-    };
-    if verdict.differences.is_empty() {
-        let progress = Progress::start(config::progress(&args.output), "comparing");
-        // All that B holds against A; then what A holds more than once, and was not looked at, against B.
-        let (a_maps, b_maps) = (a.input().mappings(), b.input().mappings());
-        let engine_config = config::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
-        let both_ways = [
-            (Compared::All, (a_files, &a_catalog, &a_maps), (b_files, &b_catalog, &b_maps)),
-            (Compared::Replicas { at_most: u64::MAX }, (b_files, &b_catalog, &b_maps), (a_files, &a_catalog, &a_maps)),
-        ];
-        for (which, (files, catalog, maps), (other_files, other_catalog, other_maps)) in both_ways {
-            let (plan, places) = plan::compare(which, files, catalog, other_files, other_catalog);
-            plan::prove_covered(&plan)?;
-            let found = engine::compare(&plan, maps, other_maps, &places, &engine_config, &progress, &cancel)?;
-            let describe = |d: &engine::Difference| {
-                let (file, tensor) = (&plan.outputs[d.file], &plan.outputs[d.file].tensors[d.tensor]);
-                let element = d.at / tensor.dtype.size();
-                format!(
-                    "`{}` differs first at element {element} of {}{} in {}",
-                    tensor.name, tensor.dtype, tensor.shape, file.path
-                )
-            };
-            verdict.differences.extend(found.iter().map(describe));
+        let spec = self.model.yaml.as_deref().map(load_model).transpose()?;
+        let ignore = Patterns::of("--ignore", &self.ignore)?;
+        let a = Opened::open(&self.a.path, self.a.gaps())?;
+        let b = Opened::open(&self.b.path, self.b.gaps())?;
+        a.input().check_ranks()?;
+        b.input().check_ranks()?;
+        for side in [&self.a, &self.b] {
+            if let Some(text) = reading::other_strategies(&side.path, side.strategy.as_deref())? {
+                observer.note(&text);
+            }
+        }
+        let sides = Sides {
+            spec: spec.as_ref(),
+            heads: Heads { heads: self.model.heads, kv_heads: self.model.kv_heads },
+            ignore: &|name| ignore.matches(name),
+            a: Side::new(&a, self.a.strategy.as_deref())?,
+            b: Side::new(&b, self.b.strategy.as_deref())?,
+        };
+        let copied = sides.copied();
+        let typed = |option, order| (Typed::new(option, order, self.model.force_fusion), copied);
+        let a_order = order(&self.a, &a, typed("--src-fusion", self.a.fusion), observer)?;
+        let b_order = order(&self.b, &b, typed("--dst-fusion", self.b.fusion), observer)?;
+        let choice = |(side, order): (&str, &Order)| order.fused.then(|| order.choice(side));
+        let choices: Vec<Choice> = [("first", &a_order), ("second", &b_order)].into_iter().filter_map(choice).collect();
+        for choice in &choices {
+            observer.note(&choice.text());
+        }
+        let (a_read, b_read) = sides.read(a_order.layout, b_order.layout)?;
+        if let Some(inferred) = &a_read.inferred {
+            observer.note(inferred);
+        }
+        let (a_catalog, b_catalog) = (a_read.catalog, b_read.catalog);
+        let (a_files, b_files) = (&sides.a.files, &sides.b.files);
+        if let Some(steps) = self.tolerance {
+            let pairs = plan::tolerance(a_files, &a_catalog, b_files, &b_catalog)?;
+            let step = Step::begin(observer, "comparing");
+            let (a_maps, b_maps) = (a.input().mappings(), b.input().mappings());
+            let engine_config = settings::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
+            let found = engine::distances(&pairs, &a_maps, &b_maps, &engine_config, &step, cancel)?;
+            step.finish();
+            reading::check_unchanged(&[a_maps, b_maps].concat(), observer)?;
+            return Ok(within(&a_catalog, choices, &found, steps));
+        }
+        let mut verdict = Verdict {
+            same: false,
+            choices,
+            tensors: a_catalog.tensors().len(),
+            bytes: a_catalog.tensors().iter().map(|t| t.shape.bytes(t.dtype)).sum(),
+            differences: headers(&a_catalog, &b_catalog),
+        };
+        if verdict.differences.is_empty() {
+            let step = Step::begin(observer, "comparing");
+            // All that B holds against A; then what A holds more than once, and was not looked at, against B.
+            let (a_maps, b_maps) = (a.input().mappings(), b.input().mappings());
+            let engine_config = settings::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
+            let both_ways = [
+                (Compared::All, (a_files, &a_catalog, &a_maps), (b_files, &b_catalog, &b_maps)),
+                (
+                    Compared::Replicas { at_most: u64::MAX },
+                    (b_files, &b_catalog, &b_maps),
+                    (a_files, &a_catalog, &a_maps),
+                ),
+            ];
+            for (which, (files, catalog, maps), (other_files, other_catalog, other_maps)) in both_ways {
+                let (plan, places) = plan::compare(which, files, catalog, other_files, other_catalog);
+                plan::prove_covered(&plan)?;
+                let found = engine::compare(&plan, maps, other_maps, &places, &engine_config, &step, cancel)?;
+                let describe = |d: &engine::Difference| {
+                    let (file, tensor) = (&plan.outputs[d.file], &plan.outputs[d.file].tensors[d.tensor]);
+                    let element = d.at / tensor.dtype.size();
+                    format!(
+                        "`{}` differs first at element {element} of {}{} in {}",
+                        tensor.name, tensor.dtype, tensor.shape, file.path
+                    )
+                };
+                verdict.differences.extend(found.iter().map(describe));
+                if !verdict.differences.is_empty() {
+                    break;
+                }
+            }
+            step.finish();
             if !verdict.differences.is_empty() {
-                break;
+                let pair = ((&a_order, &a_catalog), (&b_order, &b_catalog));
+                let hint = other_order(&sides, pair, |plan, places| {
+                    Ok(engine::compare(plan, &a_maps, &b_maps, places, &engine_config, &engine::Noop, cancel)?
+                        .is_empty())
+                })?;
+                if let Some(hint) = hint {
+                    observer.note(&hint);
+                }
             }
         }
-        progress.finish();
-        if !verdict.differences.is_empty() {
-            let pair = ((&a_order, &a_catalog), (&b_order, &b_catalog));
-            let hint = other_order(&sides, pair, |plan, places| {
-                Ok(engine::compare(plan, &a_maps, &b_maps, places, &engine_config, &engine::Noop, &cancel)?.is_empty())
-            })?;
-            if let Some(hint) = hint {
-                note(&hint);
-            }
-        }
+        reading::check_unchanged(&[a.input().mappings(), b.input().mappings()].concat(), observer)?;
+        verdict.same = verdict.differences.is_empty();
+        Ok(verdict)
     }
-    reading::check_unchanged(&[a.input().mappings(), b.input().mappings()].concat())?;
-    verdict.same = verdict.differences.is_empty();
-    report(args, &verdict)?;
-    Ok(if verdict.same { ExitStatus::Done } else { ExitStatus::Input })
 }
 
 /// Whether a quantised checkpoint is near enough to the unquantised one.
-fn within(
-    args: &VerifyArgs,
-    catalog: &Catalog,
-    choices: Vec<Choice>,
-    found: &[engine::Distance],
-    steps: f64,
-) -> Result<ExitStatus, Error> {
+fn within(catalog: &Catalog, choices: Vec<Choice>, found: &[engine::Distance], steps: f64) -> Verdict {
     // NaN is no tolerance.
     let far = found.iter().filter(|d| d.steps.partial_cmp(&steps).is_none_or(std::cmp::Ordering::is_gt));
     let describe = |d: &engine::Distance| {
@@ -214,8 +287,7 @@ fn within(
         differences: far.map(describe).collect(),
     };
     verdict.same = verdict.differences.is_empty();
-    report(args, &verdict)?;
-    Ok(if verdict.same { ExitStatus::Done } else { ExitStatus::Input })
+    verdict
 }
 
 /// Names, dtypes and shapes that are not the same on both sides.
@@ -236,17 +308,17 @@ fn headers(a: &Catalog, b: &Catalog) -> Vec<String> {
     differences
 }
 
-fn report(args: &VerifyArgs, verdict: &Verdict) -> Result<(), Error> {
-    if args.output.json {
-        return print_json(verdict);
+impl Verdict {
+    /// As text.
+    pub fn text(&self) -> String {
+        if self.same {
+            return format!("the same model: {} parameters, {}\n", self.tensors, bytes(self.bytes));
+        }
+        let mut lines = vec!["different:".to_owned()];
+        lines.extend(self.differences.iter().take(SHOWN).map(|difference| format!("  {}", plain(difference))));
+        if self.differences.len() > SHOWN {
+            lines.push(format!("  and {} more", self.differences.len() - SHOWN));
+        }
+        format!("{}\n", lines.join("\n"))
     }
-    if verdict.same {
-        return print(&format!("the same model: {} parameters, {}\n", verdict.tensors, bytes(verdict.bytes)));
-    }
-    let mut lines = vec!["different:".to_owned()];
-    lines.extend(verdict.differences.iter().take(SHOWN).map(|difference| format!("  {}", plain(difference))));
-    if verdict.differences.len() > SHOWN {
-        lines.push(format!("  and {} more", verdict.differences.len() - SHOWN));
-    }
-    print(&format!("{}\n", lines.join("\n")))
 }

@@ -2,6 +2,7 @@
 
 mod add;
 mod complete;
+mod copied;
 mod foreign;
 mod full;
 mod hold;

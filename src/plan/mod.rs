@@ -20,6 +20,7 @@ mod error;
 mod heads;
 mod holders;
 mod infer;
+mod known_names;
 mod low_rank;
 #[cfg(test)]
 mod naive;
@@ -45,16 +46,17 @@ pub use diagnosis::{Finding, diagnose_entries, diagnose_strategy, diagnose_strat
 pub use error::{PlanError, list};
 pub use heads::{Heads, heads_examples};
 pub use infer::{Inferred, infer};
+pub use known_names::are_of_a_family;
 pub use quantise::{QuantOptions, QuantisedModel, computed_file};
 pub use route::{
     Arithmetic, LowRank, OutputFile, OutputTensor, Plan, PlanSource, PlanTotals, Quantised, Route, SourceTensor,
-    TensorCrc, Transform, Width,
+    Transform, Width,
 };
 pub use row_sizes::order_by_row_sizes;
 pub use source::{SourceFile, rank_count};
 pub use statistics::{Observed, STATISTICS_VERSION, Statistics};
 pub use strategy_set::{MAX_RANKS, StrategySet};
-pub use target::{TargetEntry, TargetOptions, TargetRank, foreign_target, targets};
+pub use target::{TargetEntry, TargetOptions, TargetRank, copied, foreign_target, targets};
 pub use tolerance::{Compare, Tolerance, tolerance};
 pub use training::{Fate, Sorted, Sorter, check_ranks, counters, sort_entries};
 pub use whole_numbers::{WholeNumbers, check_whole_numbers};

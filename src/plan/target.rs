@@ -1,5 +1,6 @@
 //! What each rank file of the target shall hold.
 
+mod copied;
 mod foreign;
 mod wanted;
 
@@ -10,9 +11,10 @@ use super::catalog::Catalog;
 use super::{Arrangement, PlanError};
 use crate::layout::{Piece, Region, TensorLayout};
 use crate::model::naming::{cache_name, copy_of, group_scale_of, is_lora, is_training_state};
-use crate::model::{FusionLayout, Model, Role};
+use crate::model::{Dialect, FusionLayout, Model, Place, Role, families};
 use crate::tensor::{Dtype, Shape, TensorName};
 
+pub use copied::copied;
 pub use foreign::foreign_target;
 
 /// How the target shall be arranged.
@@ -250,6 +252,18 @@ fn entry(
 }
 
 impl Kind {
+    /// What a tensor is, by its name in any family.
+    fn of_name(name: &str, dtype: Dtype, shape: &Shape) -> Self {
+        let role = families().iter().find_map(|&family| {
+            let Place::Stored(stored) = Dialect::mindspore(family, FusionLayout::default().name()).place(name) else {
+                return None;
+            };
+            let param = stored.row.params().next()?;
+            Some((family.params().get(usize::from(param))?.role, stored.companion.is_some()))
+        });
+        Self::of(name, role, dtype, shape)
+    }
+
     /// What a tensor is, by what it is for and whether it goes with a parameter instead of being one.
     fn of(name: &str, role: Option<(Role, bool)>, dtype: Dtype, shape: &Shape) -> Self {
         match role {

@@ -15,9 +15,12 @@ pub use choice::Choice;
 pub use findings::{Diagnosis, FindingListing};
 pub use listing::{CheckpointListing, ParamListing, RankListing, StrategyListing, TensorListing};
 pub use manifest::{PartOf, Provenance, manifest, write_merged};
-pub use plan_text::{PlanReport, plan_report};
+pub use plan_text::{FileReport, PlanReport, plan_report};
 pub use progress::{Progress, ProgressMode};
 pub use remarks::{Remark, Remarks};
 pub use screen::say;
-pub use summary::{Overflow, Summary, overflows};
-pub use units::{bytes, duration, plain, rate};
+pub use summary::{Overflow, Quantisation, Summary};
+pub use units::{bytes, plain};
+
+/// A list of names, as errors print it.
+pub use crate::plan::list;

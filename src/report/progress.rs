@@ -1,4 +1,4 @@
-//! Progress: a bar on a terminal, a line now and then elsewhere. Also notes how much memory was used on the way.
+//! Progress: a bar on a terminal, a line now and then elsewhere.
 //!
 //! One thread draws, and looks before each drawing whether the terminal is ours: a job in the background prints lines, as it
 //! would paint over the prompt of the shell otherwise. Events only count.
@@ -12,8 +12,8 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, P
 
 use super::screen::{Screen, say};
 use super::units;
-use crate::engine::{Event, Observer};
-use crate::sys::{anonymous_memory, in_foreground};
+use crate::engine::Event;
+use crate::sys::in_foreground;
 
 /// Where progress goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,6 @@ const NARROWEST: usize = 10;
 struct Counters {
     total: AtomicU64,
     done: AtomicU64,
-    peak_memory: AtomicU64,
     started: AtomicBool,
     flushing: AtomicBool,
     refused: AtomicBool,
@@ -76,13 +75,12 @@ impl Progress {
         Self { counters, whole: whole.is_some(), ticker }
     }
 
-    /// Ends what went well. Returns the most anonymous memory that was seen, in bytes.
-    pub fn finish(mut self) -> u64 {
+    /// Ends what went well.
+    pub fn finish(mut self) {
         self.counters.complete.store(true, Ordering::Relaxed);
         self.stop();
         let done = self.counters.done.load(Ordering::Relaxed);
         debug_assert_eq!(done, self.counters.total.load(Ordering::Relaxed), "what is done is all that was to be done");
-        self.counters.peak_memory.load(Ordering::Relaxed)
     }
 
     fn wake(&self) {
@@ -107,8 +105,9 @@ impl Drop for Progress {
     }
 }
 
-impl Observer for Progress {
-    fn event(&self, event: Event) {
+impl Progress {
+    /// Takes notice of what goes on.
+    pub fn event(&self, event: Event) {
         let counters = &self.counters;
         match event {
             Event::Started { bytes } => {
@@ -163,7 +162,6 @@ impl<'a> Ticker<'a> {
     fn run(mut self) {
         loop {
             let stop = self.counters.stop.load(Ordering::Relaxed);
-            self.counters.peak_memory.fetch_max(anonymous_memory().unwrap_or(0), Ordering::Relaxed);
             if self.mode != ProgressMode::Quiet {
                 self.show(stop);
             }

@@ -35,10 +35,12 @@ pub use machine::{anonymous_memory, available_memory, uring};
 pub use mapping::{Mapping, Reader, StableInputs};
 pub use marker::{create_exclusive, move_over, replace_small};
 pub use network::{addresses, host_name};
-pub use probe::{DirectAlign, FileSystem, Place};
+#[cfg(test)]
+pub use probe::DirectAlign;
+pub use probe::{FileSystem, Place};
 pub use process::ProcessId;
 pub use ring::{Completion, IoBuf, IoOp, ReadOp, Ring, WriteOp};
 pub use share::clone_range;
 pub use stamp::Change;
-pub use terminal::{columns, in_foreground, on_terminal};
+pub use terminal::{columns, in_foreground};
 pub use vector::{Kernel, Vectors};

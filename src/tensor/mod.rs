@@ -6,4 +6,4 @@ mod shape;
 
 pub use dtype::Dtype;
 pub use name::TensorName;
-pub use shape::{MAX_RANK, Shape, ShapeError};
+pub use shape::{Shape, ShapeError};

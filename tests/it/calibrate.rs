@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use ckpt_convert::calibrate::{DataSet, Special, Texts, Words};
+use ckpt_convert::internals::calibrate::{DataSet, Special, Texts, Words};
 
 use crate::support::{TestEnv, data, numbers, read_tensors};
 

@@ -427,7 +427,7 @@ fn the_files_that_ship_are_what_they_should_be() {
         assert!(Command::new("bash").arg("-n").arg(tools.join(name)).status().unwrap().success(), "{name}");
     }
     let table = std::fs::read(tools.join("hccl_2n_16p.json")).unwrap();
-    let table = ckpt_convert::cluster::RankTable::parse(&table).unwrap();
+    let table = ckpt_convert::internals::cluster::RankTable::parse(&table).unwrap();
     assert_eq!(
         table.servers.iter().map(|s| s.ranks.clone()).collect::<Vec<_>>(),
         [(0..8).collect::<Vec<u32>>(), (8..16).collect()]

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ckpt_convert::formats::mindspore::{read_strategy, scan, verify_crc};
-use ckpt_convert::formats::{Entry, FormatFault, FormatKind, detect, safetensors};
-use ckpt_convert::tensor::Dtype;
+use ckpt_convert::internals::formats::mindspore::{read_strategy, scan, verify_crc};
+use ckpt_convert::internals::formats::{Entry, FormatFault, FormatKind, detect, safetensors};
+use ckpt_convert::internals::tensor::Dtype;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 

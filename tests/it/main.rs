@@ -1,5 +1,6 @@
 //! Integration tests, one binary.
 
+mod any_model;
 mod beside;
 #[cfg(feature = "calibrate")]
 mod calibrate;
@@ -25,7 +26,9 @@ mod heads;
 mod help;
 mod hostile;
 mod inspect;
+mod library;
 mod lora;
+mod options;
 mod oracle;
 mod overwrite;
 mod pages;

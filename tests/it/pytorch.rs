@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ckpt_convert::formats::{FileLayout, FormatKind, Segment, TensorToWrite, detect, mindspore, pytorch};
-use ckpt_convert::layout::{Move, Piece, Region};
-use ckpt_convert::tensor::{Dtype, Shape};
+use ckpt_convert::internals::formats::{FileLayout, FormatKind, Segment, TensorToWrite, detect, mindspore, pytorch};
+use ckpt_convert::internals::layout::{Move, Piece, Region};
+use ckpt_convert::internals::tensor::{Dtype, Shape};
 use pytorch::{PytorchFile, TensorView};
 use sha2::{Digest, Sha256};
 

@@ -40,7 +40,7 @@ fn collect(dir: &Path, found: &mut Vec<(PathBuf, String)>) {
 }
 
 fn all_sources() -> Vec<(PathBuf, String)> {
-    let all: Vec<_> = ["src", "tests", "tools", "fuzz"].into_iter().flat_map(sources).collect();
+    let all: Vec<_> = ["src", "examples", "tests", "tools", "fuzz"].into_iter().flat_map(sources).collect();
     assert!(all.len() > 80, "the sources are found");
     all
 }
@@ -71,10 +71,43 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().map(|(number, line)| (number + 1, line.split("//").next().unwrap_or("")))
 }
 
+/// Nothing below the command line prints: notes go to whoever observes.
+#[test]
+fn only_the_program_and_its_progress_print() {
+    for (path, text) in sources("src") {
+        // clippy looks for the macros.
+        let prints = ["stderr()", "stdout()", "report::say("];
+        if ["src/cli", "src/report", "src/sys"].iter().any(|below| path.starts_with(below)) {
+            continue;
+        }
+        for (number, line) in code(&text) {
+            assert!(prints.iter().all(|print| !line.contains(print)), "{}:{number}: {line}", path.display());
+        }
+    }
+}
+
+/// The compiler asks for the documentation of what is public outside the crate; most of what is `pub` here is not.
+#[test]
+fn every_public_item_is_documented() {
+    let items = ["fn", "const fn", "struct", "enum", "trait", "type", "const", "static"];
+    for (path, text) in sources("src") {
+        let mut documented = false;
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim_start();
+            let public = line.strip_prefix("pub ").is_some_and(|rest| {
+                items.iter().any(|item| rest.strip_prefix(item).is_some_and(|rest| rest.starts_with(' ')))
+            });
+            assert!(!public || documented || line.contains('$'), "{}:{}: {line}", path.display(), number + 1);
+            // Attributes stand between the text and the item, on several lines too.
+            documented = line.starts_with("///") || documented && !line.ends_with([';', '{', '}']) && !line.is_empty();
+        }
+    }
+}
+
 #[test]
 fn unsafe_code_is_where_it_is_expected() {
     let keyword = concat!("un", "safe");
-    let mut in_config = 0;
+    let mut in_settings = 0;
     for (path, text) in all_sources() {
         if path.starts_with("src/sys") {
             continue;
@@ -82,14 +115,14 @@ fn unsafe_code_is_where_it_is_expected() {
         for (number, line) in code(&text) {
             let words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
             let count = words.filter(|word| *word == keyword).count();
-            if path == Path::new("src/cli/config.rs") {
-                in_config += count;
+            if path == Path::new("src/job/settings.rs") {
+                in_settings += count;
             } else {
                 assert_eq!(count, 0, "{}:{number}: {line}", path.display());
             }
         }
     }
-    assert_eq!(in_config, 1, "the promise that inputs stay unchanged, and nothing else");
+    assert_eq!(in_settings, 1, "the promise that inputs stay unchanged, and nothing else");
 }
 
 #[test]

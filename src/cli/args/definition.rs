@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, Command, CommandFactory};
 use super::Cli;
 
 /// Two-letter options of the original scripts, which clap does not know, and what they stand for.
-pub(crate) const TWO_LETTERS: [(&str, &str); 10] = [
+pub(in crate::cli) const TWO_LETTERS: [(&str, &str); 10] = [
     ("-sc", "--src_ckpt_path"),
     ("-dc", "--dst_ckpt_path"),
     ("-is", "--infer_strategy_file"),
@@ -28,7 +28,7 @@ const USAGE: &str =
     "ckpt-convert -f <FUNCTION> -p <PRECISION> -sc <PATH> -w <N> [OPTIONS]\n       ckpt-convert <COMMAND>";
 
 /// What each function is for, by example. The commands run in a directory made by `ckpt-convert example`.
-pub(crate) const EXAMPLES: [(&str, &str); 5] = [
+pub(in crate::cli) const EXAMPLES: [(&str, &str); 5] = [
     ("Hugging Face to ranks", "-f pt_to_ms -p fp16 -w 4 -sc hf -dc out"),
     ("n ranks to m ranks", "-f distributed_weight_transfer -p fp16 -w 2 -sc out/fp16_4p"),
     ("Training to inference", "-f train_to_infer -p bf16 -w 2 -sc training/checkpoint -ts training/strategy"),
@@ -37,7 +37,7 @@ pub(crate) const EXAMPLES: [(&str, &str); 5] = [
 ];
 
 /// How the program ends.
-pub(crate) const STATUSES: [(&str, &str); 4] = [
+pub(in crate::cli) const STATUSES: [(&str, &str); 4] = [
     ("0", "done"),
     ("1", "the input or the options are wrong; verify: the checkpoints differ; doctor: something is wrong"),
     ("2", "the machine failed (disk, memory, permissions), or the program; verify: the comparison failed"),
@@ -45,10 +45,11 @@ pub(crate) const STATUSES: [(&str, &str); 4] = [
 ];
 
 /// Where to read on.
-pub(crate) const DOCUMENTATION: &str = "README.md (Chinese: README.zh-CN.md), docs/en and docs/zh in the source tree";
+pub(in crate::cli) const DOCUMENTATION: &str =
+    "README.md (Chinese: README.zh-CN.md), docs/en and docs/zh in the source tree";
 
 /// The command line. `brief`: as `-h` shows it, an option a line.
-pub(crate) fn definition(brief: bool) -> Command {
+pub(in crate::cli) fn definition(brief: bool) -> Command {
     let command = completed(Cli::command().max_term_width(WIDEST), brief)
         .disable_version_flag(true)
         .override_usage(USAGE)
@@ -104,7 +105,7 @@ fn long_end() -> String {
 }
 
 /// Help as clap renders it, with the two-letter options in front of the names that they stand for.
-pub(crate) fn two_letters_in_help(text: &str) -> String {
+pub(in crate::cli) fn two_letters_in_help(text: &str) -> String {
     let line = |line: &str| -> String {
         let Some(rest) = line.strip_prefix("      ") else { return line.to_owned() };
         // The name may be set off by escape sequences.
@@ -122,7 +123,7 @@ pub(crate) fn two_letters_in_help(text: &str) -> String {
 }
 
 /// A manual page as `clap_mangen` makes it, with the two-letter options.
-pub(crate) fn two_letters_in_man(page: &str) -> String {
+pub(in crate::cli) fn two_letters_in_man(page: &str) -> String {
     TWO_LETTERS.iter().fold(page.to_owned(), |page, (short, long)| {
         let bold = |name: &str| format!("\\fB{}\\fR", name.replace('-', "\\-"));
         page.replace(&format!("\n{}", bold(long)), &format!("\n{}, {}", bold(short), bold(long)))

@@ -8,7 +8,7 @@ use clap::Args;
 /// From where, to where.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Where")]
-pub(crate) struct PlaceArgs {
+pub(in crate::cli) struct PlaceArgs {
     /// Source checkpoint: a directory or a file
     ///
     /// A directory of rank_<n>/ directories, a model directory (Hugging Face, PyTorch or Meta), or a checkpoint file.
@@ -17,7 +17,7 @@ pub(crate) struct PlaceArgs {
         aliases = ["src-ckpt-path", "src_ckpt_path_a", "src_ckpt_path_1"],
         value_name = "PATH"
     )]
-    pub(crate) src_ckpt_path: Option<PathBuf>,
+    pub(in crate::cli) src_ckpt_path: Option<PathBuf>,
     /// Directory that the target goes into
     ///
     /// The target is a new directory in it, named after the precision and the number of ranks, such as fp16_4p.
@@ -27,7 +27,7 @@ pub(crate) struct PlaceArgs {
         value_name = "DIR",
         default_value = "./infer_ckpt"
     )]
-    pub(crate) dst_ckpt_path: PathBuf,
+    pub(in crate::cli) dst_ckpt_path: PathBuf,
     /// Directory for the target's strategy files
     #[arg(
         long = "infer_strategy_file",
@@ -35,20 +35,20 @@ pub(crate) struct PlaceArgs {
         value_name = "DIR",
         default_value = "./infer_strategy"
     )]
-    pub(crate) infer_strategy_file: PathBuf,
+    pub(in crate::cli) infer_strategy_file: PathBuf,
     /// Strategy of the source
     ///
     /// A strategy file, or a directory of per-rank or per-stage files.
     #[arg(long = "src_strategy", alias = "src-strategy", value_name = "PATH")]
-    pub(crate) src_strategy: Option<PathBuf>,
+    pub(in crate::cli) src_strategy: Option<PathBuf>,
     /// Strategy of the target, instead of -w
     ///
     /// A strategy file, or a directory of per-rank or per-stage files.
     #[arg(long = "dst_strategy", alias = "dst-strategy", value_name = "PATH")]
-    pub(crate) dst_strategy: Option<PathBuf>,
+    pub(in crate::cli) dst_strategy: Option<PathBuf>,
     /// Replace an existing target
     ///
     /// Only a target that holds nothing but the files of an earlier conversion is replaced.
     #[arg(long)]
-    pub(crate) overwrite: bool,
+    pub(in crate::cli) overwrite: bool,
 }

@@ -3,49 +3,38 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-/// Whose names quantised parameters have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum NamesArg {
-    /// golden-stick 0.6.0 (with mindformers 1.3): t_scale, t_zp_neg.
-    #[value(name = "gs-0.6")]
-    Gs06,
-    /// golden-stick 1.x: weight_scale, weight_zp (w8a16 only).
-    #[value(name = "gs-1.x")]
-    Gs1x,
-    /// Round-to-nearest: _handler, _weight_quantizer; scales and quotients in fp32 (w8a16 only).
-    Rtn,
-}
+use crate::job::Names;
 
 /// How weights are quantised.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Quantising")]
-pub(crate) struct QuantArgs {
+pub(in crate::cli) struct QuantArgs {
     /// Statistics of the activations, for w8a8 and the other types but w8a16 and w4a16
     ///
     /// A safetensors file of the activations' ranges; the documentation (statistics.md) describes it. -d and -dp gather it.
     #[arg(long, value_name = "FILE", hide_short_help = true)]
-    pub(crate) stats: Option<PathBuf>,
+    pub(in crate::cli) stats: Option<PathBuf>,
     /// Names that quantised parameters get (quant_weight)
     #[arg(long, value_enum, default_value = "gs-0.6", hide_short_help = true)]
-    pub(crate) names: NamesArg,
+    pub(in crate::cli) names: Names,
     /// One scale for each 64 or 128 columns of a row (w8a16, w4a16)
     ///
     /// Without it, a row has one scale. An extension: no network of golden-stick loads its parameter names.
     #[arg(long = "group-size", value_name = "64|128", hide_short_help = true)]
-    pub(crate) group_size: Option<u64>,
+    pub(in crate::cli) group_size: Option<u64>,
     /// Leave matching linear layers in floating point (quant_weight)
     ///
     /// A layer matches whose name contains TEXT, such as w2 or layers.0. (with the dot). May be given several times.
     #[arg(long = "keep-float", value_name = "TEXT", hide_short_help = true)]
-    pub(crate) keep_float: Vec<String>,
+    pub(in crate::cli) keep_float: Vec<String>,
     /// SmoothQuant's strength, from 0 to 1 (w8a8, w8a8c8)
     ///
     /// How much of the activations' outliers moves to the weights.
     #[arg(long, default_value_t = 0.5, hide_short_help = true)]
-    pub(crate) alpha: f64,
+    pub(in crate::cli) alpha: f64,
     /// Do not smooth (w8a8, w8a8c8)
     #[arg(long = "no-smooth", hide_short_help = true)]
-    pub(crate) no_smooth: bool,
+    pub(in crate::cli) no_smooth: bool,
 }

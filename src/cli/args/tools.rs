@@ -7,37 +7,37 @@ use clap::{Args, Subcommand};
 
 /// Options of `example`.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct ExampleArgs {
+pub(in crate::cli) struct ExampleArgs {
     /// Directory to write the example into; existing files are never replaced
     #[arg(help_heading = "Where")]
-    pub(crate) dir: PathBuf,
+    pub(in crate::cli) dir: PathBuf,
 }
 
 /// Options of `scripts`.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct ScriptsArgs {
+pub(in crate::cli) struct ScriptsArgs {
     /// Directory to write the tree into; existing files are never replaced
     #[arg(help_heading = "Where")]
-    pub(crate) dir: PathBuf,
+    pub(in crate::cli) dir: PathBuf,
 }
 
 /// Options of `man`.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct ManArgs {
+pub(in crate::cli) struct ManArgs {
     /// Directory to write all pages into, made if missing [default: the main page goes to standard output]
     #[arg(help_heading = "Where")]
-    pub(crate) dir: Option<PathBuf>,
+    pub(in crate::cli) dir: Option<PathBuf>,
 }
 
 /// Options of `inspect`.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct InspectArgs {
+pub(in crate::cli) struct InspectArgs {
     /// A checkpoint, a rank directory, a file, or strategy files
     #[arg(help_heading = "Where")]
-    pub(crate) path: PathBuf,
+    pub(in crate::cli) path: PathBuf,
     /// Strategy of the checkpoint, to show full shapes
     #[arg(long = "src_strategy", alias = "src-strategy", value_name = "PATH", help_heading = "Where")]
-    pub(crate) src_strategy: Option<PathBuf>,
+    pub(in crate::cli) src_strategy: Option<PathBuf>,
     /// Model, to show full shapes: a mindformers yaml or a built-in name
     #[arg(
         short = 'y',
@@ -52,15 +52,15 @@ pub(crate) struct InspectArgs {
     pub(crate) family: Vec<PathBuf>,
     /// Do not check the CRCs that the files state, which reads the files whole
     #[arg(long = "no-crc-check", help_heading = "Files")]
-    pub(crate) no_crc_check: bool,
+    pub(in crate::cli) no_crc_check: bool,
     /// Print JSON instead of text
     #[arg(long, help_heading = "Output")]
-    pub(crate) json: bool,
+    pub(in crate::cli) json: bool,
 }
 
 /// What is done with strategy files.
 #[derive(Clone, Debug, Subcommand)]
-pub(crate) enum StrategyCommand {
+pub(in crate::cli) enum StrategyCommand {
     /// Show what a strategy file, or a directory of them, says of each parameter.
     Show {
         /// A strategy file (protobuf or JSON, merged or not), or a directory of per-rank or per-stage files
@@ -128,10 +128,10 @@ pub(crate) enum StrategyCommand {
 
 /// Options of `doctor`.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct DoctorArgs {
+pub(in crate::cli) struct DoctorArgs {
     /// Checkpoint: a directory of rank_<n>/ directories, a model directory, or a file
     #[arg(help_heading = "Where")]
-    pub(crate) path: PathBuf,
+    pub(in crate::cli) path: PathBuf,
     /// Model: a mindformers yaml or a built-in name
     #[arg(
         short = 'y',
@@ -146,7 +146,7 @@ pub(crate) struct DoctorArgs {
     pub(crate) family: Vec<PathBuf>,
     /// Do not check the CRCs that the files state, which reads the files whole
     #[arg(long = "no-crc-check", help_heading = "Files")]
-    pub(crate) no_crc_check: bool,
+    pub(in crate::cli) no_crc_check: bool,
     /// Strategy of the checkpoint: a file, or a directory of per-rank or per-stage files
     #[arg(
         long = "train_strategy_file",
@@ -154,16 +154,16 @@ pub(crate) struct DoctorArgs {
         value_name = "PATH",
         help_heading = "Training runs"
     )]
-    pub(crate) strategy: Option<PathBuf>,
+    pub(in crate::cli) strategy: Option<PathBuf>,
     /// Save to look at, where rank directories hold several: <epoch>_<step>, a step or a file name
     #[arg(long, value_name = "SAVE", help_heading = "Training runs")]
-    pub(crate) step: Option<String>,
+    pub(in crate::cli) step: Option<String>,
     /// Look at the last save that every rank has
     #[arg(long, conflicts_with = "step", help_heading = "Training runs")]
-    pub(crate) latest: bool,
+    pub(in crate::cli) latest: bool,
     /// Print JSON instead of text
     #[arg(long, help_heading = "Output")]
-    pub(crate) json: bool,
+    pub(in crate::cli) json: bool,
 }
 
 /// Options of `families`.

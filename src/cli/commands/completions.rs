@@ -8,7 +8,7 @@ use crate::cli::ExitStatus;
 use crate::cli::args::{TWO_LETTERS, definition};
 
 /// Prints the completions of a shell.
-pub(crate) fn run(shell: Shell) -> Result<ExitStatus, Error> {
+pub(in crate::cli) fn run(shell: Shell) -> Result<ExitStatus, Error> {
     let mut script = Vec::new();
     let mut command = definition(false);
     let name = command.get_name().to_owned();

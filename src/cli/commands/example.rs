@@ -37,7 +37,7 @@ const CONTENTS: &str = concat!(
 const CONVERSION: &str = "-f pt_to_ms -p fp16 -w 4 -y llama_tiny_4p.yaml -sc hf -dc out -is strategy";
 
 /// Lays out the model.
-pub(crate) fn run(args: &ExampleArgs) -> Result<ExitStatus, Error> {
+pub(in crate::cli) fn run(args: &ExampleArgs) -> Result<ExitStatus, Error> {
     let dir = &args.dir;
     lay_out(dir, &FILES.iter().collect::<Vec<_>>(), &[])?;
     let name = dir.to_string_lossy();

@@ -5,42 +5,22 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{note, print, print_json};
+use super::{print, print_json};
 use crate::Error;
 use crate::cli::ExitStatus;
 use crate::cli::args::{FamiliesArgs, FamiliesCommand};
-use crate::model::{FamilyFile, FamilyFileError, Registered, add_families, registered};
-use crate::sys::read_small;
-
-/// More than any family file has.
-const LIMIT: u64 = 1 << 20;
+use crate::cli::screen::note;
+use crate::job::add_families;
+use crate::model::{Registered, registered};
 
 /// Adds the families of the user's files to those of the program.
-pub(crate) fn register(files: &[PathBuf]) -> Result<(), Error> {
-    if files.is_empty() {
-        return Ok(());
-    }
-    let read = |path: &PathBuf| -> Result<FamilyFile, Error> {
-        let name = path.display().to_string();
-        let text = String::from_utf8(read_small(path, LIMIT)?).map_err(|e| {
-            let line = e.as_bytes()[..e.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
-            let why = format!("line {line} is not UTF-8; save the file as UTF-8");
-            Error::Families(FamilyFileError::Unreadable { file: name.clone(), why }.into())
-        })?;
-        Ok(FamilyFile { name, text })
-    };
-    let files: Vec<FamilyFile> = files.iter().map(read).collect::<Result<_, _>>()?;
-    let replaced = add_families(&files)?;
-    for known in registered().iter().filter(|known| replaced.contains(&known.family.name)) {
-        if let Some(file) = known.file {
-            note(&format!("the family {} is that of {file}, not the built-in one", known.family.name));
-        }
-    }
+pub(in crate::cli) fn register(files: &[PathBuf]) -> Result<(), Error> {
+    add_families(files)?.iter().for_each(|replaced| note(replaced));
     Ok(())
 }
 
 /// Lists the families, or prints the file of one.
-pub(crate) fn run(args: &FamiliesArgs) -> Result<ExitStatus, Error> {
+pub(in crate::cli) fn run(args: &FamiliesArgs) -> Result<ExitStatus, Error> {
     match &args.command {
         Some(FamiliesCommand::Show { name, .. }) => print(&shown(name)?)?,
         None if args.json => print_json(&listed().map(in_json).collect::<serde_json::Value>())?,

@@ -14,7 +14,7 @@ use crate::cli::args::{DOCUMENTATION, EXAMPLES, ManArgs, STATUSES, definition, t
 use crate::sys::{self, FileError, FileOp};
 
 /// Prints the main page, or writes all pages into a directory.
-pub(crate) fn run(args: &ManArgs) -> Result<ExitStatus, Error> {
+pub(in crate::cli) fn run(args: &ManArgs) -> Result<ExitStatus, Error> {
     let mut command = definition(false).disable_help_subcommand(true);
     command.build();
     let Some(dir) = &args.dir else {

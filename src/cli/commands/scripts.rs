@@ -2,11 +2,12 @@
 
 use std::os::unix::fs::symlink;
 
+use super::print;
 use super::shipped::{Shipped, lay_out, shipped};
-use super::{note, print};
 use crate::Error;
 use crate::cli::ExitStatus;
 use crate::cli::args::ScriptsArgs;
+use crate::cli::screen::note;
 
 /// What is run.
 const SCRIPTS: [Shipped; 7] = shipped!("tools", 0o777:
@@ -40,7 +41,7 @@ const FILES: [Shipped; 13] = shipped!("tools", 0o666:
 const PROGRAM: &str = "ckpt-convert";
 
 /// Lays out the tree.
-pub(crate) fn run(args: &ScriptsArgs) -> Result<ExitStatus, Error> {
+pub(in crate::cli) fn run(args: &ScriptsArgs) -> Result<ExitStatus, Error> {
     let files: Vec<&Shipped> = SCRIPTS.iter().chain(&FILES).collect();
     lay_out(&args.dir, &files, &[PROGRAM])?;
     let linked = std::env::current_exe().and_then(|program| symlink(program, args.dir.join(PROGRAM)));

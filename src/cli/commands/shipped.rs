@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
-use crate::plan::list;
+use crate::report::list;
 use crate::sys::{self, FileError, FileOp};
 
 /// A file of a tree.

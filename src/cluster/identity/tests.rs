@@ -1,7 +1,7 @@
 //! The environments as the launchers make them, and what must not be believed.
 
 use super::*;
-use crate::cluster::Server;
+use crate::cluster::rank_table::Server;
 
 fn env(pairs: &str) -> Environment {
     let pair = |text: &str| text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())).unwrap();

@@ -38,7 +38,7 @@ impl Default for CkptOptions {
 }
 
 /// The segments of a `.ckpt` file that holds the tensors in the given order, without a checksum: that is
-/// [`trailer`]'s, to be appended by whoever sees the bytes.
+/// `trailer`'s, to be appended by whoever sees the bytes.
 ///
 /// Errors (at offset 0): a tensor without elements, which MindSpore does not write either; one name twice or too long;
 /// a dtype that the format cannot hold.

@@ -14,7 +14,7 @@ mod strategy_json;
 mod strategy_proto;
 mod wire;
 
-pub use ckpt::{CkptFile, CrcTrailer, crc32, scan, verify_crc};
+pub use ckpt::{CrcTrailer, crc32, scan, verify_crc};
 pub use ckpt_writer::{CkptOptions, TRAILER_LEN, layout, trailer};
 pub use layout_check::ParamLayout;
 pub use strategy::{StrategyFile, is_rewritten_alike, read as read_strategy, write as write_strategy};

@@ -24,7 +24,7 @@ mod zip_writer;
 
 pub use contents::{Other, PytorchFile};
 pub use view::TensorView;
-pub use zip_writer::{Checksum, PytorchLayout, layout};
+pub use zip_writer::layout;
 
 use super::{FormatError, FormatFault};
 use crate::source::ByteRange;

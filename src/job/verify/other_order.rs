@@ -3,9 +3,9 @@
 //! A checkpoint alone does not show the order of its fused rows; a second one of the same model does. Only the first layer is
 //! looked at, and only where the order was not stated.
 
+use super::super::fusion_order::Order;
 use super::Sides;
 use crate::Error;
-use crate::job::fusion_order::Order;
 use crate::model::FusionLayout;
 use crate::model::naming::fused;
 use crate::plan::{self, Catalog, Compared, Plan};

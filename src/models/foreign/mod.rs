@@ -14,9 +14,8 @@ mod tables;
 
 pub use crate::model::ConfigText;
 pub use config::from_config_json;
-pub use meta::{ShardError, shard_axis};
 pub use naming::{Naming, NamingError, Origin, Place, Prefix, recognise};
-pub use rows::{Join, Reorder, RopeRows};
+pub use rows::{Join, Reorder};
 
 /// Foreign models by the names of their parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

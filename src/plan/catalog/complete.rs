@@ -43,8 +43,18 @@ impl Catalog {
                 return Err(PlanError::Lacks(lacks));
             }
         }
+        // Of another model's layers nothing is known; where a strategy says what there is, it was looked for.
+        let laid_out = matches!(options.arrangement, Arrangement::Rules(ranks) if ranks > 1);
+        if options.spec.is_none() && !laid_out && !self.is_of_a_family() {
+            return Ok(());
+        }
         self.check_layers()?;
         self.check_width(options)
+    }
+
+    /// Whether the parameters are those of a known family, which another model need not have.
+    pub fn is_of_a_family(&self) -> bool {
+        crate::plan::are_of_a_family(self.tensors.iter().map(|tensor| tensor.name.as_str()))
     }
 
     /// The names of the tensors in what has this name; the name itself where the dialect does not know it.

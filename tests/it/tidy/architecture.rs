@@ -11,21 +11,19 @@ use super::{levels, module, sources};
 const ON_CIRCLES: &[&str] = &[
     "src/cli/args.rs",
     "src/cli/args/definition.rs",
-    "src/job/calibrate.rs",
-    "src/job/head.rs",
-    "src/job/hf_config.rs",
-    "src/job/ms_to_pt.rs",
+    "src/job/alone.rs",
+    "src/job/checks.rs",
+    "src/job/fields.rs",
+    "src/job/left_out.rs",
     "src/job/ours.rs",
-    "src/job/provenance.rs",
-    "src/job/publish.rs",
-    "src/job/quantise.rs",
-    "src/job/request.rs",
+    "src/job/planned.rs",
+    "src/job/planner.rs",
+    "src/job/quantiser.rs",
     "src/job/run.rs",
-    "src/job/shared.rs",
+    "src/job/spec.rs",
     "src/job/target.rs",
     "src/job/targets.rs",
-    "src/job/train_to_infer.rs",
-    "src/job/transfer.rs",
+    "src/job/together.rs",
     "src/job/verify.rs",
     "src/job/verify/other_order.rs",
     "src/model/companion.rs",
@@ -58,6 +56,7 @@ const NAMING_PARAMETERS: &[&str] = &[
     "src/input/foreign_load.rs",
     "src/job/head.rs",
     "src/job/ms_to_pt.rs",
+    "src/job/pt_to_ms.rs",
     "src/models/foreign/meta.rs",
     "src/models/foreign/naming.rs",
     "src/models/foreign/tables.rs",
@@ -109,16 +108,41 @@ fn a_file_uses_files_of_lower_layers_only() {
     let highest = uses[error].iter().map(|file| in_table(file)).max().expect("errors of other layers");
     let level = |file: &Path| if file == error { 2 * highest + 1 } else { 2 * in_table(file) };
     let mut wrong = Vec::new();
-    for (file, used) in uses.iter().filter(|(file, _)| **file != Path::new("src/lib.rs")) {
+    // The face, and the door for tests, lead everywhere.
+    let doors = ["src/lib.rs", "src/internals.rs"].map(Path::new);
+    for (file, used) in uses.iter().filter(|(file, _)| !doors.contains(&file.as_path())) {
         for other in used.iter().filter(|other| module(other) != module(file)) {
             // Until the one has taken over what is left of the other.
-            let moving = [("models", "model"), ("job", "cli")].contains(&(&module(file), &module(other)));
+            let moving = module(file) == "models" && module(other) == "model";
             if !moving && level(other) >= level(file) {
                 wrong.push(format!("{} uses {}", file.display(), other.display()));
             }
         }
     }
     assert!(wrong.is_empty(), "not in a lower layer:\n{}", wrong.join("\n"));
+}
+
+/// What the command line may use of the crate: the face, what renders it, and the system for files of its own.
+const OF_THE_PROGRAM: [&str; 8] = ["cli", "job", "report", "sys", "Error", "ErrorKind", "CancelToken", "Event"];
+/// Hints are about the errors of every layer.
+const READS_ERRORS: &str = "src/cli/diagnostics.rs";
+
+#[test]
+fn the_command_line_is_a_client_of_the_face() {
+    let of = the_crate();
+    let files = of.modules.iter().filter(|m| m.file.starts_with("src/cli") && m.file != Path::new(READS_ERRORS));
+    let mut count = 0;
+    for of in files {
+        count += 1;
+        let paths = of.imports.iter().map(|import| &import.path).chain(&of.paths);
+        let names = paths.filter(|path| path[0] == "crate").filter_map(|path| path.get(1));
+        let other: Vec<&String> = names.filter(|name| !OF_THE_PROGRAM.contains(&name.as_str())).collect();
+        assert!(other.is_empty(), "{} uses {other:?}", of.file.display());
+    }
+    assert!(count > 20, "{count}");
+    for (path, text) in sources("examples") {
+        assert!(!text.contains("ckpt_convert::internals"), "{}", path.display());
+    }
 }
 
 #[test]

@@ -1,11 +1,9 @@
 //! `merge-manifest A B`: are the parts that several hosts have published together a whole?
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::observer::Observer;
 use crate::Error;
-use crate::cli::ExitStatus;
-use crate::cli::args::MergeArgs;
-use crate::cli::commands::{note, print};
 use crate::cluster::{ClusterError, PartManifest, merge};
 use crate::input::{MANIFEST, is_manifest};
 use crate::report::write_merged;
@@ -14,39 +12,52 @@ use crate::sys;
 /// Bytes of a manifest. A tensor takes some 300 bytes: this is fourteen million.
 const MAX_MANIFEST: u64 = 4 << 30;
 
-/// Joins the manifests and checks what can be checked from here.
-pub(crate) fn run(args: &MergeArgs) -> Result<ExitStatus, Error> {
-    if let Some(path) = &args.output
+/// The manifests of parts, joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The manifest of the whole.
+    pub manifest: Vec<u8>,
+    /// Files of the whole.
+    pub files: usize,
+    /// Tensors of the whole.
+    pub tensors: usize,
+}
+
+/// Joins the manifests of parts that several hosts have published, and checks what can be checked from here. `output`: the file
+/// that the manifest of the whole is written to; one that is there must be a manifest.
+///
+/// # Errors
+/// Parts that make no whole; files that are not there.
+pub fn merge_manifests(parts: &[PathBuf], output: Option<&Path>, observer: &dyn Observer) -> Result<Joined, Error> {
+    if let Some(path) = output
         && path.symlink_metadata().is_ok()
         && !is_manifest(path)
     {
-        return Err(Error::NoManifestThere(path.clone()));
+        return Err(Error::NoManifestThere(path.to_owned()));
     }
-    let mut parts = Vec::with_capacity(args.parts.len());
-    for path in &args.parts {
+    let mut read = Vec::with_capacity(parts.len());
+    for path in parts {
         let file = if path.is_dir() { path.join(MANIFEST) } else { path.clone() };
         let manifest = PartManifest::parse(&sys::read_small(&file, MAX_MANIFEST)?)?;
         if path.is_dir() {
             check_files(path, &manifest)?;
         } else {
-            note(&format!("{} is a file: only what it lists is checked, not the files themselves", path.display()));
+            observer.note(&format!(
+                "{} is a file: only what it lists is checked, not the files themselves",
+                path.display()
+            ));
         }
-        parts.push((path.display().to_string(), manifest));
+        read.push((path.display().to_string(), manifest));
     }
-    let count = parts.len();
-    let whole = merge(&parts)?;
+    let whole = merge(&read)?;
     let (files, tensors) = (whole.files.len(), whole.tensors.len());
-    let mut text = Vec::new();
+    let mut manifest = Vec::new();
     // Writing to a vector cannot fail.
-    let _ = write_merged(whole, &mut text);
-    match &args.output {
-        Some(path) => {
-            sys::replace_small(path, true, &text)?;
-            print(&format!("{count} parts make a whole: {files} files, {tensors} tensors, {}\n", path.display()))?;
-        }
-        None => print(&String::from_utf8_lossy(&text))?,
+    let _ = write_merged(whole, &mut manifest);
+    if let Some(path) = output {
+        sys::replace_small(path, true, &manifest)?;
     }
-    Ok(ExitStatus::Done)
+    Ok(Joined { manifest, files, tensors })
 }
 
 /// The files that a part lists must be there, with their lengths.

@@ -1,0 +1,111 @@
+//! From a job's settings to those of the engine, on this machine; the one place that promises inputs stay unchanged.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::choices::{Reader, Reflink, Writer, Writes};
+use super::spec::{Job, Reading};
+use crate::engine::{self, Chosen, Durability, Facts, Publish, Wishes, WriterKind, choose};
+use crate::plan::Precision;
+use crate::sys::{self, Mapping, Place, StableInputs};
+use crate::tensor::Dtype;
+
+/// The promise that the inputs stay unchanged.
+pub(super) fn stable_inputs() -> StableInputs {
+    // SAFETY: `assume` asks that nobody modifies or truncates the mapped files. The library cannot make sure of that; it is
+    // what the documentation of the crate, `--help` and the README ask of the user, as `cp` gives no sensible result either while
+    // its source is written to.
+    // The obligation is the user's: this reasoning should be treated as suspect. What follows where it is broken: other bytes
+    // than the plan saw, or a SIGBUS; in neither case is anything published, as staged files get their names only at the end.
+    #[expect(unsafe_code, reason = "the promise that only the user can keep")]
+    unsafe {
+        StableInputs::assume()
+    }
+}
+
+impl Reading {
+    /// What is asked of the engine where nothing is written.
+    pub(super) fn wishes(&self) -> Wishes {
+        Wishes {
+            workers: self.workers,
+            memory: self.memory,
+            chunk: self.chunk,
+            depth: self.depth,
+            reader: match self.reader {
+                Reader::Auto => None,
+                Reader::Mapped => Some(sys::Reader::Mapped),
+                Reader::Direct => Some(sys::Reader::Direct),
+                Reader::Sequential => Some(sys::Reader::Sequential),
+            },
+            durability: Durability::Cached,
+            ..Wishes::default()
+        }
+    }
+}
+
+impl Job {
+    /// What is asked of the engine.
+    pub(super) fn wishes(&self) -> Wishes {
+        Wishes {
+            writes: match self.run.writes {
+                Writes::Auto => engine::Writes::Auto,
+                Writes::Direct => engine::Writes::Direct,
+                Writes::Buffered => engine::Writes::Buffered,
+            },
+            writer: match self.run.writer {
+                Writer::Auto => WriterKind::Auto,
+                Writer::Uring => WriterKind::Uring,
+                Writer::Pwrite => WriterKind::Pwrite,
+            },
+            reflink: match self.run.reflink {
+                Reflink::Auto => engine::Reflink::Auto,
+                Reflink::Never => engine::Reflink::Never,
+            },
+            durability: self.durability(),
+            ..self.run.reading.wishes()
+        }
+    }
+
+    /// Whether the target is flushed before it is published.
+    pub(super) fn durability(&self) -> Durability {
+        if self.run.no_sync { Durability::Cached } else { Durability::Synced }
+    }
+
+    /// What is done with a target that is there.
+    pub(super) fn publish(&self) -> Publish {
+        if self.target.overwrite { Publish::Replace } else { Publish::New }
+    }
+
+    /// What becomes of the floating-point weights. A network of quantised weights computes in fp16; what is resharded keeps
+    /// what it has.
+    pub(super) fn weights(&self) -> Precision {
+        if self.is_quantising() { Precision::To(Dtype::F16) } else { self.precision.of_weights() }
+    }
+
+    /// What becomes of the norms.
+    pub(super) fn norms(&self) -> Precision {
+        self.edits.norms.map_or(self.weights(), super::choices::Precision::of_weights)
+    }
+}
+
+/// How many threads something that only reads uses.
+pub(super) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Looks at the machine and chooses. The sources are told how they will be read. `target`: where, and how many bytes.
+pub(super) fn settle(wishes: &Wishes, sources: &[Arc<Mapping>], target: Option<(&Path, u64)>) -> Chosen {
+    let facts = Facts {
+        sources: sources.iter().map(|source| Place::of_file(source.path())).collect(),
+        target: target.map(|(path, _)| Place::of_directory(path)),
+        output: target.map_or(0, |(_, bytes)| bytes),
+        processors: processors(),
+        memory: sys::available_memory(),
+        uring_refused: sys::uring().err().map(|e| e.to_string()),
+    };
+    let chosen = choose(&facts, wishes);
+    for (source, reader) in sources.iter().zip(&chosen.readers) {
+        source.set_reader(*reader);
+    }
+    chosen
+}
