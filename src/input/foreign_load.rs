@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::companions::refuse_pointer;
 use super::foreign::{ForeignFiles, ForeignIndex, ForeignKind, check_index, discover_foreign};
-use super::load::load;
+use super::loaded_file::load;
 use super::{Input, InputError, LoadedFile, quantised};
 use crate::formats::FormatKind;
 use crate::model::{Dialect, Model, Origin, SpecError, from_config_json, from_params_json, origin};
