@@ -1,12 +1,12 @@
-//! The families of models: which there are, and the user's own.
+//! Which families of models are known, and the user's own.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::observer::Observer;
 use crate::Error;
 use crate::model::{FamilyFile, FamilyFileError, Registered, registered};
 use crate::sys::read_small;
@@ -41,51 +41,48 @@ pub fn add_families(files: &[PathBuf]) -> Result<Vec<String>, Error> {
     Ok(said.collect())
 }
 
-/// A family of models.
-#[derive(Clone, Debug, Serialize)]
+/// Reads the family files of a job that nobody has read yet.
+pub(super) fn read_missing(files: &[PathBuf], observer: &dyn Observer) -> Result<(), Error> {
+    let is_read = |file: &PathBuf| {
+        let name = file.display().to_string();
+        registered().iter().any(|known| known.file == Some(name.as_str()))
+    };
+    if !files.iter().all(is_read) {
+        add_families(files)?.iter().for_each(|replaced| observer.note(replaced));
+    }
+    Ok(())
+}
+
+/// A family of models that is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FamilyListing {
     /// Its name.
     pub family: String,
-    /// The `model_type`s of a `config.json`.
+    /// The `model_type`s of its models.
     pub model_types: Vec<String>,
-    /// The architectures of mindformers' yamls.
+    /// The architectures of its models in yamls.
     pub architectures: Vec<String>,
-    /// The kinds of checkpoints of which it knows the names of all parameters.
+    /// The schemes that have a name for every parameter. One that is inherited may lack some.
     pub schemes: Vec<String>,
-    /// The user's file; `None` for a family of the program.
+    /// The user's file that it is from. `None`: it is built in.
     pub file: Option<String>,
+    /// The families that it extends.
+    #[serde(skip)]
+    pub bases: Vec<String>,
+    /// Whether models are of it, and not only of families that extend it.
+    #[serde(skip)]
+    pub has_models: bool,
+    /// What its file says.
+    #[serde(skip)]
+    pub text: String,
 }
 
-impl FamilyListing {
-    /// Several as a table.
-    pub fn table(all: &[Self]) -> String {
-        let heads = ["family", "model types", "schemes", "from"].map(str::to_owned);
-        let row = |listed: &Self| {
-            let from = listed.file.clone().unwrap_or_else(|| "built in".to_owned());
-            [listed.family.clone(), listed.model_types.join(", "), listed.schemes.join(", "), from]
-        };
-        let rows: Vec<[String; 4]> = std::iter::once(heads).chain(all.iter().map(row)).collect();
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-        let [a, b, c] = [0, 1, 2].map(width);
-        let mut text = String::new();
-        for [family, types, schemes, from] in &rows {
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{family:a$}  {types:b$}  {schemes:c$}  {from}");
-        }
-        text
-    }
-}
-
-/// The families of which models may be, the program's and those that were added.
-pub fn families() -> Vec<FamilyListing> {
-    let mut known: Vec<&Registered> =
-        registered().iter().filter(|known| known.file.is_some() || known.family.has_models()).collect();
-    known.sort_by_key(|known| (known.file.is_some(), &known.family.name));
-    let listed = |known: &Registered| {
-        let family = known.family;
-        // One that is inherited may lack names.
-        let complete = family.schemes.iter().filter(|scheme| family.is_complete(scheme));
-        let mut schemes: Vec<String> = complete.map(|scheme| scheme.name.clone()).collect();
+/// The families that every job of this process knows, bases of others too.
+pub fn known_families() -> Vec<FamilyListing> {
+    let listing = |known: &Registered| {
+        let family = &known.family;
+        let schemes = family.schemes.iter().filter(|scheme| family.is_complete(scheme));
+        let mut schemes: Vec<String> = schemes.map(|scheme| scheme.name.clone()).collect();
         schemes.sort_unstable();
         FamilyListing {
             family: family.name.clone(),
@@ -93,30 +90,12 @@ pub fn families() -> Vec<FamilyListing> {
             architectures: family.architectures().map(str::to_owned).collect(),
             schemes,
             file: known.file.map(str::to_owned),
+            bases: family.bases().iter().map(ToString::to_string).collect(),
+            has_models: family.has_models(),
+            text: known.text.to_owned(),
         }
     };
-    known.into_iter().map(listed).collect()
-}
-
-/// The file of a family as it was read, and at its end which families it extends. It can be given to [`add_families`] as it is.
-///
-/// # Errors
-/// A family that is not there.
-pub fn family_file(name: &str) -> Result<String, Error> {
-    let Some(known) = registered().iter().find(|known| known.family.name == name) else {
-        let names: Vec<&str> = registered().iter().map(|known| known.family.name.as_str()).collect();
-        return Err(Error::Usage(format!("there is no family `{name}`; there are {}", names.join(", "))));
-    };
-    let mut text = known.text.to_owned();
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    let bases = known.family.bases();
-    if !bases.is_empty() {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "\n# Extends: {}. `ckpt-convert families show` prints them too.", bases.join(", "));
-    }
-    Ok(text)
+    registered().iter().map(listing).collect()
 }
 
 /// The user's family files, and what each says: hosts must have read the same.

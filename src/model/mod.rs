@@ -52,7 +52,7 @@ pub use layout::{Canonical, WholeTensor};
 pub use model::Model;
 pub use pack::{Share, StoredPart, StoredTensor};
 pub use param::{Axis, Cut, Mesh, Param, ParamId, Role, Sizes, When};
-pub use params_json::from_params_json;
+pub use params_json::{from_params_json, name_in_meta_release};
 pub use pattern::{Captures, MAX_LAYERS, Pattern};
 pub use quantity::{GROUP_SIZES, LoraFactor, QuantNames, Quantity};
 pub use recognise::{Recognition, recognise};
