@@ -23,6 +23,7 @@ impl Reader<'_> {
     /// A scheme replaces the one of its name; what it extends are fragments, or schemes of the family that this one extends.
     pub(super) fn schemes(&mut self, tree: Option<&Tree>) {
         let inherited = self.family.schemes.clone();
+        let mut own: Vec<&str> = Vec::new();
         for Entry { key: name, value, .. } in self.entries("schemes", tree) {
             let place = format!("schemes {name}");
             let Some([extends, names]) = self.noted(&place, value.keys(["extends", "names"])) else { continue };
@@ -43,7 +44,15 @@ impl Reader<'_> {
             }
             self.family.schemes.retain(|scheme| scheme.name != *name);
             self.family.schemes.push(Scheme::new(name.clone(), rows));
+            own.push(name);
         }
+        // One that was complete and has no name for what this family has beside is none of its models.
+        let (family, was_complete) = (&self.family, &self.complete);
+        let kept = |scheme: &Scheme| {
+            own.contains(&scheme.name.as_str()) || !was_complete.contains(&scheme.name) || family.is_complete(scheme)
+        };
+        let kept: Vec<Scheme> = family.schemes.iter().filter(|scheme| kept(scheme)).cloned().collect();
+        self.family.schemes = kept;
     }
 
     /// Beginnings of names, and for each the ends, in the order of the file.
