@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use super::InputError;
+#[cfg(feature = "calibrate")]
+use crate::models::RunFacts;
 use crate::models::{
-    MAX_CONFIG_BYTES, ModelSpec, RunFacts, SpecError, VersionSign, builtin, from_yaml, lora_alpha, version_sign,
+    MAX_CONFIG_BYTES, ModelSpec, SpecError, VersionSign, builtin, from_yaml, lora_alpha, version_sign,
 };
 use crate::sys::read_small;
 
@@ -41,6 +43,7 @@ pub fn load_version_sign(name: &str) -> Result<Option<VersionSign>, InputError> 
 ///
 /// # Errors
 /// As [`load_model`].
+#[cfg(feature = "calibrate")]
 pub fn load_run_facts(name: &str) -> Result<RunFacts, InputError> {
     match yaml(name)? {
         Some(text) => RunFacts::from_yaml(&text).map_err(|source| error(name, source)),

@@ -58,6 +58,7 @@ impl Observed {
     }
 
     /// How many channels it has.
+    #[cfg(feature = "calibrate")]
     fn channels(self, spec: &ModelSpec) -> u64 {
         match self {
             Self::AttentionInput | Self::FeedForwardInput => spec.hidden,
@@ -117,6 +118,7 @@ impl Statistics {
     }
 
     /// Statistics of a model that was not run: every channel between -1 and 1. For plans whose sizes are wanted before.
+    #[cfg(feature = "calibrate")]
     pub fn placeholder(spec: &ModelSpec) -> Self {
         let mut ranges = BTreeMap::new();
         for layer in 0..spec.layers {
