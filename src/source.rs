@@ -116,6 +116,11 @@ impl Extents {
     }
 }
 
+/// An offset inside something mapped or allocated, which by that fits the address space.
+pub(crate) fn index(offset: u64) -> usize {
+    usize::try_from(offset).expect("an offset inside mapped memory fits the address space")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

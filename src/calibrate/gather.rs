@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
+use super::arithmetic::Arithmetic;
 use super::layer::{Layer, Linear, Positions};
 use super::ranges::{Channels, Ranges};
 use super::weights::Reader;
@@ -10,41 +11,6 @@ use crate::engine::{CancelToken, Event, Observer};
 use crate::model::naming::{EMBEDDING, LayerParam, layer_suffixes};
 use crate::models::ModelSpec;
 use crate::plan::{Observed, PlanError};
-
-/// The numbers that decide what a layer computes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Arithmetic {
-    /// Query heads.
-    pub heads: usize,
-    /// Key and value heads.
-    pub kv_heads: usize,
-    /// Channels of a head; even.
-    pub head_dim: usize,
-    /// What is added to the mean square in a norm.
-    pub norm_eps: f64,
-    /// The base of the rotary embedding's wavelengths.
-    pub rope_theta: f64,
-}
-
-impl Arithmetic {
-    /// That of a model's heads.
-    ///
-    /// # Errors
-    /// Heads that cannot be rotated or grouped.
-    pub fn new(spec: &ModelSpec, norm_eps: f64, rope_theta: f64) -> Result<Self, CalibrateError> {
-        let whole = spec.kv_heads > 0 && spec.heads.is_multiple_of(spec.kv_heads) && spec.head_dim.is_multiple_of(2);
-        let count = |n: u64| usize::try_from(n).ok().filter(|n| *n > 0);
-        match (count(spec.heads), count(spec.kv_heads), count(spec.head_dim)) {
-            (Some(heads), Some(kv_heads), Some(head_dim)) if whole => {
-                Ok(Self { heads, kv_heads, head_dim, norm_eps, rope_theta })
-            }
-            _ => Err(CalibrateError::Model(format!(
-                "{} heads of {} channels, {} of keys",
-                spec.heads, spec.head_dim, spec.kv_heads
-            ))),
-        }
-    }
-}
 
 /// Bytes that running these samples takes at most, about: one layer, all samples' activations, and what the longest sample
 /// needs on its way through a layer.

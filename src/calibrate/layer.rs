@@ -6,7 +6,7 @@
 use candle_core::{Device, Result, Tensor};
 use candle_nn::{ops, rotary_emb};
 
-use super::gather::Arithmetic;
+use super::arithmetic::Arithmetic;
 use crate::plan::Observed;
 
 /// A matrix, and the bias of its rows.

@@ -6,6 +6,7 @@
 //!
 //! Parsing a data set does no I/O. Nothing here knows the command line.
 
+mod arithmetic;
 mod clean;
 mod error;
 mod gather;
@@ -15,8 +16,9 @@ mod samples;
 mod tokens;
 mod weights;
 
+pub use arithmetic::Arithmetic;
 pub use error::{CalibrateError, DataError};
-pub use gather::{Arithmetic, gather, memory};
+pub use gather::{gather, memory};
 pub use samples::{DataSet, Texts};
 pub use tokens::{Special, Words};
 pub use weights::Weights;

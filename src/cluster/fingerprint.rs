@@ -1,69 +1,26 @@
 //! The fingerprint of a plan: hosts that come to the same one do the same work.
 
 mod computed;
+mod feed;
 
-use std::fmt::Write;
 use std::ops::Deref;
 use std::time::UNIX_EPOCH;
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
+use self::feed::{Feed, Routes};
 use super::Unit;
 use crate::formats::Segment;
-use crate::plan::{LowRank, OutputTensor, Plan, Quantised, Route, Transform};
-use crate::source::Extents;
+use crate::plan::{LowRank, Plan};
 
 /// What is looked at of each source file, at five places from its first byte to its last.
 const SAMPLE: usize = 4096;
-
-/// Values on their way into a hash, each with its length, so that no two lists run into one another.
-struct Feed(Sha256);
-
-impl Feed {
-    fn number(&mut self, number: u64) {
-        self.0.update(number.to_le_bytes());
-    }
-
-    fn numbers(&mut self, numbers: impl IntoIterator<Item = u64>) {
-        for number in numbers {
-            self.number(number);
-        }
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.number(bytes.len() as u64);
-        self.0.update(bytes);
-    }
-
-    fn extents(&mut self, extents: &Extents) {
-        self.number(extents.parts().len() as u64);
-        for (_, range) in extents.parts() {
-            self.number(range.start());
-            self.number(range.len());
-        }
-    }
-
-    fn optional(&mut self, number: Option<u64>) {
-        self.number(u64::from(number.is_some()));
-        self.number(number.unwrap_or(0));
-    }
-
-    /// The first 128 bits as hexadecimal digits.
-    fn finish(self) -> String {
-        self.0.finalize().iter().take(16).fold(String::new(), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-    }
-}
 
 /// The fingerprint of what a plan writes and from what: files, tensors, routes, what is computed and from which statistics, and
 /// samples of the sources' bytes. Where the sources lie and when they were copied there does not matter. `sources`: the bytes of
 /// each source, in the plan's order; what is computed may be there or not yet.
 pub fn plan_id(plan: &Plan, sources: &[impl Deref<Target = [u8]>]) -> String {
-    let mut feed = Feed(Sha256::new());
+    let mut feed = Feed::new();
     feed.bytes(env!("CARGO_PKG_VERSION").as_bytes());
     feed.number(plan.sources.len() as u64);
     // What is computed follows from the rest.
@@ -90,46 +47,6 @@ pub fn plan_id(plan: &Plan, sources: &[impl Deref<Target = [u8]>]) -> String {
     updates(plan, &mut feed, &mut routes);
     computed::feed(plan.computed.as_ref(), &mut feed, &mut routes);
     feed.finish()
-}
-
-/// Routes on their way into a hash.
-#[derive(Default)]
-struct Routes {
-    /// The text of a transform is made once for each, not for each of a million routes.
-    last: Option<Transform>,
-    text: String,
-}
-
-impl Routes {
-    fn feed(&mut self, routes: &[Route], feed: &mut Feed) {
-        feed.number(routes.len() as u64);
-        for Route { source, transform, moves } in routes {
-            if self.last != Some(*transform) {
-                self.text = format!("{transform:?}");
-                self.last = Some(*transform);
-            }
-            feed.bytes(self.text.as_bytes());
-            let ends = [*source as u64, moves.src, moves.dst, moves.run, moves.dims.len() as u64];
-            let dims = moves.dims.iter().flat_map(|d| [d.count, d.src_stride, d.dst_stride]);
-            feed.numbers(ends.into_iter().chain(dims));
-        }
-    }
-
-    fn tensor(&mut self, tensor: &OutputTensor, feed: &mut Feed) {
-        feed.bytes(tensor.name.as_bytes());
-        feed.bytes(tensor.dtype.name().as_bytes());
-        self.feed(&tensor.routes, feed);
-        feed.number(u64::from(tensor.quantised.is_some()));
-        let Some(quantised) = &tensor.quantised else { return };
-        // In full, so that what is added there is not forgotten here.
-        let Quantised { columns, group, width, arithmetic, operand, scales, multiply, divide } = &**quantised;
-        feed.numbers([*columns, *group]);
-        feed.bytes(format!("{width:?} {arithmetic:?}").as_bytes());
-        for routes in [Some(operand), Some(scales), multiply.as_ref(), divide.as_ref()] {
-            feed.number(u64::from(routes.is_some()));
-            self.feed(routes.map_or(&[], Vec::as_slice), feed);
-        }
-    }
 }
 
 /// What is added to weights, and by how much.
@@ -173,7 +90,7 @@ fn outputs(plan: &Plan, feed: &mut Feed, routes: &mut Routes) {
 /// The fingerprint of what is asked for, before anything is known of the sources: the options that decide the result, as they
 /// were typed, and over how many hosts.
 pub(super) fn request_id(options: &[(String, Value)], nodes: u32) -> String {
-    let mut feed = Feed(Sha256::new());
+    let mut feed = Feed::new();
     feed.bytes(env!("CARGO_PKG_VERSION").as_bytes());
     feed.number(u64::from(nodes));
     for (name, value) in options {
@@ -186,7 +103,7 @@ pub(super) fn request_id(options: &[(String, Value)], nodes: u32) -> String {
 /// The fingerprint of a run: the plan, when its sources were last changed, and who takes what. What an earlier run has left is
 /// used only by one with the same.
 pub fn run_id(plan: &Plan, plan_id: &str, shares: &[Vec<Unit>]) -> String {
-    let mut feed = Feed(Sha256::new());
+    let mut feed = Feed::new();
     feed.bytes(plan_id.as_bytes());
     for source in plan.files() {
         // On shared storage all hosts see the one server's answer. One that cannot be had is left to the plan's samples.

@@ -3,19 +3,18 @@
 //! Everything that is there is read, and all of it must agree; what counts is what was started last (the most processes).
 //! A source that speaks of one process only says nothing: every shell inside a Slurm job has such variables.
 
+mod answer;
 mod launchers;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::answer::Environment;
+use self::answer::{Answer, Place, count, unclear};
 use super::{ClusterError, RankTable};
-
-/// Variables of the environment, as far as they are text. Read once, by the program.
-pub type Environment = BTreeMap<String, String>;
 
 /// What the user asked for, and what the machine is.
 #[derive(Clone, Debug, Default)]
@@ -65,52 +64,6 @@ impl Identity {
     /// As text: `host 1 of 2, says the rank table ...`.
     pub fn text(&self) -> String {
         format!("host {} of {} (counted from 0), says {}", self.index, self.count, self.source)
-    }
-}
-
-/// One of several, at one level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    index: u32,
-    count: u32,
-}
-
-/// What one source says.
-#[derive(Clone, Debug)]
-struct Answer {
-    source: String,
-    /// Among all processes, or hosts where the source knows no processes.
-    process: Place,
-    /// Among hosts, where the source tells both.
-    host: Option<Place>,
-    /// Which of this host's processes.
-    local: Option<u32>,
-    staggered: bool,
-}
-
-impl Answer {
-    fn of(source: impl Into<String>, index: u32, count: u32) -> Self {
-        let process = Place { index, count };
-        Self { source: source.into(), process, host: None, local: None, staggered: false }
-    }
-
-    fn says(&self) -> String {
-        let Place { index, count } = self.process;
-        format!("{index} of {count}")
-    }
-
-    /// The place among `hosts` hosts, as far as it can be told.
-    fn host_of(&self, hosts: u32) -> Option<u32> {
-        let host = self.host.filter(|host| host.count == hosts).map(|host| host.index);
-        let same = (self.process.count == hosts).then_some(self.process.index);
-        let even = self.host.is_none() && self.process.count.is_multiple_of(hosts);
-        host.or(same).or_else(|| even.then(|| self.process.index / (self.process.count / hosts)))
-    }
-
-    /// Whether both can be true.
-    fn agrees(&self, other: &Self) -> bool {
-        let (more, fewer) = if self.process.count >= other.process.count { (self, other) } else { (other, self) };
-        more.host_of(fewer.process.count) == Some(fewer.process.index)
     }
 }
 
@@ -259,13 +212,4 @@ fn find_in_table(
     }
     let listed: Vec<String> = table.servers.iter().map(|s| s.names.join("/")).collect();
     Err(ClusterError::NotInTable { own: own.join(", "), listed: listed.join(", ") })
-}
-
-fn unclear(source: &str, what: String) -> ClusterError {
-    ClusterError::Unclear { source_name: source.to_owned(), what }
-}
-
-/// A count of things that are in memory, which are not four thousand million.
-fn count(of: usize) -> u32 {
-    u32::try_from(of).unwrap_or(u32::MAX)
 }

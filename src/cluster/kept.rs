@@ -11,7 +11,6 @@ use crc_fast::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::ClusterError;
-use super::records::Written;
 use crate::engine::{Calculated, Crc64, QuantError, RunSummary, TensorResult, Values};
 use crate::formats::Segment;
 use crate::plan::{CRC_TRAILER, OutputFile, Plan, crc_trailer};
@@ -48,6 +47,16 @@ pub struct Measured {
     crc: u64,
     /// What quantising does to each matrix.
     matrices: Vec<MatrixError>,
+}
+
+/// `node-<i>.<attempt>.done`, and `.kept` for what is finished so far.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct Written {
+    /// What is written.
+    pub files: Vec<FileSums>,
+    /// What was computed before that, where anything is.
+    #[serde(default)]
+    pub computed: Option<Measured>,
 }
 
 /// A [`QuantError`] as a record holds it.

@@ -26,10 +26,11 @@ mod merge;
 mod publishing;
 mod rank_table;
 mod records;
+mod run_part;
 mod rundir;
 mod share;
 
-pub use completion::{Finished, Session, Wanted};
+pub use completion::{Finished, Session};
 pub use early::EarlyFailures;
 pub use error::ClusterError;
 pub use fingerprint::{plan_id, run_id};
@@ -38,4 +39,5 @@ pub use kept::{FileSums, Measured, holds, sums_of};
 pub use merge::{PartManifest, merge};
 pub use publishing::Publication;
 pub use rank_table::{MAX_TABLE_BYTES, RankTable};
+pub use run_part::Wanted;
 pub use share::{Unit, is_whole, part_of, parts, shares, shares_by_cards};

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FileSums, Measured};
 use crate::sys::{ProcessId, host_name};
 
 /// `node-<i>.<attempt>.beat`: a process at work, which writes it anew all the time.
@@ -31,16 +30,6 @@ impl Beat {
         let process = ProcessId { space: self.space.clone(), pid: self.pid, began: self.began };
         process.has_ended() == Some(true)
     }
-}
-
-/// `node-<i>.<attempt>.done`, and `.kept` for what is finished so far.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
-pub(super) struct Written {
-    /// What is written.
-    pub files: Vec<FileSums>,
-    /// What was computed before that, where anything is.
-    #[serde(default)]
-    pub computed: Option<Measured>,
 }
 
 /// `node-<i>.<attempt>.failed`.

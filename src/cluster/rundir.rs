@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::ClusterError;
-use super::records::{Beat, Failed, Written};
+use super::kept::Written;
+use super::records::{Beat, Failed};
 use crate::sys;
 
 /// Bytes of a record. The sums of a file of a million tensors take some 60 MB.

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use super::fill::{Inputs, Span, index};
+use super::fill::{Inputs, Span};
 use super::reader::read_ahead;
 use super::run::{watched, windows};
 use super::schedule::{From, Task, key_of};
@@ -19,7 +19,7 @@ use super::worker::Shared;
 use super::{CancelToken, EngineConfig, EngineError, Event, Observer};
 use crate::formats::{FileLayout, Segment};
 use crate::plan::Plan;
-use crate::source::{ByteRange, Extents};
+use crate::source::{ByteRange, Extents, index};
 use crate::sys::{AlignedBuf, Mapping};
 
 /// The first byte of a tensor in which two checkpoints differ.

@@ -8,7 +8,7 @@ use super::view::{Source, View, count};
 use crate::formats::Segment;
 use crate::layout::Dim;
 use crate::plan::{OutputFile, OutputTensor, Plan, Route, Transform};
-use crate::source::ByteRange;
+use crate::source::{ByteRange, index};
 use crate::sys::Mapping;
 use crate::tensor::Dtype;
 
@@ -99,7 +99,11 @@ impl Inputs<'_> {
             index((dst + units) * width).min(index(to)) - index((dst * width).max(from))
         };
         if let Transform::Update { from: dtype, to: target, update } = route.transform {
-            let mut factors = Factors::new(self, &self.plan.updates[update]);
+            // Factors are small and read again and again: they come from the mapping, and do not count as gathered.
+            let read = |factor: &OutputTensor, from: u64, buf: &mut [u8]| {
+                self.fill_tensor(factor, from, buf, &View::default());
+            };
+            let mut factors = Factors::new(self.plan, &self.plan.updates[update], &read);
             runs_into(route, from, to, &mut |src, dst, units| {
                 let run = Run { from: dtype, to: target, src, dst, count: units };
                 overflowed += factors.update_run(&source, &run, from, buf);
@@ -222,9 +226,4 @@ fn cast_run(
         done += block;
     }
     overflowed
-}
-
-/// An offset inside something mapped or allocated, which by that fits the address space.
-pub(super) fn index(offset: u64) -> usize {
-    usize::try_from(offset).expect("an offset inside mapped memory fits the address space")
 }

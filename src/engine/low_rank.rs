@@ -4,17 +4,21 @@
 //! target is cut.
 
 use super::cast;
-use super::fill::{Inputs, index};
-use super::view::{Source, View};
-use crate::plan::LowRank;
+use super::view::Source;
+use crate::plan::{LowRank, OutputTensor, Plan};
+use crate::source::index;
 use crate::tensor::Dtype;
 
 /// Elements of a block.
 const BLOCK: usize = cast::BLOCK;
 
+/// Reads a factor's bytes from an offset on.
+pub(super) type ReadFactor<'a> = &'a dyn Fn(&OutputTensor, u64, &mut [u8]);
+
 /// The factors of an update, as far as a chunk needs them.
 pub(super) struct Factors<'a> {
-    inputs: &'a Inputs<'a>,
+    plan: &'a Plan,
+    read: ReadFactor<'a>,
     update: &'a LowRank,
     /// `A`, whole.
     a: Vec<f32>,
@@ -25,15 +29,15 @@ pub(super) struct Factors<'a> {
 }
 
 impl<'a> Factors<'a> {
-    /// Reads `A`. Factors are small and read again and again: they come from the mapping, and do not count as gathered.
-    pub(super) fn new(inputs: &'a Inputs<'a>, update: &'a LowRank) -> Self {
-        let factor = &inputs.plan.factors[update.a];
+    /// Reads `A`.
+    pub(super) fn new(plan: &'a Plan, update: &'a LowRank, read: ReadFactor<'a>) -> Self {
+        let factor = &plan.factors[update.a];
         let dims = factor.shape.dims();
         let (rank, columns) = (index(dims[0]), index(dims[1]));
         let mut a = vec![0f32; rank * columns];
-        inputs.fill_tensor(factor, 0, bytemuck::cast_slice_mut(&mut a), &View::default());
+        read(factor, 0, bytemuck::cast_slice_mut(&mut a));
         little_endian(&mut a);
-        Self { inputs, update, a, columns, b: vec![0f32; rank], row: None }
+        Self { plan, read, update, a, columns, b: vec![0f32; rank], row: None }
     }
 
     /// Adds the update to the values of elements `at ..` of the source tensor.
@@ -46,8 +50,7 @@ impl<'a> Factors<'a> {
             let run = index(update.width - element % update.width).min(values.len() - done);
             if self.row != Some(row) {
                 let from = row * (self.b.len() * size_of::<f32>()) as u64;
-                let factor = &self.inputs.plan.factors[update.b];
-                self.inputs.fill_tensor(factor, from, bytemuck::cast_slice_mut(&mut self.b), &View::default());
+                (self.read)(&self.plan.factors[update.b], from, bytemuck::cast_slice_mut(&mut self.b));
                 little_endian(&mut self.b);
                 self.row = Some(row);
             }

@@ -4,14 +4,17 @@ mod arithmetic;
 mod block;
 mod calculate;
 mod fold;
+mod rows;
 mod tolerance;
 
 use self::block::{BLOCK, Row, prepare_row, quantise_row};
-use super::fill::{Inputs, index};
+use super::fill::Inputs;
 use super::view::View;
 use crate::plan::{Arithmetic, Quantised, Route, Width};
+use crate::source::index;
 
-pub use self::calculate::{Calculated, QuantError, calculate};
+pub use self::calculate::{Calculated, calculate};
+pub use self::rows::QuantError;
 pub use self::tolerance::{Distance, distances};
 
 /// Quantises a whole row as w8a16 does: the scale of its greatest magnitude, then int8. `values`: room for the row. Answers the

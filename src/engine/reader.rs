@@ -7,13 +7,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::EngineError;
-use super::fill::index;
 use super::schedule::{From, Task};
 use super::sink::Sink;
 use super::windows::{Window, WindowId, Windows};
 use super::worker::Shared;
 use crate::formats::FileLayout;
-use crate::source::ByteRange;
+use crate::source::{ByteRange, index};
 use crate::sys::{Completion, IoOp, ReadOp};
 
 /// The most (task, window) pairs that are known ahead. Enough that all tasks that need a window are known when it is read,

@@ -1,9 +1,10 @@
 //! Cutting output files into tasks, and the order in which they are done.
 
 use super::EngineConfig;
-use super::fill::{Inputs, Span, index, overlapping};
+use super::fill::{Inputs, Span, overlapping};
 use crate::formats::{FileLayout, Segment};
 use crate::plan::{OutputFile, Plan, Transform};
+use crate::source::index;
 
 /// One write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

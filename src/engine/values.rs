@@ -7,8 +7,9 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
-use super::fill::{Inputs, index};
+use super::fill::Inputs;
 use super::view::View;
+use crate::source::index;
 use crate::sys::{Kernel, Vectors};
 use crate::tensor::Dtype;
 

@@ -3,10 +3,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::fill::index;
 use super::windows::Window;
 use crate::plan::SourceTensor;
-use crate::source::{ByteRange, Extents};
+use crate::source::{ByteRange, Extents, index};
 use crate::sys::Mapping;
 
 /// The sources as one task sees them, and how many bytes it took from where.

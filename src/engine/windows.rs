@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::EngineError;
 use super::pool::BufferPool;
-use crate::source::ByteRange;
+use crate::source::{ByteRange, index};
 use crate::sys::AlignedBuf;
 
 /// How long somebody sleeps before he looks whether the run was cancelled, which a signal handler cannot announce.
@@ -95,7 +95,7 @@ impl Windows {
     pub(super) fn new(capacity: usize, bytes: u64) -> Self {
         let state = State {
             held: HashMap::new(),
-            pool: BufferPool::new(capacity, super::fill::index(bytes)),
+            pool: BufferPool::new(capacity, index(bytes)),
             reached: 0,
             registered: HashMap::new(),
             clock: 0,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crossbeam::queue::SegQueue;
 
 use super::digest::{ChunkSum, TensorSum};
-use super::fill::{Inputs, Span, index, overlapping};
+use super::fill::{Inputs, Span, overlapping};
 use super::pool::BufferPool;
 use super::schedule::{From, Task};
 use super::share::Clones;
@@ -17,6 +17,7 @@ use super::view::View;
 use super::windows::{Staged, Windows};
 use super::{CancelToken, EngineConfig, EngineError, Event, Observer, Ways};
 use crate::formats::{FileLayout, Segment};
+use crate::source::index;
 use crate::sys::{AlignedBuf, Completion, FileError, FileOp, IoBuf, IoOp, OutFile, ReadOp, WriteOp};
 
 /// What all workers share.

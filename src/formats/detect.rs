@@ -1,6 +1,6 @@
 //! Which container a checkpoint file is, told by its content.
 
-use super::{FormatKind, mindspore, pytorch, safetensors};
+use super::{FormatKind, magic, pytorch};
 
 /// What kind of checkpoint the bytes begin, or `None` where they begin neither.
 ///
@@ -8,7 +8,7 @@ use super::{FormatKind, mindspore, pytorch, safetensors};
 /// whose header is cut short counts as [`FormatKind::Safetensors`] for the same reason, and any zip archive, pickle or
 /// tar archive as [`FormatKind::PyTorch`].
 pub fn detect(file: &[u8]) -> Option<FormatKind> {
-    if safetensors::looks_like(file) {
+    if magic::is_safetensors(file) {
         return Some(FormatKind::Safetensors);
     }
     if pytorch::looks_like(file) {
@@ -16,7 +16,7 @@ pub fn detect(file: &[u8]) -> Option<FormatKind> {
     }
     // 0x0a: field 1 (a record), 0x7a: field 15 (padding before the first record).
     let record = matches!(file.first(), Some(0x0a | 0x7a));
-    (record || mindspore::encryption(file).is_some()).then_some(FormatKind::Ckpt)
+    (record || magic::encryption(file).is_some()).then_some(FormatKind::Ckpt)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod error;
 mod json;
 mod lfs;
 pub mod limits;
+mod magic;
 pub mod mindspore;
 mod output;
 pub mod pytorch;

@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 
 use super::ForeignFault;
-use super::counters::values_text;
-use super::saves::choices_text;
 use crate::formats::FormatError;
 use crate::model::QuantSigns;
 use crate::models::SpecError;
@@ -185,7 +183,7 @@ pub enum InputError {
         /// The checkpoint.
         path: PathBuf,
         /// Why.
-        source: crate::models::foreign::NamingError,
+        source: crate::model::NamingError,
     },
     /// A model configuration that is not usable.
     #[error("{name}: {source}")]
@@ -268,4 +266,31 @@ pub enum InputError {
 
 fn leftover_text(field: Option<&str>) -> &'static str {
     if field.is_some() { ", although all of its tensors are floating-point" } else { "" }
+}
+
+/// `60 in rank_0, rank_1; 70 in rank_2`.
+fn values_text(values: &[(String, Vec<u32>)]) -> String {
+    const SHOWN: usize = 4;
+    let side = |(value, ranks): &(String, Vec<u32>)| {
+        let shown: Vec<String> = ranks.iter().take(SHOWN).map(|rank| format!("rank_{rank}")).collect();
+        let more = ranks.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{value} in {}{more}", shown.join(", "))
+    };
+    let shown: Vec<String> = values.iter().take(SHOWN).map(side).collect();
+    let more = values.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!("; and {more} other values") } else { String::new() };
+    format!("{}{more}", shown.join("; "))
+}
+
+/// `every rank has 1_100, 2_100`, or that there is none; the last few where there are many.
+pub(super) fn choices_text(choices: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let hidden = choices.len().saturating_sub(SHOWN);
+    let shown = choices[hidden..].join(", ");
+    match (choices.len(), hidden) {
+        (0, _) => "no save is there in every rank".to_owned(),
+        (_, 0) => format!("every rank has {shown}"),
+        _ => format!("every rank has {} saves, the last {shown}", choices.len()),
+    }
 }

@@ -1,16 +1,15 @@
-//! Mapping and parsing the files of a checkpoint.
+//! A checkpoint: all of its files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::counters::{self, Counters};
+use super::loaded_file::{LoadedFile, load};
 use super::saves::{WhichSave, discover_training};
-use super::{CheckpointFiles, InputError, RankGaps, discover, quantised};
-use crate::formats::pytorch::{self, TensorView};
-use crate::formats::{Entry, FormatError, FormatFault, FormatKind, StatedCrc, detect, mindspore, safetensors};
+use super::{CheckpointFiles, InputError, RankGaps, discover, save_name};
+use crate::formats::FormatKind;
+use crate::model::naming::SAVE_MARKS;
 use crate::plan::SourceFile;
-use crate::source::Extents;
 use crate::sys::{Change, Mapping, StableInputs};
 
 /// A checkpoint: its files mapped, their headers parsed. No tensor was touched.
@@ -22,27 +21,6 @@ pub struct Input {
     pub format: FormatKind,
     /// Why this save of several was taken, where that needs saying.
     pub why: Option<String>,
-}
-
-/// A file of a checkpoint.
-#[derive(Debug)]
-pub struct LoadedFile {
-    /// Its rank.
-    pub rank: u32,
-    /// Its bytes.
-    pub mapping: Arc<Mapping>,
-    /// Its tensors, in file order.
-    pub entries: Vec<Entry>,
-    /// Its format.
-    pub format: FormatKind,
-    /// The checksum that MindSpore wrote into it, if it did.
-    pub crc: Option<StatedCrc>,
-    /// The strides in elements of entries that are not row-major (PyTorch's views), entry by entry; empty for other formats.
-    pub strides: Vec<Option<Vec<u64>>>,
-    /// Values among the tensors of a PyTorch state dict that are none: name and kind.
-    pub others: Vec<(String, &'static str)>,
-    /// What it says of the moment at which it was saved.
-    pub(super) counters: Counters,
 }
 
 impl Input {
@@ -66,7 +44,7 @@ impl Input {
     /// # Errors
     /// A file that is named for another rank; counters that disagree.
     pub fn check_ranks(&self) -> Result<(), InputError> {
-        counters::check_ranks(&self.files)
+        check_ranks(&self.files)
     }
 
     fn of_files(path: &Path, found: CheckpointFiles, promise: StableInputs) -> Result<Self, InputError> {
@@ -110,56 +88,6 @@ impl Input {
     pub fn mappings(&self) -> Vec<Arc<Mapping>> {
         self.files.iter().map(|f| Arc::clone(&f.mapping)).collect()
     }
-}
-
-fn pytorch_file(rank: u32, path: &Path, mapping: Mapping) -> Result<LoadedFile, InputError> {
-    let file = pytorch::read(&mapping).map_err(|source| quantised::fault(path, source))?;
-    let mut strides = Vec::with_capacity(file.tensors.len());
-    let mut entries = Vec::with_capacity(file.tensors.len());
-    for TensorView { name, dtype, shape, strides: steps, span, .. } in file.tensors {
-        entries.push(Entry { name, dtype, shape, extents: Extents::contiguous(span) });
-        strides.push(steps);
-    }
-    let others = file.others.into_iter().map(|other| (other.name, other.kind)).collect();
-    let format = FormatKind::PyTorch;
-    let counters = Counters::default();
-    Ok(LoadedFile { rank, mapping: Arc::new(mapping), entries, format, crc: None, strides, others, counters })
-}
-
-/// Maps and parses a file.
-pub(super) fn load(rank: u32, path: &Path, promise: StableInputs) -> Result<LoadedFile, InputError> {
-    let file = parsed(rank, path, promise)?;
-    // A header is a few pages, but of a cached file the kernel maps 2 MiB for each page that is touched: with a record for every
-    // tensor that is most of the file (measured: 837 MB for 408 tensors).
-    file.mapping.release(0, file.mapping.len() as u64);
-    Ok(file)
-}
-
-fn parsed(rank: u32, path: &Path, promise: StableInputs) -> Result<LoadedFile, InputError> {
-    let mapping = Mapping::open(path, promise)?;
-    let error = |source: FormatError| quantised::fault(path, source);
-    let format = detect(&mapping).ok_or_else(|| {
-        let what = if mapping.is_empty() {
-            FormatFault::Empty
-        } else {
-            FormatFault::NotThisFormat("neither a MindSpore .ckpt nor a safetensors file")
-        };
-        error(FormatError::new(0, what))
-    })?;
-    let (entries, crc) = match format {
-        FormatKind::Ckpt => {
-            let file = mindspore::scan(&mapping).map_err(error)?;
-            (file.entries, file.crc.map(StatedCrc::Trailer))
-        }
-        FormatKind::Safetensors => {
-            let file = safetensors::read(&mapping).map_err(error)?;
-            (file.entries, file.crc.map(StatedCrc::Metadata))
-        }
-        FormatKind::PyTorch => return pytorch_file(rank, path, mapping),
-    };
-    let (strides, others) = (Vec::new(), Vec::new());
-    let counters = counters::counters(&mapping, &entries);
-    Ok(LoadedFile { rank, mapping: Arc::new(mapping), entries, format, crc, strides, others, counters })
 }
 
 /// Reads a file once and compares its CRC with the one that it states.
@@ -207,4 +135,28 @@ fn check_index(index: &Path, map: &BTreeMap<String, String>, files: &[LoadedFile
     }
     let why = format!("{} not in the file that the index names", crate::plan::list(&wrong));
     Err(InputError::Index { index: index.to_owned(), why })
+}
+
+/// Every file must be that of the rank in whose directory it is, and all of one save.
+pub(super) fn check_ranks(files: &[LoadedFile]) -> Result<(), InputError> {
+    for file in files {
+        if let Some((named, rank)) = save_name::contradiction(file.mapping.path()) {
+            return Err(InputError::OtherRank { path: file.mapping.path().to_owned(), named, rank });
+        }
+    }
+    for name in SAVE_MARKS {
+        let mut ranks: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+        for file in files {
+            if let Some(value) = file.counters.get(name) {
+                ranks.entry(value).or_default().push(file.rank);
+            }
+        }
+        if ranks.len() > 1 {
+            let mut values: Vec<(String, Vec<u32>)> =
+                ranks.into_iter().map(|(value, ranks)| (value.to_owned(), ranks)).collect();
+            values.sort_by_key(|(_, ranks)| ranks.first().copied());
+            return Err(InputError::OtherSave { name, values });
+        }
+    }
+    Ok(())
 }

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::counters::stored_steps;
 use super::discover::{RankDir, list_dir, rank_dirs, rank_of};
+use super::loaded_file::load;
 use super::save_name::{SaveName, moment_of, number, stem_of};
 use super::{CheckpointFiles, InputError, RankGaps, discover};
 use crate::sys::StableInputs;
@@ -259,14 +259,9 @@ fn own_dir(path: &Path) -> Result<RankDir, InputError> {
     Ok(RankDir { rank: 0, path: path.to_owned(), names: files.map(|(name, _)| name).collect() })
 }
 
-/// `every rank has 1_100, 2_100`, or that there is none; the last few where there are many.
-pub(super) fn choices_text(choices: &[String]) -> String {
-    const SHOWN: usize = 12;
-    let hidden = choices.len().saturating_sub(SHOWN);
-    let shown = choices[hidden..].join(", ");
-    match (choices.len(), hidden) {
-        (0, _) => "no save is there in every rank".to_owned(),
-        (_, 0) => format!("every rank has {shown}"),
-        _ => format!("every rank has {} saves, the last {shown}", choices.len()),
-    }
+/// The steps that are stored in a file. None where it cannot be read: whoever wants that file gets the error.
+fn stored_steps(path: &Path, promise: StableInputs) -> Vec<u64> {
+    let Ok(file) = load(0, path, promise) else { return Vec::new() };
+    let steps = file.counters.iter().filter(|(name, _)| name.ends_with("step") || name.ends_with("step_num"));
+    steps.filter_map(|(_, value)| value.parse().ok()).collect()
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::counters::check_ranks;
 use super::discover::{RankDir, rank_dirs};
-use super::load::load;
+use super::error::choices_text;
+use super::load::check_ranks;
+use super::loaded_file::load;
 use super::save_name::SaveName;
-use super::saves::{Saves, WhichSave, choices_text};
+use super::saves::{Saves, WhichSave};
 use super::{Input, InputError, RankGaps};
 use crate::plan::{Finding, list};
 use crate::sys::StableInputs;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, Stat};
 
-use super::file::{FileError, FileOp, write_through};
+use super::close::write_through;
+use super::file_error::{FileError, FileOp};
 
 /// A directory held open.
 #[derive(Debug)]

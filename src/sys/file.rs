@@ -1,91 +1,16 @@
 //! Output files and directories: every error names the path, every close is checked.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, IntoRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FallocateFlags, OFlags, RenameFlags};
 
+use super::close::{close, write_through};
 use super::dir::{Dir, HeldFile};
-
-/// What was tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileOp {
-    /// Open.
-    Open,
-    /// Make a file or directory.
-    Create,
-    /// Ask for length or kind.
-    Stat,
-    /// Map into memory.
-    Map,
-    /// Read.
-    Read,
-    /// Reserve room.
-    Reserve,
-    /// Write.
-    Write,
-    /// Flush to the disk.
-    Sync,
-    /// Close.
-    Close,
-    /// Rename.
-    Rename,
-    /// Remove.
-    Remove,
-    /// Lock.
-    Lock,
-}
-
-impl fmt::Display for FileOp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Open => "open",
-            Self::Create => "make",
-            Self::Stat => "examine",
-            Self::Map => "map",
-            Self::Read => "read",
-            Self::Reserve => "reserve room for",
-            Self::Write => "write",
-            Self::Sync => "flush",
-            Self::Close => "close",
-            Self::Rename => "rename",
-            Self::Remove => "remove",
-            Self::Lock => "lock",
-        })
-    }
-}
-
-/// A failed operation on a file.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {op} {}: {source}", .path.display())]
-pub struct FileError {
-    /// What was tried.
-    pub op: FileOp,
-    /// On which file or directory.
-    pub path: PathBuf,
-    /// What the system answered.
-    pub source: io::Error,
-}
-
-impl FileError {
-    /// Whether the file is not what it was named for, and the machine did all it could.
-    pub fn is_input(&self) -> bool {
-        matches!(self.op, FileOp::Open | FileOp::Read | FileOp::Stat)
-            && matches!(self.source.kind(), io::ErrorKind::NotFound | io::ErrorKind::FileTooLarge)
-    }
-
-    pub(super) fn of(op: FileOp, path: &Path) -> impl Fn(io::Error) -> Self + Copy + '_ {
-        move |source| Self { op, path: path.to_owned(), source }
-    }
-
-    pub(super) fn errno(op: FileOp, path: &Path) -> impl Fn(rustix::io::Errno) -> Self + Copy + '_ {
-        move |source| Self { op, path: path.to_owned(), source: source.into() }
-    }
-}
+use super::file_error::{FileError, FileOp};
 
 /// Opens a file for reading. Anything but a regular file is refused before it is opened: a pipe would wait for ever.
 pub fn open_regular(path: &Path) -> Result<File, FileError> {
@@ -203,15 +128,6 @@ impl OutFile {
     }
 }
 
-fn close(file: File, path: &Path) -> Result<(), FileError> {
-    let fd = file.into_raw_fd();
-    // SAFETY: `into_raw_fd` gave up the only owner of `fd`, so it is open and nothing else closes it; `close` is called once.
-    if unsafe { libc::close(fd) } == 0 {
-        return Ok(());
-    }
-    Err(FileError::of(FileOp::Close, path)(io::Error::last_os_error()))
-}
-
 /// Writes a small file that must not exist yet, flushed if `durable`.
 pub fn write_small(
     path: &Path,
@@ -220,26 +136,6 @@ pub fn write_small(
 ) -> Result<(), FileError> {
     let file = File::options().write(true).create_new(true).open(path).map_err(FileError::of(FileOp::Create, path))?;
     write_through(file, path, durable, fill, |_, _| Ok(()))
-}
-
-/// Fills a file, flushes it if `durable`, looks at it with `finish` (which gets its length), and closes it.
-pub(super) fn write_through<T>(
-    file: File,
-    path: &Path,
-    durable: bool,
-    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    finish: impl FnOnce(&File, u64) -> Result<T, FileError>,
-) -> Result<T, FileError> {
-    let mut buffered = io::BufWriter::new(file);
-    fill(&mut buffered).map_err(FileError::of(FileOp::Write, path))?;
-    let file = buffered.into_inner().map_err(|e| FileError::of(FileOp::Write, path)(e.into_error()))?;
-    if durable {
-        file.sync_data().map_err(FileError::of(FileOp::Sync, path))?;
-    }
-    let len = file.metadata().map_err(FileError::of(FileOp::Stat, path))?.len();
-    let finished = finish(&file, len)?;
-    close(file, path)?;
-    Ok(finished)
 }
 
 /// Reads a file of at most `limit` bytes.

@@ -13,7 +13,8 @@ use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::file::{FileError, FileOp, rename_new};
+use super::file::rename_new;
+use super::file_error::{FileError, FileOp};
 use super::marker::beside;
 use super::network::host_name;
 use super::process::ProcessId;

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
-use super::file::{FileError, FileOp};
+use super::file_error::{FileError, FileOp};
 use super::stamp::{Change, Stamp};
 use crate::source::{ByteRange, ReadAhead};
 

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::file::{FileError, FileOp, sync_dir, write_small};
+use super::file::{sync_dir, write_small};
+use super::file_error::{FileError, FileOp};
 
 /// A name beside `path` that no other process or thread uses.
 pub(super) fn beside(path: &Path) -> PathBuf {

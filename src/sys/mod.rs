@@ -6,8 +6,10 @@
 #![expect(unsafe_code, reason = "the one place that talks to the machine; each block says why it is sound")]
 
 mod aligned;
+mod close;
 mod dir;
 mod file;
+mod file_error;
 mod lock;
 mod machine;
 mod mapping;
@@ -24,10 +26,10 @@ mod vector;
 pub use aligned::AlignedBuf;
 pub use dir::{Dir, HeldFile};
 pub use file::{
-    FileError, FileOp, FilePart, OutFile, available_bytes, create_dir, is_writable, occupied_bytes, open_regular,
-    raise_open_files_limit, read_small, remove_dir, remove_empty_dirs, rename_exchange, rename_new, sync_dir,
-    write_small,
+    FilePart, OutFile, available_bytes, create_dir, is_writable, occupied_bytes, open_regular, raise_open_files_limit,
+    read_small, remove_dir, remove_empty_dirs, rename_exchange, rename_new, sync_dir, write_small,
 };
+pub use file_error::{FileError, FileOp};
 pub use lock::{Lock, Locked, is_unlocked, lock};
 pub use machine::{anonymous_memory, available_memory, uring};
 pub use mapping::{Mapping, Reader, StableInputs};

@@ -1,11 +1,14 @@
 //! The house plan, checked: who may use whom, where unsafe code is, how long files are and what they are called.
 
+mod architecture;
+mod modules;
+mod tokens;
+mod uses;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const MOST_LINES: usize = 600;
-/// What the root of the crate re-exports, which the layers that make the face may use by that name.
-const FACE: [&str; 4] = ["Error", "ErrorKind", "CancelToken", "Event"];
 const BANNED_NAMES: [&str; 6] = ["util", "utils", "common", "helpers", "types", "misc"];
 
 fn root() -> &'static Path {
@@ -68,92 +71,6 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().map(|(number, line)| (number + 1, line.split("//").next().unwrap_or("")))
 }
 
-/// What follows `crate::` in the code of a file: one name, or those in braces.
-fn used(text: &str) -> Vec<String> {
-    let code: String = code(text).flat_map(|(_, line)| [line, "\n"]).collect();
-    let mut used = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
-        if at > 0 && code.as_bytes()[at - 1].is_ascii_alphanumeric() {
-            continue;
-        }
-        let rest = &code[at + "crate::".len()..];
-        let identifier = |text: &str| -> String {
-            text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
-        };
-        let Some(braces) = rest.strip_prefix('{') else {
-            used.push(identifier(rest));
-            continue;
-        };
-        // Names at the first level of the braces.
-        let (mut depth, mut begins) = (1, true);
-        for (at, c) in braces.char_indices() {
-            match c {
-                '{' => depth += 1,
-                '}' => depth -= 1,
-                ',' => begins = depth == 1,
-                _ if c.is_whitespace() => {}
-                _ if begins => {
-                    used.push(identifier(&braces[at..]));
-                    begins = false;
-                }
-                _ => {}
-            }
-            if depth == 0 {
-                break;
-            }
-        }
-    }
-    used
-}
-
-#[test]
-fn a_module_uses_lower_layers_only() {
-    let levels = levels();
-    let top = levels.values().max().expect("a table") + 1;
-    let mut modules = 0;
-    for (path, text) in sources("src") {
-        let module = module(&path);
-        if matches!(module.as_str(), "lib" | "main" | "error" | "internals") {
-            continue;
-        }
-        modules += 1;
-        let level = *levels.get(&module).unwrap_or_else(|| panic!("{module} is in no layer of src/lib.rs"));
-        for name in used(&text) {
-            // Until the one has taken over what is left of the other.
-            let moving = module == "models" && name == "model";
-            let face = FACE.contains(&name.as_str()) && matches!(module.as_str(), "cli" | "job");
-            if name == module || moving || face {
-                continue;
-            }
-            let other = *levels.get(&name).unwrap_or(&top);
-            let path = path.display();
-            assert!(other < level, "{path}: {module} (layer {level}) uses {name} (layer {other})");
-        }
-    }
-    assert!(modules > 80, "{modules}");
-}
-
-/// What the command line may use of the crate: the face, what renders it, and the system for files of its own.
-const OF_THE_PROGRAM: [&str; 4] = ["cli", "job", "report", "sys"];
-/// Hints are about the errors of every layer.
-const READS_ERRORS: &str = "src/cli/diagnostics.rs";
-
-#[test]
-fn the_command_line_is_a_client_of_the_face() {
-    let mut files = 0;
-    for (path, text) in sources("src/cli") {
-        files += 1;
-        for name in used(&text) {
-            let allowed = OF_THE_PROGRAM.contains(&name.as_str()) || FACE.contains(&name.as_str());
-            assert!(allowed || path == Path::new(READS_ERRORS), "{} uses {name}", path.display());
-        }
-    }
-    assert!(files > 20, "{files}");
-    for (path, text) in sources("examples") {
-        assert!(!text.contains("ckpt_convert::internals"), "{}", path.display());
-    }
-}
-
 /// Nothing below the command line prints: notes go to whoever observes.
 #[test]
 fn only_the_program_and_its_progress_print() {
@@ -185,15 +102,6 @@ fn every_public_item_is_documented() {
             documented = line.starts_with("///") || documented && !line.ends_with([';', '{', '}']) && !line.is_empty();
         }
     }
-}
-
-#[test]
-fn the_check_of_layers_sees_every_way_to_write_a_use() {
-    let text = "use crate::a::B;\nuse crate::{c, d::{E, F}, G};\n// crate::h\nlet x = crate::i::j();\nuse xcrate::k;\n";
-    assert_eq!(used(text), ["a", "c", "d", "G", "i"]);
-    assert_eq!(levels().get("tensor"), Some(&0));
-    assert_eq!(levels().get("cli"), Some(&8));
-    assert_eq!(levels().len(), 15, "{:?}", levels());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Every structure is taken apart in full, so that what is added to one is not forgotten here.
 
-use super::{Feed, Routes};
+use super::feed::{Feed, Routes};
 use crate::plan::{CacheScales, Calculation, Computed, InputScales, Inverse, OutputTensor, Range, Smooth};
 
 pub(super) fn feed(computed: Option<&Computed>, feed: &mut Feed, routes: &mut Routes) {

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::plan::{
-    Arithmetic, CacheScales, Calculation, Computed, InputScales, Inverse, PlanSource, Range, Smooth, Width,
+    Arithmetic, CacheScales, Calculation, Computed, InputScales, Inverse, OutputTensor, PlanSource, Range, Smooth,
+    Width,
 };
 use crate::tensor::{Dtype, Shape};
 

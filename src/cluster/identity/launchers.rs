@@ -5,7 +5,7 @@
 //! msrun. `RANK` and `WORLD_SIZE` alone mean processes to some and hosts to others, so they are never read without torchrun's
 //! own `GROUP_RANK`.
 
-use super::{Answer, Environment, Place, unclear};
+use super::answer::{Answer, Environment, Place, count, unclear};
 use crate::cluster::ClusterError;
 
 type Found = Result<Option<Answer>, ClusterError>;
@@ -118,7 +118,7 @@ fn volcano(env: &Environment, nodes: Option<u32>) -> Found {
     }
     let Some(index) = vc.or(vk) else { return Ok(None) };
     let listed = env.get("VC_WORKER_HOSTS").map(|hosts| hosts.split(',').filter(|h| !h.trim().is_empty()).count());
-    let counts = [number(env, "VC_WORKER_NUM")?, number(env, "MA_NUM_HOSTS")?, listed.map(super::count), nodes];
+    let counts = [number(env, "VC_WORKER_NUM")?, number(env, "MA_NUM_HOSTS")?, listed.map(count), nodes];
     of_count("Volcano (VC_TASK_INDEX)", index, &counts)
 }
 

@@ -6,32 +6,18 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::block::{Row, RowOutcome, measure_row, prepare_row, raise_peaks};
+use super::block::{Row, measure_row, prepare_row, raise_peaks};
+use super::rows::{QuantError, Rows};
 use super::{arithmetic, fold};
-use crate::engine::fill::{Inputs, index};
+use crate::engine::fill::Inputs;
 use crate::engine::view::View;
 use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer};
 use crate::plan::{Calculation, Computed, Plan};
+use crate::source::index;
 use crate::sys::Mapping;
-use crate::tensor::TensorName;
 
 /// Bytes of a block of rows: what the second cache holds, or one row.
 const BLOCK_BYTES: u64 = 256 << 10;
-
-/// What quantising does to one matrix.
-#[derive(Clone, Debug, PartialEq)]
-pub struct QuantError {
-    /// The matrix.
-    pub name: TensorName,
-    /// The greatest difference between an element and what it dequantises to.
-    pub greatest: f64,
-    /// The root of the mean square of the differences.
-    pub rms: f64,
-    /// The same of the elements themselves, to compare with.
-    pub rms_of_elements: f64,
-    /// The part of the elements that were beyond the range of int8 (or int4).
-    pub clipped: f64,
-}
 
 /// The computed range and what it was computed from.
 #[derive(Debug, Default)]
@@ -74,34 +60,6 @@ pub fn calculate(
         fold::cache(cache, &mut bytes)?;
     }
     Ok(Calculated { bytes, errors })
-}
-
-/// What is known of the rows of a matrix.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Rows {
-    /// One for each group of columns, row by row.
-    pub scales: Vec<f32>,
-    /// One for each row, where inputs are quantised.
-    pub sums: Vec<i64>,
-    total: RowOutcome,
-    /// The sum of the elements' squares.
-    squares: f64,
-}
-
-impl Rows {
-    fn error(&self, calculation: &Calculation) -> QuantError {
-        #[expect(clippy::cast_precision_loss, reason = "a share")]
-        let count = ((calculation.rows * calculation.columns) as f64).max(1.0);
-        #[expect(clippy::cast_precision_loss, reason = "a share")]
-        let clipped = self.total.clipped as f64 / count;
-        QuantError {
-            name: calculation.name.clone(),
-            greatest: f64::from(self.total.greatest),
-            rms: (self.total.squares / count).sqrt(),
-            rms_of_elements: (self.squares / count).sqrt(),
-            clipped,
-        }
-    }
 }
 
 /// Some rows of a matrix.

@@ -3,13 +3,14 @@
 use half::{bf16, f16};
 
 use super::arithmetic::{self, half};
-use super::calculate::Rows;
+use super::rows::Rows;
 use crate::engine::EngineError;
-use crate::engine::fill::{Inputs, index};
+use crate::engine::fill::Inputs;
 use crate::engine::view::View;
 use crate::plan::{
     Arithmetic, CacheScales, Calculation, Computed, InputScales, Inverse, OutputTensor, Range, Smooth, Width,
 };
+use crate::source::index;
 use crate::tensor::Dtype;
 
 /// Numbers that stand in the computed range as fp16.

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use half::f16;
 
-use crate::engine::fill::{Inputs, index};
+use crate::engine::fill::Inputs;
 use crate::engine::view::View;
 use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer};
 use crate::plan::{Compare, Tolerance, Width};
+use crate::source::index;
 use crate::sys::Mapping;
 
 /// Bytes of unquantised elements that are compared at once.

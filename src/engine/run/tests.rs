@@ -7,12 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
 
 use super::*;
-use crate::engine::fill::index;
 use crate::engine::{Noop, WriterKind};
 use crate::formats::{FileLayout, Segment};
 use crate::layout::{Dim, Move};
 use crate::plan::{OutputFile, OutputTensor, PlanSource, Route, SourceTensor, Transform};
-use crate::source::{ByteRange, Extents};
+use crate::source::{ByteRange, Extents, index};
 use crate::sys::{self, StableInputs};
 use crate::tensor::{Dtype, Shape};
 

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use super::ckpt_record::Record;
 use super::wire::{Fields, Payload, malformed};
-use crate::formats::{Entry, FormatError, FormatFault, limits, safetensors};
+use crate::formats::{Entry, FormatError, FormatFault, limits, magic};
 use crate::source::{ByteRange, Extents};
 use crate::tensor::{Dtype, Shape, TensorName};
 
@@ -81,23 +81,12 @@ pub fn verify_crc(file: &[u8], trailer: &CrcTrailer) -> Result<(), FormatError> 
     Err(FormatError::new(trailer.covered, FormatFault::CrcMismatch { stated, actual, where_stated }))
 }
 
-/// The cipher of MindSpore's encrypted container, told by its magic number. Releases before 2.x used the first one for
-/// all ciphers.
-pub(in crate::formats) fn encryption(file: &[u8]) -> Option<&'static str> {
-    match u32::from_le_bytes(*file.first_chunk::<4>()?) {
-        0x7F3A_5ED8 => Some("AES-GCM"),
-        0x7F3A_5ED9 => Some("AES-CBC"),
-        0x7F3A_5EDA => Some("SM4-CBC"),
-        _ => None,
-    }
-}
-
 fn refuse_other_formats(file: &[u8]) -> Result<(), FormatError> {
     let what = if file.is_empty() {
         FormatFault::Empty
-    } else if let Some(cipher) = encryption(file) {
+    } else if let Some(cipher) = magic::encryption(file) {
         FormatFault::Encrypted(cipher)
-    } else if safetensors::looks_like(file) {
+    } else if magic::is_safetensors(file) {
         FormatFault::NotThisFormat("this is a safetensors file, not a MindSpore .ckpt: name it *.safetensors")
     } else if file.starts_with(b"PK\x03\x04") {
         FormatFault::NotThisFormat("this is a zip archive (PyTorch's .pt or .bin?), not a MindSpore .ckpt")

@@ -1,6 +1,5 @@
 //! From the numbers of a strategy file to a [`TensorLayout`] that holds together.
 
-use super::ParamLayout;
 use crate::formats::{FormatError, FormatFault, limits};
 use crate::layout::{OptimizerShard, TensorLayout};
 use crate::tensor::Shape;
@@ -23,6 +22,24 @@ pub(super) struct RawLayout {
     pub(super) uneven: bool,
     /// `tensor_shape`, which only JSON has.
     pub(super) full_shape: Option<Vec<i64>>,
+}
+
+/// What both encodings give.
+#[derive(Debug, Default)]
+pub(super) struct RawStrategy {
+    /// The stage of the first strategy item; 0 without any.
+    pub(super) stage: u32,
+    pub(super) layouts: Vec<RawLayout>,
+}
+
+/// One parameter of a strategy file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParamLayout {
+    /// Its layout over the devices of the stage.
+    pub layout: TensorLayout,
+    /// Its shape before any split, which only JSON files state. For a nested layout MindSpore writes both this and the
+    /// layout with the axis already divided, so it may differ from the shape in the checkpoint.
+    pub full_shape: Option<Shape>,
 }
 
 impl RawLayout {

@@ -3,21 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::layout_check::RawLayout;
+use super::layout_check::{ParamLayout, RawLayout, RawStrategy};
 use super::{strategy_json, strategy_proto};
 use crate::formats::{FormatError, FormatFault, limits};
 use crate::layout::TensorLayout;
-use crate::tensor::Shape;
-
-/// One parameter of a strategy file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParamLayout {
-    /// Its layout over the devices of the stage.
-    pub layout: TensorLayout,
-    /// Its shape before any split, which only JSON files state. For a nested layout MindSpore writes both this and the
-    /// layout with the axis already divided, so it may differ from the shape in the checkpoint.
-    pub full_shape: Option<Shape>,
-}
 
 /// What a strategy file says.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -26,14 +15,6 @@ pub struct StrategyFile {
     pub stages: BTreeMap<u32, BTreeMap<String, ParamLayout>>,
     /// Whether the file is `merge_pipeline_strategys`'s: every name has its stage before it. (The map's have not.)
     pub merged: bool,
-}
-
-/// What both encodings give.
-#[derive(Debug, Default)]
-pub(super) struct RawStrategy {
-    /// The stage of the first strategy item; 0 without any.
-    pub(super) stage: u32,
-    pub(super) layouts: Vec<RawLayout>,
 }
 
 /// Reads a strategy file. `file`: all of its bytes; JSON where the first non-blank one is `{`, else protobuf.

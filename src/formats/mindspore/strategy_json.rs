@@ -1,8 +1,7 @@
 //! The JSON encoding of strategy files: `{"current_stage": .., "parallel_layout_item": {param: {..}},
 //! "parallel_strategy_item": {node: {"parallel_strategy": [..], "stage": ..}}}`.
 
-use super::layout_check::RawLayout;
-use super::strategy::RawStrategy;
+use super::layout_check::{RawLayout, RawStrategy};
 use super::wire::malformed;
 use crate::formats::json::{self, Node};
 use crate::formats::{FormatError, FormatFault};

@@ -5,8 +5,7 @@
 
 use prost::Message;
 
-use super::layout_check::RawLayout;
-use super::strategy::RawStrategy;
+use super::layout_check::{RawLayout, RawStrategy};
 use super::wire::{Fields, Payload, malformed};
 use crate::formats::{FormatError, FormatFault, limits};
 use crate::layout::{OptimizerShard, TensorLayout};

@@ -1,7 +1,8 @@
 //! The form since PyTorch 1.6: a zip archive with `<name>/data.pkl` and a stored entry `<name>/data/<key>` for each storage.
 
+use super::contents::PytorchFile;
 use super::zip::Archive;
-use super::{PytorchFile, machine, state_dict};
+use super::{machine, state_dict};
 use crate::formats::{FormatError, FormatFault};
 
 /// Entries that only `TorchScript` archives (`torch.jit.save`) have.

@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 
+use super::contents::PytorchFile;
 use super::value::{Pickle, Storage, Value};
-use super::{PytorchFile, machine, state_dict};
+use super::{machine, state_dict};
 use crate::formats::{FormatError, FormatFault};
 use crate::source::ByteRange;
 

@@ -8,6 +8,7 @@
 //! (`serialization.py`, `_weights_only_unpickler.py`, `_utils.py`) and from files that it wrote.
 
 mod archive;
+mod contents;
 mod dtype;
 mod globals;
 mod legacy;
@@ -21,35 +22,12 @@ mod view;
 mod zip;
 mod zip_writer;
 
+pub use contents::{Other, PytorchFile};
 pub use view::TensorView;
 pub use zip_writer::layout;
 
 use super::{FormatError, FormatFault};
 use crate::source::ByteRange;
-
-/// What a PyTorch checkpoint holds.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct PytorchFile {
-    /// The tensors of the state dict, in its order. Two may lie in the same bytes: PyTorch shares storages.
-    pub tensors: Vec<TensorView>,
-    /// What else the state dict holds: extra states, numbers, nested dicts.
-    pub others: Vec<Other>,
-    /// What stands beside the state dict: epoch, optimizer, arguments.
-    pub beside: Vec<Other>,
-    /// The keys that lead to the state dict; empty where it is the whole checkpoint.
-    pub wrappers: Vec<&'static str>,
-}
-
-/// A value that is no tensor of the state dict.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Other {
-    /// Its key as text.
-    pub name: String,
-    /// What it is, as Python names it: `int`, `dict`, `argparse.Namespace`.
-    pub kind: &'static str,
-    /// How many tensors it holds, at any depth. What two values share counts for the first.
-    pub tensors: usize,
-}
 
 /// Lists the tensors of a PyTorch checkpoint. `file`: all of its bytes.
 ///

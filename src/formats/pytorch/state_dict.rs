@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
+use super::contents::{Other, PytorchFile};
 use super::value::{Id, Pickle, Storage, Value};
 use super::view::TensorView;
-use super::{Other, PytorchFile};
 use crate::formats::{FormatError, FormatFault, limits};
 use crate::source::ByteRange;
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
 use super::{INT4_MARK, METADATA, crc, dtype};
-use crate::formats::{Entry, FormatError, FormatFault, json, limits};
+use crate::formats::{Entry, FormatError, FormatFault, detect, json, limits, magic};
 use crate::source::{ByteRange, Extents};
 use crate::tensor::{Dtype, Shape, TensorName};
 
@@ -64,12 +64,6 @@ pub fn read(file: &[u8]) -> Result<SafetensorsFile, FormatError> {
     Ok(SafetensorsFile { entries, metadata, crc })
 }
 
-/// Whether the file begins with a plausible header length and the brace of a header.
-pub(in crate::formats) fn looks_like(file: &[u8]) -> bool {
-    let length = file.first_chunk::<LENGTH_BYTES>().map(|length| u64::from_le_bytes(*length));
-    file.get(LENGTH_BYTES) == Some(&b'{') && length.is_some_and(|n| n <= limits::MAX_SAFETENSORS_HEADER)
-}
-
 /// The header's JSON, and where the data begin.
 fn header_bytes(file: &[u8]) -> Result<(&[u8], u64), FormatError> {
     if file.is_empty() {
@@ -81,7 +75,7 @@ fn header_bytes(file: &[u8]) -> Result<(&[u8], u64), FormatError> {
         return Err(FormatError::new(0, FormatFault::Truncated { field, need, have }));
     };
     let need = u64::from_le_bytes(*length);
-    if !looks_like(file) && crate::formats::detect(file).is_some() {
+    if !magic::is_safetensors(file) && detect(file).is_some() {
         let what = "this is a MindSpore .ckpt, not a safetensors file: name it *.ckpt";
         return Err(FormatError::new(0, FormatFault::NotThisFormat(what)));
     }

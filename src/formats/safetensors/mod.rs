@@ -10,7 +10,6 @@ mod header_writer;
 mod index;
 
 pub use crc::crc;
-pub(super) use header::looks_like;
 pub use header::read;
 pub use header_writer::layout;
 pub use index::{read as read_index, write as write_index};

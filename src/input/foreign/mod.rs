@@ -2,6 +2,7 @@
 //! an index).
 
 mod fault;
+mod listing;
 mod numbered;
 mod sets;
 
@@ -9,10 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub use fault::ForeignFault;
+pub use listing::ForeignIndex;
 
+use self::listing::Listing;
 use self::sets::{BIN, SAFETENSORS, Set};
 use super::InputError;
-use super::discover::{list_dir, rank_of};
+use super::discover::rank_of;
 use crate::sys::{FileError, FileOp};
 
 /// The files of a foreign checkpoint.
@@ -56,15 +59,6 @@ pub enum ForeignKind {
     },
 }
 
-/// An index: which file holds which tensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ForeignIndex {
-    /// The index file.
-    pub path: PathBuf,
-    /// Tensor name to file name.
-    pub map: BTreeMap<String, String>,
-}
-
 /// Who wrote a checkpoint, as far as file names tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provenance {
@@ -72,7 +66,7 @@ pub enum Provenance {
     MindSpore,
     /// PyTorch: `.bin`, `.pth` or `.pt` files, or what could only be meant so.
     Foreign,
-    /// safetensors under names that both use. [`recognise`](crate::models::foreign::recognise), given the names in the
+    /// safetensors under names that both use. [`origin`](crate::model::origin), given the names in the
     /// headers of all files, tells.
     ByNames,
 }
@@ -91,13 +85,6 @@ const PARAMS: &str = "params.json";
 /// Files that a user of the model needs beside the tensors.
 const COMPANIONS: [&str; 6] =
     [CONFIG, "generation_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt"];
-
-/// A directory's name, its files and its directories.
-struct Listing<'a> {
-    dir: &'a Path,
-    files: BTreeSet<String>,
-    dirs: Vec<String>,
-}
 
 /// Who wrote the checkpoint at a path, by the names of files only.
 ///
@@ -272,23 +259,7 @@ fn extension(path: &Path) -> Option<&str> {
     path.extension().and_then(|e| e.to_str())
 }
 
-impl<'a> Listing<'a> {
-    fn of(dir: &'a Path) -> Result<Self, InputError> {
-        let (mut files, mut dirs) = (BTreeSet::new(), Vec::new());
-        for (name, is_dir) in list_dir(dir)? {
-            if is_dir {
-                dirs.push(name);
-            } else {
-                files.insert(name);
-            }
-        }
-        Ok(Self { dir, files, dirs })
-    }
-
-    fn fault(&self, fault: ForeignFault) -> InputError {
-        InputError::Foreign { path: self.dir.to_owned(), fault }
-    }
-
+impl Listing<'_> {
     /// Nothing that is known, and what there is instead.
     fn nothing(&self) -> InputError {
         let model = |e: &str| TORCH.contains(&e) || OTHERS.contains(&e) || matches!(e, "ckpt" | "safetensors");

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::{ForeignFault, ForeignIndex, InputError, Listing, numbered};
+use super::listing::{ForeignIndex, Listing};
+use super::{ForeignFault, InputError, numbered};
 use crate::formats::safetensors;
 use crate::sys::read_small;
 

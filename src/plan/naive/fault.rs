@@ -23,7 +23,7 @@ pub(super) const FAULTS: [(&str, Fault, &[&str]); 20] = [
     ("copied_rank", copied_rank, &["CopiedRank"]),
     ("no_parameter", no_parameter, &["Lacks"]),
     ("held_both_ways", held_both_ways, &["Ambiguous"]),
-    ("source_lacks", source_lacks, &["Differ", "FusedRows"]),
+    ("source_lacks", source_lacks, &["Differ", "FusedRows", "Ambiguous"]),
     ("target_lacks", target_lacks, &["Unplaced"]),
     ("target_wants", target_wants, &["Lacks"]),
     ("stated_shape", stated_shape, &["WrongShape", "StrategyShape"]),
