@@ -8,6 +8,7 @@ use super::PlanError;
 use super::calculation::Range;
 use crate::formats::Entry;
 use crate::model::naming::{LayerParam, decoder_layer};
+#[cfg(feature = "calibrate")]
 use crate::models::ModelSpec;
 use crate::tensor::Dtype;
 
