@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use ckpt_convert::internals::cluster;
 use ckpt_convert::internals::formats::{Entry, FormatKind};
-use ckpt_convert::internals::model::FusionLayout;
 use ckpt_convert::internals::model::naming::{Split, fused, role};
-use ckpt_convert::internals::models::{ModelSpec, builtin};
+use ckpt_convert::internals::model::{Dense, FusionLayout, Model, builtin};
 use ckpt_convert::internals::plan::{
     Arrangement, Catalog, CatalogOptions, Plan, PlanOptions, Precision, SourceFile, TargetOptions, build, prove,
     targets,
@@ -17,10 +16,26 @@ use ckpt_convert::internals::source::{ByteRange, Extents};
 use ckpt_convert::internals::tensor::{Dtype, Shape};
 use criterion::{Criterion, criterion_group, criterion_main};
 
+const DENSE: Dense = Dense {
+    family: "llama",
+    hidden: 4096,
+    layers: 32,
+    heads: 32,
+    kv_heads: 32,
+    head_dim: 128,
+    ffn: 11008,
+    vocab: 32000,
+    tied: false,
+};
+
+fn sized(sizes: Dense) -> Model {
+    sizes.model().expect("sizes of a model")
+}
+
 /// The headers of an fp16 checkpoint of `ranks` ranks.
-fn headers(spec: &ModelSpec, ranks: u64, is_fused: bool) -> Vec<(PathBuf, u32, Vec<Entry>)> {
+fn headers(spec: &Model, ranks: u64, is_fused: bool) -> Vec<(PathBuf, u32, Vec<Entry>)> {
     let stored = |name: String| fused(&name).filter(|_| is_fused).map_or(name, |fused| fused.name);
-    let mut names: Vec<String> = spec.required().map(stored).collect();
+    let mut names: Vec<String> = spec.members().iter().map(|&id| stored(spec.family().own_name(id, None))).collect();
     names.sort();
     names.dedup();
     let file = |rank: u64| {
@@ -51,22 +66,21 @@ fn headers(spec: &ModelSpec, ranks: u64, is_fused: bool) -> Vec<(PathBuf, u32, V
     (0..ranks).map(file).collect()
 }
 
-fn plan(spec: &ModelSpec, headers: &[(PathBuf, u32, Vec<Entry>)], ranks: u64, fusion: FusionLayout) -> Plan {
+fn plan(spec: &Model, headers: &[(PathBuf, u32, Vec<Entry>)], ranks: u64, fusion: FusionLayout) -> Plan {
     let files: Vec<SourceFile<'_>> = headers
         .iter()
         .map(|(path, rank, entries)| SourceFile { path: path.clone(), rank: *rank, bytes: &[], entries, ahead: None })
         .collect();
     let files = files.as_slice();
-    let model = spec.model().expect("a built-in model");
     let options = CatalogOptions {
-        spec: Some(&model),
+        spec: Some(spec),
         arrangement: Arrangement::Rules(files.len() as u64),
         fusion,
         ignore: &|_| false,
     };
     let catalog = Catalog::new(files, &options).expect("the headers are whole");
     let options = TargetOptions {
-        spec: Some(&model),
+        spec: Some(spec),
         arrangement: Arrangement::Rules(ranks),
         fusion,
         fused: true,
@@ -111,7 +125,8 @@ fn benches(c: &mut Criterion) {
     group.bench_function("llama2-7b 16 -> 8", |b| b.iter(|| black_box(plan(&seven, &files, 8, concat))));
 
     // Eight kv heads cannot be cut for sixteen ranks: the dimensions of llama2-70b with twice as many.
-    let seventy = ModelSpec { kv_heads: 16, ..builtin("llama2_70b").expect("built in") };
+    let seventy =
+        sized(Dense { hidden: 8192, layers: 80, heads: 64, kv_heads: 16, head_dim: 128, ffn: 28672, ..DENSE });
     let files = headers(&seventy, 16, false);
     group.bench_function("70B 16 -> 8", |b| b.iter(|| black_box(plan(&seventy, &files, 8, concat))));
     let files = headers(&seventy, 8, true);
@@ -121,7 +136,7 @@ fn benches(c: &mut Criterion) {
     }
 
     // The dimensions of llama3.1-405B, with as many heads as there are ranks, so that all ranks hold a part of every tensor.
-    let huge = ModelSpec {
+    let huge = sized(Dense {
         hidden: 16384,
         layers: 126,
         heads: 1024,
@@ -129,8 +144,8 @@ fn benches(c: &mut Criterion) {
         head_dim: 16,
         ffn: 53248,
         vocab: 128_256 + 768,
-        ..seven
-    };
+        ..DENSE
+    });
     let files = headers(&huge, 1024, false);
     group.bench_function("405B 1,024 -> 512", |b| b.iter(|| black_box(plan(&huge, &files, 512, concat))));
     // The same on 64 hosts: each makes the whole plan, its fingerprint, and everybody's share.

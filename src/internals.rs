@@ -49,11 +49,6 @@ pub mod model {
     pub use crate::model::*;
 }
 
-/// Yamls are fuzzed, and compared with the built-in models.
-pub mod models {
-    pub use crate::models::{ModelSpec, RunFacts, builtin, from_yaml, lora_alpha, version_sign};
-}
-
 /// Planning is measured by itself.
 pub mod plan {
     pub use crate::plan::{

@@ -27,14 +27,14 @@
 //!
 //! ```text
 //! Job ─ files ─ input ─► entries ─ plan::catalog ─► logical tensors ─ plan::builder ─► plan ─ engine ─► staged files ─► published
-//!                │ formats parse         │ layout, models place       │ proved        │ mapped or filled, written
+//!                │ formats parse         │ layout, model place       │ proved        │ mapped or filled, written
 //! ```
 //!
 //! | layer | module | what it is |
 //! |---|---|---|
 //! | 0 | `tensor`, `source` | the vocabulary: dtypes, shapes, names, byte ranges |
 //! | 1 | `layout`, `sys` | pure algebra of regions; the operating system, the only unsafe |
-//! | 2 | `formats`, `model`, `models` | bytes to metadata and back; what the names mean (`model` is to replace `models`) |
+//! | 2 | `formats`, `model` | bytes to metadata and back; what the names mean, as tables of model families |
 //! | 3 | `plan` | which bytes go where, as a value that is proved |
 //! | 4 | `input`, `engine` | files found, mapped and parsed; a plan run |
 //! | 5 | `cluster` | one plan carried out by several machines |
@@ -59,7 +59,6 @@ pub mod internals;
 pub mod job;
 mod layout;
 mod model;
-mod models;
 mod plan;
 mod report;
 mod source;

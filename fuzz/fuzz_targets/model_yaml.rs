@@ -1,14 +1,14 @@
 //! mindformers' yaml, from the text to the model: no panic, no run-away, and dimensions that a model can have.
 #![no_main]
 
-use ckpt_convert::internals::models::{RunFacts, from_yaml, lora_alpha, version_sign};
+use ckpt_convert::internals::model::{RunFacts, from_yaml, lora_alpha, version_sign};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    if let Ok(spec) = from_yaml(text) {
-        assert_eq!(spec.head_dim * spec.heads, spec.hidden);
-        assert_eq!(spec.heads % spec.kv_heads, 0);
-        assert!(spec.ffn > 0 && spec.vocab > 0 && spec.layers > 0);
+    if let Ok(model) = from_yaml(text) {
+        assert_eq!(model.heads() % model.kv_heads(), 0);
+        assert!(model.vocab() > 0 && model.layers() > 0 && model.head_dim() > 0);
+        assert!(model.members().iter().all(|&id| model.full_shape(id).is_some()));
         // What one reader takes the others do not call unreadable.
         assert!(version_sign(text).is_ok() && lora_alpha(text).is_ok());
     }

@@ -8,20 +8,20 @@ use super::ranges::{Channels, Ranges};
 use super::weights::Reader;
 use super::{CalibrateError, Weights};
 use crate::engine::{CancelToken, Event, Observer};
+use crate::model::Model;
 use crate::model::naming::{EMBEDDING, LayerParam, layer_suffixes};
-use crate::models::ModelSpec;
 use crate::plan::{Observed, PlanError};
 
 /// Bytes that running these samples takes at most, about: one layer, all samples' activations, and what the longest sample
 /// needs on its way through a layer.
-pub fn memory(spec: &ModelSpec, samples: &[Vec<u32>]) -> u64 {
+pub fn memory(spec: &Model, samples: &[Vec<u32>]) -> u64 {
     let tokens: u64 = samples.iter().map(|s| s.len() as u64).sum();
     let longest = samples.iter().map(|s| s.len() as u64).max().unwrap_or(0);
-    let (query, key) = (spec.query_rows(), spec.key_rows());
-    let layer = spec.hidden.saturating_mul(2 * query + 2 * key + 3 * spec.ffn);
-    let scores = (spec.heads / spec.kv_heads.max(1)).saturating_mul(longest * longest);
-    let passing = longest.saturating_mul(5 * spec.hidden + 4 * (query + key) + 4 * spec.ffn);
-    let activations = tokens.saturating_mul(spec.hidden);
+    let (query, key, ffn) = (spec.query_rows(), spec.key_rows(), spec.ffn().unwrap_or_default());
+    let layer = spec.hidden().saturating_mul(2 * query + 2 * key + 3 * ffn);
+    let scores = (spec.heads() / spec.kv_heads().max(1)).saturating_mul(longest * longest);
+    let passing = longest.saturating_mul(5 * spec.hidden() + 4 * (query + key) + 4 * ffn);
+    let activations = tokens.saturating_mul(spec.hidden());
     layer.saturating_add(activations).saturating_add(passing).saturating_add(4 * scores).saturating_mul(4)
 }
 
@@ -33,28 +33,29 @@ pub fn memory(spec: &ModelSpec, samples: &[Vec<u32>]) -> u64 {
 /// numbers that are not finite; a cancelled run.
 pub fn gather(
     weights: &Weights,
-    spec: &ModelSpec,
+    spec: &Model,
     how: &Arithmetic,
     samples: &[Vec<u32>],
     observer: &dyn Observer,
     cancel: &CancelToken,
 ) -> Result<Vec<u8>, CalibrateError> {
-    for layer in 0..spec.layers {
+    for layer in 0..spec.layers() {
         // Anything else would change the arithmetic in a way that is not known here.
         let known = |name: &str| layer_suffixes(true).any(|known| known == name);
         if let Some(other) = weights.of_layer(layer).into_iter().find(|name| !known(name)) {
             return Err(CalibrateError::Model(format!("layer {layer} has a `{other}`, which llama has not")));
         }
     }
-    let width = size(spec.hidden)?;
+    let width = size(spec.hidden())?;
     let bytes = |tokens: usize| (tokens * width * 4) as u64;
-    observer
-        .event(Event::Started { bytes: samples.iter().map(|s| bytes(s.len())).sum::<u64>() * u64::from(spec.layers) });
+    observer.event(Event::Started {
+        bytes: samples.iter().map(|s| bytes(s.len())).sum::<u64>() * u64::from(spec.layers()),
+    });
     let reader = weights.open();
     let mut activations = embedded(&reader, spec, samples)?;
     let mut ranges = Ranges::default();
     let mut positions: Option<Positions> = None;
-    for number in 0..spec.layers {
+    for number in 0..spec.layers() {
         let layer = read_layer(&reader, spec, number)?;
         for x in &mut activations {
             if cancel.is_cancelled() {
@@ -89,11 +90,11 @@ fn size(n: u64) -> Result<usize, CalibrateError> {
 }
 
 /// The rows of the embedding that the samples' tokens have.
-fn embedded(reader: &Reader<'_>, spec: &ModelSpec, samples: &[Vec<u32>]) -> Result<Vec<Tensor>, CalibrateError> {
+fn embedded(reader: &Reader<'_>, spec: &Model, samples: &[Vec<u32>]) -> Result<Vec<Tensor>, CalibrateError> {
     let weights = reader.weights;
     let rows = *weights.dims(EMBEDDING)?.first().unwrap_or(&0);
-    let width = size(spec.hidden)?;
-    check(weights, EMBEDDING, &[rows, spec.hidden])?;
+    let width = size(spec.hidden())?;
+    check(weights, EMBEDDING, &[rows, spec.hidden()])?;
     let mut found = Vec::with_capacity(samples.len());
     for sample in samples {
         let mut values = vec![0f32; sample.len() * width];
@@ -116,11 +117,11 @@ fn check(weights: &Weights, name: &str, dims: &[u64]) -> Result<(), CalibrateErr
     Err(CalibrateError::Model(format!("`{name}` is {found:?}, the model's dimensions say {dims:?}")))
 }
 
-fn read_layer(reader: &Reader<'_>, spec: &ModelSpec, layer: u32) -> Result<Layer, CalibrateError> {
+fn read_layer(reader: &Reader<'_>, spec: &Model, layer: u32) -> Result<Layer, CalibrateError> {
     let weights = reader.weights;
     let tensor = |name: String| {
         let dims = weights.dims(&name)?.to_vec();
-        if let Some(shape) = spec.shape(&name) {
+        if let Some(shape) = spec.stored_shape(&name) {
             check(weights, &name, shape.dims())?;
         }
         let dims = dims.into_iter().map(size).collect::<Result<Vec<_>, _>>()?;

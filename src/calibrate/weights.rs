@@ -7,8 +7,8 @@ use super::CalibrateError;
 use crate::engine::kernels::OutputReader;
 use crate::formats::FormatKind;
 use crate::model::FusionLayout;
+use crate::model::Model;
 use crate::model::naming::decoder_layer;
-use crate::models::ModelSpec;
 use crate::plan::{
     Arrangement, Catalog, Plan, PlanOptions, Precision, SourceFile, TargetOptions, build, prove, targets,
 };
@@ -38,11 +38,11 @@ impl Weights {
     pub fn new(
         files: &[SourceFile<'_>],
         catalog: &Catalog,
-        spec: &ModelSpec,
+        spec: &Model,
         mappings: Vec<Arc<Mapping>>,
     ) -> Result<Self, CalibrateError> {
         let target = TargetOptions {
-            spec: Some(&spec.model().map_err(crate::plan::PlanError::from)?),
+            spec: Some(spec),
             arrangement: Arrangement::Rules(1),
             fusion: FusionLayout::RankConcat,
             fused: false,

@@ -12,7 +12,7 @@ use crate::input::InputError;
 use crate::layout::LayoutError;
 use crate::model::QuantTool;
 use crate::model::naming::{HEAD, role};
-use crate::models::{SpecError, builtin_names};
+use crate::model::{SpecError, builtin_names};
 use crate::plan::{self, PlanError};
 use crate::report::plain;
 use crate::{Error, ErrorKind};
@@ -406,7 +406,7 @@ fn input_hint(error: &InputError) -> Option<String> {
         InputError::IsForeign(_) => "use -f pt_to_ms for it",
         InputError::IsMindSpore(_) => "use -f distributed_weight_transfer for it, or -f ms_to_pt for the way back",
         InputError::NoFamily { .. } => {
-            "known are llama, mistral, yi, qwen2, baichuan2 and internlm2 as transformers names their parameters, and Meta's llama"
+            "`ckpt-convert families` lists the families whose names are known; --family FILE adds one"
         }
         InputError::Index { .. } => "the index and the files are of different saves",
         InputError::Manifest { .. } => {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::ForeignFault;
 use crate::formats::FormatError;
 use crate::model::QuantSigns;
-use crate::models::SpecError;
+use crate::model::SpecError;
 use crate::plan::{PlanError, list};
 use crate::sys::{Change, FileError};
 

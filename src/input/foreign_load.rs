@@ -8,8 +8,6 @@ use super::loaded_file::load;
 use super::{Input, InputError, LoadedFile, quantised};
 use crate::formats::FormatKind;
 use crate::model::{Dialect, Model, Origin, SpecError, from_config_json, from_params_json, origin};
-use crate::models::ModelSpec;
-use crate::models::foreign::{Family, Naming};
 use crate::sys::{StableInputs, read_small};
 
 /// More than any configuration has.
@@ -22,12 +20,8 @@ pub struct ForeignInput {
     pub input: Input,
     /// The model, where a configuration stands beside the files.
     pub model: Option<Model>,
-    /// The same, for what reads no families yet.
-    pub spec: Option<ModelSpec>,
     /// Whose names the parameters have.
     pub dialect: Dialect,
-    /// The same, for what reads no families yet.
-    pub naming: Naming,
     /// Model-parallel shards: more than one only for Meta's releases.
     pub shards: u64,
     /// Whether the configuration says that `lm_head` is the embedding.
@@ -64,7 +58,7 @@ impl ForeignInput {
         let model = match (&params, &config) {
             (Some(params), _) => Some(meta_model(params, &files, shards)?),
             (None, Some(config)) => {
-                Some(load_described(config).map_err(|error| quantised::by_config(path, &files, error))?)
+                Some(load_config(config).map_err(|error| quantised::by_config(path, &files, error))?)
             }
             (None, None) => None,
         };
@@ -87,12 +81,10 @@ impl ForeignInput {
         let dialect = Dialect::foreign(family, names()).map_err(naming_error)?;
         let no_names = || model_error(path, SpecError::Unsupported(family.name.clone()));
         let dialect = dialect.ok_or_else(no_names)?;
-        let naming = Naming::of_dialect(&dialect).ok_or_else(no_names)?;
         let tied = model.as_ref().is_some_and(Model::tied) && params.is_none();
-        let spec = model.as_ref().map(ModelSpec::of);
         let format = files.first().map_or(FormatKind::PyTorch, |f| f.format);
         let input = Input { files, format, why: None };
-        Ok(Self { input, model, spec, dialect, naming, shards, tied, companions, notes })
+        Ok(Self { input, model, dialect, shards, tied, companions, notes })
     }
 
     /// The strides of an entry (file, entry), where it is a view that is not row-major.
@@ -101,16 +93,8 @@ impl ForeignInput {
     }
 }
 
-/// Reads a `config.json`: the model, and whose names its parameters have.
-pub fn load_config(path: &Path) -> Result<(ModelSpec, Family), InputError> {
-    let model = load_described(path)?;
-    let unknown = || model_error(path, SpecError::Unsupported(model.family().name.clone()));
-    let naming = Dialect::hugging_face(model.family()).and_then(|dialect| Naming::of_dialect(&dialect));
-    Ok((ModelSpec::of(&model), naming.ok_or_else(unknown)?.family()))
-}
-
 /// Reads a `config.json`.
-pub fn load_described(path: &Path) -> Result<Model, InputError> {
+pub fn load_config(path: &Path) -> Result<Model, InputError> {
     let json = read_small(path, CONFIG_LIMIT)?;
     refuse_pointer(path, &json)?;
     from_config_json(&json).map_err(|source| model_error(path, source))

@@ -4,17 +4,15 @@ use std::path::Path;
 
 use super::InputError;
 #[cfg(feature = "calibrate")]
-use crate::models::RunFacts;
-use crate::models::{
-    MAX_CONFIG_BYTES, ModelSpec, SpecError, VersionSign, builtin, from_yaml, lora_alpha, version_sign,
-};
+use crate::model::RunFacts;
+use crate::model::{MAX_CONFIG_BYTES, Model, SpecError, VersionSign, builtin, from_yaml, lora_alpha, version_sign};
 use crate::sys::read_small;
 
 /// Reads a yaml, or looks up a built-in model. A file of that name counts first.
 ///
 /// # Errors
 /// A yaml that cannot be read or is of no model that is known; a name that is neither a file's nor a built-in model's.
-pub fn load_model(name: &str) -> Result<ModelSpec, InputError> {
+pub fn load_model(name: &str) -> Result<Model, InputError> {
     match yaml(name)? {
         Some(text) => from_yaml(&text).map_err(|source| error(name, source)),
         None => builtin(name).ok_or_else(|| error(name, SpecError::UnknownModel(name.to_owned()))),

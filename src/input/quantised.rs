@@ -5,8 +5,7 @@ use std::path::Path;
 
 use super::quantised_file::{directory, files_of};
 use super::{Input, InputError, LoadedFile};
-use crate::model::QuantSigns;
-use crate::models::SpecError;
+use crate::model::{QuantSigns, SpecError};
 
 /// The signs among the files beside those of a checkpoint.
 pub fn quantised_files(input: &Input) -> QuantSigns {

@@ -9,7 +9,8 @@ use crate::Error;
 use crate::calibrate::{self, Arithmetic, CalibrateError, DataSet, Special, Weights, Words};
 use crate::engine::{CancelToken, Durability};
 use crate::input::{InputError, load_run_facts};
-use crate::models::{ModelSpec, RunFacts};
+use crate::model::Model;
+use crate::model::RunFacts;
 use crate::plan::{PlanError, Statistics};
 use crate::sys;
 
@@ -22,7 +23,7 @@ const STREAM_LENGTH: u32 = 512;
 const TEXT_LENGTH: u32 = 4096;
 
 /// Runs the model; keeps what was seen at `keep`.
-pub(super) fn run(facts: &Facts<'_>, spec: &ModelSpec, keep: &Path, cancel: &CancelToken) -> Result<Statistics, Error> {
+pub(super) fn run(facts: &Facts<'_>, spec: &Model, keep: &Path, cancel: &CancelToken) -> Result<Statistics, Error> {
     let (job, observer) = (facts.case.job, facts.case.observer);
     let samples = samples(job, observer)?;
     let how = arithmetic(job, observer, spec)?;
@@ -141,7 +142,7 @@ fn words(job: &Job) -> Result<Words, Error> {
 }
 
 /// The numbers of the model's arithmetic: as asked for, as -y says, or as the config.json beside the tokenizer says.
-fn arithmetic(job: &Job, observer: &dyn Observer, spec: &ModelSpec) -> Result<Arithmetic, Error> {
+fn arithmetic(job: &Job, observer: &dyn Observer, spec: &Model) -> Result<Arithmetic, Error> {
     let given = &job.calibrate;
     let named = job.model.yaml.as_deref().map(load_run_facts).transpose()?.unwrap_or_default();
     let config = match tokenizer(job).ok().map(|path| beside(&path, "config.json")).transpose()?.flatten() {

@@ -134,7 +134,7 @@ fn refusal(
     let spec = known.spec();
     let how = Reading { spec, strategy, fusion, other_grouped: false, heads: Heads::default(), ignore: &ignore };
     let whole =
-        reading::read(files, &how).and_then(|read| Ok(read.catalog.check_complete(spec.map(|spec| spec.tied))?));
+        reading::read(files, &how).and_then(|read| Ok(read.catalog.check_complete(spec.map(|spec| spec.tied()))?));
     whole.err().map(|error| finding(&known.explain(error)))
 }
 

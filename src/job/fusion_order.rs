@@ -15,8 +15,8 @@ use crate::Error;
 use crate::formats::Entry;
 use crate::input::{Beside, LoadedFile, Made};
 use crate::model::FusionLayout;
+use crate::model::VersionSign;
 use crate::model::naming::{fused, is_lora};
-use crate::models::VersionSign;
 use crate::report::Choice;
 
 /// An order, and why it is taken.

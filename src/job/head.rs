@@ -8,7 +8,7 @@ use crate::Error;
 use crate::engine::{self, CancelToken};
 use crate::input::ForeignInput;
 use crate::model::naming::HEAD;
-use crate::models::foreign::{Family, Place};
+use crate::model::{Place, Role};
 use crate::plan::{self, Catalog, Compared, PlanError, SourceFile};
 
 /// Whether a checkpoint of PyTorch's shares its embedding with `lm_head`: as its configuration says, else as the option says.
@@ -21,7 +21,7 @@ pub(super) fn source_tied(
 ) -> Result<bool, Error> {
     let asked = job.model.tied;
     // Meta's params.json says nothing about it: llama 3.2 1B and 3B are tied, the larger ones are not.
-    if foreign.spec.is_some() && foreign.naming.family() != Family::Meta {
+    if foreign.model.is_some() && !foreign.dialect.is_meta() {
         agree(job, foreign.tied, "the configuration beside the checkpoint")?;
         return Ok(foreign.tied);
     }
@@ -30,10 +30,14 @@ pub(super) fn source_tied(
         names.filter(|name| !ignore(name))
     };
     // What is not known may be the head under another name: it is named first, as the names are read.
-    if names().any(|name| foreign.naming.place(name) == Place::Unknown) {
+    if names().any(|name| matches!(foreign.dialect.place(name), Place::Unknown)) {
         return Ok(asked.unwrap_or(false));
     }
-    let is_head = |name: &str| foreign.naming.place(name).names().iter().any(|ours| ours == HEAD);
+    let params = foreign.dialect.family().params();
+    let is_head = |name: &str| match foreign.dialect.place(name) {
+        Place::Stored(stored) => stored.row.params().any(|param| params[usize::from(param)].role == Role::Head),
+        Place::Buffer | Place::Unknown => false,
+    };
     let has_head = names().any(is_head);
     match asked {
         Some(false) if !has_head => Err(PlanError::Lacks(vec![HEAD.to_owned()]).into()),
@@ -58,7 +62,7 @@ pub(super) fn check_ours(job: &Job, catalog: &Catalog) -> Result<(), Error> {
 /// What -y or the `config.json` says, or the option; `None`: none of them says anything.
 pub(super) fn stated(job: &Job, known: &KnownModel) -> Result<Option<bool>, Error> {
     match known.spec() {
-        Some(spec) => agree(job, spec.tied, known.whose()).map(|()| Some(spec.tied)),
+        Some(spec) => agree(job, spec.tied(), known.whose()).map(|()| Some(spec.tied())),
         None => Ok(job.model.tied),
     }
 }

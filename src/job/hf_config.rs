@@ -7,7 +7,7 @@ use super::head::Correction;
 use super::observer::Observer;
 use crate::Error;
 use crate::input::InputError;
-use crate::models::foreign::ConfigText;
+use crate::model::ConfigText;
 use crate::plan::Plan;
 use crate::report::Choice;
 use crate::tensor::Dtype;

@@ -105,7 +105,7 @@ fn checkpoint(asked: &Inspect) -> Result<CheckpointListing, Error> {
         Ok(read) => {
             notes.extend(read.inferred);
             if !any {
-                let whole = read.catalog.check_complete(spec.as_ref().map(|spec| spec.tied));
+                let whole = read.catalog.check_complete(spec.as_ref().map(|spec| spec.tied()));
                 notes.extend(whole.err().map(|e| e.to_string()));
             }
             Some(read.catalog)

@@ -6,7 +6,7 @@ use super::choices::Function;
 use super::spec::Job;
 use crate::Error;
 use crate::input::{companions, load_config, load_model};
-use crate::models::ModelSpec;
+use crate::model::Model;
 use crate::plan::PlanError;
 use crate::report::Choice;
 
@@ -14,9 +14,9 @@ use crate::report::Choice;
 #[derive(Debug)]
 pub(super) struct KnownModel {
     /// As -y names it: it also says how the target's network wants its parameters.
-    pub named: Option<ModelSpec>,
+    pub named: Option<Model>,
     /// As the `config.json` beside the ranks says, where -y says nothing.
-    beside: Option<(PathBuf, ModelSpec)>,
+    beside: Option<(PathBuf, Model)>,
     /// Why the `config.json` beside the ranks is not used.
     pub unused: Option<String>,
 }
@@ -42,7 +42,7 @@ impl KnownModel {
         }
         let found = companions(source)?.into_iter().find(|path| path.ends_with("config.json"));
         match found.map(|path| (load_config(&path), path)) {
-            Some((Ok((spec, _)), path)) => known.beside = Some((path, spec)),
+            Some((Ok(model), path)) => known.beside = Some((path, model)),
             Some((Err(error), path)) => {
                 known.unused = Some(format!(
                     "{} is not used, and the model is known from the tensors and the options only: {error}",
@@ -55,7 +55,7 @@ impl KnownModel {
     }
 
     /// The model.
-    pub(super) fn spec(&self) -> Option<&ModelSpec> {
+    pub(super) fn spec(&self) -> Option<&Model> {
         self.named.as_ref().or(self.beside.as_ref().map(|(_, spec)| spec))
     }
 
@@ -69,7 +69,9 @@ impl KnownModel {
         self.beside.as_ref().map(|(_, spec)| {
             let why = format!(
                 "no -y is given; {} heads, {} kv heads, tie_word_embeddings: {}",
-                spec.heads, spec.kv_heads, spec.tied
+                spec.heads(),
+                spec.kv_heads(),
+                spec.tied()
             );
             Choice::new("the model", &"config.json beside the source", why)
         })

@@ -12,8 +12,7 @@ use super::{head, hf_config, reading, train_to_infer};
 use crate::Error;
 use crate::formats::FormatKind;
 use crate::input::{companions, load_config, read_companions};
-use crate::models::ModelSpec;
-use crate::models::foreign::{Family, Naming};
+use crate::model::{Dialect, Family, Model};
 use crate::plan::{self, Catalog, PlanError, PlanOptions, WholeModel, WholeReader};
 
 /// transformers' own default for `max_shard_size`.
@@ -31,20 +30,23 @@ pub(super) fn plan(case: &Case<'_>) -> Result<Conversion, Error> {
         (LeftOut::of_state(case, &files)?, reading::strategy(job.source.strategy.as_deref())?)
     };
     let merged = train_to_infer::merged(job, &left_out)?;
-    // The q, k and v of internlm2 are in order of the heads.
-    let known = (beside.known(case), beside.family == Some(Family::InternLm2));
+    // As the q, k and v of internlm2 are.
+    let by_heads =
+        beside.described.as_ref().is_some_and(|model| names_of(model.family()).is_ok_and(|names| names.is_by_heads()));
+    let known = (beside.known.as_ref(), by_heads);
     let mut facts = Facts::of_ranks(case, &files, left_out, strategy.as_ref(), known)?;
     let tied = match &beside.described {
-        Some(found) => head::settle(case, &files, &mut facts.catalog, found.tied)?,
+        Some(found) => head::settle(case, &files, &mut facts.catalog, found.tied())?,
         None => None,
     };
     if let Some(alpha) = merged {
         facts.catalog.merge_adapters(alpha)?;
     }
     beside.ask_for_configuration(case, &facts.catalog);
-    check_whole(case, &facts.catalog, beside.known(case).is_some())?;
-    let naming = Naming::new(beside.family.unwrap_or_else(|| family_of(&facts.catalog)));
-    let ranks = vec![plan::foreign_target(&facts.catalog, &reading::dialect(naming))?];
+    check_whole(case, &facts.catalog, beside.known.is_some())?;
+    let family = beside.described.as_ref().map(Model::family).or_else(|| facts.catalog.family());
+    let names = family.ok_or_else(|| PlanError::Lacks(Vec::new()).into()).and_then(names_of)?;
+    let ranks = vec![plan::foreign_target(&facts.catalog, &names)?];
     let target = job.target.dir.join(format!("{}_hf", job.precision));
     let laid_out = LaidOut { files: files.clone(), ranks, quantised: None, target, strategies: None };
     let mut conversion = facts.planned(laid_out, &plan_options(job))?;
@@ -57,8 +59,9 @@ pub(super) fn plan(case: &Case<'_>) -> Result<Conversion, Error> {
 struct Beside {
     files: Vec<PathBuf>,
     /// The model of its `config.json`.
-    described: Option<ModelSpec>,
-    family: Option<Family>,
+    described: Option<Model>,
+    /// The model, as far as it is known.
+    known: Option<Model>,
 }
 
 impl Beside {
@@ -70,20 +73,20 @@ impl Beside {
             (None, false) => Vec::new(),
         };
         let config = files.iter().find(|path| path.ends_with("config.json"));
-        let (described, family) = config.map(|path| load_config(path)).transpose()?.unzip();
+        let described = config.map(|path| load_config(path)).transpose()?;
         let named = case.known.named.as_ref();
         if let (Some(named), Some(found)) = (named, &described) {
             check_same(named, found)?;
         }
-        if let Some(known) = named.or(described.as_ref()) {
-            head::agree(job, known.tied, if named.is_some() { "-y" } else { "the config.json" })?;
+        // The configuration is of the family that is written. -y, with which its sizes agree, says more of the source's head.
+        let known = match (&described, named) {
+            (Some(found), Some(named)) => Some(found.clone().with_tied(named.tied())),
+            (found, named) => found.as_ref().or(named).cloned(),
+        };
+        if let Some(known) = &known {
+            head::agree(job, known.tied(), if named.is_some() { "-y" } else { "the config.json" })?;
         }
-        Ok(Self { files, described, family })
-    }
-
-    /// The model, as far as it is known.
-    fn known<'a>(&'a self, case: &Case<'a>) -> Option<&'a ModelSpec> {
-        case.known.named.as_ref().or(self.described.as_ref())
+        Ok(Self { files, described, known })
     }
 
     fn ask_for_configuration(&self, case: &Case<'_>, catalog: &Catalog) {
@@ -156,8 +159,8 @@ fn plan_options(job: &Job) -> PlanOptions {
     }
 }
 
-/// The family whose names fit, where no configuration shows it: llama and qwen2 differ in their biases only.
-fn family_of(catalog: &Catalog) -> Family {
-    let bias = catalog.tensors().iter().any(|t| t.name.ends_with(".attention.wq.bias"));
-    if bias { Family::Qwen2 } else { Family::Llama }
+/// The names that Hugging Face's files have for the parameters of a family.
+fn names_of(family: &'static Family) -> Result<Dialect, Error> {
+    let none = || PlanError::NoForeignName { family: &family.name, names: vec!["any parameter".to_owned()] };
+    Ok(Dialect::hugging_face(family).ok_or_else(none)?)
 }

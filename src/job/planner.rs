@@ -19,8 +19,8 @@ use crate::Error;
 use crate::formats::{FileLayout, FormatKind, Segment};
 use crate::input::{Companions, StrategySource};
 use crate::model::FusionLayout;
+use crate::model::Model;
 use crate::model::naming::{HEAD, fused, is_network_buffer};
-use crate::models::ModelSpec;
 use crate::plan::{
     self, Arrangement, Catalog, Compared, OutputFile, Plan, PlanError, PlanOptions, QuantisedModel, SourceFile,
     StrategySet, TargetOptions, TargetRank, WholeModel, WholeReader,
@@ -40,7 +40,7 @@ pub(super) struct Facts<'a> {
     /// Its parameters.
     pub catalog: Catalog,
     /// The model, as far as it is known.
-    pub spec: Option<ModelSpec>,
+    pub spec: Option<Model>,
     /// Whether `lm_head` is the embedding, where anything but the files says so.
     pub tied: Option<bool>,
     /// The strategy of the target, where it has one.
@@ -84,7 +84,7 @@ impl<'a> Facts<'a> {
         files: &'a [SourceFile<'a>],
         left_out: LeftOut,
         strategy: Option<&StrategySource>,
-        (spec, other_grouped): (Option<&ModelSpec>, bool),
+        (spec, other_grouped): (Option<&Model>, bool),
     ) -> Result<Self, Error> {
         let Read { catalog, spec, inferred } = reading::read(
             files,
@@ -173,9 +173,8 @@ impl<'a> Facts<'a> {
         let fused = job.target.fused.or_else(|| named.and_then(|spec| spec.fused)).unwrap_or(catalog.fused);
         let whole = job.target.vocabulary_whole.or_else(|| named.map(|spec| spec.vocabulary_whole));
         let quantised = quantiser.map(|quantiser| quantiser.model(self, fused, arrangement.ranks())).transpose()?;
-        let model = spec.map(ModelSpec::model).transpose().map_err(PlanError::from)?;
         let options = TargetOptions {
-            spec: model.as_ref(),
+            spec,
             arrangement,
             fusion: self.case.target_order(),
             fused,

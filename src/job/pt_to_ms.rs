@@ -9,14 +9,14 @@ use crate::Error;
 use crate::formats::FormatKind;
 use crate::input::{ForeignInput, read_companions};
 use crate::model::FusionLayout;
-use crate::models::ModelSpec;
+use crate::model::Model;
 use crate::plan::{self, ForeignNotes, PlanError};
 
 /// Plans it.
 pub(super) fn plan(case: &Case<'_>, foreign: &ForeignInput) -> Result<Conversion, Error> {
     let (job, named) = (case.job, case.known.named.as_ref());
     foreign.notes.iter().for_each(|text| case.note(text));
-    if let (Some(named), Some(found)) = (named, &foreign.spec) {
+    if let (Some(named), Some(found)) = (named, &foreign.model) {
         check_same(named, found)?;
     }
     let left_out = LeftOut::as_asked(case)?;
@@ -29,7 +29,7 @@ pub(super) fn plan(case: &Case<'_>, foreign: &ForeignInput) -> Result<Conversion
         heads: job.heads(),
         ignore: &|name| left_out.leaves_out(name),
     };
-    let named_tied = named.map(|spec| spec.tied);
+    let named_tied = named.map(|spec| spec.tied());
     let source_tied = head::source_tied(job, foreign, named_tied == Some(true), how.ignore)?;
     let tied = Tied { source: source_tied, target: named_tied.unwrap_or(source_tied) };
     let (Read { catalog, spec, inferred }, notes) = reading::read_foreign(foreign, &files, &how, tied)?;
@@ -65,17 +65,19 @@ fn say(case: &Case<'_>, notes: &ForeignNotes) {
 }
 
 /// The model that -y names must be the one beside the files.
-pub(super) fn check_same(named: &ModelSpec, found: &ModelSpec) -> Result<(), Error> {
-    let sizes = |s: &ModelSpec| {
+pub(super) fn check_same(named: &Model, found: &Model) -> Result<(), Error> {
+    let sizes = |s: &Model| {
         [
-            ("hidden size", s.hidden),
-            ("layers", s.layers.into()),
-            ("heads", s.heads),
-            ("kv heads", s.kv_heads),
-            ("head dimension", s.head_dim),
-            ("ffn rows", s.ffn),
-            ("vocabulary", s.vocab),
-            ("biases of q, k and v", s.qkv_bias.into()),
+            ("hidden size", s.hidden()),
+            ("layers", s.layers().into()),
+            ("heads", s.heads()),
+            ("kv heads", s.kv_heads()),
+            ("head dimension", s.head_dim()),
+            ("ffn rows", s.ffn().unwrap_or_default()),
+            ("experts", s.axis("Expert").unwrap_or_default()),
+            ("ffn rows of an expert", s.axis("MoeFfn").unwrap_or_default()),
+            ("vocabulary", s.vocab()),
+            ("biases of q, k and v", s.qkv_bias().into()),
         ]
     };
     let differ = sizes(named).into_iter().zip(sizes(found)).find(|(a, b)| a != b);

@@ -14,10 +14,9 @@ use crate::input::{
     self, ForeignInput, Input, InputError, ManifestHead, Provenance, RankGaps, StrategySource, WhichSave, check_crc,
     load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
 };
-use crate::model::FusionLayout;
 use crate::model::naming::names_parameter;
-use crate::models::ModelSpec;
-use crate::models::foreign::{Origin, Place, recognise};
+use crate::model::{Family, FusionLayout, Model, Origin, Place, origin};
+
 use crate::plan::{
     self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Heads, Inferred, PlanError, SourceFile,
     WholeNumbers, list, rank_count,
@@ -42,7 +41,7 @@ impl Job {
 
 /// What is asked about a source.
 pub(super) struct Reading<'a> {
-    pub spec: Option<&'a ModelSpec>,
+    pub spec: Option<&'a Model>,
     pub strategy: Option<&'a StrategySource>,
     pub fusion: FusionLayout,
     /// Whether the other side's fused parameters are grouped.
@@ -56,7 +55,7 @@ pub(super) struct Reading<'a> {
 pub(super) struct Read {
     pub catalog: Catalog,
     /// The named model, or a built-in one that has the checkpoint's shapes.
-    pub spec: Option<ModelSpec>,
+    pub spec: Option<Model>,
     /// What was inferred from the shapes, as text, where no model was named.
     pub inferred: Option<String>,
 }
@@ -89,24 +88,6 @@ pub(super) fn other_strategies(checkpoint: &Path, strategy: Option<&Path>) -> Re
     )))
 }
 
-fn model(spec: &ModelSpec) -> Result<crate::model::Model, PlanError> {
-    spec.model().map_err(PlanError::from)
-}
-
-pub(super) fn dialect(naming: crate::models::foreign::Naming) -> crate::model::Dialect {
-    use crate::model::{Dialect, builtin_family};
-    use crate::models::foreign::{Family, Prefix};
-    let (family, scheme) = match naming.family() {
-        Family::Llama => ("llama", "hf"),
-        Family::Qwen2 => ("qwen2", "hf"),
-        Family::Baichuan2 => ("baichuan2", "hf"),
-        Family::InternLm2 => ("internlm2", "hf"),
-        Family::Meta => ("llama", "meta"),
-    };
-    let dialect = Dialect::of(builtin_family(family).unwrap(), scheme).unwrap();
-    if naming.prefix() == Prefix::Bare { dialect.without_prefix() } else { dialect }
-}
-
 /// Reads a checkpoint's headers as a model.
 pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, Error> {
     let ranks = u64::from(rank_count(files));
@@ -123,9 +104,8 @@ pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, 
     let grouped = how.fusion == FusionLayout::Grouped || how.other_grouped;
     let options = |spec| CatalogOptions { spec, arrangement, fusion: how.fusion, ignore: how.ignore };
     if let Some(spec) = how.spec {
-        let model = model(spec)?;
-        how.heads.agree(&model)?;
-        let catalog = Catalog::new(files, &options(Some(&model)))?;
+        how.heads.agree(spec)?;
+        let catalog = Catalog::new(files, &options(Some(spec)))?;
         return Ok(Read { catalog, spec: how.spec.cloned(), inferred: None });
     }
     // The shapes alone tell the model only where it is a built-in one; for that they are read as if ungrouped, which
@@ -133,8 +113,7 @@ pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, 
     let plain = CatalogOptions { fusion: FusionLayout::RankConcat, ..options(None) };
     let catalog = Catalog::new(files, &plain)?;
     let (spec, text) = infer(&catalog, how.heads)?;
-    let named = spec.as_ref().map(model).transpose()?;
-    let catalog = match &named {
+    let catalog = match &spec {
         Some(model) if grouped => Catalog::new(files, &options(Some(model)))?,
         None if grouped => Catalog::new(files, &options(None))?,
         _ => catalog,
@@ -143,7 +122,7 @@ pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, 
 }
 
 /// The model, where the shapes are a built-in one's or the heads are stated, and what they say as text.
-fn infer(catalog: &Catalog, stated: Heads) -> Result<(Option<ModelSpec>, Option<String>), PlanError> {
+fn infer(catalog: &Catalog, stated: Heads) -> Result<(Option<Model>, Option<String>), PlanError> {
     let Some(Inferred { model, builtin, heads_known }) = plan::infer(catalog, stated)? else { return Ok((None, None)) };
     let heads = match builtin {
         _ if stated.is_stated() => format!("{} heads and {} kv heads, as stated", model.heads(), model.kv_heads()),
@@ -159,7 +138,7 @@ fn infer(catalog: &Catalog, stated: Heads) -> Result<(Option<ModelSpec>, Option<
         model.key_rows(),
         model.vocab()
     );
-    Ok((heads_known.then(|| ModelSpec::of(&model)), Some(text)))
+    Ok((heads_known.then(|| model), Some(text)))
 }
 
 /// A checkpoint of MindSpore's or of PyTorch's, mapped and parsed.
@@ -191,7 +170,7 @@ impl Opened {
         input.why.iter().for_each(|why| observer.note(why));
         input.check_ranks()?;
         let names = input.files.iter().flat_map(|f| &f.entries).map(|e| &*e.name);
-        if whose == Provenance::ByNames && matches!(recognise(names), Some(Origin::Foreign(_))) {
+        if whose == Provenance::ByNames && matches!(origin(names), Ok(Some(Origin::Foreign(_))) | Err(_)) {
             return Err(InputError::IsForeign(path.to_owned()).into());
         }
         Ok(Self::Ours(input))
@@ -239,10 +218,12 @@ impl Opened {
         match self {
             Self::Ours(_) => check_whole_numbers(input, &input.source_files(), ignore),
             Self::Foreign(foreign) => {
-                let place = |name: &str| foreign.naming.place(name);
+                let place = |name: &str| foreign.dialect.place(name);
+                let is_parameter =
+                    |name: &str| matches!(place(name), Place::Stored(stored) if stored.companion.is_none());
                 let how = WholeNumbers {
-                    is_parameter: &|name| !place(name).names().is_empty(),
-                    is_unknown: &|name| place(name) == Place::Unknown,
+                    is_parameter: &is_parameter,
+                    is_unknown: &|name| !is_parameter(name) && !matches!(place(name), Place::Buffer),
                     ignore,
                     signs: quantised_files(input),
                 };
@@ -263,7 +244,7 @@ impl Opened {
         match self {
             Self::Ours(_) => read(files, how),
             Self::Foreign(foreign) => {
-                let tied = how.spec.map_or(foreign.tied, |spec| spec.tied);
+                let tied = how.spec.map_or(foreign.tied, Model::tied);
                 read_foreign(foreign, files, how, Tied { source: foreign.tied, target: tied }).map(|(read, _)| read)
             }
         }
@@ -284,6 +265,13 @@ pub(super) struct Tied {
     pub target: bool,
 }
 
+/// A model that -y names in terms of the family of the names.
+fn of_family(model: &Model, family: &'static Family) -> Result<Model, PlanError> {
+    model
+        .of_family(family)
+        .ok_or_else(|| PlanError::OtherFamily { named: model.family().name.clone(), found: family.name.clone() })
+}
+
 /// Reads a foreign checkpoint's headers as a model.
 pub(super) fn read_foreign(
     foreign: &ForeignInput,
@@ -299,12 +287,13 @@ pub(super) fn read_foreign(
         // What stands among the tensors and is none could be a parameter in a form that is not known.
         return Err(PlanError::UnknownNames(others).into());
     }
-    let spec = how.spec.or(foreign.spec.as_ref());
-    let named = spec.map(model).transpose()?;
-    let dialect = dialect(foreign.naming);
+    let dialect = &foreign.dialect;
+    // What lies beside the files is of the family of their names; -y, which agrees with it, is of the network's.
+    let named = || how.spec.map(|model| of_family(model, dialect.family())).transpose();
+    let spec = foreign.model.clone().map_or_else(named, |model| Ok(Some(model)))?;
     let options = ForeignOptions {
-        spec: named.as_ref(),
-        dialect: &dialect,
+        spec: spec.as_ref(),
+        dialect,
         shards: foreign.shards,
         strides: &|file, entry| foreign.strides(file, entry),
         source_tied: tied.source,
@@ -312,9 +301,9 @@ pub(super) fn read_foreign(
         ignore: how.ignore,
     };
     let (catalog, notes) = Catalog::foreign(files, &options)?;
-    let (spec, inferred) = match spec {
+    let (spec, inferred) = match &spec {
         Some(spec) => {
-            how.heads.agree(&model(spec)?)?;
+            how.heads.agree(spec)?;
             (Some(spec.clone()), None)
         }
         None => infer(&catalog, how.heads)?,
@@ -322,8 +311,7 @@ pub(super) fn read_foreign(
     // Rows are read by the heads only where those are known beforehand.
     let (catalog, notes) = match &spec {
         Some(found) if options.spec.is_none() && how.other_grouped => {
-            let named = model(found)?;
-            Catalog::foreign(files, &ForeignOptions { spec: Some(&named), target_tied: found.tied, ..options })?
+            Catalog::foreign(files, &ForeignOptions { spec: Some(found), target_tied: found.tied(), ..options })?
         }
         _ => (catalog, notes),
     };

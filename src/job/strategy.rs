@@ -10,7 +10,7 @@ use crate::formats::mindspore::{
     is_json_strategy, merge_strategies, strategy_to_json, strategy_to_protobuf, write_strategy,
 };
 use crate::input::{InputError, load_model, load_strategies, strategy_bytes};
-use crate::models::ModelSpec;
+use crate::model::Model;
 use crate::plan::rules_strategy;
 use crate::sys;
 
@@ -56,8 +56,8 @@ fn merge(dir: &Path, out: &Path) -> Result<String, Error> {
     Ok(format!("{}: {stages} stage(s) of {files} file(s)", out.display()))
 }
 
-fn from_model(spec: &ModelSpec, ranks: u32, out: &Path) -> Result<String, Error> {
-    let layouts = rules_strategy(&spec.model().map_err(crate::plan::PlanError::from)?, u64::from(ranks))?;
+fn from_model(spec: &Model, ranks: u32, out: &Path) -> Result<String, Error> {
+    let layouts = rules_strategy(spec, u64::from(ranks))?;
     let bytes = write_strategy(&layouts, 0);
     match out.extension().and_then(|e| e.to_str()) {
         Some("ckpt") => write(out, &bytes)?,

@@ -17,7 +17,7 @@ use crate::Error;
 use crate::engine::{self, CancelToken};
 use crate::input::{RankGaps, StrategySource, load_model};
 use crate::model::FusionLayout;
-use crate::models::ModelSpec;
+use crate::model::Model;
 use crate::plan::{self, Catalog, Compared, Heads, SourceFile};
 use crate::report::{Choice, bytes, plain};
 
@@ -98,7 +98,7 @@ impl<'a> Side<'a> {
 
 /// Both checkpoints, and what is known of their model.
 struct Sides<'a> {
-    spec: Option<&'a ModelSpec>,
+    spec: Option<&'a Model>,
     heads: Heads,
     ignore: &'a dyn Fn(&str) -> bool,
     a: Side<'a>,

@@ -3,51 +3,90 @@
 //! Source: the models' published `config.json` (and mindformers' yamls, which agree).
 
 use super::configuration::CONFIG_JSON;
+use super::error::SpecError;
 use super::model::Model;
 use super::registry::family;
 use super::size::{Configuration, Value};
 
-struct Row {
-    name: &'static str,
-    family: &'static str,
-    hidden: u32,
-    layers: u32,
-    heads: u32,
-    kv_heads: u32,
-    ffn: u32,
-    vocab: u32,
+/// The sizes of a dense model.
+#[derive(Clone, Copy, Debug)]
+pub struct Dense {
+    /// The family.
+    pub family: &'static str,
+    /// The model's width.
+    pub hidden: u64,
+    /// Decoder layers.
+    pub layers: u32,
+    /// Query heads.
+    pub heads: u64,
+    /// Key/value heads.
+    pub kv_heads: u64,
+    /// Rows of a head.
+    pub head_dim: u64,
+    /// Rows of the gate and of the up projection.
+    pub ffn: u64,
+    /// Rows of the embedding.
+    pub vocab: u64,
+    /// Whether the output projection shares the embedding's weight.
+    pub tied: bool,
 }
 
+impl Dense {
+    /// The model.
+    ///
+    /// # Errors
+    /// A family that is not there; sizes that make no model.
+    pub fn model(&self) -> Result<Model, SpecError> {
+        let family = family(self.family).ok_or_else(|| SpecError::Unsupported(self.family.to_owned()))?;
+        let numbers = [
+            ("hidden_size", self.hidden),
+            ("num_hidden_layers", self.layers.into()),
+            ("num_attention_heads", self.heads),
+            ("num_key_value_heads", self.kv_heads),
+            ("head_dim", self.head_dim),
+            ("intermediate_size", self.ffn),
+            ("vocab_size", self.vocab),
+        ];
+        #[expect(clippy::cast_precision_loss, reason = "sizes are below 2^32, and what is not is refused")]
+        let numbers = numbers.map(|(name, n)| (name.to_owned(), Value::Number(n as f64)));
+        let tied = ("tie_word_embeddings".to_owned(), Value::Flag(self.tied));
+        let fields: Configuration = numbers.into_iter().chain([tied]).collect();
+        Model::read(family, CONFIG_JSON, &fields)
+    }
+}
+
+const LLAMA: Dense = Dense {
+    family: "llama",
+    hidden: 4096,
+    layers: 32,
+    heads: 32,
+    kv_heads: 32,
+    head_dim: 128,
+    ffn: 11008,
+    vocab: 32000,
+    tied: false,
+};
+
 #[rustfmt::skip]
-const MODELS: &[Row] = &[
-    Row { name: "llama2_7b",  family: "llama", hidden: 4096, layers: 32, heads: 32, kv_heads: 32, ffn: 11008, vocab: 32000 },
-    Row { name: "llama2_13b", family: "llama", hidden: 5120, layers: 40, heads: 40, kv_heads: 40, ffn: 13824, vocab: 32000 },
-    Row { name: "llama2_70b", family: "llama", hidden: 8192, layers: 80, heads: 64, kv_heads: 8,  ffn: 28672, vocab: 32000 },
-    Row { name: "llama3_8b",  family: "llama", hidden: 4096, layers: 32, heads: 32, kv_heads: 8,  ffn: 14336, vocab: 128_256 },
-    Row { name: "llama3_70b", family: "llama", hidden: 8192, layers: 80, heads: 64, kv_heads: 8,  ffn: 28672, vocab: 128_256 },
-    Row { name: "qwen2_7b",   family: "qwen2", hidden: 3584, layers: 28, heads: 28, kv_heads: 4,  ffn: 18944, vocab: 152_064 },
+const MODELS: &[(&str, Dense)] = &[
+    ("llama2_7b",  LLAMA),
+    ("llama2_13b", Dense { hidden: 5120, layers: 40, heads: 40, kv_heads: 40, ffn: 13824, ..LLAMA }),
+    ("llama2_70b", Dense { hidden: 8192, layers: 80, heads: 64, kv_heads: 8, ffn: 28672, ..LLAMA }),
+    ("llama3_8b",  Dense { kv_heads: 8, ffn: 14336, vocab: 128_256, ..LLAMA }),
+    ("llama3_70b", Dense { hidden: 8192, layers: 80, heads: 64, kv_heads: 8, ffn: 28672, vocab: 128_256, ..LLAMA }),
+    ("qwen2_7b",   Dense { family: "qwen2", hidden: 3584, layers: 28, heads: 28, kv_heads: 4, ffn: 18944, vocab: 152_064, ..LLAMA }),
 ];
 
 /// A built-in model.
 pub fn builtin(name: &str) -> Option<Model> {
-    let row = MODELS.iter().find(|row| row.name == name)?;
-    let fields = [
-        ("hidden_size", row.hidden),
-        ("num_hidden_layers", row.layers),
-        ("num_attention_heads", row.heads),
-        ("num_key_value_heads", row.kv_heads),
-        ("intermediate_size", row.ffn),
-        ("vocab_size", row.vocab),
-    ];
-    let fields: Configuration =
-        fields.into_iter().map(|(name, n)| (name.to_owned(), Value::Number(n.into()))).collect();
+    let (_, sizes) = MODELS.iter().find(|(known, _)| *known == name)?;
     // A test reads each.
-    Model::read(family(row.family)?, CONFIG_JSON, &fields).ok()
+    sizes.model().ok()
 }
 
 /// The names that [`builtin`] knows.
 pub fn builtin_names() -> impl Iterator<Item = &'static str> {
-    MODELS.iter().map(|row| row.name)
+    MODELS.iter().map(|(name, _)| *name)
 }
 
 #[cfg(test)]

@@ -109,6 +109,13 @@ impl Dialect {
         self.schemes.iter().any(|scheme| scheme.name == META)
     }
 
+    /// Whether any row is in an order of the heads: which rows are which is known only with their number.
+    pub fn is_by_heads(&self) -> bool {
+        let heads = self.family.axis("KvHead");
+        let rows = self.schemes.iter().flat_map(|scheme| &scheme.rows);
+        heads.is_some_and(|heads| rows.into_iter().any(|row| row.pack.outer.contains(&heads)))
+    }
+
     /// Whether the names lack the prefix of a whole model.
     pub fn is_bare(&self) -> bool {
         self.bare

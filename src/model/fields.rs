@@ -140,7 +140,7 @@ pub(super) fn bad(field: &str, value: &Json, wanted: &str) -> SpecError {
 }
 
 /// A value as an error shows it: as long as a line allows.
-pub(crate) fn show(value: &Json) -> String {
+pub(super) fn show(value: &Json) -> String {
     let text = value.to_string();
     let mut shown: String = text.chars().take(SHOWN).collect();
     if shown.len() < text.len() {

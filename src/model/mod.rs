@@ -32,19 +32,20 @@ mod recognise;
 mod registry;
 mod row_check;
 mod rules;
+mod running;
 mod signs;
 mod size;
 mod solve;
+mod version;
 mod yaml_text;
 
-pub use builtin::{builtin, builtin_names};
+pub use builtin::{Dense, builtin, builtin_names};
 pub use companion::{Companion, Of, OwnSizes, companions};
 pub use config_text::ConfigText;
 pub use configuration::{from_config_json, from_yaml, lora_alpha};
 pub use dialect::{Dialect, Join, Place, Stored};
 pub use error::{FamilyFileError, FamilyFileErrors, ModelError, SpecError};
 pub use family::{Family, Named, Row, Scheme, builtin_families, builtin_family};
-pub(crate) use fields::show;
 pub use foreign::{NamingError, Origin, origin};
 pub use fusion::FusionLayout;
 pub use layout::{Canonical, WholeTensor};
@@ -56,11 +57,12 @@ pub use pattern::{Captures, MAX_LAYERS, Pattern};
 pub use quantity::{GROUP_SIZES, LoraFactor, QuantNames, Quantity};
 pub use recognise::{Recognition, recognise};
 pub use registry::{FamilyFile, Registered, add_families, families, family, registered};
+pub use running::RunFacts;
 pub use signs::{QuantSigns, QuantTool};
 pub use size::{Configuration, Expression, Value};
 pub use solve::{Fact, Solved};
+pub use version::{VersionSign, version_sign};
 pub use yaml_text::MAX_CONFIG_BYTES;
-pub(crate) use yaml_text::{check_size, read as read_yaml};
 
 #[cfg(test)]
 mod peers;

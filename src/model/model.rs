@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use super::companion::{Of, OwnSizes};
+use super::dialect::{Dialect, Place};
 use super::error::SpecError;
 use super::family::{FUSED, Family, VOCABULARY_WHOLE};
-use super::param::{Axis, Mesh, ParamId, Role, Sizes};
+use super::fusion::FusionLayout;
+use super::param::{Axis, Mesh, Param, ParamId, Role, Sizes, When};
 use super::rules::Rules;
 use super::size::{Configuration, Value};
 use crate::tensor::Shape;
@@ -70,6 +73,54 @@ impl Model {
         let is_head = |id: &ParamId| family.params()[usize::from(id.param)].role == Role::Head;
         let tied = !members.iter().any(is_head);
         Self { family, sizes, members, layers, tied, fused: None, vocabulary_whole: false }
+    }
+
+    /// The same model in terms of another family, which has the same axes and parameters and may have other names for them.
+    /// `None`: it has not.
+    pub fn of_family(&self, family: &'static Family) -> Option<Self> {
+        if std::ptr::eq(family, self.family) {
+            return Some(self.clone());
+        }
+        let own = |id: &ParamId| {
+            Some(ParamId { param: family.param(&self.family.params()[usize::from(id.param)].id)?, ..*id })
+        };
+        let members: Vec<ParamId> = self.members.iter().map(own).collect::<Option<_>>()?;
+        let always = |param: &Param| !param.optional && param.when == When::Always;
+        let missing = |at: u16| members.iter().all(|id| id.param != at);
+        if (0..).zip(family.params()).any(|(at, param)| always(param) && missing(at)) {
+            return None;
+        }
+        let axes = (0..family.axes.len()).map(|at| {
+            let axis = Axis(u8::try_from(at).ok()?);
+            let used =
+                members.iter().any(|id| family.params()[usize::from(id.param)].axes().any(|found| found == axis));
+            self.axis(family.axis_name(axis)).or((!used).then_some(1))
+        });
+        let sizes = Sizes(axes.collect::<Option<_>>()?);
+        let Self { fused, vocabulary_whole, .. } = *self;
+        Some(Self { fused, vocabulary_whole, ..Self::with_sizes(family, sizes, members) })
+    }
+
+    /// The full shape of what MindSpore's files store under a name, whatever the number of ranks. `None` for a name or a layer that
+    /// the model does not have, and for what goes with a weight and has sizes of its own.
+    pub fn stored_shape(&self, name: &str) -> Option<Shape> {
+        let Place::Stored(stored) = Dialect::mindspore(self.family, FusionLayout::default().name()).place(name) else {
+            return None;
+        };
+        if stored.captures.layer.is_some_and(|layer| layer >= self.layers) {
+            return None;
+        }
+        let dims = match stored.companion {
+            None => self.family.full_dims(stored.row, stored.captures, &self.sizes),
+            Some(companion) if companion.dims.iter().any(|of| matches!(of, Of::InGroups | Of::LoraRank)) => {
+                return None;
+            }
+            Some(companion) => {
+                let none = OwnSizes { group: 1, lora_rank: 1 };
+                self.family.full_companion_dims(stored.row, stored.captures, companion, none, &self.sizes)
+            }
+        };
+        Shape::new(dims.ok()?).ok()
     }
 
     /// The family.

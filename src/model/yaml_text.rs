@@ -36,7 +36,7 @@ const MAX_MERGES: usize = 100;
 const MAX_TEXT_BYTES: usize = 4 * MAX_CONFIG_BYTES;
 
 /// The whole document, its aliases and merge keys expanded.
-pub(crate) fn read(text: &str) -> Result<Value, SpecError> {
+pub(super) fn read(text: &str) -> Result<Value, SpecError> {
     check_size(text.len())?;
     read_as(text).map_err(SpecError::Unreadable)
 }
@@ -47,7 +47,7 @@ pub(super) fn read_as<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, S
 }
 
 /// Whether a configuration is not too large to be read.
-pub(crate) fn check_size(len: usize) -> Result<(), SpecError> {
+pub(super) fn check_size(len: usize) -> Result<(), SpecError> {
     if len > MAX_CONFIG_BYTES {
         return Err(SpecError::Unreadable(format!("{len} bytes, more than {MAX_CONFIG_BYTES}")));
     }

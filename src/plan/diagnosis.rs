@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Fate, Sorted, Sorter, SourceFile, StrategySet, check_ranks, counters, list, sort_entries};
 use crate::formats::Entry;
 use crate::formats::mindspore::ParamLayout;
+use crate::model::Model;
 use crate::model::naming::{Split, fused, role};
-use crate::models::ModelSpec;
 use crate::tensor::Shape;
 
 /// Something to be said of a checkpoint.
@@ -62,7 +62,7 @@ fn is_model(name: &str) -> bool {
 
 /// What is wrong between a checkpoint and its strategy: ranks and stages, shapes times cuts, parameters of the one that the
 /// other does not know.
-pub fn diagnose_strategy(files: &[SourceFile<'_>], set: &StrategySet, spec: Option<&ModelSpec>) -> Vec<Finding> {
+pub fn diagnose_strategy(files: &[SourceFile<'_>], set: &StrategySet, spec: Option<&Model>) -> Vec<Finding> {
     let mut findings = ranks(files, set);
     let devices = set.devices();
     let mut shapes: BTreeMap<&str, (Shape, u64)> = BTreeMap::new();
@@ -179,7 +179,7 @@ fn full_shape(param: &ParamLayout, holders: &[(u32, &Entry)]) -> Result<Shape, S
 }
 
 /// Full shapes that are not the model's; a padded vocabulary is told from the rest.
-fn against_model<'a>(spec: &ModelSpec, shapes: impl Iterator<Item = (&'a str, &'a Shape)>) -> Vec<Finding> {
+fn against_model<'a>(spec: &Model, shapes: impl Iterator<Item = (&'a str, &'a Shape)>) -> Vec<Finding> {
     let (mut differ, mut padded) = (Vec::new(), BTreeMap::new());
     for (name, shape) in shapes {
         let Some(expected) = spec.stored_shape(name).filter(|expected| expected != shape) else { continue };
@@ -194,7 +194,7 @@ fn against_model<'a>(spec: &ModelSpec, shapes: impl Iterator<Item = (&'a str, &'
     let mut findings = Vec::new();
     if let Some(&rows) = padded.values().next() {
         let names: Vec<String> = padded.into_keys().collect();
-        let what = format!("the vocabulary is padded from {} to {rows} rows: {}", spec.vocab, list(&names));
+        let what = format!("the vocabulary is padded from {} to {rows} rows: {}", spec.vocab(), list(&names));
         findings.push(Finding::wrong(what, format!("set vocab_size: {rows} in the yaml, as the run was trained")));
     }
     if !differ.is_empty() {

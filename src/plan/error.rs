@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::layout::{CoverFault, LayoutError};
+use crate::model::SpecError;
 use crate::model::{ModelError, QuantSigns};
-use crate::models::SpecError;
 use crate::tensor::Shape;
 
 /// What makes a plan impossible. Each names the file or tensor at fault.
@@ -227,6 +227,16 @@ pub enum PlanError {
         named: u64,
         /// Its value by the configuration.
         found: u64,
+    },
+    /// The model that -y names is of a family with other parameters than the source's names are.
+    #[error(
+        "-y names a model of the family {named}, whose parameters are not those of {found}, of which the source's names are"
+    )]
+    OtherFamily {
+        /// By -y.
+        named: String,
+        /// By the names.
+        found: String,
     },
     /// A fused tensor whose rows do not divide into its parts.
     #[error("`{name}` has {rows} rows over all ranks, which is not {wanted}")]

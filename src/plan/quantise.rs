@@ -11,9 +11,9 @@ pub use self::room::computed_file;
 use super::calculation::CacheScales;
 use super::catalog::{Catalog, LogicalTensor};
 use super::{Arithmetic, PlanError, SourceFile, Statistics, Width};
+use crate::model::Model;
 use crate::model::naming::{LayerParam, fused, linear_weight, quantity_name};
 use crate::model::{QuantNames, Quantity};
-use crate::models::ModelSpec;
 use crate::tensor::Dtype;
 
 /// What is quantised, and how.
@@ -40,7 +40,7 @@ pub struct QuantOptions<'a> {
     /// The target's ranks. Where it is one, its cache cell has another name.
     pub ranks: u64,
     /// The model, for the heads.
-    pub spec: Option<&'a ModelSpec>,
+    pub spec: Option<&'a Model>,
     /// What was observed.
     pub statistics: Option<&'a Statistics>,
 }

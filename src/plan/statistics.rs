@@ -7,9 +7,9 @@ use half::f16;
 use super::PlanError;
 use super::calculation::Range;
 use crate::formats::Entry;
-use crate::model::naming::{LayerParam, decoder_layer};
 #[cfg(feature = "calibrate")]
-use crate::models::ModelSpec;
+use crate::model::Model;
+use crate::model::naming::{LayerParam, decoder_layer};
 use crate::tensor::Dtype;
 
 /// What is observed of a decoder layer.
@@ -60,11 +60,11 @@ impl Observed {
 
     /// How many channels it has.
     #[cfg(feature = "calibrate")]
-    fn channels(self, spec: &ModelSpec) -> u64 {
+    fn channels(self, spec: &Model) -> u64 {
         match self {
-            Self::AttentionInput | Self::FeedForwardInput => spec.hidden,
+            Self::AttentionInput | Self::FeedForwardInput => spec.hidden(),
             Self::OutputInput => spec.query_rows(),
-            Self::DownInput => spec.ffn,
+            Self::DownInput => spec.ffn().unwrap_or(1),
             Self::Keys | Self::Values => spec.key_rows(),
         }
     }
@@ -120,16 +120,16 @@ impl Statistics {
 
     /// Statistics of a model that was not run: every channel between -1 and 1. For plans whose sizes are wanted before.
     #[cfg(feature = "calibrate")]
-    pub fn placeholder(spec: &ModelSpec) -> Self {
+    pub fn placeholder(spec: &Model) -> Self {
         let mut ranges = BTreeMap::new();
-        for layer in 0..spec.layers {
+        for layer in 0..spec.layers() {
             for what in Observed::ALL {
                 let all = |value| vec![f16::to_bits(value); usize::try_from(what.channels(spec)).unwrap_or(0)];
                 let range = Range { min: all(f16::NEG_ONE), max: all(f16::ONE) };
                 ranges.insert(what.name(layer), range);
             }
         }
-        Self { ranges, layers: spec.layers }
+        Self { ranges, layers: spec.layers() }
     }
 
     /// How many layers they are of.

@@ -5,8 +5,7 @@ use super::files::File;
 use super::placement::{Placement, Scheme};
 use super::whole::Dims;
 use crate::formats::FormatKind;
-use crate::model::FusionLayout;
-use crate::models::ModelSpec;
+use crate::model::{Dense, FusionLayout, Model, SpecError};
 use crate::plan::{
     Arrangement, Catalog, CatalogOptions, Plan, PlanError, PlanOptions, Precision, StrategySet, TargetOptions, build,
     prove, targets,
@@ -23,8 +22,9 @@ pub(super) struct Request {
     pub(super) format: FormatKind,
 }
 
-fn spec(dims: &Dims) -> ModelSpec {
-    ModelSpec {
+fn model(dims: &Dims) -> Result<Model, SpecError> {
+    let sizes = Dense {
+        family: if dims.bias { "qwen2" } else { "llama" },
         hidden: dims.hidden as u64,
         layers: u32::try_from(dims.layers).expect("few"),
         heads: dims.heads() as u64,
@@ -32,11 +32,9 @@ fn spec(dims: &Dims) -> ModelSpec {
         head_dim: dims.head_dim as u64,
         ffn: dims.ffn as u64,
         vocab: dims.vocab as u64,
-        qkv_bias: dims.bias,
         tied: dims.tied,
-        fused: None,
-        vocabulary_whole: false,
-    }
+    };
+    sizes.model()
 }
 
 fn arrangement<'a>(placement: &Placement, set: Option<&'a StrategySet>) -> Arrangement<'a> {
@@ -58,7 +56,7 @@ pub(super) fn plan(
     request: &Request,
 ) -> Result<Plan, PlanError> {
     let files: Vec<_> = files.iter().map(File::source).collect();
-    let model = request.dims.as_ref().map(|dims| spec(dims).model()).transpose()?;
+    let model = request.dims.as_ref().map(model).transpose()?;
     let (source_set, target_set) = (source.set(), target.set());
     let options = CatalogOptions {
         spec: model.as_ref(),

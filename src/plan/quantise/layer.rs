@@ -341,7 +341,7 @@ pub(super) fn smooth(
                 if last.rows != block {
                     // Fewer v rows than columns of wo: the heads of one group share them.
                     let spec = options.spec.ok_or_else(super::super::catalog::heads_unknown)?;
-                    (repeat, block) = (spec.heads / spec.kv_heads.max(1), spec.head_dim);
+                    (repeat, block) = (spec.heads() / spec.kv_heads().max(1), spec.head_dim());
                     if last.rows * repeat != model.linears[index].columns {
                         return Err(PlanError::Quantised(format!("`{group}` does not take what v gives")));
                     }

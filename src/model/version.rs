@@ -11,8 +11,8 @@
 
 use serde_json::Value;
 
-use super::SpecError;
-use crate::model::read_yaml as read;
+use super::error::SpecError;
+use super::yaml_text::read;
 
 /// Keys by their paths, and the first branch of mindformers whose code or yamls have them.
 const KEYS: [(&str, &str); 7] = [

@@ -2,9 +2,9 @@
 
 use serde_json::Value as Json;
 
-use super::SpecError;
-use crate::model::show;
-use crate::model::{check_size, read_yaml as read};
+use super::error::SpecError;
+use super::fields::show;
+use super::yaml_text::{check_size, read};
 
 /// What a configuration says of the arithmetic. What it does not say is `None`: nothing is guessed.
 #[derive(Clone, Debug, PartialEq, Default)]
