@@ -3,8 +3,8 @@
 //! For programs that want what a plan writes elsewhere than in files, and for measuring.
 //!
 //! ```
-//! use ckpt_convert::engine::kernels;
-//! use ckpt_convert::tensor::Dtype;
+//! use ckpt_convert::internals::engine::kernels;
+//! use ckpt_convert::internals::tensor::Dtype;
 //!
 //! let ones = [0x80, 0x3f, 0x80, 0xbf]; // 1.0 and -1.0 as bf16
 //! let mut halves = [0; 4];
@@ -40,7 +40,7 @@ pub fn convert(from: Dtype, to: Dtype, src: &[u8], dst: &mut [u8]) -> u64 {
 /// half to even. `values`: room for the row. Answers the scale, an fp16 number; infinite where fp16 cannot hold it.
 ///
 /// ```
-/// use ckpt_convert::engine::kernels;
+/// use ckpt_convert::internals::engine::kernels;
 ///
 /// let row = [0x00, 0x3c, 0x00, 0xc0]; // 1.0 and -2.0
 /// let (mut values, mut out) = ([0.0; 2], [0; 2]);

@@ -183,7 +183,7 @@ pub enum InputError {
         /// The checkpoint.
         path: PathBuf,
         /// Why.
-        source: crate::models::foreign::NamingError,
+        source: crate::model::NamingError,
     },
     /// A model configuration that is not usable.
     #[error("{name}: {source}")]

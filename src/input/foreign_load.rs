@@ -7,9 +7,9 @@ use super::foreign::{ForeignFiles, ForeignIndex, ForeignKind, check_index, disco
 use super::loaded_file::load;
 use super::{Input, InputError, LoadedFile, quantised};
 use crate::formats::FormatKind;
-use crate::model::from_params_json;
+use crate::model::{Dialect, Model, Origin, SpecError, from_config_json, from_params_json, origin};
 use crate::models::ModelSpec;
-use crate::models::foreign::{Family, Naming, Origin, from_config_json, recognise};
+use crate::models::foreign::{Family, Naming};
 use crate::sys::{StableInputs, read_small};
 
 /// More than any configuration has.
@@ -21,8 +21,12 @@ pub struct ForeignInput {
     /// Its files. Meta's shard i has rank i, all other files rank 0.
     pub input: Input,
     /// The model, where a configuration stands beside the files.
+    pub model: Option<Model>,
+    /// The same, for what reads no families yet.
     pub spec: Option<ModelSpec>,
     /// Whose names the parameters have.
+    pub dialect: Dialect,
+    /// The same, for what reads no families yet.
     pub naming: Naming,
     /// Model-parallel shards: more than one only for Meta's releases.
     pub shards: u64,
@@ -57,30 +61,38 @@ impl ForeignInput {
             check_index(index, named.iter().map(|(name, f)| (name.as_str(), f.entries.iter().map(|e| &*e.name))))?;
         }
         let shards = if params.is_some() { files.len() as u64 } else { 1 };
-        let described = match (&params, &config) {
-            (Some(params), _) => Some((meta_spec(params, &files, shards)?, Family::Meta, false)),
+        let model = match (&params, &config) {
+            (Some(params), _) => Some(meta_model(params, &files, shards)?),
             (None, Some(config)) => {
-                let (spec, family) = load_config(config).map_err(|error| quantised::by_config(path, &files, error))?;
-                let tied = spec.tied;
-                Some((spec, family, tied))
+                Some(load_described(config).map_err(|error| quantised::by_config(path, &files, error))?)
             }
             (None, None) => None,
         };
         let names = || files.iter().flat_map(|f| &f.entries).map(|e| &*e.name);
-        let family = match (described.as_ref().map(|(_, family, _)| *family), recognise(names())) {
-            (_, Some(Origin::MindSpore)) => return Err(InputError::IsMindSpore(path.to_owned())),
-            (Some(family), _) | (None, Some(Origin::Foreign(family))) => family,
-            (None, None) => {
-                let names = names().map(str::to_owned).collect();
-                return Err(InputError::NoFamily { path: path.to_owned(), names });
-            }
+        let naming_error = |source| InputError::Naming { path: path.to_owned(), source };
+        let found = origin(names());
+        if matches!(found, Ok(Some(Origin::MindSpore))) {
+            return Err(InputError::IsMindSpore(path.to_owned()));
+        }
+        let family = match &model {
+            Some(model) => model.family(),
+            None => match found.map_err(naming_error)? {
+                Some(Origin::Foreign(dialect)) => dialect.family(),
+                _ => {
+                    let names = names().map(str::to_owned).collect();
+                    return Err(InputError::NoFamily { path: path.to_owned(), names });
+                }
+            },
         };
-        let naming =
-            Naming::of(family, names()).map_err(|source| InputError::Naming { path: path.to_owned(), source })?;
+        let dialect = Dialect::foreign(family, names()).map_err(naming_error)?;
+        let no_names = || model_error(path, SpecError::Unsupported(family.name.clone()));
+        let dialect = dialect.ok_or_else(no_names)?;
+        let naming = Naming::of_dialect(&dialect).ok_or_else(no_names)?;
+        let tied = model.as_ref().is_some_and(Model::tied) && params.is_none();
+        let spec = model.as_ref().map(ModelSpec::of);
         let format = files.first().map_or(FormatKind::PyTorch, |f| f.format);
-        let tied = described.as_ref().is_some_and(|(_, _, tied)| *tied);
-        let spec = described.map(|(spec, _, _)| spec);
-        Ok(Self { input: Input { files, format, why: None }, spec, naming, shards, tied, companions, notes })
+        let input = Input { files, format, why: None };
+        Ok(Self { input, model, spec, dialect, naming, shards, tied, companions, notes })
     }
 
     /// The strides of an entry (file, entry), where it is a view that is not row-major.
@@ -91,18 +103,25 @@ impl ForeignInput {
 
 /// Reads a `config.json`: the model, and whose names its parameters have.
 pub fn load_config(path: &Path) -> Result<(ModelSpec, Family), InputError> {
-    let json = read_small(path, CONFIG_LIMIT)?;
-    refuse_pointer(path, &json)?;
-    let (spec, family) = from_config_json(&json).map_err(|source| model_error(path, source))?;
-    Ok((spec, family))
+    let model = load_described(path)?;
+    let unknown = || model_error(path, SpecError::Unsupported(model.family().name.clone()));
+    let naming = Dialect::hugging_face(model.family()).and_then(|dialect| Naming::of_dialect(&dialect));
+    Ok((ModelSpec::of(&model), naming.ok_or_else(unknown)?.family()))
 }
 
-fn model_error(path: &Path, source: crate::models::SpecError) -> InputError {
+/// Reads a `config.json`.
+pub fn load_described(path: &Path) -> Result<Model, InputError> {
+    let json = read_small(path, CONFIG_LIMIT)?;
+    refuse_pointer(path, &json)?;
+    from_config_json(&json).map_err(|source| model_error(path, source))
+}
+
+fn model_error(path: &Path, source: SpecError) -> InputError {
     InputError::Model { name: path.display().to_string(), source }
 }
 
 /// The model of a Meta release, whose `params.json` may leave the vocabulary to the tensors.
-fn meta_spec(params: &Path, files: &[LoadedFile], shards: u64) -> Result<ModelSpec, InputError> {
+fn meta_model(params: &Path, files: &[LoadedFile], shards: u64) -> Result<Model, InputError> {
     let json = read_small(params, CONFIG_LIMIT)?;
     // Both are cut over their rows in every release.
     let rows = |name: &str| {
@@ -112,5 +131,5 @@ fn meta_spec(params: &Path, files: &[LoadedFile], shards: u64) -> Result<ModelSp
     // Without a head the embedding shows the vocabulary, unless its columns are cut.
     let embedding = || rows("tok_embeddings.weight").filter(|_| shards == 1);
     let (vocab, ffn) = (rows("output.weight").or_else(embedding), rows("layers.0.feed_forward.w1.weight"));
-    from_params_json(&json, vocab, ffn).map(|model| ModelSpec::of(&model)).map_err(|source| model_error(params, source))
+    from_params_json(&json, vocab, ffn).map_err(|source| model_error(params, source))
 }

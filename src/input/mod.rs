@@ -27,7 +27,7 @@ pub use contents::{Contents, is_manifest};
 pub use discover::{CheckpointFiles, RankGaps, discover, rank_of};
 pub use error::InputError;
 pub use foreign::{ForeignFault, Provenance, companions, provenance};
-pub use foreign_load::{ForeignInput, load_config};
+pub use foreign_load::{ForeignInput, load_config, load_described};
 pub use load::{Input, check_crc, check_unchanged};
 pub use loaded_file::LoadedFile;
 pub use made::{Beside, ListedSum, Made};

@@ -142,7 +142,7 @@ fn is_copied(job: &Job, opened: &Opened) -> Result<bool, Error> {
     let by_strategy = source.strategy.is_some() || target.strategy.is_some();
     let ordered = source.fusion.is_some() || target.fusion.is_some() || target.fused.is_some();
     let several = target.ranks.is_some_and(|ranks| ranks != 1);
-    let described = job.model != Model::default();
+    let described = job.model != Model { families: job.model.families.clone(), ..Model::default() };
     if job.function != Function::DistributedWeightTransfer || by_strategy || several || ordered || described {
         return Ok(false);
     }

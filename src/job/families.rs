@@ -1,12 +1,14 @@
-//! The user's own families of models.
+//! Which families of models are known, and the user's own.
 
 use std::path::PathBuf;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::observer::Observer;
 use crate::Error;
-use crate::model::{FamilyFile, FamilyFileError, registered};
+use crate::model::{FamilyFile, FamilyFileError, Registered, registered};
 use crate::sys::read_small;
 
 /// More than any family file has.
@@ -37,6 +39,63 @@ pub fn add_families(files: &[PathBuf]) -> Result<Vec<String>, Error> {
         Some(format!("the family {} is that of {}, not the built-in one", known.family.name, known.file?))
     });
     Ok(said.collect())
+}
+
+/// Reads the family files of a job that nobody has read yet.
+pub(super) fn read_missing(files: &[PathBuf], observer: &dyn Observer) -> Result<(), Error> {
+    let is_read = |file: &PathBuf| {
+        let name = file.display().to_string();
+        registered().iter().any(|known| known.file == Some(name.as_str()))
+    };
+    if !files.iter().all(is_read) {
+        add_families(files)?.iter().for_each(|replaced| observer.note(replaced));
+    }
+    Ok(())
+}
+
+/// A family of models that is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FamilyListing {
+    /// Its name.
+    pub family: String,
+    /// The `model_type`s of its models.
+    pub model_types: Vec<String>,
+    /// The architectures of its models in yamls.
+    pub architectures: Vec<String>,
+    /// The schemes that have a name for every parameter. One that is inherited may lack some.
+    pub schemes: Vec<String>,
+    /// The user's file that it is from. `None`: it is built in.
+    pub file: Option<String>,
+    /// The families that it extends.
+    #[serde(skip)]
+    pub bases: Vec<String>,
+    /// Whether models are of it, and not only of families that extend it.
+    #[serde(skip)]
+    pub has_models: bool,
+    /// What its file says.
+    #[serde(skip)]
+    pub text: String,
+}
+
+/// The families that every job of this process knows, bases of others too.
+pub fn known_families() -> Vec<FamilyListing> {
+    let listing = |known: &Registered| {
+        let family = &known.family;
+        let schemes = family.schemes.iter().filter(|scheme| family.is_complete(scheme));
+        let mut schemes: Vec<String> = schemes.map(|scheme| scheme.name.clone()).collect();
+        schemes.sort_unstable();
+        FamilyListing {
+            family: family.name.clone(),
+            model_types: family.model_types.clone(),
+            architectures: family.architectures().map(str::to_owned).collect(),
+            schemes,
+            file: known.file.map(str::to_owned),
+            bases: family.bases().iter().map(ToString::to_string).collect(),
+            has_models: family.has_models(),
+            text: known.text.to_owned(),
+        }
+    };
+    registered().iter().map(listing).collect()
 }
 
 /// The user's family files, and what each says: hosts must have read the same.

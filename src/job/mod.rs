@@ -57,7 +57,7 @@ pub use crate::report::{
 };
 pub use choices::{CkptRecords, Format, Function, Fusion, Lora, Names, Precision, Reader, Reflink, Writer, Writes};
 pub use doctor::Doctor;
-pub use families::add_families;
+pub use families::{FamilyListing, add_families, known_families};
 pub use hosts::Division;
 pub use inspect::{Inspect, Listing, inspect, inspect_strategy};
 pub use merge::{Joined, merge_manifests};

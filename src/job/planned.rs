@@ -14,7 +14,7 @@ use super::reading::{self, Opened};
 use super::spec::Job;
 use super::statistics::Gathering;
 use super::target::Strategies;
-use super::{checks, ms_to_pt, pt_to_ms, quant_weight, settings, targets, train_to_infer, transfer};
+use super::{checks, families, ms_to_pt, pt_to_ms, quant_weight, settings, targets, train_to_infer, transfer};
 use crate::Error;
 use crate::cluster::plan_id;
 use crate::engine::{self, CancelToken};
@@ -71,6 +71,7 @@ impl Planned {
     pub(super) fn make(job: &Job, observer: &dyn Observer) -> Result<Self, Error> {
         let once = Once::new(observer, Vec::new());
         job.check()?;
+        families::read_missing(&job.model.families, &once)?;
         let opened = Opened::of_job(job, &once)?;
         opened.refuse_whole_numbers(job, &once)?;
         if let Some(text) = reading::other_strategies(&job.source.path, job.source.strategy.as_deref())? {

@@ -161,7 +161,7 @@ pub struct Model {
     /// `--tie-word-embeddings`: whether `lm_head` is the embedding.
     #[serde(rename = "tie_word_embeddings")]
     pub tied: Option<bool>,
-    /// `--family`: files of model families, which [`add_families`](crate::add_families) has read.
+    /// `--family`: files of model families, known to the whole process once a job has named them.
     pub families: Vec<PathBuf>,
     /// `--force-fusion`: whether the orders that are asked for overrule a manifest and a yaml.
     pub force_fusion: bool,

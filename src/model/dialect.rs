@@ -80,6 +80,14 @@ impl Dialect {
         Self::of(family, META)
     }
 
+    /// Whether a scheme is one of MindSpore's side.
+    pub(super) fn is_mindspore(scheme: &Scheme) -> bool {
+        let name = &scheme.name;
+        OF_MINDSPORE
+            .iter()
+            .any(|own| name.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    }
+
     /// The same names without the prefix of a whole model.
     #[must_use]
     pub fn without_prefix(self) -> Self {
@@ -200,7 +208,7 @@ impl Dialect {
 }
 
 /// A name with its numbers replaced by 0.
-fn first_layer(name: &str) -> String {
+pub(super) fn first_layer(name: &str) -> String {
     let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     name.split('.').map(|part| if number(part) { "0" } else { part }).collect::<Vec<_>>().join(".")
 }

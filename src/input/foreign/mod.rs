@@ -66,7 +66,7 @@ pub enum Provenance {
     MindSpore,
     /// PyTorch: `.bin`, `.pth` or `.pt` files, or what could only be meant so.
     Foreign,
-    /// safetensors under names that both use. [`recognise`](crate::models::foreign::recognise), given the names in the
+    /// safetensors under names that both use. [`origin`](crate::model::origin), given the names in the
     /// headers of all files, tells.
     ByNames,
 }

@@ -1,20 +1,19 @@
 //! Checkpoints that PyTorch programs wrote: Hugging Face's names and Meta's, beside mindformers'.
 //!
 //! Tables and rules only. A [`Naming`] says for every foreign name which of our unfused parameters it is, or holds parts
-//! of, and the other way round; [`from_config_json`] gives the dimensions.
+//! of, and the other way round.
 //!
 //! Sources: mindformers' `convert_weight.py` of each family (1.0 to 1.6), the models' own `modeling_*.py`, and Meta's
 //! `llama` repository for its names, its shards and its rule of the ffn rows.
 
-mod config;
 mod meta;
 mod naming;
 mod rows;
 mod tables;
 
 pub use crate::model::ConfigText;
-pub use config::from_config_json;
-pub use naming::{Naming, NamingError, Origin, Place, Prefix, recognise};
+pub use crate::model::Origin;
+pub use naming::{Naming, Place, Prefix, recognise};
 pub use rows::{Join, Reorder};
 
 /// Foreign models by the names of their parameters.

@@ -4,6 +4,7 @@ use super::super::ModelSpec;
 use super::super::naming::{numbered_layer, role};
 use super::tables::{EMBEDDING, HEAD, JOINED_PARTS, NORM, Table, is_buffer, reorder, table};
 use super::{Family, Join, Reorder};
+use crate::model::{Dialect, Origin};
 use crate::tensor::Shape;
 
 /// What a foreign name is.
@@ -49,22 +50,6 @@ pub enum Prefix {
     Bare,
 }
 
-/// Why a set of names cannot be placed as one model.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NamingError {
-    /// Part of an adapter, not of a model.
-    #[error("`{0}` is of a PEFT adapter, or of a model wrapped by one: merge it first (`merge_and_unload`)")]
-    Adapter(String),
-    /// Names with and without `model.`.
-    #[error("`{with}` begins with `model.` but `{without}` does not: these are not of one model")]
-    MixedPrefixes {
-        /// One name.
-        with: String,
-        /// Another.
-        without: String,
-    },
-}
-
 /// The names of one checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Naming {
@@ -78,30 +63,17 @@ impl Naming {
         Self { family, prefix: Prefix::Model }
     }
 
-    /// The names of a checkpoint whose family is known. `names`: all names of all its files, for one file may have only
-    /// names that tell nothing.
-    pub fn of<'a>(family: Family, names: impl IntoIterator<Item = &'a str>) -> Result<Self, NamingError> {
-        let (mut with, mut without) = (None, None);
-        for name in names {
-            if is_adapter(name) {
-                return Err(NamingError::Adapter(name.to_owned()));
-            }
-            let placed = |prefix| !matches!(Self { family, prefix }.below_prefix(name), Place::Unknown);
-            if with.is_none() && placed(Prefix::Model) {
-                with = Some(name);
-            } else if without.is_none() && placed(Prefix::Bare) {
-                without = Some(name);
-            }
-        }
-        let prefix = match (with, without) {
-            _ if table(family).prefix.is_empty() => Prefix::Model,
-            (Some(with), Some(without)) => {
-                return Err(NamingError::MixedPrefixes { with: with.to_owned(), without: without.to_owned() });
-            }
-            (None, Some(_)) => Prefix::Bare,
-            (_, None) => Prefix::Model,
+    /// The names of a dialect. `None`: they are not known here.
+    pub fn of_dialect(dialect: &Dialect) -> Option<Self> {
+        let family = match dialect.family().name.as_str() {
+            _ if dialect.is_meta() => Family::Meta,
+            "llama" => Family::Llama,
+            "qwen2" => Family::Qwen2,
+            "baichuan2" => Family::Baichuan2,
+            "internlm2" => Family::InternLm2,
+            _ => return None,
         };
-        Ok(Self { family, prefix })
+        Some(Self { family, prefix: if dialect.is_bare() { Prefix::Bare } else { Prefix::Model } })
     }
 
     /// The family.
@@ -197,50 +169,7 @@ impl Naming {
     }
 }
 
-/// Names that PEFT writes: the prefix of its wrapper, or the parts of an adapter.
-fn is_adapter(name: &str) -> bool {
-    let part = |part: &str| part.starts_with("lora_") || matches!(part, "base_layer" | "modules_to_save");
-    name.starts_with("base_model.model.") || name.split('.').any(part)
-}
-
-/// Whose names a checkpoint has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// mindformers'.
-    MindSpore,
-    /// A foreign family's.
-    Foreign(Family),
-}
-
-/// Whose names these are, told by names that only one has. `None`: no name tells. This is how a safetensors file is told
-/// apart, which both sides write under the same file names.
-///
-/// `names`: all names of all files. One file does not do: InternLM 2's `model.layers.0.feed_forward.w1.weight` is
-/// mindformers' too. A `config.json`, where there is one, decides among the foreign families; mistral and llama have
-/// the same names anyway.
+/// Whose names these are. `None`: no name says.
 pub fn recognise<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Origin> {
-    let mut llama = false;
-    for name in names {
-        let part = role(name).is_some_and(|role| JOINED_PARTS.contains(&role.suffix));
-        let family = if part || name == EMBEDDING || name == NORM || name.contains(".attention.w_qkv.") {
-            return Some(Origin::MindSpore);
-        } else if name.ends_with(".attention.wqkv.weight") {
-            Family::InternLm2
-        } else if name.ends_with(".self_attn.W_pack.weight") {
-            Family::Baichuan2
-        } else if name.ends_with(".self_attn.q_proj.bias") {
-            Family::Qwen2
-        } else if name.starts_with("layers.") && name.ends_with(".attention.wq.weight") {
-            Family::Meta
-        } else {
-            llama |= name.ends_with(".self_attn.q_proj.weight");
-            continue;
-        };
-        return Some(Origin::Foreign(family));
-    }
-    llama.then_some(Origin::Foreign(Family::Llama))
+    crate::model::origin(names).ok().flatten()
 }
-
-#[cfg(test)]
-#[path = "naming_tests.rs"]
-mod tests;
