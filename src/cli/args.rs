@@ -17,7 +17,6 @@ mod values;
 mod verify;
 mod what;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -192,6 +191,8 @@ pub(super) struct NToMArgs {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
     #[test]
