@@ -155,7 +155,7 @@ impl ModelSpec {
             Of::Out => Some(rows),
             Of::In => Some(columns),
             Of::InPairs => Some(columns / 2),
-            Of::InGroups | Of::LoraRank => None,
+            Of::InGroups | Of::OutBlocks | Of::InBlocks | Of::LoraRank => None,
         };
         companion.dims.iter().map(dim).collect()
     }
