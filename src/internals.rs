@@ -39,6 +39,14 @@ pub mod formats {
     }
 }
 
+/// The plans of jobs are kept as text.
+pub mod job {
+    /// What a planned job will do.
+    pub fn plan_of(planned: &crate::Planned) -> &crate::plan::Plan {
+        planned.plan_value()
+    }
+}
+
 /// Strided copies are measured.
 pub mod layout {
     pub use crate::layout::{Dim, Move, Piece, Region};

@@ -12,11 +12,11 @@ mod place;
 mod quantise;
 mod tools;
 mod train;
+mod two_letters;
 mod values;
 mod verify;
 mod what;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -25,9 +25,7 @@ use super::run_args::{OutputArgs, RunArgs};
 
 pub(super) use calibrate::CalibrateArgs;
 pub(super) use cluster::{ClusterArgs, MergeArgs};
-pub(super) use definition::{
-    DOCUMENTATION, EXAMPLES, STATUSES, TWO_LETTERS, definition, two_letters_in_help, two_letters_in_man,
-};
+pub(super) use definition::{DOCUMENTATION, EXAMPLES, STATUSES, definition, two_letters_in_help, two_letters_in_man};
 pub(super) use files::FilesArgs;
 pub(super) use layout::LayoutArgs;
 pub(super) use place::PlaceArgs;
@@ -36,21 +34,9 @@ pub(super) use tools::{
     DoctorArgs, ExampleArgs, FamiliesArgs, FamiliesCommand, InspectArgs, ManArgs, ScriptsArgs, StrategyCommand,
 };
 pub(super) use train::TrainArgs;
+pub(super) use two_letters::{TWO_LETTERS, expand};
 pub(super) use verify::VerifyArgs;
 pub(super) use what::WhatArgs;
-
-/// Replaces two-letter options (`-sc X`, `-sc=X`) by their long names.
-pub(super) fn expand(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    args.map(|arg| {
-        let Some(text) = arg.to_str() else { return arg };
-        let (name, value) = text.split_once('=').map_or((text, None), |(n, v)| (n, Some(v)));
-        match TWO_LETTERS.iter().find(|(short, _)| *short == name) {
-            Some((_, long)) => value.map_or_else(|| (*long).into(), |v| format!("{long}={v}").into()),
-            None => arg,
-        }
-    })
-    .collect()
-}
 
 /// Converts LLM checkpoints for MindSpore/Ascend inference in one streaming pass.
 #[derive(Debug, Parser)]
@@ -205,6 +191,8 @@ pub(super) struct NToMArgs {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
     #[test]

@@ -32,7 +32,9 @@ pub use load::{Input, check_crc, check_unchanged};
 pub use loaded_file::LoadedFile;
 pub use made::{Beside, ListedSum, Made};
 pub use manifest_head::{MANIFEST, ManifestHead};
-pub use model::{load_lora_alpha, load_model, load_run_facts, load_version_sign};
+#[cfg(feature = "calibrate")]
+pub use model::load_run_facts;
+pub use model::{load_lora_alpha, load_model, load_version_sign};
 pub use quantised::quantised_files;
 pub use saves::WhichSave;
 pub use statistics::load_statistics;

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::InputError;
-use crate::model::{
-    MAX_CONFIG_BYTES, Model, RunFacts, SpecError, VersionSign, builtin, from_yaml, lora_alpha, version_sign,
-};
+#[cfg(feature = "calibrate")]
+use crate::model::RunFacts;
+use crate::model::{MAX_CONFIG_BYTES, Model, SpecError, VersionSign, builtin, from_yaml, lora_alpha, version_sign};
 use crate::sys::read_small;
 
 /// Reads a yaml, or looks up a built-in model. A file of that name counts first.
@@ -41,6 +41,7 @@ pub fn load_version_sign(name: &str) -> Result<Option<VersionSign>, InputError> 
 ///
 /// # Errors
 /// As [`load_model`].
+#[cfg(feature = "calibrate")]
 pub fn load_run_facts(name: &str) -> Result<RunFacts, InputError> {
     match yaml(name)? {
         Some(text) => RunFacts::from_yaml(&text).map_err(|source| error(name, source)),

@@ -104,7 +104,11 @@ pub(super) fn stated(files: &[PathBuf]) -> Value {
         let name = file.display().to_string();
         let read = registered().iter().find(|known| known.file == Some(name.as_str()));
         let text = read.map_or("", |known| known.text);
-        let sum: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sum = Sha256::digest(text).iter().fold(String::new(), |mut sum, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(sum, "{byte:02x}");
+            sum
+        });
         json!({ "file": name, "family": read.map(|known| &known.family.name), "sha256": sum })
     };
     files.iter().map(of).collect()

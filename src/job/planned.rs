@@ -18,6 +18,7 @@ use super::{checks, families, ms_to_pt, pt_to_ms, quant_weight, settings, target
 use crate::Error;
 use crate::cluster::plan_id;
 use crate::engine::{self, CancelToken};
+use crate::plan::Plan;
 use crate::report::{Choice, PartOf, PlanReport, Provenance, plan_report};
 
 /// A job that is planned. Nothing was written.
@@ -103,6 +104,11 @@ impl Planned {
     /// The job.
     pub fn job(&self) -> &Job {
         &self.job
+    }
+
+    /// The plan.
+    pub(crate) fn plan_value(&self) -> &Plan {
+        &self.conversion.plan
     }
 
     /// The directory that will be made.

@@ -7,6 +7,7 @@ use half::f16;
 use super::PlanError;
 use super::calculation::Range;
 use crate::formats::Entry;
+#[cfg(feature = "calibrate")]
 use crate::model::Model;
 use crate::model::naming::{LayerParam, decoder_layer};
 use crate::tensor::Dtype;
@@ -58,6 +59,7 @@ impl Observed {
     }
 
     /// How many channels it has.
+    #[cfg(feature = "calibrate")]
     fn channels(self, spec: &Model) -> u64 {
         match self {
             Self::AttentionInput | Self::FeedForwardInput => spec.hidden(),
@@ -117,6 +119,7 @@ impl Statistics {
     }
 
     /// Statistics of a model that was not run: every channel between -1 and 1. For plans whose sizes are wanted before.
+    #[cfg(feature = "calibrate")]
     pub fn placeholder(spec: &Model) -> Self {
         let mut ranges = BTreeMap::new();
         for layer in 0..spec.layers() {

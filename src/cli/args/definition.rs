@@ -6,20 +6,7 @@ use std::fmt::Write;
 use clap::{Arg, ArgAction, Command, CommandFactory};
 
 use super::Cli;
-
-/// Two-letter options of the original scripts, which clap does not know, and what they stand for.
-pub(in crate::cli) const TWO_LETTERS: [(&str, &str); 10] = [
-    ("-sc", "--src_ckpt_path"),
-    ("-dc", "--dst_ckpt_path"),
-    ("-is", "--infer_strategy_file"),
-    ("-ss", "--src_strategy"),
-    ("-ds", "--dst_strategy"),
-    ("-ts", "--train_strategy_file"),
-    ("-pp", "--pipeline_stage"),
-    ("-tm", "--train_to_infer_mode"),
-    ("-dp", "--dataset_path"),
-    ("-qkv", "--qkv_concat"),
-];
+use super::two_letters::TWO_LETTERS;
 
 /// Help is no wider than this, however wide the terminal is.
 const WIDEST: usize = 100;

@@ -23,7 +23,7 @@ pub(super) struct Case {
     pub(super) counter: Option<Tensor>,
 }
 
-const FLOATS: [Dtype; 3] = [Dtype::F16, Dtype::BF16, Dtype::F32];
+pub(super) const FLOATS: [Dtype; 3] = [Dtype::F16, Dtype::BF16, Dtype::F32];
 
 impl Case {
     pub(super) fn random(random: &mut Random) -> Self {

@@ -2,13 +2,14 @@
 
 use super::cut::Order;
 use super::files::File;
+use super::foreign::{ForeignCase, Origin};
 use super::placement::{Placement, Scheme};
 use super::whole::Dims;
 use crate::formats::FormatKind;
-use crate::model::{Dense, FusionLayout, Model, SpecError};
+use crate::model::{Dense, Dialect, FusionLayout, Model, SpecError, from_config_json};
 use crate::plan::{
-    Arrangement, Catalog, CatalogOptions, Plan, PlanError, PlanOptions, Precision, StrategySet, TargetOptions, build,
-    prove, targets,
+    Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Plan, PlanError, PlanOptions, Precision,
+    SourceFile, StrategySet, TargetOptions, TargetRank, build, foreign_target, prove, targets,
 };
 use crate::tensor::Dtype;
 
@@ -57,26 +58,94 @@ pub(super) fn plan(
 ) -> Result<Plan, PlanError> {
     let files: Vec<_> = files.iter().map(File::source).collect();
     let model = request.dims.as_ref().map(model).transpose()?;
-    let (source_set, target_set) = (source.set(), target.set());
+    let catalog = of_ranks(&files, source, model.as_ref())?;
+    to_ranks(&files, &catalog, target, model.as_ref(), request)
+}
+
+/// The plan from a foreign checkpoint to ranks.
+pub(super) fn plan_from(files: &[File], case: &ForeignCase) -> Result<Plan, PlanError> {
+    let sources: Vec<_> = files.iter().map(File::source).collect();
+    let (model, dialect) = described(case);
+    let strides = |file: usize, entry: usize| {
+        let entry = &files[file].entries[entry];
+        let is_transposed = |(of, name): &(usize, String)| *of == file && **name == *entry.name;
+        case.transposed.iter().any(is_transposed).then(|| vec![1, entry.shape.dims()[0]])
+    };
+    let tied = case.model.dims.tied;
+    let options = ForeignOptions {
+        spec: Some(&model),
+        dialect: &dialect,
+        shards: case.origin.shards() as u64,
+        strides: &strides,
+        source_tied: tied,
+        target_tied: tied,
+        ignore: &|_| false,
+    };
+    let (catalog, notes) = Catalog::foreign(&sources, &options)?;
+    assert_eq!(notes, ForeignNotes::default());
+    to_ranks(&sources, &catalog, &case.ranks, Some(&model), &case.request)
+}
+
+/// The plan from ranks to a foreign checkpoint.
+pub(super) fn plan_to(files: &[File], case: &ForeignCase) -> Result<Plan, PlanError> {
+    let files: Vec<_> = files.iter().map(File::source).collect();
+    let (model, dialect) = described(case);
+    let catalog = of_ranks(&files, &case.ranks, Some(&model))?;
+    let target = foreign_target(&catalog, &dialect)?;
+    built(&files, &catalog, vec![target], &case.request)
+}
+
+/// The model by the configuration beside a foreign checkpoint, and the names in that.
+fn described(case: &ForeignCase) -> (Model, Dialect) {
+    let model = from_config_json(case.origin.config(&case.model.dims).as_bytes()).expect("a configuration");
+    let family = model.family();
+    let dialect = match case.origin {
+        Origin::Meta { .. } => Dialect::meta(family),
+        _ => Dialect::hugging_face(family),
+    };
+    (model, dialect.expect("the family has such names"))
+}
+
+fn of_ranks(files: &[SourceFile<'_>], source: &Placement, model: Option<&Model>) -> Result<Catalog, PlanError> {
+    let set = source.set();
     let options = CatalogOptions {
-        spec: model.as_ref(),
-        arrangement: arrangement(source, source_set.as_ref()),
+        spec: model,
+        arrangement: arrangement(source, set.as_ref()),
         fusion: fusion(source.order),
         ignore: &|_| false,
     };
-    let catalog = Catalog::new(&files, &options)?;
+    Catalog::new(files, &options)
+}
+
+fn to_ranks(
+    files: &[SourceFile<'_>],
+    catalog: &Catalog,
+    target: &Placement,
+    model: Option<&Model>,
+    request: &Request,
+) -> Result<Plan, PlanError> {
+    let set = target.set();
     let (fused, vocabulary_whole) = match target.scheme {
         Scheme::Rules { fused, vocabulary_whole } => (fused, vocabulary_whole),
         Scheme::Strategy(_) => (false, false),
     };
     let options = TargetOptions {
-        spec: model.as_ref(),
-        arrangement: arrangement(target, target_set.as_ref()),
+        spec: model,
+        arrangement: arrangement(target, set.as_ref()),
         fusion: fusion(target.order),
         fused,
         vocabulary_whole,
     };
-    let targets = targets(&catalog, &files, &options)?;
+    let targets = targets(catalog, files, &options)?;
+    built(files, catalog, targets, request)
+}
+
+fn built(
+    files: &[SourceFile<'_>],
+    catalog: &Catalog,
+    targets: Vec<TargetRank>,
+    request: &Request,
+) -> Result<Plan, PlanError> {
     let precision = |dtype: Option<Dtype>| dtype.map_or(Precision::Keep, Precision::To);
     let options = PlanOptions {
         precision: precision(request.precision),
@@ -86,7 +155,7 @@ pub(super) fn plan(
         padding: true,
         whole: None,
     };
-    let plan = build(&files, &catalog, targets, &options)?;
+    let plan = build(files, catalog, targets, &options)?;
     prove(&plan)?;
     Ok(plan)
 }

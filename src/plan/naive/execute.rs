@@ -1,11 +1,12 @@
 //! A plan carried out one unit at a time, and what it made compared with what it should have made.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
-use super::case::Case;
-use super::files::{File, bytes_of};
-use super::placement::Scheme;
-use super::whole::Cut;
+use super::convert::Request;
+use super::cut::Block;
+use super::files::{File, Tensor, bytes_of};
+use super::placement::{Placement, Scheme};
+use super::whole::{Cut, Item, Model};
 use crate::layout::Dim;
 use crate::plan::{OutputTensor, Plan, Transform};
 use crate::tensor::Dtype;
@@ -57,39 +58,61 @@ fn made(plan: &Plan, sources: &[Vec<u8>], tensor: &OutputTensor, from: Dtype) ->
     made
 }
 
-/// The plan must make of the files what naive slicing makes of the whole model.
-pub(super) fn check(plan: &Plan, files: &[File], case: &Case) {
-    let Case { model, target, request, counter, .. } = case;
+/// A tensor that an output must hold.
+pub(super) struct Expected {
+    pub(super) name: String,
+    pub(super) is_norm: bool,
+    pub(super) block: Block,
+    /// Whether no earlier file holds the same, where that is checked.
+    pub(super) is_first: Option<bool>,
+}
+
+/// What each rank of a placement must hold.
+pub(super) fn of_ranks(model: &Model, target: &Placement) -> Vec<Vec<Expected>> {
+    let mut seen: HashSet<(usize, String, Option<u32>)> = HashSet::new();
+    let mut of_rank = |rank: usize| {
+        let expected = |(item, block): (&Item, Block)| {
+            let first = seen.insert((rank / target.devices, item.name.clone(), block.elements.first().copied()));
+            // A fault of today: blocks of a fused parameter count as replicas where they are the same rows of different parts.
+            let is_checked = item.parts.len() == 1 || matches!(target.scheme, Scheme::Rules { .. });
+            let is_norm = model.parameters[item.parts[0]].cut == Cut::Whole;
+            Expected { name: item.name.clone(), is_norm, block, is_first: is_checked.then_some(first) }
+        };
+        target.blocks(model, rank).map(expected).collect()
+    };
+    (0..target.ranks()).map(&mut of_rank).collect()
+}
+
+/// The plan must make of the files what is expected, file by file. `counter`: what all of them hold besides.
+pub(super) fn check(
+    plan: &Plan,
+    files: &[File],
+    (dtype, request): (Dtype, &Request),
+    expected: Vec<Vec<Expected>>,
+    counter: Option<&Tensor>,
+) {
     let sources = sources(plan, files);
-    assert_eq!(plan.outputs.len(), target.ranks(), "a file a rank");
-    let mut seen: HashMap<usize, HashSet<(&str, Option<u32>)>> = HashMap::new();
-    for (rank, file) in plan.outputs.iter().enumerate() {
+    assert_eq!(plan.outputs.len(), expected.len(), "a file a rank");
+    let alone = expected.len() == 1;
+    for (rank, (file, expected)) in plan.outputs.iter().zip(expected).enumerate() {
         assert_eq!(file.path, format!("rank_{rank}/checkpoint_{rank}.{}", request.format.extension()));
         assert_eq!(file.rank.map(|rank| rank as usize), Some(rank));
         let mut tensors: BTreeMap<&str, &OutputTensor> = file.tensors.iter().map(|t| (&*t.name, t)).collect();
         assert_eq!(tensors.len(), file.tensors.len(), "rank {rank} holds a name twice");
-        let seen = seen.entry(rank / target.devices).or_default();
-        for (item, block) in target.blocks(model, rank) {
-            let what = format!("`{}` of rank {rank}", item.name);
-            let tensor = tensors.remove(item.name.as_str()).unwrap_or_else(|| panic!("{what} is missing"));
-            let norm = model.parameters[item.parts[0]].cut == Cut::Whole;
-            let wanted = if norm { request.norms } else { request.precision };
-            assert_eq!(tensor.dtype, wanted.unwrap_or(model.dtype), "{what}");
+        for Expected { name, is_norm, block, is_first } in expected {
+            let what = format!("`{name}` of rank {rank}");
+            let tensor = tensors.remove(name.as_str()).unwrap_or_else(|| panic!("{what} is missing"));
+            let wanted = if is_norm { request.norms } else { request.precision };
+            assert_eq!(tensor.dtype, wanted.unwrap_or(dtype), "{what}");
             let dims: Vec<u64> = block.dims.iter().map(|&n| n as u64).collect();
             assert_eq!(tensor.shape.dims(), dims, "{what}");
-            let made = made(plan, &sources, tensor, model.dtype);
-            assert_eq!(made, bytes_of(&block.elements, model.dtype), "{what}");
-            let first = seen.insert((&item.name, block.elements.first().copied()));
-            // A fault of today: blocks of a fused parameter count as replicas where they are the same rows of different parts.
-            if item.parts.len() == 1 || matches!(target.scheme, Scheme::Rules { .. }) {
-                assert_eq!(tensor.first_holder, first, "{what} is counted wrongly");
-            }
+            assert_eq!(made(plan, &sources, tensor, dtype), bytes_of(&block.elements, dtype), "{what}");
+            assert!(is_first.is_none_or(|first| first == tensor.first_holder), "{what} is counted wrongly");
         }
         if let Some(wanted) = counter {
             let tensor = tensors.remove(wanted.name.as_str()).expect("what all ranks hold");
             assert_eq!((tensor.dtype, &tensor.shape), (wanted.dtype, &wanted.shape), "{}", wanted.name);
             assert_eq!(made(plan, &sources, tensor, wanted.dtype), wanted.bytes, "{}", wanted.name);
-            let alone = target.ranks() == 1;
             assert_eq!(tensor.first_holder, rank == 0 || alone, "{}", wanted.name);
         }
         assert!(tensors.is_empty(), "rank {rank} holds {:?} besides", tensors.keys());
