@@ -1,5 +1,6 @@
 //! Which families of models are known, and the user's own.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use serde::Serialize;
