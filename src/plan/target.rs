@@ -192,9 +192,9 @@ fn add_unplaced(
     Ok(())
 }
 
-/// The boxes that ranks seen so far hold, of parameters that have replicas.
+/// The boxes that ranks seen so far hold, each with its tensor, of parameters that have replicas.
 #[derive(Default)]
-struct Seen(HashMap<TensorName, Vec<Vec<Region>>>);
+struct Seen(HashMap<TensorName, Vec<Vec<(usize, Region)>>>);
 
 impl Seen {
     fn is_first(&mut self, name: &TensorName, layout: &TensorLayout, pieces: &[(usize, Piece)]) -> bool {
@@ -202,7 +202,7 @@ impl Seen {
         if parts * layout.shard_parts().unwrap_or(1) == layout.devices() {
             return true;
         }
-        let regions: Vec<Region> = pieces.iter().map(|(_, piece)| piece.region.clone()).collect();
+        let regions: Vec<_> = pieces.iter().map(|(tensor, piece)| (*tensor, piece.region.clone())).collect();
         let seen = self.0.entry(name.clone()).or_default();
         let first = !seen.contains(&regions);
         if first {
