@@ -142,7 +142,7 @@ pub fn targets(
             ranks.push(TargetRank { rank, entries });
         }
     }
-    add_unplaced(catalog, files, &placed, options, &mut ranks)?;
+    add_unplaced(catalog, files, &placed, &mut ranks)?;
     Ok(ranks)
 }
 
@@ -152,7 +152,6 @@ fn add_unplaced(
     catalog: &Catalog,
     files: &[super::SourceFile<'_>],
     placed: &HashSet<usize>,
-    options: &TargetOptions<'_>,
     ranks: &mut [TargetRank],
 ) -> Result<(), PlanError> {
     let (mut unplaced, mut training) = (Vec::new(), Vec::new());
@@ -160,7 +159,7 @@ fn add_unplaced(
     let absent = |index: &usize| !placed.contains(index) && !catalog.merged.contains(index);
     for (_, tensor) in catalog.tensors().iter().enumerate().filter(|(index, _)| absent(index)) {
         let counter = tensor.shape.elements() <= 1 || tensor.dtype == Dtype::Str;
-        if counter || tensor.loose || options.arrangement.ranks() == 1 {
+        if counter || tensor.loose {
             let holder = tensor.holders.all().next().map(|h| (h.file, h.entry));
             copies.extend(holder);
         } else if is_training_state(&tensor.name) {

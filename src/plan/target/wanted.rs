@@ -208,7 +208,10 @@ impl Wanted {
             }
             _ => ByRules::Unknown,
         };
-        Ok(options.arrangement.layout(stage, &self.name, ndim, by_rules, &|| self.related.clone()))
+        let found = options.arrangement.layout(stage, &self.name, ndim, by_rules, &|| self.related.clone());
+        // One rank alone has everything whole, whatever its strategy knows.
+        let alone = || (options.arrangement.ranks() == 1).then(|| (TensorLayout::flat(1, ndim, None), None));
+        Ok(found.or_else(alone))
     }
 
     fn laid<'a>(&'a self, sized: &'a Sized) -> Result<Option<Lay<'a>>, PlanError> {

@@ -55,10 +55,6 @@ const NAMING_PARAMETERS: &[&str] = &[
     "src/job/head.rs",
     "src/job/ms_to_pt.rs",
     "src/job/pt_to_ms.rs",
-    "src/models/foreign/meta.rs",
-    "src/models/foreign/naming.rs",
-    "src/models/foreign/tables.rs",
-    "src/models/spec.rs",
     "src/plan/error.rs",
     "src/report/listing.rs",
 ];
