@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::convert::Request;
 use super::cut::Block;
 use super::files::{File, Tensor, bytes_of};
-use super::placement::{Placement, Scheme};
+use super::placement::Placement;
 use super::whole::{Cut, Item, Model};
 use crate::layout::Dim;
 use crate::plan::{OutputTensor, Plan, Transform};
@@ -63,8 +63,8 @@ pub(super) struct Expected {
     pub(super) name: String,
     pub(super) is_norm: bool,
     pub(super) block: Block,
-    /// Whether no earlier file holds the same, where that is checked.
-    pub(super) is_first: Option<bool>,
+    /// Whether no earlier file of the stage holds the same.
+    pub(super) is_first: bool,
 }
 
 /// What each rank of a placement must hold.
@@ -73,10 +73,8 @@ pub(super) fn of_ranks(model: &Model, target: &Placement) -> Vec<Vec<Expected>> 
     let mut of_rank = |rank: usize| {
         let expected = |(item, block): (&Item, Block)| {
             let first = seen.insert((rank / target.devices, item.name.clone(), block.elements.first().copied()));
-            // A fault of today: blocks of a fused parameter count as replicas where they are the same rows of different parts.
-            let is_checked = item.parts.len() == 1 || matches!(target.scheme, Scheme::Rules { .. });
             let is_norm = model.parameters[item.parts[0]].cut == Cut::Whole;
-            Expected { name: item.name.clone(), is_norm, block, is_first: is_checked.then_some(first) }
+            Expected { name: item.name.clone(), is_norm, block, is_first: first }
         };
         target.blocks(model, rank).map(expected).collect()
     };
@@ -107,7 +105,7 @@ pub(super) fn check(
             let dims: Vec<u64> = block.dims.iter().map(|&n| n as u64).collect();
             assert_eq!(tensor.shape.dims(), dims, "{what}");
             assert_eq!(made(plan, &sources, tensor, dtype), bytes_of(&block.elements, dtype), "{what}");
-            assert!(is_first.is_none_or(|first| first == tensor.first_holder), "{what} is counted wrongly");
+            assert_eq!(tensor.first_holder, is_first, "{what} is counted wrongly");
         }
         if let Some(wanted) = counter {
             let tensor = tensors.remove(wanted.name.as_str()).expect("what all ranks hold");
