@@ -3,7 +3,7 @@
 use super::companion::{Companion, Of, OwnSizes, axes_of_companion};
 use super::dialect::Stored;
 use super::family::{Family, Row};
-use super::pack::{PackPart, Slot};
+use super::pack::{EXPERT, PackPart, Slot};
 use super::param::{Axis, Dims, Mesh, Param, Role, Sizes};
 
 /// The axis of key/value heads: what is cut over it must not be cut through a head.
@@ -25,7 +25,11 @@ impl Family {
         let axis = tensor_axis(param)?;
         let dims = self.dims_of(part);
         match stored.companion {
-            None => dims.iter().position(|dim| dim.contains(&axis)),
+            None => {
+                // A name that numbers the experts is of one: its file does not have their axis.
+                let of_experts = |axis: &Axis| stored.row.pattern.has_expert() && self.axis_name(*axis) == EXPERT;
+                dims.iter().filter(|dim| !dim.iter().all(of_experts)).position(|dim| dim.contains(&axis))
+            }
             Some(companion) => companion.dims.iter().position(|&of| {
                 let own = OwnSizes { group: 1, lora_rank: 1 };
                 axes_of_companion(of, &param.dims, own).iter().any(|slot| match slot {
@@ -127,6 +131,9 @@ mod tests {
             assert_eq!(cut("llama", "mindformers", name), (dim, true), "{name}");
         }
         assert_eq!(cut("llama", "mindformers/grouped", "model.layers.0.attention.w_qkv.weight"), (Some(0), true));
+        let of_expert =
+            |name: &str| cut("qwen3_moe", "mcore/split", &format!("decoder.layers.0.mlp.experts.3.{name}.weight"));
+        assert_eq!((of_expert("gating").0, of_expert("linear_fc2").0), (Some(0), Some(1)));
         assert_eq!(cut("mixtral", "hf", "model.layers.0.mlp.experts.gate_up_proj"), (Some(1), false));
         assert_eq!(cut("qwen3_moe", "mcore", "decoder.layers.0.mlp.experts.weight2"), (Some(0), false));
     }
