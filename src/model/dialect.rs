@@ -143,7 +143,9 @@ impl Dialect {
             return Place::Buffer;
         }
         let companion = self.schemes.iter().find_map(|scheme| scheme.companions(self.family, name));
-        match companion.and_then(|(row, captures, found)| Some((row, captures, *found.first()?))) {
+        match companion.and_then(|(row, captures, found)| {
+            Some((row, captures, found.into_iter().find(|found| found.quantity.is_converted())?))
+        }) {
             Some((row, captures, companion)) => Place::Stored(Stored { row, captures, companion: Some(companion) }),
             None => Place::Unknown,
         }

@@ -222,27 +222,47 @@ impl Reader<'_> {
         })
     }
 
-    /// An axis, which tensor-parallel ranks share, or one for each kind of ranks.
+    /// An axis, which tensor-parallel ranks share, or one for each kind of ranks. Of several the ranks share the first; those that
+    /// have the same index of it share the next.
     fn cut(&self, tree: &Tree, dims: &Dims) -> Result<SmallVec<[Cut; 2]>, Faults> {
-        let meshes = match tree.scalar() {
-            Some(_) => [(Mesh::Tensor, Some(tree)), (Mesh::Expert, None)],
-            None => {
+        let meshes = match tree.entries() {
+            Err(_) => [(Mesh::Tensor, Some(tree)), (Mesh::Expert, None)],
+            Ok(_) => {
                 let [tensor, expert] = tree.keys(["tensor", "expert"])?;
                 [(Mesh::Tensor, tensor), (Mesh::Expert, expert)]
             }
         };
         let mut cut = SmallVec::new();
-        for (mesh, axis) in meshes.into_iter().filter_map(|(mesh, axis)| Some((mesh, axis?))) {
-            let name = axis.text()?;
-            let known = self.known_axis(name).filter(|axis| dims.iter().flatten().any(|a| a == axis));
-            let found = known.ok_or_else(|| axis.fault(format!("it is cut over {name}, which is none of its axes")))?;
-            if dims.iter().skip(1).any(|dim| dim.iter().skip(1).any(|axis| *axis == found)) {
-                let why = format!("it is cut over {name}, which is not the first axis of its dimension");
-                return Err(axis.fault(why));
+        for (mesh, tree) in meshes.into_iter().filter_map(|(mesh, tree)| Some((mesh, tree?))) {
+            let axes = if tree.scalar().is_some() { std::slice::from_ref(tree) } else { tree.list()? };
+            let mut outer = None;
+            for axis in axes {
+                let found = self.cut_axis(axis, dims, outer)?;
+                if cut.iter().any(|cut: &Cut| cut.axis == found) {
+                    return Err(axis.fault(format!("it is cut over {} twice", self.family.axis_name(found))));
+                }
+                cut.push(Cut { mesh, axis: found });
+                outer = Some(found);
             }
-            cut.push(Cut { mesh, axis: found });
         }
         Ok(cut)
+    }
+
+    /// An axis that ranks share. `outer`: the one that they share before it.
+    fn cut_axis(&self, tree: &Tree, dims: &Dims, outer: Option<Axis>) -> Result<Axis, Faults> {
+        let name = tree.text()?;
+        let known = self.known_axis(name).filter(|axis| dims.iter().flatten().any(|a| a == axis));
+        let found = known.ok_or_else(|| tree.fault(format!("it is cut over {name}, which is none of its axes")))?;
+        match outer {
+            Some(outer) if !dims.iter().any(|dim| dim.windows(2).any(|pair| pair == [outer, found])) => {
+                let outer = self.family.axis_name(outer);
+                Err(tree.fault(format!("it is cut over {outer} and then {name}, which is not the next axis")))
+            }
+            None if dims.iter().skip(1).any(|dim| dim.iter().skip(1).any(|axis| *axis == found)) => {
+                Err(tree.fault(format!("it is cut over {name}, which is not the first axis of its dimension")))
+            }
+            _ => Ok(found),
+        }
     }
 
     fn replicated(&mut self, tree: Option<&Tree>) {

@@ -116,7 +116,7 @@ impl Model {
                 return None;
             }
             Some(companion) => {
-                let none = OwnSizes { group: 1, lora_rank: 1 };
+                let none = OwnSizes::NONE;
                 self.family.full_companion_dims(stored.row, stored.captures, companion, none, &self.sizes)
             }
         };
@@ -234,16 +234,20 @@ impl Model {
     /// What they do not divide.
     pub fn check_ranks(&self, ranks: u64) -> Result<(), SpecError> {
         let mut shared: Vec<(&'static str, u64)> = Vec::new();
-        for axis in self.shared_axes() {
+        for axes in self.shared_axes() {
+            let Some(&axis) = axes.first() else { continue };
             let size = self.sizes.of(axis);
             let name = self.family.axis_name(axis);
             let what = SHARED.iter().find(|(known, _)| *known == name).map_or("rows", |(_, what)| *what);
             if name == "KvHead" {
                 shared.push(("attention heads", self.heads()));
+            } else if axes.len() > 1 {
+                shared.push((what, axes.iter().fold(1, |all, &axis| self.sizes.of(axis).saturating_mul(all))));
             }
-            // Of an axis that is replicated beyond its size, several ranks hold the same.
-            let replicated = self.family.replicates(axis) && size > 0 && ranks > 0 && ranks.is_multiple_of(size);
-            shared.push((what, if replicated { ranks } else { size }));
+            // Of an axis that is replicated beyond its size, several ranks hold the same, or share the next axis.
+            let exceeds = axes.len() > 1 || self.family.replicates(axis);
+            let exceeds = exceeds && size > 0 && ranks > 0 && ranks.is_multiple_of(size);
+            shared.push((what, if exceeds { ranks } else { size }));
         }
         match shared.iter().find(|(_, count)| ranks == 0 || count % ranks != 0) {
             None => Ok(()),
@@ -254,19 +258,19 @@ impl Model {
         }
     }
 
-    /// The axes that tensor-parallel ranks share, but for the vocabulary, which stays whole where they do not divide it; in the
+    /// The axes of each parameter that tensor-parallel ranks share, one after the other, but for the vocabulary, which stays whole where they do not divide it; in the
     /// order of the parameters.
-    fn shared_axes(&self) -> Vec<Axis> {
+    fn shared_axes(&self) -> Vec<Vec<Axis>> {
         let mut found = Vec::new();
         for id in &self.members {
             let param = &self.family.params()[usize::from(id.param)];
             if matches!(param.role, Role::Embedding | Role::Head) {
                 continue;
             }
-            for cut in param.cut.iter().filter(|cut| cut.mesh == Mesh::Tensor) {
-                if !found.contains(&cut.axis) {
-                    found.push(cut.axis);
-                }
+            let cuts = param.cut.iter().filter(|cut| cut.mesh == Mesh::Tensor);
+            let axes: Vec<Axis> = cuts.map(|cut| cut.axis).collect();
+            if !axes.is_empty() && !found.contains(&axes) {
+                found.push(axes);
             }
         }
         found

@@ -64,8 +64,8 @@ impl Plain {
     /// How a companion of it is split: what belongs to a row goes with the rows, what belongs to a column with the columns.
     fn split_of(&self, companion: &Companion) -> Split {
         let cut = |of: &Of| match of {
-            Of::Out => self.split == Split::Rows,
-            Of::In | Of::InPairs | Of::InGroups => self.split == Split::Columns,
+            Of::Out | Of::OutBlocks => self.split == Split::Rows,
+            Of::In | Of::InPairs | Of::InGroups | Of::InBlocks => self.split == Split::Columns,
             Of::LoraRank => false,
         };
         Split::on(companion.dims.iter().position(cut))

@@ -133,7 +133,7 @@ impl Wanted {
             known: None,
             family: None,
             related: None,
-            own: OwnSizes { group: 1, lora_rank: 1 },
+            own: OwnSizes::NONE,
         }
     }
 
@@ -155,7 +155,7 @@ impl Wanted {
         let sized = catalog.sized.as_ref();
         let own = known.ids().next().zip(sized).and_then(|(id, sized)| sized.own_sizes(id, &tensor.shape));
         let related = Related::of(dialect, &known);
-        let own = own.unwrap_or(OwnSizes { group: 1, lora_rank: 1 });
+        let own = own.unwrap_or(OwnSizes::NONE);
         Self { name, tensors, related, family: Some(dialect.family()), known: Some(known), own }
     }
 
@@ -194,22 +194,35 @@ impl Wanted {
         options: &TargetOptions<'_>,
         stage: u64,
     ) -> Result<Option<(TensorLayout, Option<Shape>)>, PlanError> {
-        let first = self.first(catalog);
         let ndim = self.full_dims(catalog)?.len();
-        let by_rules = match (&self.known, self.family) {
+        let by_rules = self.by_rules(catalog, options);
+        Ok(options.arrangement.layout(stage, &self.name, ndim, by_rules, &|| self.related.clone()))
+    }
+
+    /// Whether a layout says what each rank holds.
+    pub(super) fn has_layout(&self, catalog: &Catalog, options: &TargetOptions<'_>) -> bool {
+        !matches!(self.by_rules(catalog, options), ByRules::Mixed { .. })
+    }
+
+    /// What the rules of the family say of it.
+    fn by_rules(&self, catalog: &Catalog, options: &TargetOptions<'_>) -> ByRules {
+        let first = self.first(catalog);
+        match (&self.known, self.family) {
             (Some(known), Some(family)) if known.state.is_empty() => {
                 let rows = first.shape.dims().first().copied().unwrap_or(1);
                 let whole = options.vocabulary_whole || rows % options.arrangement.devices() != 0;
                 let role = first.id.and_then(|id| catalog.role(id.param));
                 match family.cut_dim(&known.stored) {
                     Some(_) if whole && matches!(role, Some(Role::Embedding | Role::Head)) => ByRules::Whole,
-                    Some(dim) => ByRules::Cut(dim),
+                    Some(dim) => {
+                        let sizes = catalog.sized.as_ref().map(|sized| &sized.sizes);
+                        ByRules::cut(dim, &known.stored, family, sizes, options.arrangement.devices())
+                    }
                     None => ByRules::Whole,
                 }
             }
             _ => ByRules::Unknown,
-        };
-        Ok(options.arrangement.layout(stage, &self.name, ndim, by_rules, &|| self.related.clone()))
+        }
     }
 
     fn laid<'a>(&'a self, sized: &'a Sized) -> Result<Option<Lay<'a>>, PlanError> {
