@@ -13,6 +13,7 @@ mod fault;
 mod files;
 mod placement;
 mod random;
+mod replicated;
 mod whole;
 
 use std::collections::BTreeMap;
