@@ -3,7 +3,7 @@
 use super::companion::{Companion, Of, OwnSizes, axes_of_companion, product};
 use super::dialect::Stored;
 use super::family::{Family, Row};
-use super::pack::PackPart;
+use super::pack::{EXPERT, PackPart};
 use super::param::{Axis, Dims, Mesh, Param, Role, Sizes};
 
 /// The axis of key/value heads: what is cut over it must not be cut through a head.
@@ -27,7 +27,11 @@ impl Family {
         let axis = tensor_axis(param)?;
         let dims = self.dims_of(part);
         match stored.companion {
-            None => dims.iter().position(|dim| dim.contains(&axis)),
+            None => {
+                // A name that numbers the experts is of one: its file does not have their axis.
+                let of_experts = |axis: &Axis| stored.row.pattern.has_expert() && self.axis_name(*axis) == EXPERT;
+                dims.iter().filter(|dim| !dim.iter().all(of_experts)).position(|dim| dim.contains(&axis))
+            }
             Some(companion) => companion.dims.iter().position(|&of| {
                 let slots = axes_of_companion(of, &param.dims, OwnSizes::NONE, &Sizes(Vec::new()));
                 slots.iter().any(|slot| slot.axes().contains(&axis))
@@ -156,6 +160,9 @@ mod tests {
             assert_eq!(cut("llama", "mindformers", name), (dim, true), "{name}");
         }
         assert_eq!(cut("llama", "mindformers/grouped", "model.layers.0.attention.w_qkv.weight"), (Some(0), true));
+        let of_expert =
+            |name: &str| cut("qwen3_moe", "mcore/split", &format!("decoder.layers.0.mlp.experts.3.{name}.weight"));
+        assert_eq!((of_expert("gating").0, of_expert("linear_fc2").0), (Some(0), Some(1)));
         assert_eq!(cut("mixtral", "hf", "model.layers.0.mlp.experts.gate_up_proj"), (Some(1), false));
         assert_eq!(cut("qwen3_moe", "mcore", "decoder.layers.0.mlp.experts.weight2"), (Some(0), false));
     }

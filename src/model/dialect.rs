@@ -185,6 +185,17 @@ impl Dialect {
         Some(Join { whole: of(row), parts: row.params().map(alone).collect::<Option<_>>()? })
     }
 
+    /// The same in the fused form: the joined tensor that it is a part of, else what it is in the scheme that joins others.
+    pub fn fused(&self, stored: &Stored) -> Stored {
+        if let Some(join) = self.join(stored) {
+            return join.whole;
+        }
+        let joins = |scheme: &&&'static Scheme| scheme.rows.iter().any(|row| row.params().count() > 1);
+        let same = |scheme: &&'static Scheme| scheme.rows.iter().find(|row| row.params().eq(stored.row.params()));
+        let row = self.schemes.iter().filter(joins).find_map(same).unwrap_or(stored.row);
+        Stored { row, ..*stored }
+    }
+
     /// The names of a row that are for each expert, where its name numbers them; else the one of it.
     pub fn by_expert(&self, stored: &Stored, sizes: Option<&Sizes>) -> Vec<Stored> {
         if !stored.row.pattern.has_expert() {

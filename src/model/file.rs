@@ -156,6 +156,7 @@ impl Reader<'_> {
         if self.faults.is_empty() {
             self.check_rows();
         }
+        self.leave_out_schemes_of_bases(schemes);
     }
 
     fn known_axis(&self, name: &str) -> Option<Axis> {

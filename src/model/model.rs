@@ -70,7 +70,8 @@ impl Model {
     pub fn with_sizes(family: &'static Family, sizes: Sizes, mut members: Vec<ParamId>) -> Self {
         members.sort_by_key(|id| (id.layer, id.param));
         let layers = members.iter().filter_map(|id| id.layer).max().map_or(0, |last| last + 1);
-        let is_head = |id: &ParamId| family.params()[usize::from(id.param)].role == Role::Head;
+        // Layers that predict further tokens may have projections of their own.
+        let is_head = |id: &ParamId| id.layer.is_none() && family.params()[usize::from(id.param)].role == Role::Head;
         let tied = !members.iter().any(is_head);
         Self { family, sizes, members, layers, tied, fused: None, vocabulary_whole: false }
     }
@@ -156,7 +157,9 @@ impl Model {
     /// The same model, whose output projection shares the embedding's weight, or does not.
     #[must_use]
     pub fn with_tied(mut self, tied: bool) -> Self {
-        let heads = (0u16..).zip(self.family.params()).filter(|(_, param)| param.role == Role::Head);
+        let heads = (0u16..)
+            .zip(self.family.params())
+            .filter(|(_, param)| param.role == Role::Head && param.template.is_none());
         let heads: Vec<u16> = heads.map(|(at, _)| at).collect();
         self.members.retain(|id| !heads.contains(&id.param));
         if !tied {

@@ -1,7 +1,7 @@
 //! The schemes of a family file, row by row.
 
 use super::tree::{Entry, Fault, Faults, Tree};
-use super::{FamilyFileError, Reader};
+use super::{FamilyFileError, Reader, sorted};
 use crate::model::family::{Row, Scheme};
 use crate::model::pack::{Pack, PackPart};
 use crate::model::pattern::Pattern;
@@ -53,6 +53,17 @@ impl Reader<'_> {
         };
         let kept: Vec<Scheme> = family.schemes.iter().filter(|scheme| kept(scheme)).cloned().collect();
         self.family.schemes = kept;
+    }
+
+    /// An inherited scheme that has no name for a parameter which the family has beside its base's is not one of the family.
+    pub(super) fn leave_out_schemes_of_bases(&mut self, own: Option<&Tree>) {
+        let own: Vec<&Entry> = own.and_then(|tree| tree.entries().ok()).map_or_else(Vec::new, sorted);
+        let complete: Vec<bool> = self.family.schemes.iter().map(|scheme| self.family.is_complete(scheme)).collect();
+        let mut complete = complete.into_iter();
+        self.family.schemes.retain(|scheme| {
+            let is_complete = complete.next().unwrap_or(true);
+            is_complete || own.iter().any(|entry| entry.key == scheme.name)
+        });
     }
 
     /// Beginnings of names, and for each the ends, in the order of the file.

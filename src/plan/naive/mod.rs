@@ -14,6 +14,7 @@ mod files;
 mod foreign;
 mod placement;
 mod random;
+mod replicated;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -60,8 +60,8 @@ pub(super) fn wanted(catalog: &Catalog, options: &TargetOptions<'_>, stage: u64)
             wanted.push(Wanted::unknown(tensor, index));
             continue;
         };
-        let related = Related::of(dialect, &known);
-        let is_fused = related.as_ref().is_some_and(|related| wants_fused(catalog, options, stage, &related.whole));
+        let fused = dialect.name(&dialect.fused(&known.stored)).map(|name| format!("{}{name}", known.state));
+        let is_fused = fused.is_some_and(|fused| wants_fused(catalog, options, stage, &fused));
         for known in forms(catalog, dialect, known, is_fused) {
             let Some(name) = dialect.name(&known.stored).map(|name| format!("{}{name}", known.state)) else { continue };
             if !done.insert(name.clone()) {
@@ -101,6 +101,7 @@ fn forms(catalog: &Catalog, dialect: &Dialect, known: Known, is_fused: bool) -> 
             let own = known.ids().next();
             join.parts.into_iter().find(|part| part.params().next() == own.map(|id| id.param)).unwrap_or(known.stored)
         }
+        None if is_fused => dialect.fused(&known.stored),
         None => known.stored,
     };
     dialect
@@ -195,7 +196,10 @@ impl Wanted {
     ) -> Result<Option<(TensorLayout, Option<Shape>)>, PlanError> {
         let ndim = self.full_dims(catalog)?.len();
         let by_rules = self.by_rules(catalog, options);
-        Ok(options.arrangement.layout(stage, &self.name, ndim, by_rules, &|| self.related.clone()))
+        let found = options.arrangement.layout(stage, &self.name, ndim, by_rules, &|| self.related.clone());
+        // One rank alone has everything whole, whatever its strategy knows.
+        let alone = || (options.arrangement.ranks() == 1).then(|| (TensorLayout::flat(1, ndim, None), None));
+        Ok(found.or_else(alone))
     }
 
     /// Whether a layout says what each rank holds.
