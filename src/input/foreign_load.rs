@@ -8,7 +8,7 @@ use super::loaded_file::load;
 use super::{Input, InputError, LoadedFile, quantised};
 use crate::formats::FormatKind;
 use crate::model::{
-    Dialect, Model, Origin, SpecError, from_config_json, from_params_json, name_in_meta_release, origin,
+    Dialect, Model, Origin, SpecError, check_adapters, from_config_json, from_params_json, name_in_meta_release, origin,
 };
 use crate::sys::{StableInputs, read_small};
 
@@ -70,15 +70,15 @@ impl ForeignInput {
         if matches!(found, Ok(Some(Origin::MindSpore))) {
             return Err(InputError::IsMindSpore(path.to_owned()));
         }
-        let family = match &model {
-            Some(model) => model.family(),
-            None => match found.map_err(naming_error)? {
-                Some(Origin::Foreign(dialect)) => dialect.family(),
-                _ => {
-                    let names = names().map(str::to_owned).collect();
-                    return Err(InputError::NoFamily { path: path.to_owned(), names });
-                }
-            },
+        let family = if let Some(model) = &model {
+            model.family()
+        } else {
+            check_adapters(names()).map_err(naming_error)?;
+            let Some(Origin::Foreign(dialect)) = found.map_err(naming_error)? else {
+                let names = names().map(str::to_owned).collect();
+                return Err(InputError::NoFamily { path: path.to_owned(), names });
+            };
+            dialect.family()
         };
         let dialect = Dialect::foreign(family, names()).map_err(naming_error)?;
         let no_names = || model_error(path, SpecError::Unsupported(family.name.clone()));

@@ -235,13 +235,9 @@ impl Reader<'_> {
     /// An axis, which tensor-parallel ranks share, or one for each kind of ranks. Of several the ranks share the first; those that
     /// have the same index of it share the next.
     fn cut(&self, tree: &Tree, dims: &Dims) -> Result<SmallVec<[Cut; 2]>, Faults> {
-        let meshes = match tree.entries() {
-            Err(_) => [(Mesh::Tensor, Some(tree)), (Mesh::Expert, None)],
-            Ok(_) => {
-                let [tensor, expert] = tree.keys(["tensor", "expert"])?;
-                [(Mesh::Tensor, tensor), (Mesh::Expert, expert)]
-            }
-        };
+        let [tensor, expert] =
+            if tree.entries().is_ok() { tree.keys(["tensor", "expert"])? } else { [Some(tree), None] };
+        let meshes = [(Mesh::Tensor, tensor), (Mesh::Expert, expert)];
         let mut cut = SmallVec::new();
         for (mesh, tree) in meshes.into_iter().filter_map(|(mesh, tree)| Some((mesh, tree?))) {
             let axes = if tree.scalar().is_some() { std::slice::from_ref(tree) } else { tree.list()? };

@@ -21,6 +21,7 @@ mod in_order;
 mod index;
 mod layout;
 mod lookup;
+#[expect(clippy::module_inception, reason = "what a model is, and a model")]
 mod model;
 pub mod naming;
 mod pack;
@@ -46,7 +47,7 @@ pub use configuration::{from_config_json, from_yaml, lora_alpha};
 pub use dialect::{Dialect, Join, Place, Stored};
 pub use error::{FamilyFileError, FamilyFileErrors, ModelError, SpecError};
 pub use family::{Family, Named, Row, Scheme, builtin_families, builtin_family};
-pub use foreign::{NamingError, Origin, origin};
+pub use foreign::{NamingError, Origin, check_adapters, origin};
 pub use fusion::FusionLayout;
 pub use layout::{Canonical, WholeTensor};
 pub use model::Model;

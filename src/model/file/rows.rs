@@ -31,12 +31,11 @@ impl Reader<'_> {
             for base in extends.and_then(|bases| self.noted(&place, bases.list())).into_iter().flatten() {
                 let base_name = base.scalar().unwrap_or_default();
                 let known = self.family.fragments.iter().chain(&inherited).find(|scheme| scheme.name == base_name);
-                match known {
-                    Some(known) => known.rows.iter().for_each(|row| put(&mut rows, row.clone())),
-                    None => {
-                        let why = format!("`{base_name}` is neither a fragment nor an inherited scheme");
-                        self.note(&place, base.fault(why));
-                    }
+                if let Some(known) = known {
+                    known.rows.iter().for_each(|row| put(&mut rows, row.clone()));
+                } else {
+                    let why = format!("`{base_name}` is neither a fragment nor an inherited scheme");
+                    self.note(&place, base.fault(why));
                 }
             }
             if let Some(names) = names {
@@ -111,15 +110,12 @@ impl Reader<'_> {
     }
 
     fn part(&mut self, tree: &Tree) -> Result<PackPart, Faults> {
-        let (id, dims) = match tree.scalar() {
-            Some(_) => (tree, None),
-            None => {
-                let [id, dims] = tree.keys(["is", "dims"]).map_err(|_| tree.fault(FORMS))?;
-                match (id, dims) {
-                    (Some(id), Some(dims)) => (id, Some(self.dims(dims)?)),
-                    _ => return Err(tree.fault(FORMS)),
-                }
-            }
+        let (id, dims) = if tree.scalar().is_some() {
+            (tree, None)
+        } else {
+            let [id, dims] = tree.keys(["is", "dims"]).map_err(|_| tree.fault(FORMS))?;
+            let (Some(id), Some(dims)) = (id, dims) else { return Err(tree.fault(FORMS)) };
+            (id, Some(self.dims(dims)?))
         };
         let name = id.text()?;
         if self.broken.contains(name) {
