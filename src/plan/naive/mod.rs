@@ -14,6 +14,7 @@ mod files;
 mod placement;
 mod random;
 mod replicated;
+mod templates;
 mod whole;
 
 use std::collections::BTreeMap;
