@@ -2,7 +2,7 @@
 
 use super::naming::{HEAD, Role, Split, TRANSFORMER_TOP, fused, group_scale_of, layer_names, role};
 pub use crate::model::SpecError;
-use crate::model::{Configuration, GROUP_SIZES, Model, Of, Role as Purpose, Value, builtin_family};
+use crate::model::{Configuration, GROUP_SIZES, Model, Of, Role as Purpose, Value, family};
 use crate::tensor::Shape;
 
 /// The dimensions of a llama-family model and how its parameters are arranged for inference.
@@ -74,7 +74,7 @@ impl ModelSpec {
         let tied = ("tie_word_embeddings".to_owned(), Value::Flag(self.tied));
         let fields: Configuration = numbers.into_iter().chain([tied]).collect();
         let name = if self.qkv_bias { "qwen2" } else { "llama" };
-        let family = builtin_family(name).ok_or_else(|| SpecError::Unsupported(name.to_owned()))?;
+        let family = family(name).ok_or_else(|| SpecError::Unsupported(name.to_owned()))?;
         let mut model = Model::read(family, "config.json", &fields)?;
         model.fused = self.fused;
         model.vocabulary_whole = self.vocabulary_whole;
