@@ -1,6 +1,6 @@
 //! A model: a family, and the sizes, the layers and the parameters that one model of it has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::companion::{Of, OwnSizes};
 use super::dialect::{Dialect, Place};
@@ -21,12 +21,17 @@ pub struct Model {
     sizes: Sizes,
     members: Vec<ParamId>,
     layers: u32,
+    /// The number of layers of each template but `layer`, by its name.
+    other_layers: BTreeMap<&'static str, u32>,
     tied: bool,
     /// Whether the network wants fused parameters (`qkv_concat`). `None`: not said.
     pub fused: Option<bool>,
     /// Whether the embedding and the output projection are kept whole on every rank (`vocab_emb_dp`).
     pub vocabulary_whole: bool,
 }
+
+/// The template of the layers that [`Model::layers`] counts.
+const LAYER: &str = "layer";
 
 /// What the axes that ranks share are called in messages.
 const SHARED: [(&str, &str); 4] =
@@ -69,11 +74,18 @@ impl Model {
     /// A model of which the sizes and the parameters are known.
     pub fn with_sizes(family: &'static Family, sizes: Sizes, mut members: Vec<ParamId>) -> Self {
         members.sort_by_key(|id| (id.layer, id.param));
-        let layers = members.iter().filter_map(|id| id.layer).max().map_or(0, |last| last + 1);
+        let mut templates: BTreeMap<&'static str, u32> = BTreeMap::new();
+        for id in &members {
+            if let (Some(template), Some(layer)) = (&family.params()[usize::from(id.param)].template, id.layer) {
+                let count = templates.entry(template).or_default();
+                *count = (layer + 1).max(*count);
+            }
+        }
+        let layers = templates.remove(LAYER).unwrap_or(0);
         // Layers that predict further tokens may have projections of their own.
         let is_head = |id: &ParamId| id.layer.is_none() && family.params()[usize::from(id.param)].role == Role::Head;
         let tied = !members.iter().any(is_head);
-        Self { family, sizes, members, layers, tied, fused: None, vocabulary_whole: false }
+        Self { family, sizes, members, layers, other_layers: templates, tied, fused: None, vocabulary_whole: false }
     }
 
     /// The same model in terms of another family, which has the same axes and parameters and may have other names for them.
@@ -149,6 +161,14 @@ impl Model {
         self.layers
     }
 
+    /// The number of layers of a parameter's template.
+    pub fn layers_of(&self, param: u16) -> u32 {
+        match self.family.params().get(usize::from(param)).and_then(|param| param.template.as_deref()) {
+            Some(LAYER) | None => self.layers,
+            Some(other) => self.other_layers.get(other).copied().unwrap_or(0),
+        }
+    }
+
     /// Whether the output projection shares the embedding's weight.
     pub fn tied(&self) -> bool {
         self.tied
@@ -175,7 +195,9 @@ impl Model {
     /// does not have, and for a product that is too large.
     pub fn full_shape(&self, id: ParamId) -> Option<Shape> {
         let param = self.family.params().get(usize::from(id.param))?;
-        if id.layer.is_some_and(|layer| layer >= self.layers) || id.layer.is_some() != param.template.is_some() {
+        if id.layer.is_some_and(|layer| layer >= self.layers_of(id.param))
+            || id.layer.is_some() != param.template.is_some()
+        {
             return None;
         }
         Shape::new(param.shape(&self.sizes)?).ok()

@@ -251,3 +251,75 @@ fn names_that_two_families_have_alike_are_an_error_with_both() {
     env.line(&format!("{line} --overwrite"))
         .failed(1, &["llama (hf) as of swapped (hf)", "a config.json would say which"]);
 }
+
+/// llama as a network has it whose key/value heads are on several ranks where there are more ranks than heads.
+const ALIKE: &str = "\
+family: llama
+extends: llama
+usual: true
+model_types: [llama]
+architectures: [LlamaForCausalLM]
+replicated: [KvHead]
+params:
+  layer:
+    q: {dims: [[KvHead, Query, Half, Pair], [Hidden]], cut: [KvHead, Query]}
+    o: {dims: [[Hidden], [KvHead, Query, HeadDim]], cut: [KvHead, Query]}
+";
+
+#[test]
+fn a_family_may_have_key_value_heads_on_several_ranks() {
+    let env = TestEnv::new();
+    let model = Llama { kv_heads: 2, rep: 4, ..Llama::small() };
+    model.write(&env.path("src"), Sharding { ranks: 1, fusion: None, vocabulary_whole: false }, "safetensors");
+    env.write("model.yaml", model.yaml(false, false));
+    env.write("alike.yaml", ALIKE);
+    let transfer = "-f distributed_weight_transfer -p keep -y model.yaml --no-sync";
+    env.line(&format!("{transfer} -w 8 -sc src -dc out -is st")).failed(1, &["8 ranks do not divide the 2 kv heads"]);
+    let transfer = format!("{transfer} --family alike.yaml");
+    for (fusion, fused) in [("rank-concat", false), ("rank-concat", true), ("grouped", true)] {
+        env.write("model.yaml", model.yaml(fused, false));
+        let name = format!("{fusion}_{fused}");
+        let order = if fused { format!("--dst-fusion {fusion}") } else { String::new() };
+        env.line(&format!("{transfer} {order} -w 8 -sc src -dc {name} -is {name}_st")).ok();
+        let full = read_ranks(&env.path("src"), 1, "safetensors").remove(0);
+        let ranks = read_ranks(&env.path(&format!("{name}/keep_8p")), 8, "safetensors");
+        for (rank, held) in ranks.iter().enumerate() {
+            let rows = |name: &str, start: usize, count: usize| {
+                let whole = &full[&format!("model.layers.0.attention.{name}.weight")];
+                let row = whole.bytes.len() / usize::try_from(whole.dims[0]).unwrap();
+                whole.bytes[start * row..][..count * row].to_vec()
+            };
+            let kv = rank / 4 * 2;
+            let [q, k, v] = [rows("wq", rank * 2, 2), rows("wk", kv, 2), rows("wv", kv, 2)];
+            if fused {
+                // A rank has rows of one group, so that both orders are the same.
+                assert_eq!(held["model.layers.0.attention.w_qkv.weight"].bytes, [q, k, v].concat(), "{name} {rank}");
+            } else {
+                assert_eq!(held["model.layers.0.attention.wq.weight"].bytes, q, "{rank}");
+                assert_eq!(held["model.layers.0.attention.wk.weight"].bytes, k, "{rank}");
+                assert_eq!(held["model.layers.0.attention.wv.weight"].bytes, v, "{rank}");
+            }
+        }
+        let back = format!("{transfer} -w 1 -sc {name}/keep_8p");
+        env.write("model.yaml", model.yaml(false, false));
+        env.line(&format!("{back} -dc back_{name} -is back_{name}_st")).ok();
+        let back_dir = env.path(&format!("back_{name}/keep_1p"));
+        assert_eq!(read_ranks(&back_dir, 1, "safetensors"), [full.clone()]);
+        // What is on several ranks must be the same on each.
+        let path = env.path(&format!("{name}/keep_8p/rank_2/checkpoint_2.safetensors"));
+        let mut tensors = read_tensors(&path);
+        let weight = if fused { "w_qkv" } else { "wk" };
+        let changed = tensors.iter_mut().find(|tensor| tensor.name.ends_with(&format!("{weight}.weight"))).unwrap();
+        *changed.bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, write_safetensors(&tensors)).unwrap();
+        env.line(&format!("{back} -dc torn -is torn_st")).failed(1, &[&changed_name(weight), "rank_2"]);
+    }
+    // The shapes do not show which heads are the same.
+    let line = "-f distributed_weight_transfer -p keep -is guessed_st --no-sync --family alike.yaml -w 1 -sc rank-concat_false/keep_8p";
+    env.line(&format!("{line} -dc guessed"))
+        .failed(1, &["several ranks may hold the same of a llama model", "name the model with -y"]);
+}
+
+fn changed_name(weight: &str) -> String {
+    format!("model.layers.0.attention.{weight}.weight")
+}

@@ -15,6 +15,7 @@ mod foreign;
 mod placement;
 mod random;
 mod replicated;
+mod templates;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
