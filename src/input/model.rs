@@ -1,19 +1,20 @@
-//! The model that `-y` names: a mindformers yaml or a built-in one.
+//! The model that `-y` names: a mindformers yaml, a `config.json` or a built-in one.
 
 use std::path::Path;
 
-use super::InputError;
+use super::{InputError, load_config};
 #[cfg(feature = "calibrate")]
 use crate::model::RunFacts;
 use crate::model::{MAX_CONFIG_BYTES, Model, SpecError, VersionSign, builtin, from_yaml, lora_alpha, version_sign};
 use crate::sys::read_small;
 
-/// Reads a yaml, or looks up a built-in model. A file of that name counts first.
+/// Reads a yaml or a `config.json`, or looks up a built-in model. A file of that name counts first.
 ///
 /// # Errors
-/// A yaml that cannot be read or is of no model that is known; a name that is neither a file's nor a built-in model's.
+/// A file that cannot be read or is of no model that is known; a name that is neither a file's nor a built-in model's.
 pub fn load_model(name: &str) -> Result<Model, InputError> {
     match yaml(name)? {
+        Some(text) if is_json(&text) => load_config(Path::new(name)),
         Some(text) => from_yaml(&text).map_err(|source| error(name, source)),
         None => builtin(name).ok_or_else(|| error(name, SpecError::UnknownModel(name.to_owned()))),
     }
@@ -44,9 +45,17 @@ pub fn load_version_sign(name: &str) -> Result<Option<VersionSign>, InputError> 
 #[cfg(feature = "calibrate")]
 pub fn load_run_facts(name: &str) -> Result<RunFacts, InputError> {
     match yaml(name)? {
+        Some(text) if is_json(&text) => {
+            RunFacts::from_config_json(text.as_bytes()).map_err(|source| error(name, source))
+        }
         Some(text) => RunFacts::from_yaml(&text).map_err(|source| error(name, source)),
         None => RunFacts::builtin(name).ok_or_else(|| error(name, SpecError::UnknownModel(name.to_owned()))),
     }
+}
+
+/// No yaml of mindformers' is written so, though it could be.
+fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with('{')
 }
 
 /// The text of a yaml. `None`: no file has that name.

@@ -26,6 +26,10 @@ pub enum Of {
     InPairs,
     /// Groups of columns.
     InGroups,
+    /// Blocks of rows; the last may be smaller.
+    OutBlocks,
+    /// Blocks of columns; the last may be smaller.
+    InBlocks,
     /// The rank of an adapter.
     LoraRank,
 }
@@ -44,18 +48,32 @@ pub struct Companion {
 }
 
 /// Sizes that are a checkpoint's, not a model's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnSizes {
     /// Columns that share a scale.
     pub group: u64,
+    /// Rows and columns of a block that shares a scale.
+    pub block: (u64, u64),
     /// The rank of adapters.
     pub lora_rank: u64,
+}
+
+impl OwnSizes {
+    /// Those of a checkpoint in which nothing is in groups or blocks.
+    pub const NONE: Self = Self { group: 1, block: (1, 1), lora_rank: 1 };
+}
+
+impl Of {
+    /// Whether it is of the rows of the layer's weight.
+    pub const fn is_rows(self) -> bool {
+        matches!(self, Self::Out | Self::OutBlocks)
+    }
 }
 
 impl Companion {
     /// Whether it belongs to the input alone: then one for several layers with the same input serves each of them.
     pub fn is_of_input(&self) -> bool {
-        !self.dims.contains(&Of::Out)
+        !self.dims.iter().any(|of| of.is_rows())
     }
 }
 
@@ -141,8 +159,8 @@ impl Family {
         sizes: &Sizes,
         share: Share,
     ) -> Result<StoredTensor, ModelError> {
-        let parts: SmallVec<[PartSlots<'_>; 4]> =
-            row.pack.parts.iter().map(|part| self.companion_slots(row, part, companion, own)).collect();
+        let parts = row.pack.parts.iter().map(|part| self.companion_slots(row, part, companion, own, sizes));
+        let parts = parts.collect::<Result<SmallVec<[PartSlots<'_>; 4]>, _>>()?;
         if !companion.is_of_input() {
             return self.join(row, at, &parts, 0, sizes, share);
         }
@@ -160,7 +178,8 @@ impl Family {
         part: &'a PackPart,
         companion: &Companion,
         own: OwnSizes,
-    ) -> PartSlots<'a> {
+        sizes: &Sizes,
+    ) -> Result<PartSlots<'a>, ModelError> {
         let canonical = &self.params()[usize::from(part.param)].dims;
         let in_file = part.dims.as_ref().unwrap_or(canonical);
         let mut slots: SmallVec<[Slot<'_>; 6]> = SmallVec::new();
@@ -168,9 +187,10 @@ impl Family {
         let mut outer = 0;
         for &of in &companion.dims {
             let begin = slots.len();
-            slots.extend(axes_of_companion(of, canonical, own));
+            slots.extend(axes_of_companion(of, canonical, own, sizes));
             let mut dim: SmallVec<[usize; 4]> = (begin..slots.len()).collect();
-            if of == Of::Out {
+            if of.is_rows() {
+                self.check_blocks(row, part, &slots[begin..], sizes)?;
                 // The rows in the order of the file.
                 dim = places(in_file.iter().flatten().copied(), &slots[begin..]);
                 dim.iter_mut().for_each(|place| *place += begin);
@@ -178,8 +198,36 @@ impl Family {
             }
             stored.push(dim);
         }
-        PartSlots { param: part.param, slots, stored, outer }
+        Ok(PartSlots { param: part.param, slots, stored, outer })
     }
+
+    /// Blocks of a parameter's rows must be blocks of the file's: the innermost rows of the file in the same order, and, where
+    /// another part follows, whole ones.
+    fn check_blocks(&self, row: &Row, part: &PackPart, slots: &[Slot<'_>], sizes: &Sizes) -> Result<(), ModelError> {
+        let param = &self.params()[usize::from(part.param)];
+        let in_file = part.dims.as_ref().unwrap_or(&param.dims);
+        for slot in slots {
+            let &Slot::Blocks { axes, by, .. } = slot else { continue };
+            let is_led = row.pack.outer.iter().any(|axis| axes.contains(axis));
+            if is_led || !in_file.iter().any(|dim| dim.ends_with(axes)) {
+                return Err(ModelError::BlocksApart { param: param.id.clone(), name: row.pattern.to_string(), by });
+            }
+            let is_last = row.pack.parts.last().is_some_and(|last| std::ptr::eq(last, part));
+            let rows = product(axes, sizes).ok_or_else(|| ModelError::TooLarge(param.id.clone()))?;
+            if (!is_last || row.pack.parts.len() > 1 && !row.pack.outer.is_empty()) && !whole_blocks(rows, by) {
+                return Err(ModelError::RowBlocks { param: param.id.clone(), rows, by });
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn product(axes: &[Axis], sizes: &Sizes) -> Option<u64> {
+    axes.iter().try_fold(1u64, |n, &axis| n.checked_mul(sizes.of(axis)))
+}
+
+pub(super) fn whole_blocks(length: u64, by: u64) -> bool {
+    by > 0 && length.is_multiple_of(by)
 }
 
 /// The columns of a weight: its last canonical dimension. A vector has none.
@@ -188,11 +236,21 @@ fn columns(weight: &Dims) -> &[Axis] {
 }
 
 /// The axes of the pieces of a companion's dimension, in canonical order: the rows of the weight one by one, what is of the
-/// columns as one axis.
-pub(super) fn axes_of_companion(of: Of, weight: &Dims, own: OwnSizes) -> SmallVec<[Slot<'_>; 4]> {
+/// columns as one axis. Of blocks of rows, the axes that are not within blocks one by one, and the others as one axis.
+pub(super) fn axes_of_companion<'a>(of: Of, weight: &'a Dims, own: OwnSizes, sizes: &Sizes) -> SmallVec<[Slot<'a>; 4]> {
     let rows = weight.len().saturating_sub(1).max(1);
+    let one_by_one = |axis| Slot::Axes(std::slice::from_ref(axis), 1);
     match of {
-        Of::Out => weight.iter().take(rows).flatten().map(|axis| Slot::Axes(std::slice::from_ref(axis), 1)).collect(),
+        Of::Out => weight.iter().take(rows).flatten().map(one_by_one).collect(),
+        Of::OutBlocks => {
+            let by = own.block.0;
+            let Some((last, before)) = weight.get(..rows).and_then(<[_]>::split_last) else { return SmallVec::new() };
+            let inside = |at: usize| product(&last[at + 1..], sizes).is_some_and(|rows| whole_blocks(rows, by));
+            let apart = (0..last.len().saturating_sub(1)).take_while(|&at| inside(at)).count();
+            let axes = before.iter().flatten().chain(&last[..apart]).map(one_by_one);
+            axes.chain([Slot::Blocks { axes: &last[apart..], by, rows: true }]).collect()
+        }
+        Of::InBlocks => smallvec![Slot::Blocks { axes: columns(weight), by: own.block.1, rows: false }],
         Of::In => smallvec![Slot::Axes(columns(weight), 1)],
         Of::InPairs => smallvec![Slot::Axes(columns(weight), 2)],
         Of::InGroups => smallvec![Slot::Axes(columns(weight), own.group)],
@@ -208,6 +266,6 @@ mod tests {
     fn the_file_is_a_table() {
         assert_eq!(read(companions_text()).unwrap().len(), companions().len());
         assert!(companions().len() > 20);
-        assert!(companions().iter().all(|companion| !companion.dims[1..].contains(&Of::Out)));
+        assert!(companions().iter().all(|companion| companion.dims[1..].iter().all(|of| !of.is_rows())));
     }
 }

@@ -1,15 +1,17 @@
 //! On which stored dimension tensor-parallel ranks share a tensor.
 
-use super::companion::{Companion, Of, OwnSizes, axes_of_companion};
+use super::companion::{Companion, Of, OwnSizes, axes_of_companion, product};
 use super::dialect::Stored;
 use super::family::{Family, Row};
-use super::pack::{PackPart, Slot};
+use super::pack::{EXPERT, PackPart};
 use super::param::{Axis, Dims, Mesh, Param, Role, Sizes};
 
 /// The axis of key/value heads: what is cut over it must not be cut through a head.
 const KV_HEAD: &str = "KvHead";
 /// The axis of the rows of a head.
 const HEAD_DIM: &str = "HeadDim";
+/// The rows and columns of a block that shares a scale, in the checkpoints that have such blocks.
+const BLOCK: u64 = 128;
 /// The axis of the query heads that share a key/value head.
 const QUERY: &str = "Query";
 
@@ -25,13 +27,14 @@ impl Family {
         let axis = tensor_axis(param)?;
         let dims = self.dims_of(part);
         match stored.companion {
-            None => dims.iter().position(|dim| dim.contains(&axis)),
+            None => {
+                // A name that numbers the experts is of one: its file does not have their axis.
+                let of_experts = |axis: &Axis| stored.row.pattern.has_expert() && self.axis_name(*axis) == EXPERT;
+                dims.iter().filter(|dim| !dim.iter().all(of_experts)).position(|dim| dim.contains(&axis))
+            }
             Some(companion) => companion.dims.iter().position(|&of| {
-                let own = OwnSizes { group: 1, lora_rank: 1 };
-                axes_of_companion(of, &param.dims, own).iter().any(|slot| match slot {
-                    Slot::Axes(axes, _) => axes.contains(&axis),
-                    Slot::Own(_) => false,
-                })
+                let slots = axes_of_companion(of, &param.dims, OwnSizes::NONE, &Sizes(Vec::new()));
+                slots.iter().any(|slot| slot.axes().contains(&axis))
             }),
         }
     }
@@ -47,6 +50,31 @@ impl Family {
                 None => self.dims_of(part).iter().all(|dim| !dim.contains(&axis) || dim.first() == Some(&axis)),
             }
         })
+    }
+
+    /// Whether there are more tensor-parallel ranks than the first axis that they share is long, and it is an axis that they may
+    /// share further or hold alike: then only a rank's share says what it holds.
+    pub fn exceeds(&self, row: &Row, sizes: &Sizes, ranks: u64) -> bool {
+        row.params().any(|param| {
+            let param = &self.params()[usize::from(param)];
+            let mut axes = param.cut.iter().filter(|cut| cut.mesh == Mesh::Tensor).map(|cut| cut.axis);
+            let Some(first) = axes.next() else { return false };
+            let size = sizes.of(first);
+            ranks > size && ranks.is_multiple_of(size) && (axes.next().is_some() || self.replicates(first))
+        })
+    }
+
+    /// Into how many different shares tensor-parallel ranks cut what a row stores, where several hold the same of a parameter. `None`:
+    /// not as many of each of its parameters.
+    pub fn shares(&self, row: &Row, sizes: &Sizes, ranks: u64) -> Option<u64> {
+        let mut ways = row.params().map(|param| self.ways(param, sizes, ranks));
+        let first = ways.next()?;
+        ways.all(|ways| ways == first).then_some(first)
+    }
+
+    /// Whether several ranks may hold the same of an axis that they share.
+    pub fn has_replicated_axes(&self) -> bool {
+        self.params().iter().flat_map(|param| &param.cut).any(|cut| self.replicates(cut.axis))
     }
 
     /// Whether the rows of a parameter are those of heads: of q, k and v.
@@ -82,16 +110,21 @@ impl Family {
 
     /// Sizes that are the checkpoint's own, by the full dimensions of a companion. `None`: they are none that it can have.
     pub fn own_sizes(&self, param: u16, companion: &Companion, dims: &[u64], sizes: &Sizes) -> Option<OwnSizes> {
-        let mut own = OwnSizes { group: 1, lora_rank: 1 };
+        let mut own = OwnSizes::NONE;
         let param = self.params().get(usize::from(param))?;
         for (of, &len) in companion.dims.iter().zip(dims) {
             match of {
                 Of::LoraRank => own.lora_rank = len,
+                // As many blocks may be of several sizes: only the usual one is looked for.
+                Of::InBlocks if product(param.dims.last()?, sizes)?.div_ceil(BLOCK) == len => {
+                    own.block = (BLOCK, BLOCK)
+                }
+                Of::InBlocks => return None,
                 Of::InGroups => {
-                    let columns = param.dims.last()?.iter().try_fold(1u64, |n, &axis| n.checked_mul(sizes.of(axis)))?;
+                    let columns = product(param.dims.last()?, sizes)?;
                     own.group = columns.checked_div(len).filter(|group| group * len == columns)?;
                 }
-                Of::Out | Of::In | Of::InPairs => {}
+                Of::Out | Of::In | Of::InPairs | Of::OutBlocks => {}
             }
         }
         Some(own)
@@ -127,6 +160,9 @@ mod tests {
             assert_eq!(cut("llama", "mindformers", name), (dim, true), "{name}");
         }
         assert_eq!(cut("llama", "mindformers/grouped", "model.layers.0.attention.w_qkv.weight"), (Some(0), true));
+        let of_expert =
+            |name: &str| cut("qwen3_moe", "mcore/split", &format!("decoder.layers.0.mlp.experts.3.{name}.weight"));
+        assert_eq!((of_expert("gating").0, of_expert("linear_fc2").0), (Some(0), Some(1)));
         assert_eq!(cut("mixtral", "hf", "model.layers.0.mlp.experts.gate_up_proj"), (Some(1), false));
         assert_eq!(cut("qwen3_moe", "mcore", "decoder.layers.0.mlp.experts.weight2"), (Some(0), false));
     }

@@ -143,7 +143,9 @@ impl Dialect {
             return Place::Buffer;
         }
         let companion = self.schemes.iter().find_map(|scheme| scheme.companions(self.family, name));
-        match companion.and_then(|(row, captures, found)| Some((row, captures, *found.first()?))) {
+        match companion.and_then(|(row, captures, found)| {
+            Some((row, captures, found.into_iter().find(|found| found.quantity.is_converted())?))
+        }) {
             Some((row, captures, companion)) => Place::Stored(Stored { row, captures, companion: Some(companion) }),
             None => Place::Unknown,
         }
@@ -181,6 +183,17 @@ impl Dialect {
         };
         let alone = |param: u16| rows().find(|row| row.params().eq([param])).map(of);
         Some(Join { whole: of(row), parts: row.params().map(alone).collect::<Option<_>>()? })
+    }
+
+    /// The same in the fused form: the joined tensor that it is a part of, else what it is in the scheme that joins others.
+    pub fn fused(&self, stored: &Stored) -> Stored {
+        if let Some(join) = self.join(stored) {
+            return join.whole;
+        }
+        let joins = |scheme: &&&'static Scheme| scheme.rows.iter().any(|row| row.params().count() > 1);
+        let same = |scheme: &&'static Scheme| scheme.rows.iter().find(|row| row.params().eq(stored.row.params()));
+        let row = self.schemes.iter().filter(joins).find_map(same).unwrap_or(stored.row);
+        Stored { row, ..*stored }
     }
 
     /// The names of a row that are for each expert, where its name numbers them; else the one of it.
@@ -256,7 +269,7 @@ impl Family {
         let captures = Captures { layer: id.layer, expert: None };
         let alone = |row: &&Row| row.params().eq([id.param]);
         let name = all
-            .flat_map(|scheme| scheme.rows.iter().find(alone))
+            .filter_map(|scheme| scheme.rows.iter().find(alone))
             .find_map(|row| Stored { row, captures, companion }.name());
         name.unwrap_or_else(|| {
             let param = self.params().get(usize::from(id.param)).map_or("", |param| &param.id);

@@ -181,6 +181,26 @@ pub enum ModelError {
         /// Columns of a block.
         by: u64,
     },
+    /// Blocks of rows that a rank's share, or a part of a joined tensor, is not made of.
+    #[error("the {rows} rows of `{param}` that a rank holds are not whole blocks of {by}")]
+    RowBlocks {
+        /// The parameter.
+        param: String,
+        /// Rows of the rank.
+        rows: u64,
+        /// Rows of a block.
+        by: u64,
+    },
+    /// Blocks of rows of a parameter that are none of the rows of the file.
+    #[error("the rows of `{param}` are in another order in `{name}`, so that blocks of {by} are not the same rows")]
+    BlocksApart {
+        /// The parameter.
+        param: String,
+        /// The names.
+        name: String,
+        /// Rows of a block.
+        by: u64,
+    },
     /// Columns of which a rank holds several ranges, where blocks need one.
     #[error("the columns of `{param}` are cut inside, so that blocks of them are not one range")]
     CutInside {

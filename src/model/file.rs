@@ -43,7 +43,13 @@ pub(super) fn read(file: &str, text: &str, base: &dyn Fn(&str) -> Option<Family>
         return Err(unreadable(format!("{} bytes, more than {MAX_BYTES}", text.len())).into());
     }
     let tree: Tree = yaml_text::read_as(text).map_err(unreadable)?;
-    let mut reader = Reader { file, family: Family::empty(), faults: Vec::new(), broken: BTreeSet::new() };
+    let mut reader = Reader {
+        file,
+        family: Family::empty(),
+        faults: Vec::new(),
+        broken: BTreeSet::new(),
+        complete: BTreeSet::new(),
+    };
     reader.family(&tree, base);
     reader.faults.sort_by_key(FamilyFileError::line);
     if reader.faults.is_empty() { Ok(reader.family) } else { Err(FamilyFileErrors(reader.faults)) }
@@ -62,6 +68,8 @@ struct Reader<'a> {
     faults: Vec<FamilyFileError>,
     /// Parameters that are wrong: rows that name them are not.
     broken: BTreeSet<String>,
+    /// The inherited schemes that have a name for every parameter of their own family.
+    complete: BTreeSet<String>,
 }
 
 impl Reader<'_> {
@@ -120,6 +128,8 @@ impl Reader<'_> {
                 self.faults.push(FamilyFileError::UnknownBase { file, line, base: name.to_owned() });
                 return;
             };
+            let complete = base.schemes.iter().filter(|scheme| base.is_complete(scheme));
+            self.complete = complete.map(|scheme| scheme.name.clone()).collect();
             self.family = base;
             self.family.bases.insert(0, name.to_owned());
         }
@@ -146,6 +156,7 @@ impl Reader<'_> {
         if self.faults.is_empty() {
             self.check_rows();
         }
+        self.leave_out_schemes_of_bases(schemes);
     }
 
     fn known_axis(&self, name: &str) -> Option<Axis> {
@@ -221,27 +232,43 @@ impl Reader<'_> {
         })
     }
 
-    /// An axis, which tensor-parallel ranks share, or one for each kind of ranks.
+    /// An axis, which tensor-parallel ranks share, or one for each kind of ranks. Of several the ranks share the first; those that
+    /// have the same index of it share the next.
     fn cut(&self, tree: &Tree, dims: &Dims) -> Result<SmallVec<[Cut; 2]>, Faults> {
-        let meshes = match tree.scalar() {
-            Some(_) => [(Mesh::Tensor, Some(tree)), (Mesh::Expert, None)],
-            None => {
-                let [tensor, expert] = tree.keys(["tensor", "expert"])?;
-                [(Mesh::Tensor, tensor), (Mesh::Expert, expert)]
-            }
-        };
+        let [tensor, expert] =
+            if tree.entries().is_ok() { tree.keys(["tensor", "expert"])? } else { [Some(tree), None] };
+        let meshes = [(Mesh::Tensor, tensor), (Mesh::Expert, expert)];
         let mut cut = SmallVec::new();
-        for (mesh, axis) in meshes.into_iter().filter_map(|(mesh, axis)| Some((mesh, axis?))) {
-            let name = axis.text()?;
-            let known = self.known_axis(name).filter(|axis| dims.iter().flatten().any(|a| a == axis));
-            let found = known.ok_or_else(|| axis.fault(format!("it is cut over {name}, which is none of its axes")))?;
-            if dims.iter().skip(1).any(|dim| dim.iter().skip(1).any(|axis| *axis == found)) {
-                let why = format!("it is cut over {name}, which is not the first axis of its dimension");
-                return Err(axis.fault(why));
+        for (mesh, tree) in meshes.into_iter().filter_map(|(mesh, tree)| Some((mesh, tree?))) {
+            let axes = if tree.scalar().is_some() { std::slice::from_ref(tree) } else { tree.list()? };
+            let mut outer = None;
+            for axis in axes {
+                let found = self.cut_axis(axis, dims, outer)?;
+                if cut.iter().any(|cut: &Cut| cut.axis == found) {
+                    return Err(axis.fault(format!("it is cut over {} twice", self.family.axis_name(found))));
+                }
+                cut.push(Cut { mesh, axis: found });
+                outer = Some(found);
             }
-            cut.push(Cut { mesh, axis: found });
         }
         Ok(cut)
+    }
+
+    /// An axis that ranks share. `outer`: the one that they share before it.
+    fn cut_axis(&self, tree: &Tree, dims: &Dims, outer: Option<Axis>) -> Result<Axis, Faults> {
+        let name = tree.text()?;
+        let known = self.known_axis(name).filter(|axis| dims.iter().flatten().any(|a| a == axis));
+        let found = known.ok_or_else(|| tree.fault(format!("it is cut over {name}, which is none of its axes")))?;
+        match outer {
+            Some(outer) if !dims.iter().any(|dim| dim.windows(2).any(|pair| pair == [outer, found])) => {
+                let outer = self.family.axis_name(outer);
+                Err(tree.fault(format!("it is cut over {outer} and then {name}, which is not the next axis")))
+            }
+            None if dims.iter().skip(1).any(|dim| dim.iter().skip(1).any(|axis| *axis == found)) => {
+                Err(tree.fault(format!("it is cut over {name}, which is not the first axis of its dimension")))
+            }
+            _ => Ok(found),
+        }
     }
 
     fn replicated(&mut self, tree: Option<&Tree>) {

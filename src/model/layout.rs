@@ -6,7 +6,7 @@
 
 use smallvec::SmallVec;
 
-use super::companion::{Companion, OwnSizes, axes_of_companion};
+use super::companion::{Companion, Of, OwnSizes, axes_of_companion, whole_blocks};
 use super::error::ModelError;
 use super::family::{Family, Row};
 use super::pack::{Share, Slot, StoredPart, StoredTensor, axes_of_pieces};
@@ -36,6 +36,22 @@ pub struct WholeTensor {
     stored: StoredTensor,
     /// Where the parts follow one another whole: the rows of each.
     concatenated: SmallVec<[u64; 4]>,
+    /// The dimensions that are in blocks.
+    blocked: SmallVec<[Blocked; 2]>,
+}
+
+/// A dimension in blocks of the weight's rows or columns, which may be cut where a block ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Blocked {
+    dim: usize,
+    /// Rows or columns of a block.
+    by: u64,
+    rows: bool,
+    /// Of each part, or of all together where they do not follow one another whole: the rows or columns, and after how many of them
+    /// it may be cut.
+    parts: SmallVec<[(u64, u64); 4]>,
+    /// The parameter, for what is said of it.
+    param: String,
 }
 
 impl Family {
@@ -96,7 +112,41 @@ impl Family {
     ) -> Result<WholeTensor, ModelError> {
         let stored = self.stored_companion(row, at, companion, own, sizes, Share::WHOLE)?;
         let concatenated = row.pack.outer.is_empty() && row.pack.parts.len() > 1 && !companion.is_of_input();
-        Ok(WholeTensor::new(stored, concatenated))
+        let mut whole = WholeTensor::new(stored, concatenated);
+        let blocked = (0..).zip(&companion.dims).filter(|(_, of)| matches!(of, Of::OutBlocks | Of::InBlocks));
+        for (dim, &of) in blocked {
+            whole.blocked.extend(self.blocked(row, at, (dim, of), own, sizes, concatenated));
+        }
+        Ok(whole)
+    }
+
+    fn blocked(
+        &self,
+        row: &Row,
+        at: Captures,
+        (dim, of): (usize, Of),
+        own: OwnSizes,
+        sizes: &Sizes,
+        concatenated: bool,
+    ) -> Option<Blocked> {
+        let by = if of.is_rows() { own.block.0 } else { own.block.1 };
+        let part = |param: u16| {
+            let slots = axes_of_companion(of, &self.params()[usize::from(param)].dims, own, sizes);
+            let kept = slots.iter().filter(|slot| at.expert.is_none() || !self.is_expert(**slot));
+            let all = product(kept.flat_map(|slot| slot.axes()).map(|&axis| sizes.of(axis)))?;
+            let inside = product(slots.last()?.axes().iter().map(|&axis| sizes.of(axis)))?;
+            Some((all, if whole_blocks(inside, by) { by } else { inside }))
+        };
+        let mut parts = row.params().map(part).collect::<Option<SmallVec<[(u64, u64); 4]>>>()?;
+        if !concatenated {
+            let joined = if of.is_rows() { parts.len() } else { 1 };
+            let all = parts.iter().take(joined).map(|(length, _)| length).sum();
+            parts = parts.first().map(|(_, unit)| (all, *unit)).into_iter().collect();
+        } else if !of.is_rows() {
+            parts.truncate(1);
+        }
+        let param = self.params()[usize::from(row.params().next()?)].id.clone();
+        Some(Blocked { dim, by, rows: of.is_rows(), parts, param })
     }
 
     /// The dimensions over all ranks of what a row stores.
@@ -144,7 +194,7 @@ impl Family {
     ) -> Option<Canonical> {
         let weight: &Dims = &self.params().get(usize::from(param))?.dims;
         let axes = |of| -> Option<Vec<u64>> {
-            axes_of_companion(of, weight, own).into_iter().map(|slot| length(slot, sizes)).collect()
+            axes_of_companion(of, weight, own, sizes).into_iter().map(|slot| length(slot, sizes)).collect()
         };
         let shape = companion.dims.iter().map(|&of| product(axes(of)?.into_iter()));
         Some(Canonical {
@@ -161,6 +211,10 @@ fn product(mut lengths: impl Iterator<Item = u64>) -> Option<u64> {
 fn length(slot: Slot<'_>, sizes: &Sizes) -> Option<u64> {
     match slot {
         Slot::Own(length) => Some(length),
+        Slot::Blocks { axes, by, .. } => {
+            let all = product(axes.iter().map(|&axis| sizes.of(axis)))?;
+            (by > 0).then(|| all.div_ceil(by))
+        }
         Slot::Axes(axes, by) => {
             let all = product(axes.iter().map(|&axis| sizes.of(axis)))?;
             (by > 0 && all % by == 0).then(|| all / by)
@@ -174,7 +228,7 @@ impl WholeTensor {
         let rows = |part: &StoredPart| part.piece.region.volume() / width.max(1);
         let concatenated = concatenated && !stored.dims.is_empty();
         let concatenated = stored.parts.iter().filter(|_| concatenated).map(rows).collect();
-        Self { stored, concatenated }
+        Self { stored, concatenated, blocked: SmallVec::new() }
     }
 
     /// The dimensions.
@@ -187,6 +241,7 @@ impl WholeTensor {
     /// # Errors
     /// A layout that does not fit.
     pub fn on(&self, layout: &TensorLayout, device: u64) -> Result<StoredTensor, ModelError> {
+        self.blocked.iter().try_for_each(|blocked| blocked.check(layout))?;
         let mut parts = Vec::with_capacity(self.stored.parts.len());
         if self.concatenated.is_empty() {
             let region = layout.region(&self.stored.dims, device)?;
@@ -231,6 +286,34 @@ impl WholeTensor {
             volume += part.piece.region.volume();
         }
         Ok(StoredTensor { dims, parts })
+    }
+}
+
+impl Blocked {
+    /// A layout may cut it where blocks end.
+    fn check(&self, layout: &TensorLayout) -> Result<(), ModelError> {
+        let cut = layout.parts(self.dim);
+        let shards = if self.dim == 0 { layout.shard_parts()? } else { 1 };
+        let mut held = 0u64;
+        for &(length, unit) in &self.parts {
+            if cut > 1 && !whole_blocks(length, cut.saturating_mul(unit)) {
+                return Err(self.error(length / cut));
+            }
+            held = held.saturating_add(length / cut.max(1));
+        }
+        let in_blocks = self.parts.iter().all(|(_, unit)| *unit == self.by);
+        if shards > 1 && !(in_blocks && whole_blocks(held, shards.saturating_mul(self.by))) {
+            return Err(self.error(held / shards));
+        }
+        Ok(())
+    }
+
+    fn error(&self, held: u64) -> ModelError {
+        let (param, by) = (self.param.clone(), self.by);
+        match self.rows {
+            true => ModelError::RowBlocks { param, rows: held, by },
+            false => ModelError::Blocks { param, columns: held, by },
+        }
     }
 }
 

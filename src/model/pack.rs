@@ -73,14 +73,31 @@ pub(super) struct Pack {
 pub(super) enum Slot<'a> {
     /// Axes of the model read as one, in blocks of this many neighbours: two columns in a byte, groups that share a scale.
     Axes(&'a [Axis], u64),
+    /// The same in blocks of which the last may be smaller: what shares a scale in two dimensions.
+    Blocks {
+        /// The axes.
+        axes: &'a [Axis],
+        /// How many neighbours are a block.
+        by: u64,
+        /// Whether they are rows, for what is said of them.
+        rows: bool,
+    },
     /// An axis that is the checkpoint's own, such as the rank of an adapter; every rank holds all of it.
     Own(u64),
 }
 
-impl Slot<'_> {
+impl<'a> Slot<'a> {
+    /// The axes of the model in it.
+    pub(super) fn axes(self) -> &'a [Axis] {
+        match self {
+            Slot::Axes(axes, _) | Slot::Blocks { axes, .. } => axes,
+            Slot::Own(_) => &[],
+        }
+    }
+
     /// Whether it begins with an axis.
     pub(super) fn begins(self, axis: Axis) -> bool {
-        matches!(self, Slot::Axes([first, ..], _) if *first == axis)
+        self.axes().first() == Some(&axis)
     }
 }
 
@@ -119,6 +136,18 @@ impl Family {
     pub fn stored(&self, row: &Row, at: Captures, sizes: &Sizes, share: Share) -> Result<StoredTensor, ModelError> {
         let parts: SmallVec<[PartSlots<'_>; 4]> = row.pack.parts.iter().map(|part| self.slots(row, part)).collect();
         self.join(row, at, &parts, row.pack.dim, sizes, share)
+    }
+
+    /// Whether a rank's file has a name of this row: of names that number the experts, those of its own.
+    ///
+    /// # Errors
+    /// Ranks that do not divide an axis.
+    pub fn holds(&self, row: &Row, at: Captures, sizes: &Sizes, share: Share) -> Result<bool, ModelError> {
+        let (Some(expert), Some(axis), Some(param)) = (at.expert, self.axis(EXPERT), row.params().next()) else {
+            return Ok(true);
+        };
+        let (start, count) = self.range(&self.params()[usize::from(param)], axis, sizes, share)?;
+        Ok((start..start + count).contains(&u64::from(expert)))
     }
 
     fn slots<'a>(&'a self, row: &Row, part: &'a PackPart) -> PartSlots<'a> {
@@ -190,51 +219,87 @@ impl Family {
         Ok(PartShare { param: part.param, outer: part.outer, stored: &part.stored, dims, ranges })
     }
 
-    fn is_expert(&self, slot: Slot<'_>) -> bool {
+    pub(super) fn is_expert(&self, slot: Slot<'_>) -> bool {
         matches!(slot, Slot::Axes([axis], _) if self.axis_name(*axis) == EXPERT)
     }
 
     fn slot_range(&self, param: &Param, slot: Slot<'_>, sizes: &Sizes, share: Share) -> Result<Range, ModelError> {
         let (axes, by) = match slot {
-            Slot::Axes(axes, by) => (axes, by),
+            Slot::Axes(axes, by) | Slot::Blocks { axes, by, .. } => (axes, by),
             Slot::Own(size) => return Ok(Range { start: 0, len: size, fixed: false }),
         };
         let too_large = || ModelError::TooLarge(param.id.clone());
-        // Only the outermost may be cut, else what a rank holds is not one range.
-        let (mut start, mut len) = (0u64, 1u64);
-        for (index, &axis) in axes.iter().enumerate() {
+        let (mut start, mut len, mut all) = (0u64, 1u64, 1u64);
+        for &axis in axes {
             let (first, count) = self.range(param, axis, sizes, share)?;
-            if index > 0 && count != sizes.of(axis) {
+            let size = sizes.of(axis);
+            // Of what is more than one index, all that is inside is held: else it is not one range.
+            if len > 1 && count != size {
                 return Err(ModelError::CutInside { param: param.id.clone() });
             }
-            start = if index == 0 { first } else { start.checked_mul(count).ok_or_else(too_large)? };
+            start = start.checked_mul(size).and_then(|start| start.checked_add(first)).ok_or_else(too_large)?;
             len = len.checked_mul(count).ok_or_else(too_large)?;
+            all = all.checked_mul(size).ok_or_else(too_large)?;
         }
-        if by == 0 || start % by != 0 || len % by != 0 {
-            return Err(ModelError::Blocks { param: param.id.clone(), columns: len, by });
+        let ends = |at: u64| by > 0 && at.is_multiple_of(by);
+        let (whole, rows) = match slot {
+            Slot::Blocks { rows, .. } => (ends(start) && (ends(len) || by > 0 && start + len == all), rows),
+            _ => (ends(start) && ends(len), false),
+        };
+        let param = || param.id.clone();
+        match (whole, rows) {
+            (true, _) => Ok(Range { start: start / by, len: len.div_ceil(by), fixed: false }),
+            (false, true) => Err(ModelError::RowBlocks { param: param(), rows: len, by }),
+            (false, false) => Err(ModelError::Blocks { param: param(), columns: len, by }),
         }
-        Ok(Range { start: start / by, len: len / by, fixed: false })
     }
 
     /// The first index and the number of indices that a rank holds of an axis of a parameter.
     fn range(&self, param: &Param, axis: Axis, sizes: &Sizes, share: Share) -> Result<(u64, u64), ModelError> {
         let size = sizes.of(axis);
         let Some(cut) = param.cut.iter().find(|cut| cut.axis == axis) else { return Ok((0, size)) };
-        let (rank, ranks) = match cut.mesh {
+        let (mut rank, mut ranks) = match cut.mesh {
             Mesh::Tensor => share.tensor,
             Mesh::Expert => share.expert,
         };
-        let even = ranks > 0 && size.is_multiple_of(ranks);
-        if matches!(param.role, Role::Embedding | Role::Head) && (share.vocabulary_whole || !even) {
-            return Ok((0, size));
+        // The ranks that share one index of an axis share the next axis among them.
+        for outer in param.cut.iter().filter(|outer| outer.mesh == cut.mesh) {
+            let size = sizes.of(outer.axis);
+            let even = ranks > 0 && size.is_multiple_of(ranks);
+            let is_last = param.cut.iter().rfind(|last| last.mesh == cut.mesh) == Some(outer);
+            let (range, next) = if matches!(param.role, Role::Embedding | Role::Head)
+                && (share.vocabulary_whole || !even)
+            {
+                ((0, size), (0, 1))
+            } else if even {
+                ((rank * (size / ranks), size / ranks), (0, 1))
+            } else if size > 0 && ranks.is_multiple_of(size) && ranks > 0 && (!is_last || self.replicates(outer.axis)) {
+                let each = ranks / size;
+                ((rank / each, 1), (rank % each, each))
+            } else {
+                let axis = self.axis_name(outer.axis).to_owned();
+                return Err(ModelError::DoesNotDivide { ranks, axis, size });
+            };
+            if outer.axis == axis {
+                return Ok(range);
+            }
+            (rank, ranks) = next;
         }
-        if !even && size > 0 && self.replicates(axis) && ranks % size == 0 {
-            return Ok((rank / (ranks / size), 1));
+        Ok((0, size))
+    }
+
+    /// Into how many different shares the tensor-parallel ranks cut a parameter: fewer than there are, where several hold the same.
+    pub(super) fn ways(&self, param: u16, sizes: &Sizes, ranks: u64) -> u64 {
+        let Some(param) = self.params().get(usize::from(param)) else { return 1 };
+        let (mut ways, mut left) = (1u64, ranks);
+        for cut in param.cut.iter().filter(|cut| cut.mesh == Mesh::Tensor) {
+            let size = sizes.of(cut.axis);
+            if left == 0 || size.is_multiple_of(left) || !left.is_multiple_of(size) {
+                return ways.saturating_mul(left);
+            }
+            (ways, left) = (ways.saturating_mul(size), left / size);
         }
-        if !even {
-            return Err(ModelError::DoesNotDivide { ranks, axis: self.axis_name(axis).to_owned(), size });
-        }
-        Ok((rank * (size / ranks), size / ranks))
+        ways
     }
 }
 

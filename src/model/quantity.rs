@@ -49,6 +49,8 @@ pub enum Quantity {
     Scale,
     /// One scale for each group of columns of each row.
     GroupScale,
+    /// One scale for each block of rows and columns, by which a weight of 8-bit floating-point numbers is multiplied.
+    BlockScale,
     /// The negated zero point of each row.
     ZeroPoint,
     /// The product of weight and input scale of each row, an fp32 in the low half of an int64.
@@ -89,6 +91,12 @@ impl Quantity {
     /// Whether it is the layer's weight.
     pub const fn is_weight(self) -> bool {
         matches!(self, Self::Weight | Self::PackedWeight)
+    }
+
+    /// Whether conversions read and write it. What belongs to 8-bit floating-point numbers has its place in the tables, but is
+    /// refused: no conversion makes numbers of it yet.
+    pub const fn is_converted(self) -> bool {
+        !matches!(self, Self::BlockScale)
     }
 
     /// Whether it is a second copy of what belongs to the input. No network loads it, and a tool that did not know it may have

@@ -3,7 +3,7 @@
 use super::StrategySet;
 use super::tensor_id::Known;
 use crate::layout::{OptimizerShard, TensorLayout};
-use crate::model::Dialect;
+use crate::model::{Dialect, Family, Sizes, Stored};
 use crate::tensor::Shape;
 
 /// How a checkpoint's parameters lie over its ranks.
@@ -20,10 +20,54 @@ pub enum Arrangement<'a> {
 pub(super) enum ByRules {
     /// The ranks share this dimension.
     Cut(usize),
+    /// The ranks share this dimension in so many blocks, each of which several hold.
+    Shared { dim: usize, ways: u64 },
+    /// The ranks share this dimension, but several hold the same of some of the parts in it: no layout says what each holds, only
+    /// its share of the model. How long it is over all ranks.
+    Mixed { dim: usize, length: u64 },
     /// Every rank holds it whole.
     Whole,
     /// Nothing.
     Unknown,
+}
+
+impl ByRules {
+    /// A dimension that the ranks share.
+    pub(super) fn cut(dim: usize, stored: &Stored, family: &Family, sizes: Option<&Sizes>, ranks: u64) -> Self {
+        let Some(sizes) = sizes.filter(|sizes| family.exceeds(stored.row, sizes, ranks)) else { return Self::Cut(dim) };
+        match family.shares(stored.row, sizes, ranks) {
+            Some(ways) if ways == ranks => Self::Cut(dim),
+            Some(ways) => Self::Shared { dim, ways },
+            // What is of the rows has as many as the weight.
+            None => {
+                match family.full_dims(stored.row, stored.captures, sizes).ok().and_then(|dims| dims.get(dim).copied())
+                {
+                    Some(length) => Self::Mixed { dim, length },
+                    None => Self::Unknown,
+                }
+            }
+        }
+    }
+
+    /// The layout over so many ranks. `None`: nothing says it.
+    pub(super) fn layout(self, ranks: u64, ndim: usize) -> Option<TensorLayout> {
+        let (split, ways) = match self {
+            Self::Cut(dim) | Self::Mixed { dim, .. } => (Some(dim), ranks),
+            Self::Shared { dim, ways } => (Some(dim), ways),
+            Self::Whole => (None, ranks),
+            Self::Unknown => return None,
+        };
+        if split.is_some_and(|dim| dim >= ndim) {
+            return None;
+        }
+        let mut layout = TensorLayout::flat(ranks, ndim, split);
+        if let Some(dim) = split.filter(|_| ways != ranks && ways > 0) {
+            // The ranks with the same block are neighbours.
+            layout.device_matrix = vec![ways, ranks / ways];
+            layout.tensor_map[dim] = vec![1];
+        }
+        Some(layout)
+    }
 }
 
 /// The names of a fused parameter and of its parts.
@@ -81,17 +125,7 @@ impl Arrangement<'_> {
     ) -> Option<(TensorLayout, Option<Shape>)> {
         match self {
             Self::Rules(1) => Some((TensorLayout::flat(1, ndim, None), None)),
-            Self::Rules(ranks) => {
-                let split = match by_rules {
-                    ByRules::Cut(dim) => Some(dim),
-                    ByRules::Whole => None,
-                    ByRules::Unknown => return None,
-                };
-                if split.is_some_and(|dim| dim >= ndim) {
-                    return None;
-                }
-                Some((TensorLayout::flat(*ranks, ndim, split), None))
-            }
+            Self::Rules(ranks) => Some((by_rules.layout(*ranks, ndim)?, None)),
             Self::Strategy(set) => {
                 let layouts = set.stages().get(usize::try_from(stage).ok()?)?;
                 if let Some(found) = layouts.get(name) {

@@ -26,7 +26,7 @@ use super::holders::{Holder, Holders};
 use super::low_rank::Pair;
 use super::tensor_id::{Known, TensorId};
 use super::{Arrangement, PlanError, SourceFile, agreement, rank_count};
-use crate::layout::TensorLayout;
+use crate::layout::{LayoutError, TensorLayout};
 use crate::model::naming::{before, is_copy, is_lora};
 use crate::model::{Dialect, Family, FusionLayout, Model};
 use crate::tensor::{Dtype, Shape, TensorName};
@@ -112,6 +112,20 @@ struct InStage {
     stage: u64,
     layout: TensorLayout,
     full_shape: Option<Shape>,
+    /// The dimension of which the ranks hold more than there is, as several hold the same of some of the parts, and how long it is.
+    mixed: Option<(usize, u64)>,
+}
+
+impl InStage {
+    /// The full shape, from that of one rank's block.
+    fn full(&self, local: &Shape) -> Result<Shape, LayoutError> {
+        let Some((dim, length)) = self.mixed else { return self.layout.full_shape(local) };
+        let mut dims = local.dims().to_vec();
+        if let Some(own) = dims.get_mut(dim) {
+            *own = length;
+        }
+        Ok(Shape::new(dims)?)
+    }
 }
 
 /// What is known of a name before the sizes of the model are.

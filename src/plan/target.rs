@@ -125,14 +125,15 @@ pub fn targets(
             }
             options.check_heads(one, &layout)?;
             placed.extend(&one.tensors);
-            laid.push((one.lay(catalog)?, layout));
+            let stated = one.has_layout(catalog, options);
+            laid.push((one.lay(catalog)?, layout, stated));
         }
         let mut seen = Seen::default();
         for device in 0..devices {
             let mut entries = Vec::with_capacity(laid.len());
-            for (one, layout) in &laid {
+            for (one, layout, stated) in &laid {
                 let mut made = entry(catalog, options, one, layout, device, &mut seen)?;
-                made.layout = (ranks.is_empty()).then(|| layout.clone());
+                made.layout = (ranks.is_empty() && *stated).then(|| layout.clone());
                 let copy = copy_of(&made.name).filter(|_| catalog.input_copies);
                 let copy = copy.map(|name| TargetEntry { name: name.as_str().into(), ..made.clone() });
                 entries.push(made);

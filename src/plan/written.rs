@@ -1,20 +1,18 @@
 //! The strategy of what is written, in MindSpore's terms.
 
+use super::arrangement::ByRules;
 use super::target::{TargetOptions, TargetRank};
 use super::{Arrangement, PlanError};
 use crate::layout::TensorLayout;
 use crate::model::naming::is_not_loaded;
 use crate::model::{Captures, Dialect, FusionLayout, Model, Role, Stored};
 
-/// The layout of every parameter of a rank-count target, as a strategy file states it. Empty for a target that is itself a
-/// strategy: that one exists already.
+/// The layout of every parameter of a rank-count target that has one, as a strategy file states it. Empty for a target that is itself
+/// a strategy: that one exists already.
 pub fn strategies(ranks: &[TargetRank], options: &TargetOptions<'_>) -> Vec<(String, TensorLayout)> {
-    let (Arrangement::Rules(count), Some(first)) = (options.arrangement, ranks.first()) else { return Vec::new() };
+    let (Arrangement::Rules(_), Some(first)) = (options.arrangement, ranks.first()) else { return Vec::new() };
     let placed = first.entries.iter().filter(|entry| entry.is_placed());
-    let layout = |entry: &super::TargetEntry| {
-        entry.layout.clone().unwrap_or_else(|| TensorLayout::flat(count, entry.shape.ndim(), None))
-    };
-    placed.map(|entry| (entry.name.to_string(), layout(entry))).collect()
+    placed.filter_map(|entry| Some((entry.name.to_string(), entry.layout.clone()?))).collect()
 }
 
 /// The layout of every parameter of a model over this many ranks, by the family's rules; fused if the model says so.
@@ -43,8 +41,13 @@ pub fn rules_strategy(model: &Model, ranks: u64) -> Result<Vec<(String, TensorLa
             let dims = dims.map_err(|source| PlanError::Model { name: name.clone(), source })?;
             let role = family.params().get(usize::from(id.param)).map(|param| param.role);
             let kept = whole && matches!(role, Some(Role::Embedding | Role::Head));
-            let split = family.cut_dim(&stored).filter(|_| !kept && ranks > 1);
-            layouts.push((name, TensorLayout::flat(ranks, dims.len(), split)));
+            let by_rules = match family.cut_dim(&stored).filter(|_| !kept && ranks > 1) {
+                Some(dim) => ByRules::cut(dim, &stored, family, Some(model.sizes()), ranks),
+                None => ByRules::Whole,
+            };
+            // No layout says what ranks hold that hold more of one part than of another.
+            let layout = by_rules.layout(ranks, dims.len()).filter(|_| !matches!(by_rules, ByRules::Mixed { .. }));
+            layouts.extend(layout.map(|layout| (name, layout)));
         }
     }
     Ok(layouts)

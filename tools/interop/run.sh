@@ -1,5 +1,5 @@
 #!/bin/bash
-# Has the real MindSpore read what ckpt-convert writes: see check.py.
+# Has the real MindSpore read what ckpt-convert writes: see check.py and check_families.py.
 #
 #   tools/interop/run.sh [options of check.py]
 #
@@ -22,4 +22,5 @@ if ! "$venv/bin/python" -c "import mindspore" >/dev/null 2>&1; then
     # numpy 1.26: with numpy 2 this MindSpore cannot load bfloat16 from safetensors
     "$venv/bin/python" -m pip install --quiet mindspore==2.10.0 numpy==1.26.4
 fi
-exec "$venv/bin/python" "$root/tools/interop/check.py" --program "$program" "$@"
+"$venv/bin/python" "$root/tools/interop/check.py" --program "$program" "$@"
+exec "$venv/bin/python" "$root/tools/interop/check_families.py" --program "$program"

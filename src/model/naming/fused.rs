@@ -91,7 +91,8 @@ pub fn fused(name: &str) -> Option<Fused> {
             let Some(at) = name.find(marker.as_str()) else { continue };
             let (prefix, tail) = (&name[..at], &name[at + marker.len()..]);
             let begins_a_component = prefix.is_empty() || prefix.ends_with('.');
-            let companion = companions().iter().find(|companion| companion.tail == tail);
+            let companion =
+                companions().iter().find(|companion| companion.tail == tail && companion.quantity.is_converted());
             let known = matches!(tail, "weight" | "bias") || companion.is_some();
             if !begins_a_component || !known {
                 continue;

@@ -10,9 +10,9 @@ use crate::model::companion::{Companion, companions};
 use crate::model::{QuantNames, Quantity, Role as Purpose};
 use crate::tensor::Dtype;
 
-/// What goes with quantised layers.
+/// What goes with the quantised layers that conversions read and write.
 fn quantities() -> impl Iterator<Item = &'static Companion> {
-    companions().iter().filter(|companion| companion.quantity.factor().is_none())
+    companions().iter().filter(|companion| companion.quantity.factor().is_none() && companion.quantity.is_converted())
 }
 
 /// The layer that a name is of a companion of: the longest tail of any layer's name, whichever family the layer is of. `None`

@@ -2,7 +2,7 @@
 
 use super::table::{PLAIN, schemes, table};
 use crate::model::pattern::{Captures, Pattern, number};
-use crate::model::{Companion, Family, Mesh, Of, Param, Role as Purpose};
+use crate::model::{Companion, Family, Mesh, Of, Param, Role as Purpose, Scheme};
 
 /// How tensor parallelism splits a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,8 +64,8 @@ impl Plain {
     /// How a companion of it is split: what belongs to a row goes with the rows, what belongs to a column with the columns.
     fn split_of(&self, companion: &Companion) -> Split {
         let cut = |of: &Of| match of {
-            Of::Out => self.split == Split::Rows,
-            Of::In | Of::InPairs | Of::InGroups => self.split == Split::Columns,
+            Of::Out | Of::OutBlocks => self.split == Split::Rows,
+            Of::In | Of::InPairs | Of::InGroups | Of::InBlocks => self.split == Split::Columns,
             Of::LoraRank => false,
         };
         Split::on(companion.dims.iter().position(cut))
@@ -113,7 +113,8 @@ pub fn numbered_layer(text: &str) -> Option<(u32, &str)> {
     Some((layer, rest.strip_prefix('.')?))
 }
 
-/// The names in a layer of the parameters that every model has, or only those with biases in the attention have, unfused.
+/// The names in a layer of the parameters that models of the usual family have, or only those with biases in the attention have,
+/// unfused.
 pub fn layer_suffixes(bias: bool) -> impl Iterator<Item = &'static str> {
     table().in_every_layer[usize::from(bias)].iter().filter_map(|pattern| pattern.in_layer())
 }
@@ -124,7 +125,7 @@ pub fn layer_names(layer: u32, bias: bool) -> impl Iterator<Item = String> {
     table().in_every_layer[usize::from(bias)].iter().filter_map(move |pattern| pattern.name(captures))
 }
 
-/// Those rows of layers that all families have, and biases; cell by cell, in each the layers that are cut by rows before those
+/// Those rows of layers that the usual family has, and biases of any; cell by cell, in each the layers that are cut by rows before those
 /// that are cut by columns.
 pub(super) fn in_every_layer(families: &[&'static Family], bias: bool) -> Vec<&'static Pattern> {
     let all: Vec<_> = schemes(families, PLAIN).collect();
@@ -134,8 +135,9 @@ pub(super) fn in_every_layer(families: &[&'static Family], bias: bool) -> Vec<&'
             let (Some(param), Some(_)) = (row.params().next(), row.pattern.in_layer()) else { continue };
             let plain = Plain::new(family, param);
             let is_bias = plain.param.role == Purpose::Bias;
-            let everywhere = || all.iter().all(|(_, other)| other.rows.iter().any(|r| r.pattern == row.pattern));
-            let wanted = !plain.param.optional && if is_bias { bias } else { everywhere() };
+            let has = |other: &Scheme| other.rows.iter().any(|known| known.pattern == row.pattern);
+            let usual = || all.iter().any(|(family, other)| family.usual && has(other));
+            let wanted = !plain.param.optional && if is_bias { bias } else { usual() };
             if wanted && found.iter().all(|(pattern, _)| **pattern != row.pattern) {
                 found.push((&row.pattern, plain));
             }

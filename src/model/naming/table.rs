@@ -110,6 +110,7 @@ impl Table {
             Some(Found { known: &self.known[hit.row], captures: hit.captures, companion: Some(companion) })
         };
         let linear = |found: &Found| found.known.fused || found.known.plain.is_some_and(|plain| plain.is_linear());
-        self.patterns.companion_hits(key, name).filter_map(of).find(linear)
+        let hits = self.patterns.companion_hits(key, name).filter(|(_, companion)| companion.quantity.is_converted());
+        hits.filter_map(of).find(linear)
     }
 }

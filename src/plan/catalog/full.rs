@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::stored::Laid;
 use super::{InStage, Named, Reader};
 use crate::layout::{Region, TensorLayout};
-use crate::plan::arrangement::Related;
+use crate::plan::arrangement::{ByRules, Related};
 use crate::plan::{Arrangement, PlanError, copied_rank};
 use crate::tensor::{Dtype, Shape};
 
@@ -17,6 +17,10 @@ impl Reader<'_> {
     pub(super) fn stages(&self, one: &Named) -> Result<Vec<InStage>, PlanError> {
         let devices = self.arrangement.devices();
         let by_rules = self.by_rules(one)?;
+        let mixed = match (by_rules, self.arrangement) {
+            (ByRules::Mixed { dim, length }, Arrangement::Rules(_)) => Some((dim, length)),
+            _ => None,
+        };
         let related = || Some(Related::of(self.dialect?, one.known.as_ref()?));
         let mut stages: Vec<InStage> = Vec::new();
         for &(file, entry) in &one.holders {
@@ -27,7 +31,7 @@ impl Reader<'_> {
             let ndim = self.files[file].entries[entry].shape.ndim();
             let layout = self.arrangement.layout(stage, &one.name, ndim, by_rules, &|| related().flatten());
             if let Some((layout, full_shape)) = layout {
-                stages.push(InStage { stage, layout, full_shape });
+                stages.push(InStage { stage, layout, full_shape, mixed });
             }
         }
         stages.sort_by_key(|s| s.stage);
@@ -75,9 +79,9 @@ impl Reader<'_> {
             let stages = self.stages(one)?;
             let block = |&(file, entry): &(usize, usize)| {
                 let rank = u64::from(self.files[file].rank);
-                let layout = &stages.iter().find(|s| s.stage == rank / devices)?.layout;
-                let full = layout.full_shape(&self.files[file].entries[entry].shape).ok()?;
-                let region = layout.region(full.dims(), rank % devices).ok()?;
+                let in_stage = stages.iter().find(|s| s.stage == rank / devices)?;
+                let full = in_stage.layout.full_shape(&self.files[file].entries[entry].shape).ok()?;
+                let region = in_stage.layout.region(full.dims(), rank % devices).ok()?;
                 Some(((file, entry), region.start().to_vec()))
             };
             // What has no block has an error of its own later.
@@ -99,8 +103,7 @@ impl Reader<'_> {
             let Some(in_stage) = stages.iter().find(|s| s.stage == stage) else { continue };
             let found = &self.files[file].entries[entry];
             let shape = in_stage
-                .layout
-                .full_shape(&found.shape)
+                .full(&found.shape)
                 .map_err(|source| PlanError::Layout { name: one.name.to_string(), source })?;
             if let Some(stated) = in_stage.full_shape.as_ref().filter(|stated| **stated != shape) {
                 return Err(PlanError::WrongShape {

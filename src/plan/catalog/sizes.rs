@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{Named, Reader, Reading};
 use crate::layout::{Piece, Region};
 use crate::model::{Axis, Canonical, Captures, Companion, Fact, Family, ModelError, OwnSizes, Quantity, Row, Sizes};
-use crate::plan::PlanError;
 use crate::plan::tensor_id::{Known, TensorId};
+use crate::plan::{Arrangement, PlanError};
 use crate::tensor::Shape;
 
 /// A family and the sizes of its axes.
@@ -78,7 +78,7 @@ impl Sized {
 
     /// Sizes that are the checkpoint's own, by the full shape of a tensor.
     pub(in crate::plan) fn own_sizes(&self, id: TensorId, shape: &Shape) -> Option<OwnSizes> {
-        let Some(companion) = id.companion() else { return Some(OwnSizes { group: 1, lora_rank: 1 }) };
+        let Some(companion) = id.companion() else { return Some(OwnSizes::NONE) };
         self.family.own_sizes(id.param.param, companion, shape.dims(), &self.sizes)
     }
 
@@ -120,6 +120,14 @@ impl Reader<'_> {
         let family = dialect.family();
         if let Some(model) = self.spec {
             return Ok(Some(Sized { family, sizes: model.sizes().clone(), open: Vec::new(), facts: Vec::new() }));
+        }
+        if let Arrangement::Rules(2..) = self.arrangement
+            && family.has_replicated_axes()
+        {
+            return Err(PlanError::Ambiguous(format!(
+                "several ranks may hold the same of a {} model, which the shapes do not show: name the model with -y",
+                family.name
+            )));
         }
         let mut by_row: BTreeMap<(String, Option<&str>), Dims<'_>> = BTreeMap::new();
         for (one, reading) in self.named.iter().zip(readings) {

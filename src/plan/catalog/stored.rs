@@ -155,9 +155,9 @@ impl Reader<'_> {
         sized: &Sized,
     ) -> Result<(), PlanError> {
         if let Some(model) = self.spec
-            && let Some(layer) = known.stored.captures.layer.filter(|layer| *layer >= model.layers())
+            && let Some(layers) = known.stored.row.params().map(|param| model.layers_of(param)).max()
+            && let Some(layer) = known.stored.captures.layer.filter(|layer| *layer >= layers)
         {
-            let layers = model.layers();
             return Err(PlanError::Ambiguous(if self.foreign {
                 format!("`{}` is of a layer beyond the {layers} of the model configuration", one.name)
             } else {
@@ -231,10 +231,15 @@ impl<'a> Lay<'a> {
     ) -> Result<Laid, PlanError> {
         let error = |e| self.sized.error(self.name, e);
         let StoredTensor { dims, parts } = match arrangement {
-            Arrangement::Rules(ranks) if !self.sliced && ranks > 1 => {
-                let stored = &self.known.stored;
-                let share = Share::of(device, ranks);
-                self.sized.family.stored(stored.row, stored.captures, &self.sized.sizes, share).map_err(error)?
+            Arrangement::Rules(ranks) if ranks > 1 && self.is_by_share(ranks) => {
+                let (stored, sizes) = (&self.known.stored, &self.sized.sizes);
+                let (row, captures, share) = (stored.row, stored.captures, Share::of(device, ranks));
+                let family = self.sized.family;
+                let held = match stored.companion {
+                    None => family.stored(row, captures, sizes, share),
+                    Some(companion) => family.stored_companion(row, captures, companion, self.own, sizes, share),
+                };
+                held.map_err(error)?
             }
             _ => self.whole.on(layout, device).map_err(error)?,
         };
@@ -243,6 +248,11 @@ impl<'a> Lay<'a> {
             Some((at, self.sized.in_canonical_axes(id, self.own, part.piece)?))
         };
         Ok(Laid { dims, pieces: parts.into_iter().filter_map(index).collect() })
+    }
+
+    /// Whether only a rank's share says what it holds: no layout does.
+    fn is_by_share(&self, ranks: u64) -> bool {
+        !self.sliced || self.sized.family.exceeds(self.known.stored.row, &self.sized.sizes, ranks)
     }
 
     /// The dimensions over all devices.

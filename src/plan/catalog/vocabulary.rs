@@ -1,7 +1,7 @@
 //! How the ranks share what is of the vocabulary: by rows, by columns as in some releases of Meta's, or not at all.
 
 use super::{Named, Reader};
-use crate::model::{ParamId, Role};
+use crate::model::{Model, ParamId, Role};
 use crate::plan::arrangement::ByRules;
 use crate::plan::tensor_id::Known;
 use crate::plan::{Arrangement, PlanError, agreement};
@@ -30,7 +30,13 @@ impl Reader<'_> {
         };
         Ok(match self.cut_dim(known) {
             Some(_) if self.is_vocabulary(known) => self.vocabulary(one, known)?,
-            Some(dim) => ByRules::Cut(dim),
+            Some(dim) => match self.dialect {
+                Some(dialect) => {
+                    let sizes = self.spec.map(Model::sizes);
+                    ByRules::cut(dim, &known.stored, dialect.family(), sizes, self.arrangement.devices())
+                }
+                None => ByRules::Cut(dim),
+            },
             None => ByRules::Whole,
         })
     }
@@ -90,7 +96,7 @@ impl Reader<'_> {
 
     fn full_vocabulary(&self, known: &Known) -> Option<Shape> {
         let param = known.stored.row.params().next()?;
-        self.spec?.full_shape(ParamId { param, layer: None })
+        self.spec?.full_shape(ParamId { param, layer: known.stored.captures.layer })
     }
 
     /// Equal blocks on all ranks are one vocabulary held whole, blocks that all differ are cut from one. Anything else, and

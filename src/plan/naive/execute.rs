@@ -12,7 +12,7 @@ use crate::plan::{OutputTensor, Plan, Transform};
 use crate::tensor::Dtype;
 
 /// The bytes of the tensors that routes read.
-fn sources(plan: &Plan, files: &[File]) -> Vec<Vec<u8>> {
+pub(super) fn sources(plan: &Plan, files: &[File]) -> Vec<Vec<u8>> {
     let bytes = |tensor: &crate::plan::SourceTensor| {
         let parts = tensor.extents.parts().iter();
         parts.flat_map(|(_, range)| range.of(&files[tensor.file].bytes).expect("within the file")).copied().collect()
@@ -32,7 +32,7 @@ fn walk(src: u64, dst: u64, dims: &[Dim], each: &mut impl FnMut(usize, usize)) {
 }
 
 /// What a tensor's routes make of the sources. Elements that are converted are left as they were in the source.
-fn made(plan: &Plan, sources: &[Vec<u8>], tensor: &OutputTensor, from: Dtype) -> Vec<u8> {
+pub(super) fn made(plan: &Plan, sources: &[Vec<u8>], tensor: &OutputTensor, from: Dtype) -> Vec<u8> {
     assert!(tensor.quantised.is_none());
     let len = usize::try_from(tensor.shape.elements() * from.size()).expect("small");
     // Nothing that is written is all zeros, so what was there before shows.

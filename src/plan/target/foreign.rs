@@ -72,7 +72,7 @@ fn entry(catalog: &Catalog, name: &str, known: Known) -> Result<TargetEntry, Pla
     if sized.lacks_heads(known.stored.row) {
         return Err(heads_unknown());
     }
-    let lay = Lay::new(sized, &known, OwnSizes { group: 1, lora_rank: 1 }, name)?;
+    let lay = Lay::new(sized, &known, OwnSizes::NONE, name)?;
     let layout = TensorLayout::flat(1, lay.dims().len(), None);
     let laid = lay.on(Arrangement::Rules(1), &layout, 0)?;
     let role = first.id.and_then(|id| Some((catalog.role(id.param)?, false)));

@@ -60,8 +60,8 @@ pub(super) fn wanted(catalog: &Catalog, options: &TargetOptions<'_>, stage: u64)
             wanted.push(Wanted::unknown(tensor, index));
             continue;
         };
-        let related = Related::of(dialect, &known);
-        let is_fused = related.as_ref().is_some_and(|related| wants_fused(catalog, options, stage, &related.whole));
+        let fused = dialect.name(&dialect.fused(&known.stored)).map(|name| format!("{}{name}", known.state));
+        let is_fused = fused.is_some_and(|fused| wants_fused(catalog, options, stage, &fused));
         for known in forms(catalog, dialect, known, is_fused) {
             let Some(name) = dialect.name(&known.stored).map(|name| format!("{}{name}", known.state)) else { continue };
             if !done.insert(name.clone()) {
@@ -101,6 +101,7 @@ fn forms(catalog: &Catalog, dialect: &Dialect, known: Known, is_fused: bool) -> 
             let own = known.ids().next();
             join.parts.into_iter().find(|part| part.params().next() == own.map(|id| id.param)).unwrap_or(known.stored)
         }
+        None if is_fused => dialect.fused(&known.stored),
         None => known.stored,
     };
     dialect
@@ -132,7 +133,7 @@ impl Wanted {
             known: None,
             family: None,
             related: None,
-            own: OwnSizes { group: 1, lora_rank: 1 },
+            own: OwnSizes::NONE,
         }
     }
 
@@ -154,7 +155,7 @@ impl Wanted {
         let sized = catalog.sized.as_ref();
         let own = known.ids().next().zip(sized).and_then(|(id, sized)| sized.own_sizes(id, &tensor.shape));
         let related = Related::of(dialect, &known);
-        let own = own.unwrap_or(OwnSizes { group: 1, lora_rank: 1 });
+        let own = own.unwrap_or(OwnSizes::NONE);
         Self { name, tensors, related, family: Some(dialect.family()), known: Some(known), own }
     }
 
@@ -193,25 +194,38 @@ impl Wanted {
         options: &TargetOptions<'_>,
         stage: u64,
     ) -> Result<Option<(TensorLayout, Option<Shape>)>, PlanError> {
-        let first = self.first(catalog);
         let ndim = self.full_dims(catalog)?.len();
-        let by_rules = match (&self.known, self.family) {
+        let by_rules = self.by_rules(catalog, options);
+        let found = options.arrangement.layout(stage, &self.name, ndim, by_rules, &|| self.related.clone());
+        // One rank alone has everything whole, whatever its strategy knows.
+        let alone = || (options.arrangement.ranks() == 1).then(|| (TensorLayout::flat(1, ndim, None), None));
+        Ok(found.or_else(alone))
+    }
+
+    /// Whether a layout says what each rank holds.
+    pub(super) fn has_layout(&self, catalog: &Catalog, options: &TargetOptions<'_>) -> bool {
+        !matches!(self.by_rules(catalog, options), ByRules::Mixed { .. })
+    }
+
+    /// What the rules of the family say of it.
+    fn by_rules(&self, catalog: &Catalog, options: &TargetOptions<'_>) -> ByRules {
+        let first = self.first(catalog);
+        match (&self.known, self.family) {
             (Some(known), Some(family)) if known.state.is_empty() => {
                 let rows = first.shape.dims().first().copied().unwrap_or(1);
                 let whole = options.vocabulary_whole || rows % options.arrangement.devices() != 0;
                 let role = first.id.and_then(|id| catalog.role(id.param));
                 match family.cut_dim(&known.stored) {
                     Some(_) if whole && matches!(role, Some(Role::Embedding | Role::Head)) => ByRules::Whole,
-                    Some(dim) => ByRules::Cut(dim),
+                    Some(dim) => {
+                        let sizes = catalog.sized.as_ref().map(|sized| &sized.sizes);
+                        ByRules::cut(dim, &known.stored, family, sizes, options.arrangement.devices())
+                    }
                     None => ByRules::Whole,
                 }
             }
             _ => ByRules::Unknown,
-        };
-        let found = options.arrangement.layout(stage, &self.name, ndim, by_rules, &|| self.related.clone());
-        // One rank alone has everything whole, whatever its strategy knows.
-        let alone = || (options.arrangement.ranks() == 1).then(|| (TensorLayout::flat(1, ndim, None), None));
-        Ok(found.or_else(alone))
+        }
     }
 
     fn laid<'a>(&'a self, sized: &'a Sized) -> Result<Option<Lay<'a>>, PlanError> {
