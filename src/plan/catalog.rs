@@ -130,12 +130,14 @@ impl InStage {
 
 /// What is known of a name before the sizes of the model are.
 enum Reading {
-    /// No layout knows it, and all ranks hold it alike.
+    /// No layout knows it and no family, and all ranks hold it alike.
     Loose,
     Laid {
         stages: Vec<InStage>,
         shape: Shape,
         dtype: Dtype,
+        /// Whether no layout knows it, and all ranks hold it alike: each has it whole.
+        loose: bool,
     },
 }
 
@@ -304,27 +306,31 @@ impl Reader<'_> {
         let mut readings = Vec::with_capacity(self.named.len());
         let mut differ = Vec::new();
         for one in self.named {
-            let stages = self.stages(one)?;
-            if !stages.is_empty() {
-                let (shape, dtype) = self.full(one, &stages)?;
-                readings.push(Reading::Laid { stages, shape, dtype });
-                continue;
-            }
-            readings.push(Reading::Loose);
+            let mut stages = self.stages(one)?;
+            let loose = stages.is_empty();
             // One holder gives no evidence.
-            if one.holders.len() < 2 || !agreement::agree(self.files, &one.holders) {
+            let alike = || one.holders.len() > 1 && agreement::agree(self.files, &one.holders);
+            if loose && !alike() {
                 differ.push(one.name.to_string());
+            } else if loose && one.known.is_some() {
+                stages = self.whole_everywhere(one);
             }
+            readings.push(if stages.is_empty() {
+                Reading::Loose
+            } else {
+                let (shape, dtype) = self.full(one, &stages)?;
+                Reading::Laid { stages, shape, dtype, loose }
+            });
         }
         catalog.sized = self.sizes(&readings)?;
         let mut adding = Adding::new(catalog);
         for (one, reading) in self.named.iter().zip(readings) {
             match (reading, &one.known) {
                 (Reading::Loose, _) => self.loose(one, &mut adding)?,
-                (Reading::Laid { stages, shape, dtype }, Some(known)) => {
-                    self.stored(one, known, (&stages, shape, dtype), &mut adding)?;
+                (Reading::Laid { stages, shape, dtype, loose }, Some(known)) => {
+                    self.stored(one, known, (&stages, shape, dtype, loose), &mut adding)?;
                 }
-                (Reading::Laid { stages, shape, dtype }, None) => {
+                (Reading::Laid { stages, shape, dtype, .. }, None) => {
                     self.plain(one, (&stages, shape, dtype), &mut adding)?;
                 }
             }

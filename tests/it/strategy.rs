@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::support::{Fusion, Llama, Run, Sharding, Tensor, TestEnv, TrainingRun, data, read_tensors, write_ckpt};
+use crate::support::{
+    Fusion, Llama, Run, Sharding, Tensor, TestEnv, TrainingRun, data, read_ranks, read_tensors, write_ckpt,
+};
 
 fn strategies(name: &str) -> String {
     data("mindspore/strategies").join(name).to_str().expect("UTF-8").to_owned()
@@ -297,5 +299,44 @@ fn a_strategy_of_one_rank_need_not_know_what_that_holds() {
         let found = read_tensors(&env.path("out/fp16_1p/rank_0/checkpoint_0.ckpt"));
         let named = |tensors: Vec<Tensor>| tensors.into_iter().map(|t| (t.name.clone(), t)).collect::<BTreeMap<_, _>>();
         assert_eq!(named(found), named(full));
+    }
+}
+
+/// What all ranks hold alike is whole in each. It is laid over the target's ranks as any other parameter is.
+#[test]
+fn a_strategy_need_not_know_what_all_ranks_of_the_source_hold_whole() {
+    let (env, model) = (TestEnv::new(), Llama { rep: 1, ..Llama::small() });
+    let is_whole = |run: &TrainingRun, tensor: &Tensor| {
+        let layout = run.layout(&tensor.name, &tensor.dims, 0);
+        layout.size == 0 && (0..tensor.dims.len()).all(|axis| layout.parts(axis) == 1)
+    };
+    let full = model.full();
+    let of_seed = |seed| TrainingRun { model: model.clone(), tied: false, stages: 1, matrix: vec![2], seed };
+    // One whose ranks hold the embedding whole, and a weight whose rows are those of heads.
+    let both = ["model.tok_embeddings.embedding_weight", "model.layers.0.attention.wv.weight"];
+    let holds_both = |run: &TrainingRun| full.iter().filter(|t| both.contains(&&*t.name)).all(|t| is_whole(run, t));
+    let run = (0..1000).map(of_seed).find(holds_both).expect("a layout of this kind");
+    for rank in 0..2 {
+        let of_model = |tensor: &Tensor| full.iter().any(|t| t.name == tensor.name);
+        let tensors: Vec<Tensor> = run.rank(&full, rank).into_iter().filter(of_model).collect();
+        env.write(&format!("src/rank_{rank}/checkpoint_{rank}.ckpt"), write_ckpt(&tensors));
+    }
+    let known: Vec<Tensor> = full.iter().filter(|tensor| !is_whole(&run, tensor)).cloned().collect();
+    run.write_strategies(&env.path("ss"), &known, true);
+    env.write("model.yaml", model.yaml(false, false));
+    for model_options in [["-y", "model.yaml"], ["--heads", "8"]] {
+        for ranks in [1, 4] {
+            let out = format!("out_{}_{ranks}", model_options[1]);
+            let mut command =
+                env.command(&["-f", "distributed_weight_transfer", "-p", "fp16", "-sc", "src", "-ss", "ss"]);
+            command.args(["-w", &ranks.to_string(), "-dc", &out, "-is", &format!("{out}_strategy"), "--no-sync"]);
+            command.args(["--format", "ckpt", "--vocab_emb_dp", "false"]).args(model_options);
+            Run::of(&mut command).ok();
+            let sharding = Sharding { ranks, fusion: None, vocabulary_whole: false };
+            for (rank, found) in (0..).zip(read_ranks(&env.path(&format!("{out}/fp16_{ranks}p")), ranks, "ckpt")) {
+                let wanted = model.rank(&full, rank, sharding).into_iter();
+                assert_eq!(found, wanted.map(|t| (t.name.clone(), t)).collect::<BTreeMap<_, _>>(), "{out} {rank}");
+            }
+        }
     }
 }

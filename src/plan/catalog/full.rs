@@ -47,6 +47,21 @@ impl Reader<'_> {
         Ok(stages)
     }
 
+    /// The layout of a parameter that no strategy knows and that all ranks hold alike: each has it whole.
+    pub(super) fn whole_everywhere(&self, one: &Named) -> Vec<InStage> {
+        let devices = self.arrangement.devices();
+        let mut stages: Vec<InStage> = Vec::new();
+        for &(file, entry) in &one.holders {
+            let stage = u64::from(self.files[file].rank) / devices;
+            if stages.iter().all(|s| s.stage != stage) {
+                let ndim = self.files[file].entries[entry].shape.ndim();
+                stages.push(InStage { stage, layout: TensorLayout::flat(devices, ndim, None), full_shape: None });
+            }
+        }
+        stages.sort_by_key(|s| s.stage);
+        stages
+    }
+
     /// No rank's file may be another's: a few weights of each, which the ranks share, are looked at.
     pub(super) fn check_copies(&self) -> Result<(), PlanError> {
         let devices = self.arrangement.devices();

@@ -34,7 +34,7 @@ impl Reader<'_> {
         &self,
         one: &Named,
         known: &Known,
-        (stages, shape, dtype): (&[InStage], Shape, Dtype),
+        (stages, shape, dtype, loose): (&[InStage], Shape, Dtype, bool),
         adding: &mut Adding<'_>,
     ) -> Result<(), PlanError> {
         let Some(sized) = adding.catalog.sized.clone() else { return self.plain(one, (stages, shape, dtype), adding) };
@@ -61,7 +61,8 @@ impl Reader<'_> {
                 shape,
                 radices: canonical.rows,
                 held,
-                loose: false,
+                // The order of fused rows is not to be copied unseen.
+                loose: loose && !known.stored.is_joined(),
                 by_expert: known.stored.captures.expert.map(|_| &known.stored.row.pattern),
             })?;
         }

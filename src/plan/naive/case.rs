@@ -21,6 +21,8 @@ pub(super) struct Case {
     pub(super) files: Vec<Contents>,
     /// A counter that all ranks hold.
     pub(super) counter: Option<Tensor>,
+    /// Whether the source's strategy does not know something that all ranks hold whole.
+    pub(super) is_forgetful: bool,
 }
 
 pub(super) const FLOATS: [Dtype; 3] = [Dtype::F16, Dtype::BF16, Dtype::F32];
@@ -41,9 +43,18 @@ impl Case {
             norms: dtype(random),
             format: *random.pick(&[FormatKind::Ckpt, FormatKind::Safetensors]),
         };
-        let mut case = Self { files: contents(&model, &source), counter: None, model, source, target, request };
+        let mut case = Self {
+            files: contents(&model, &source),
+            counter: None,
+            is_forgetful: false,
+            model,
+            source,
+            target,
+            request,
+        };
         case.forget(random);
         case.drop_replicas(random);
+        case.forget_alike(random);
         case.add_counter(random);
         for at in 0..case.files.len() {
             // A rank in two files.
@@ -95,6 +106,7 @@ impl Case {
             (borrowed, "a strategy by other names"),
             (self.request.dims.is_none(), "a model that is not named"),
             (self.counter.is_some(), "a counter"),
+            (self.is_forgetful, "what no strategy of the source knows"),
         ]
         .into_iter()
         .filter_map(|(is, kind)| is.then_some(kind))
@@ -129,6 +141,36 @@ impl Case {
             stage.extend(item.parts.iter().map(whole));
             if strategies[0].len() == 1 {
                 return;
+            }
+        }
+    }
+
+    /// A strategy of the source need not know what all ranks hold whole.
+    fn forget_alike(&mut self, random: &mut Random) {
+        let Scheme::Strategy(strategies) = &mut self.source.scheme else { return };
+        if random.one_in(2) {
+            return;
+        }
+        let held = |name: &str| self.files.iter().flat_map(|file| &file.tensors).filter(|t| t.name == name).count();
+        // What one of two stages knows must be known in the other.
+        let stages: Vec<&Item> = self.source.stages.iter().flatten().map(|(item, _)| item).collect();
+        let is_in_two = |item: &Item| stages.iter().filter(|other| other.name == item.name).count() > 1;
+        for (stage, strategy) in self.source.stages.iter().zip(strategies) {
+            for (item, layout) in stage {
+                let whole = layout.replicas() == self.source.devices && layout.shard == Shard::None;
+                // A single number is taken for a counter.
+                let numbers =
+                    item.parts.iter().all(|&part| self.model.parameters[part].dims.iter().product::<usize>() > 1);
+                if whole
+                    && numbers
+                    && !is_in_two(item)
+                    && held(&item.name) > 1
+                    && strategy.len() > 1
+                    && random.one_in(3)
+                {
+                    strategy.remove(&item.name);
+                    self.is_forgetful = true;
+                }
             }
         }
     }

@@ -12,18 +12,19 @@ use crate::tensor::{Dtype, Shape};
 pub(super) type Fault = fn(&mut Case, &mut Random) -> Option<()>;
 
 /// Each with its name and the errors that say so.
-pub(super) const FAULTS: [(&str, Fault, &[&str]); 20] = [
+pub(super) const FAULTS: [(&str, Fault, &[&str]); 21] = [
     ("target_ranks", target_ranks, &["Spec"]),
-    ("missing_rank", missing_rank, &["MissingRanks", "Lacks", "Differ"]),
+    ("missing_rank", missing_rank, &["MissingRanks", "Lacks", "Differ", "Ambiguous"]),
     ("fewer_ranks", fewer_ranks, &["WrongShape", "FusedRows", "Ambiguous"]),
     ("more_ranks", more_ranks, &["StrategyRanks"]),
-    ("other_shape", other_shape, &["WrongShape", "RanksDisagree", "FusedRows", "Layout"]),
-    ("other_dtype", other_dtype, &["RanksDisagree", "Ambiguous"]),
+    ("other_shape", other_shape, &["WrongShape", "RanksDisagree", "FusedRows", "Layout", "Differ"]),
+    ("other_dtype", other_dtype, &["RanksDisagree", "Ambiguous", "Differ"]),
     ("held_twice", held_twice, &["HeldTwice"]),
     ("copied_rank", copied_rank, &["CopiedRank"]),
     ("no_parameter", no_parameter, &["Lacks"]),
     ("held_both_ways", held_both_ways, &["Ambiguous"]),
     ("source_lacks", source_lacks, &["Differ", "FusedRows", "Ambiguous"]),
+    ("source_lacks_alike", source_lacks_alike, &["WrongShape", "Differ"]),
     ("target_lacks", target_lacks, &["Unplaced"]),
     ("target_wants", target_wants, &["Lacks"]),
     ("stated_shape", stated_shape, &["WrongShape", "StrategyShape"]),
@@ -164,6 +165,21 @@ fn source_lacks(case: &mut Case, random: &mut Random) -> Option<()> {
     forget(&mut case.source.scheme, &name)
 }
 
+/// The source's strategy does not know a parameter whose parts are alike, as biases of zeros are.
+fn source_lacks_alike(case: &mut Case, random: &mut Random) -> Option<()> {
+    let name = strategy_name(random, &case.source.scheme)?;
+    let (item, layout) = case.source.stages.iter().flatten().find(|(item, _)| item.name == name)?;
+    let is_cut = (0..layout.map.len()).any(|axis| layout.parts(axis) > 1);
+    only(is_cut && is_named(case) && item.parts.len() == 1)?;
+    let mut held = 0;
+    for tensor in case.files.iter_mut().flat_map(|file| &mut file.tensors).filter(|tensor| tensor.name == name) {
+        tensor.bytes.fill(0);
+        held += 1;
+    }
+    only(held > 1)?;
+    forget(&mut case.source.scheme, &name)
+}
+
 /// The target's strategy does not know a parameter.
 fn target_lacks(case: &mut Case, random: &mut Random) -> Option<()> {
     let name = strategy_name(random, &case.target.scheme)?;
@@ -171,7 +187,7 @@ fn target_lacks(case: &mut Case, random: &mut Random) -> Option<()> {
     let (item, _) = case.target.stages.iter().flatten().find(find)?;
     // A single number is taken for a counter, and one rank has everything whole.
     let each = |&part: &usize| case.model.parameters[part].dims.iter().product::<usize>() > 1;
-    only(item.parts.iter().all(each) && case.target.ranks() > 1)?;
+    only(item.parts.iter().all(each) && case.target.ranks() > 1 && !case.is_forgetful)?;
     forget(&mut case.target.scheme, &name)
 }
 

@@ -70,7 +70,7 @@ fn plans_make_what_naive_slicing_makes() {
     }
     // No kind of conversion is left out.
     let rare: Vec<_> = met.iter().filter(|(_, met)| **met < count / 50).collect();
-    assert!(met.len() == 16 && (rare.is_empty() || count < 1000), "{met:?}");
+    assert!(met.len() == 17 && (rare.is_empty() || count < 1000), "{met:?}");
 }
 
 #[test]
