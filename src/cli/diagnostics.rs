@@ -270,6 +270,9 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         PlanError::Lacks(_) | PlanError::UnevenLayers { .. } => {
             "the checkpoint is not whole, or -y or the strategy is of another model"
         }
+        PlanError::NoOwnNames(_) => {
+            "`ckpt-convert families show NAME` prints its file: a copy of it with a scheme of MindSpore's, as `mcore`, goes with --family FILE"
+        }
         PlanError::NoForeignName { .. } => {
             "the config.json beside the source or of --hf-config, if there is one, is of another model: give the one of this model with \
              --hf-config DIR"
@@ -405,6 +408,9 @@ fn input_hint(error: &InputError) -> Option<String> {
         }
         InputError::IsForeign(_) => "use -f pt_to_ms for it",
         InputError::IsMindSpore(_) => "use -f distributed_weight_transfer for it, or -f ms_to_pt for the way back",
+        InputError::OtherFamily { .. } => {
+            "put the config.json of this model beside its files. If the family has a place for neither, --family FILE adds one"
+        }
         InputError::NoFamily { .. } => {
             "`ckpt-convert families` lists the families whose names are known; --family FILE adds one"
         }

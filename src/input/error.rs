@@ -177,6 +177,16 @@ pub enum InputError {
         /// The names.
         names: Vec<String>,
     },
+    /// A configuration of one family beside parameters of another.
+    #[error("{}: the config.json is of {said}, but the parameters have the names of {found}", .path.display())]
+    OtherFamily {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The family of the configuration.
+        said: &'static str,
+        /// The family that has more of the names.
+        found: &'static str,
+    },
     /// Parameter names that are not of one model.
     #[error("{}: {source}", .path.display())]
     Naming {

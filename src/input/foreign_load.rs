@@ -8,7 +8,8 @@ use super::loaded_file::load;
 use super::{Input, InputError, LoadedFile, quantised};
 use crate::formats::FormatKind;
 use crate::model::{
-    Dialect, Model, Origin, SpecError, check_adapters, from_config_json, from_params_json, name_in_meta_release, origin,
+    Dialect, Model, Origin, Place, SpecError, check_adapters, from_config_json, from_params_json, name_in_meta_release,
+    origin,
 };
 use crate::sys::{StableInputs, read_small};
 
@@ -74,15 +75,26 @@ impl ForeignInput {
             model.family()
         } else {
             check_adapters(names()).map_err(naming_error)?;
-            let Some(Origin::Foreign(dialect)) = found.map_err(naming_error)? else {
-                let names = names().map(str::to_owned).collect();
-                return Err(InputError::NoFamily { path: path.to_owned(), names });
-            };
-            dialect.family()
+            match found.as_ref() {
+                Ok(Some(Origin::Foreign(dialect))) => dialect.family(),
+                Err(error) => return Err(naming_error(error.clone())),
+                _ => {
+                    let names = names().map(str::to_owned).collect();
+                    return Err(InputError::NoFamily { path: path.to_owned(), names });
+                }
+            }
         };
         let dialect = Dialect::foreign(family, names()).map_err(naming_error)?;
         let no_names = || model_error(path, SpecError::Unsupported(family.name.clone()));
         let dialect = dialect.ok_or_else(no_names)?;
+        if let (Some(_), Ok(Some(Origin::Foreign(other)))) = (&config, &found) {
+            let known =
+                |dialect: &Dialect| names().filter(|name| matches!(dialect.place(name), Place::Stored(_))).count();
+            if known(other) > known(&dialect) {
+                let (said, found) = (family.name.as_str(), other.family().name.as_str());
+                return Err(InputError::OtherFamily { path: path.to_owned(), said, found });
+            }
+        }
         let tied = model.as_ref().is_some_and(Model::tied) && params.is_none();
         let format = files.first().map_or(FormatKind::PyTorch, |f| f.format);
         let input = Input { files, format, why: None };

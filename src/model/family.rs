@@ -261,6 +261,11 @@ impl Family {
         (0..).zip(&self.params).all(|(at, param)| param.optional || held.contains(&at))
     }
 
+    /// How many experts a layer has.
+    pub fn experts(&self, sizes: &Sizes) -> u64 {
+        self.axis(EXPERT).map_or(0, |axis| sizes.of(axis))
+    }
+
     /// The name of an axis.
     pub fn axis_name(&self, axis: Axis) -> &str {
         self.axes.get(usize::from(axis.0)).map_or("", |info| &info.name)

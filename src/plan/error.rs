@@ -142,6 +142,9 @@ pub enum PlanError {
     /// Parameters that the model must have.
     #[error("the checkpoint lacks {}", list(.0))]
     Lacks(Vec<String>),
+    /// A family that has names of other programs only.
+    #[error("the family {0} has no scheme of MindSpore's names")]
+    NoOwnNames(&'static str),
     /// Parameters for which a family of Hugging Face's has no name.
     #[error("Hugging Face's {family} has no parameters for {}", list(.names))]
     NoForeignName {

@@ -128,10 +128,10 @@ fn the_manifest_says_which_family_files_were_given() {
 /// A small model of transformers' with values of its own in every element, as a Hugging Face directory.
 fn published(env: &TestEnv, case: &str, dir: &str) -> Vec<Tensor> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/models/shapes/{case}.json"));
-    let json: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let json: Value = serde_json::from_slice(&std::fs::read(file).expect("a fixture")).expect("JSON");
     let mut next = 0u16;
     let tensor = |(name, dims): (&String, &Value)| {
-        let dims: Vec<u64> = dims.as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
+        let dims: Vec<u64> = dims.as_array().expect("dims").iter().map(|n| n.as_u64().expect("a size")).collect();
         let mut bytes = Vec::new();
         for _ in 0..dims.iter().product::<u64>() {
             // Finite halves only.
@@ -140,7 +140,7 @@ fn published(env: &TestEnv, case: &str, dir: &str) -> Vec<Tensor> {
         }
         Tensor { name: name.clone(), dtype: "Float16".to_owned(), dims, bytes }
     };
-    let tensors: Vec<Tensor> = json["shapes"].as_object().unwrap().iter().map(tensor).collect();
+    let tensors: Vec<Tensor> = json["shapes"].as_object().expect("shapes").iter().map(tensor).collect();
     env.write(&format!("{dir}/config.json"), json["config"].to_string());
     env.write(&format!("{dir}/model.safetensors"), write_safetensors(&tensors));
     tensors
@@ -305,7 +305,7 @@ fn a_family_may_have_key_value_heads_on_several_ranks() {
         env.write("model.yaml", model.yaml(false, false));
         env.line(&format!("{back} -dc back_{name} -is back_{name}_st")).ok();
         let back_dir = env.path(&format!("back_{name}/keep_1p"));
-        assert_eq!(read_ranks(&back_dir, 1, "safetensors"), [full.clone()]);
+        assert_eq!(read_ranks(&back_dir, 1, "safetensors"), std::slice::from_ref(&full));
         // What is on several ranks must be the same on each.
         let path = env.path(&format!("{there}/rank_2/checkpoint_2.safetensors"));
         let mut tensors = read_tensors(&path);

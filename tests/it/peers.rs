@@ -40,8 +40,8 @@ fn published(name: &str) -> Tensors {
         all = model(name);
         let stacked: Vec<String> = all.keys().filter(|name| name.contains(".experts.")).cloned().collect();
         for key in stacked {
-            let tensor = all.remove(&key).unwrap();
-            let (layer, last) = key.rsplit_once(".mlp.experts.").unwrap();
+            let tensor = all.remove(&key).expect("listed before");
+            let (layer, last) = key.rsplit_once(".mlp.experts.").expect("of experts");
             let mixtral = name.starts_with("mixtral");
             let ends = match (last, mixtral) {
                 ("gate_up_proj", true) => vec!["w1", "w3"],
@@ -293,7 +293,12 @@ fn ranks_hold_the_slices_that_their_network_computes_with() {
 #[test]
 fn what_does_not_fit_the_family_is_refused() {
     let cases: [(&str, &str, &dyn Fn(&mut Tensors), &[&str]); 6] = [
-        ("qwen3_moe", "-w 2", &|t| drop(t.remove("model.layers.1.mlp.experts.2.up_proj.weight")), &["lacks", "expert"]),
+        (
+            "qwen3_moe",
+            "-w 2",
+            &|t| drop(t.remove("model.layers.1.mlp.experts.2.up_proj.weight")),
+            &["lacks `model.layers.1.mlp.experts.2.up_proj.weight`\n"],
+        ),
         ("mixtral", "-w 1", &|t| drop(t.remove("model.layers.0.block_sparse_moe.gate.weight")), &["lacks"]),
         ("qwen3", "-w 1", &|t| t.retain(|name, _| !name.contains(".layers.1.")), &["lacks", "layers.1."]),
         ("glm4", "-w 4", &|_| (), &["2 kv heads", "4 ranks"]),
@@ -324,15 +329,25 @@ fn what_does_not_fit_the_family_is_refused() {
 /// The configuration of one family with the tensors of another.
 #[test]
 fn the_configuration_of_another_family_is_refused() {
-    for (name, other) in
-        [("qwen3", "llama"), ("llama", "qwen3"), ("glm4", "qwen2"), ("mixtral", "qwen3_moe"), ("qwen3_moe", "mistral")]
-    {
+    let named = |said: &str, found: &str| {
+        format!(
+            "the config.json is of {said}, but the parameters have the names of {found}\nhint: put the config.json of this"
+        )
+    };
+    for (name, other, said) in [
+        ("qwen3", "llama", named("llama", "qwen3")),
+        ("glm4", "qwen2", named("qwen2", "glm4")),
+        ("mixtral", "qwen3_moe", named("qwen3_moe", "mixtral")),
+        ("qwen3_moe", "mistral", named("llama", "qwen3_moe")),
+        // Names that qwen3 has too.
+        ("llama", "qwen3", "has the shape [16, 32], the model configuration asks for [32, 32]".to_owned()),
+    ] {
         let env = TestEnv::new();
         copy(&data("families").join(name), &env.path("hf"));
         std::fs::copy(data("families").join(other).join("config.json"), env.path("hf/config.json")).unwrap();
         let before = env.tree();
         let run = env.line("-f pt_to_ms -p keep -w 2 -sc hf -dc out -is out-strategy --no-sync");
-        run.failed(1, &[]);
+        run.failed(1, &[&said]);
         assert_eq!(env.tree(), before, "{name} as {other}: something was written");
     }
 }

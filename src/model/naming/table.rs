@@ -40,7 +40,7 @@ pub(super) struct Table {
     patterns: Patterns,
     pub fused: Vec<FusedLayer>,
     pub cells: Vec<Cells>,
-    /// Parameters of every layer of every model: without biases, and with them.
+    /// Parameters of every layer of the usual models: without biases, and with them.
     pub in_every_layer: [Vec<&'static Pattern>; 2],
 }
 

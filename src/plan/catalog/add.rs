@@ -1,9 +1,9 @@
 //! Collecting who holds what, tensor by tensor.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{Catalog, LogicalTensor, plain_names};
-use crate::model::{Dialect, FusionLayout, Pattern};
+use crate::model::{Captures, Dialect, FusionLayout, Stored};
 use crate::plan::PlanError;
 use crate::plan::holders::{Holder, Holders};
 use crate::plan::tensor_id::{Known, TensorId};
@@ -33,9 +33,34 @@ pub(super) struct Tensor {
     pub radices: Vec<u64>,
     pub held: Held,
     pub loose: bool,
-    /// The pattern of the names that hold it, where each holds one expert.
-    pub by_expert: Option<&'static Pattern>,
+    /// The names that hold it, where each holds one expert.
+    pub by_expert: Option<ByExpert>,
 }
+
+/// Names that each hold one expert of a tensor.
+#[derive(Clone)]
+pub(super) struct ByExpert {
+    names: Stored,
+    /// Those that are there.
+    experts: BTreeSet<u32>,
+}
+
+impl ByExpert {
+    /// The name of one of them; `None` where names are not by expert.
+    pub(super) fn of(stored: &Stored) -> Option<Self> {
+        Some(Self { names: *stored, experts: BTreeSet::from([stored.captures.expert?]) })
+    }
+
+    /// The names that are not there.
+    fn lacks(&self, experts: u64) -> Vec<String> {
+        let absent = (0..u32::try_from(experts).unwrap_or(u32::MAX)).filter(|expert| !self.experts.contains(expert));
+        let of = |expert| Captures { expert: Some(expert), ..self.names.captures };
+        absent.take(MOST_NAMES).filter_map(|expert| Stored { captures: of(expert), ..self.names }.name()).collect()
+    }
+}
+
+/// More names of one tensor are not listed.
+const MOST_NAMES: usize = 1000;
 
 /// A catalog that is being filled.
 pub(super) struct Adding<'a> {
@@ -58,7 +83,10 @@ impl<'a> Adding<'a> {
         };
         let known = &mut self.tensors[at];
         let name = &tensor.name;
-        if known.by_expert.is_none() || known.by_expert != tensor.by_expert {
+        let (Some(one), Some(other)) = (&mut known.by_expert, &tensor.by_expert) else {
+            return Err(PlanError::Ambiguous(format!("`{name}` is there both by itself and in a fused parameter")));
+        };
+        if one.names.row.pattern != other.names.row.pattern {
             // A checkpoint that holds both `wq` and `w_qkv` of one layer.
             return Err(PlanError::Ambiguous(format!("`{name}` is there both by itself and in a fused parameter")));
         }
@@ -66,6 +94,7 @@ impl<'a> Adding<'a> {
             let (one, other) = (known.dtype, tensor.dtype);
             return Err(PlanError::Ambiguous(format!("some experts of `{name}` are {one}, others {other}")));
         }
+        one.experts.extend(&other.experts);
         known.held.used.extend(tensor.held.used);
         known.held.copies.extend(tensor.held.copies);
         Ok(())
@@ -78,8 +107,10 @@ impl<'a> Adding<'a> {
             let holders = Holders::new(held.used, held.copies);
             // Each name is held whole; of experts there may be fewer than the model has.
             let held: u64 = holders.used().iter().map(|holder| holder.piece.region.volume()).sum();
-            if by_expert.is_some() && held != shape.elements() {
-                lacks.push(format!("{name} of some experts"));
+            if let Some(by_expert) = by_expert.filter(|_| held != shape.elements()) {
+                let experts = self.catalog.sized.as_ref().map_or(0, |sized| sized.family.experts(&sized.sizes));
+                let absent = by_expert.lacks(experts);
+                lacks.extend(if absent.is_empty() { vec![format!("{name} of some experts")] } else { absent });
             }
             let (quantise, update) = (None, None);
             self.catalog.put(LogicalTensor { name, id, dtype, shape, radices, holders, loose, quantise, update });

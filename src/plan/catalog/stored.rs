@@ -1,6 +1,6 @@
 //! From what a file holds under a name to the tensors in it.
 
-use super::add::{Adding, Held, Tensor};
+use super::add::{Adding, ByExpert, Held, Tensor};
 use super::{InStage, Named, Reader, Sized};
 use crate::layout::{Piece, Region, TensorLayout};
 use crate::model::naming::group_scale_of;
@@ -63,7 +63,7 @@ impl Reader<'_> {
                 held,
                 // The order of fused rows is not to be copied unseen.
                 loose: loose && !known.stored.is_joined(),
-                by_expert: known.stored.captures.expert.map(|_| &known.stored.row.pattern),
+                by_expert: ByExpert::of(&known.stored),
             })?;
         }
         Ok(())

@@ -52,6 +52,9 @@ impl Laying<'_> {
 /// The parameters of a stage, in the catalog's order; a fused one stands where its first part does.
 pub(super) fn wanted(catalog: &Catalog, options: &TargetOptions<'_>, stage: u64) -> Result<Vec<Wanted>, PlanError> {
     let dialect = catalog.family().map(|family| Dialect::mindspore(family, options.fusion.name()));
+    if let Some(dialect) = dialect.as_ref().filter(|dialect| dialect.schemes().is_empty()) {
+        return Err(PlanError::NoOwnNames(&dialect.family().name));
+    }
     let mut wanted = Vec::new();
     let mut lacks = Vec::new();
     let mut done: HashSet<String> = HashSet::new();
