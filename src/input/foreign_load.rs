@@ -70,19 +70,19 @@ impl ForeignInput {
         if matches!(found, Ok(Some(Origin::MindSpore))) {
             return Err(InputError::IsMindSpore(path.to_owned()));
         }
+        let no_family = || {
+            let names = names().map(str::to_owned).collect();
+            InputError::NoFamily { path: path.to_owned(), names }
+        };
         let family = if let Some(model) = &model {
             model.family()
         } else {
             check_adapters(names()).map_err(naming_error)?;
-            let Some(Origin::Foreign(dialect)) = found.map_err(naming_error)? else {
-                let names = names().map(str::to_owned).collect();
-                return Err(InputError::NoFamily { path: path.to_owned(), names });
-            };
+            let Some(Origin::Foreign(dialect)) = found.map_err(naming_error)? else { return Err(no_family()) };
             dialect.family()
         };
-        let dialect = Dialect::foreign(family, names()).map_err(naming_error)?;
-        let no_names = || model_error(path, SpecError::Unsupported(family.name.clone()));
-        let dialect = dialect.ok_or_else(no_names)?;
+        // The names of a family of the user's may be MindSpore's only.
+        let dialect = Dialect::foreign(family, names()).map_err(naming_error)?.ok_or_else(no_family)?;
         let tied = model.as_ref().is_some_and(Model::tied) && params.is_none();
         let format = files.first().map_or(FormatKind::PyTorch, |f| f.format);
         let input = Input { files, format, why: None };
