@@ -71,6 +71,10 @@ impl ForeignInput {
         if matches!(found, Ok(Some(Origin::MindSpore))) {
             return Err(InputError::IsMindSpore(path.to_owned()));
         }
+        let no_family = || {
+            let names = names().map(str::to_owned).collect();
+            InputError::NoFamily { path: path.to_owned(), names }
+        };
         let family = if let Some(model) = &model {
             model.family()
         } else {
@@ -78,15 +82,11 @@ impl ForeignInput {
             match found.as_ref() {
                 Ok(Some(Origin::Foreign(dialect))) => dialect.family(),
                 Err(error) => return Err(naming_error(error.clone())),
-                _ => {
-                    let names = names().map(str::to_owned).collect();
-                    return Err(InputError::NoFamily { path: path.to_owned(), names });
-                }
+                _ => return Err(no_family()),
             }
         };
-        let dialect = Dialect::foreign(family, names()).map_err(naming_error)?;
-        let no_names = || model_error(path, SpecError::Unsupported(family.name.clone()));
-        let dialect = dialect.ok_or_else(no_names)?;
+        // The names of a family of the user's may be MindSpore's only.
+        let dialect = Dialect::foreign(family, names()).map_err(naming_error)?.ok_or_else(no_family)?;
         if let (Some(_), Ok(Some(Origin::Foreign(other)))) = (&config, &found) {
             let known =
                 |dialect: &Dialect| names().filter(|name| matches!(dialect.place(name), Place::Stored(_))).count();

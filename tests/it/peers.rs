@@ -61,7 +61,7 @@ fn published(name: &str) -> Tensors {
         }
         if name.starts_with("mixtral") {
             for layer in 0..2 {
-                let mut gate = all.remove(&format!("model.layers.{layer}.mlp.gate.weight")).unwrap();
+                let mut gate = all.remove(&format!("model.layers.{layer}.mlp.gate.weight")).expect("a router");
                 gate.name = format!("model.layers.{layer}.block_sparse_moe.gate.weight");
                 all.insert(gate.name.clone(), gate);
             }
@@ -73,12 +73,12 @@ fn published(name: &str) -> Tensors {
 /// Indices `first..first + len` of a dimension.
 fn slice(tensor: &Tensor, dim: usize, first: u64, len: u64) -> Tensor {
     let size: u64 = tensor.dims.iter().product();
-    let width = tensor.bytes.len() / usize::try_from(size).unwrap();
+    let width = tensor.bytes.len() / usize::try_from(size).expect("small");
     let inner: u64 = tensor.dims[dim + 1..].iter().product();
     let of = |element: u64| element / inner % tensor.dims[dim];
     let kept = (0..size).filter(|&element| (first..first + len).contains(&of(element)));
     let bytes = kept.flat_map(|element| {
-        let at = usize::try_from(element).unwrap() * width;
+        let at = usize::try_from(element).expect("small") * width;
         tensor.bytes[at..at + width].iter().copied()
     });
     let mut dims = tensor.dims.clone();
@@ -121,10 +121,10 @@ fn same(what: &str, found: &Tensors, expected: &Tensors) {
 }
 
 fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        std::fs::copy(&path, to.join(path.file_name().expect("a file"))).expect("a copy");
     }
 }
 
