@@ -117,7 +117,7 @@ impl Family {
                 Of::LoraRank => own.lora_rank = len,
                 // As many blocks may be of several sizes: only the usual one is looked for.
                 Of::InBlocks if product(param.dims.last()?, sizes)?.div_ceil(BLOCK) == len => {
-                    own.block = (BLOCK, BLOCK)
+                    own.block = (BLOCK, BLOCK);
                 }
                 Of::InBlocks => return None,
                 Of::InGroups => {

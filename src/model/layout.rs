@@ -310,9 +310,10 @@ impl Blocked {
 
     fn error(&self, held: u64) -> ModelError {
         let (param, by) = (self.param.clone(), self.by);
-        match self.rows {
-            true => ModelError::RowBlocks { param, rows: held, by },
-            false => ModelError::Blocks { param, columns: held, by },
+        if self.rows {
+            ModelError::RowBlocks { param, rows: held, by }
+        } else {
+            ModelError::Blocks { param, columns: held, by }
         }
     }
 }

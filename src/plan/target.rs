@@ -10,8 +10,8 @@ use self::wanted::{Wanted, wanted};
 use super::catalog::Catalog;
 use super::{Arrangement, PlanError};
 use crate::layout::{Piece, Region, TensorLayout};
-use crate::model::naming::{cache_name, copy_of, group_scale_of, is_lora, is_training_state};
-use crate::model::{Dialect, FusionLayout, Model, Place, Role, families};
+use crate::model::naming::{cache_name, copy_of, group_scale_of, is_training_state};
+use crate::model::{Dialect, FusionLayout, Model, Place, Quantity, Role, families};
 use crate::tensor::{Dtype, Shape, TensorName};
 
 pub use copied::copied;
@@ -259,19 +259,20 @@ impl Kind {
                 return None;
             };
             let param = stored.row.params().next()?;
-            Some((family.params().get(usize::from(param))?.role, stored.companion.is_some()))
+            Some((family.params().get(usize::from(param))?.role, stored.companion.map(|companion| companion.quantity)))
         });
         Self::of(name, role, dtype, shape)
     }
 
     /// What a tensor is, by what it is for and whether it goes with a parameter instead of being one.
-    fn of(name: &str, role: Option<(Role, bool)>, dtype: Dtype, shape: &Shape) -> Self {
+    fn of(name: &str, role: Option<(Role, Option<Quantity>)>, dtype: Dtype, shape: &Shape) -> Self {
         match role {
             _ if is_training_state(name) || dtype == Dtype::Str => Self::Other,
             Some((Role::Cache, _)) => Self::Other,
             // A quantised layer adds its bias in floating point.
-            Some((_, true)) if !is_lora(name) && !name.ends_with(".bias") => Self::Other,
-            Some((Role::Norm, _)) => Self::Norm,
+            Some((_, Some(Quantity::Bias | Quantity::LoraA | Quantity::LoraB))) => Self::Weight,
+            Some((_, Some(_))) => Self::Other,
+            Some((Role::Norm, None)) => Self::Norm,
             None if shape.elements() <= 1 => Self::Other,
             _ => Self::Weight,
         }

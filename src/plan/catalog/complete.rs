@@ -9,6 +9,9 @@ use crate::plan::tensor_id::{Known, TensorId};
 use crate::plan::{Arrangement, PlanError};
 use crate::tensor::TensorName;
 
+/// A parameter of a layer, or what goes with one.
+type InLayer = (u16, Option<&'static str>);
+
 impl Catalog {
     /// Every parameter that the model, or the source's strategy, names is there; every layer holds the same parameters.
     pub(super) fn check_whole(&mut self, options: &CatalogOptions<'_>) -> Result<(), PlanError> {
@@ -33,7 +36,7 @@ impl Catalog {
                 there(name)
                     || dialect
                         .as_ref()
-                        .is_some_and(|dialect| self.names_in(dialect, name).iter().all(|part| there(part)))
+                        .is_some_and(|dialect| Self::names_in(dialect, name).iter().all(|part| there(part)))
             };
             let names: BTreeSet<&String> = set.stages().iter().flat_map(BTreeMap::keys).collect();
             let lacks: Vec<String> =
@@ -58,7 +61,7 @@ impl Catalog {
     }
 
     /// The names of the tensors in what has this name; the name itself where the dialect does not know it.
-    fn names_in(&self, dialect: &Dialect, name: &str) -> Vec<String> {
+    fn names_in(dialect: &Dialect, name: &str) -> Vec<String> {
         match Known::of(dialect, name) {
             Some(known) => known.ids().map(|id| format!("{}{}", known.state, id.name(dialect.family()))).collect(),
             None => vec![name.to_owned()],
@@ -145,7 +148,7 @@ impl Catalog {
 
     fn check_layers(&self) -> Result<(), PlanError> {
         let Some(family) = self.family() else { return Ok(()) };
-        let mut layers: BTreeMap<(Option<&str>, u32), BTreeSet<(u16, Option<&str>)>> = BTreeMap::new();
+        let mut layers: BTreeMap<(Option<&str>, u32), BTreeSet<InLayer>> = BTreeMap::new();
         for id in self.tensors.iter().filter_map(|tensor| tensor.id) {
             // Some parameters are of the first or of the last layers only.
             let partly = family
@@ -162,11 +165,11 @@ impl Catalog {
         let templates: BTreeSet<Option<&str>> = layers.keys().map(|(template, _)| *template).collect();
         for template in templates {
             let own = || layers.range((template, 0)..=(template, u32::MAX));
-            let all: BTreeSet<(u16, Option<&str>)> = own().flat_map(|(_, have)| have).copied().collect();
+            let all: BTreeSet<InLayer> = own().flat_map(|(_, have)| have).copied().collect();
             // Names of layers beyond any model's are not known as such, so this is short.
             for layer in own().next_back().map_or(0..0, |(&(_, last), _)| 0..last + 1) {
                 let have = layers.get(&(template, layer));
-                let absent = |one: &&(u16, Option<&'static str>)| have.is_none_or(|have| !have.contains(*one));
+                let absent = |one: &&InLayer| have.is_none_or(|have| !have.contains(*one));
                 if let Some(&(param, companion)) = all.iter().find(absent) {
                     let id = TensorId { param: ParamId { param, layer: Some(layer) }, companion };
                     let name = id.name(family);

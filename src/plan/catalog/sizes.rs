@@ -93,15 +93,15 @@ impl Sized {
     }
 
     /// What is wrong with a name.
-    pub(in crate::plan) fn error(&self, name: &str, error: ModelError) -> PlanError {
+    pub(in crate::plan) fn error(name: &str, error: ModelError) -> PlanError {
         match error {
             ModelError::Layout(source) => PlanError::Layout { name: name.to_owned(), source },
             other => PlanError::Model { name: name.to_owned(), source: other },
         }
     }
 
-    pub(super) fn too_large(&self, name: &str) -> PlanError {
-        self.error(name, ModelError::TooLarge(name.to_owned()))
+    pub(super) fn too_large(name: &str) -> PlanError {
+        Self::error(name, ModelError::TooLarge(name.to_owned()))
     }
 }
 
@@ -161,12 +161,8 @@ impl Reader<'_> {
             }
             facts.push(Fact { row: dims.row, captures: dims.captures, dims: full });
         }
-        let solved = family.solve(&facts, &[]).map_err(|error| self.unsolved(error))?;
+        let solved = family.solve(&facts, &[]).map_err(|error| PlanError::Ambiguous(error.to_string()))?;
         Ok(Some(Sized { family, sizes: solved.sizes, open: solved.open, facts }))
-    }
-
-    fn unsolved(&self, error: ModelError) -> PlanError {
-        PlanError::Ambiguous(error.to_string())
     }
 }
 

@@ -50,7 +50,7 @@ impl Reader<'_> {
         let mut held: Vec<Held> = parts.iter().map(|_| Held::default()).collect();
         self.hold(one, stages, stored, |part, lowest, holder| held[part].push(lowest, holder))?;
         for (id, held) in known.ids().zip(held) {
-            let canonical = sized.canonical(id, own).ok_or_else(|| sized.too_large(&one.name))?;
+            let canonical = sized.canonical(id, own).ok_or_else(|| Sized::too_large(&one.name))?;
             let name = format!("{}{}", known.state, id.name(sized.family));
             let shape =
                 Shape::new(canonical.shape).map_err(|e| PlanError::Layout { name: name.clone(), source: e.into() })?;
@@ -164,7 +164,7 @@ impl Reader<'_> {
                 format!("`{}` is of layer {layer}, the model configuration has {layers} layers", one.name)
             }));
         }
-        let expected = sized.full_dims(known, own).map_err(|e| sized.error(&one.name, e))?;
+        let expected = sized.full_dims(known, own).map_err(|e| Sized::error(&one.name, e))?;
         if expected == shape.dims() {
             return Ok(());
         }
@@ -217,7 +217,7 @@ impl<'a> Lay<'a> {
             None => family.whole(stored.row, stored.captures, sizes),
             Some(companion) => family.whole_companion(stored.row, stored.captures, companion, own, sizes),
         };
-        let whole = whole.map_err(|e| sized.error(name, e))?;
+        let whole = whole.map_err(|e| Sized::error(name, e))?;
         let sliced = stored.companion.is_some() || family.is_sliced(stored.row);
         Ok(Self { sized, known, own, name, whole, sliced })
     }
@@ -229,7 +229,7 @@ impl<'a> Lay<'a> {
         layout: &TensorLayout,
         device: u64,
     ) -> Result<Laid, PlanError> {
-        let error = |e| self.sized.error(self.name, e);
+        let error = |e| Sized::error(self.name, e);
         let StoredTensor { dims, parts } = match arrangement {
             Arrangement::Rules(ranks) if ranks > 1 && self.is_by_share(ranks) => {
                 let (stored, sizes) = (&self.known.stored, &self.sized.sizes);

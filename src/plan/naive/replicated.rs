@@ -128,7 +128,10 @@ fn files(ranks: u32, fused: Fused) -> Vec<File> {
             shape: shape(&dims),
             bytes: bytes_of(&elements, Dtype::F32),
         };
-        let contents = Contents { rank, tensors: held(rank as u32, ranks, fused).into_iter().map(tensor).collect() };
+        let contents = Contents {
+            rank,
+            tensors: held(u32::try_from(rank).expect("few"), ranks, fused).into_iter().map(tensor).collect(),
+        };
         File::new(&mut Random::new(7), &contents)
     };
     (0..ranks as usize).map(of_rank).collect()

@@ -38,7 +38,7 @@ pub fn foreign_target(catalog: &Catalog, dialect: &Dialect) -> Result<TargetRank
         for stored in dialect.by_expert(&stored, catalog.sized.as_ref().map(|sized| &sized.sizes)) {
             let Some(name) = dialect.name(&stored) else { continue };
             if done.insert(name.clone()) {
-                entries.push(entry(catalog, &name, Known { state: "".into(), stored })?);
+                entries.push(entry(catalog, &name, &Known { state: "".into(), stored })?);
             }
         }
     }
@@ -51,7 +51,7 @@ pub fn foreign_target(catalog: &Catalog, dialect: &Dialect) -> Result<TargetRank
     Ok(TargetRank { rank: 0, entries })
 }
 
-fn entry(catalog: &Catalog, name: &str, known: Known) -> Result<TargetEntry, PlanError> {
+fn entry(catalog: &Catalog, name: &str, known: &Known) -> Result<TargetEntry, PlanError> {
     let (mut tensors, mut lacks) = (Vec::new(), Vec::new());
     for id in known.ids() {
         match catalog.find(id) {
@@ -72,10 +72,10 @@ fn entry(catalog: &Catalog, name: &str, known: Known) -> Result<TargetEntry, Pla
     if sized.lacks_heads(known.stored.row) {
         return Err(heads_unknown());
     }
-    let lay = Lay::new(sized, &known, OwnSizes::NONE, name)?;
+    let lay = Lay::new(sized, known, OwnSizes::NONE, name)?;
     let layout = TensorLayout::flat(1, lay.dims().len(), None);
     let laid = lay.on(Arrangement::Rules(1), &layout, 0)?;
-    let role = first.id.and_then(|id| Some((catalog.role(id.param)?, false)));
+    let role = first.id.and_then(|id| Some((catalog.role(id.param)?, None)));
     Ok(TargetEntry {
         name: TensorName::from(name),
         dtype: first.dtype,

@@ -62,7 +62,7 @@ pub(super) fn wanted(catalog: &Catalog, options: &TargetOptions<'_>, stage: u64)
         };
         let fused = dialect.name(&dialect.fused(&known.stored)).map(|name| format!("{}{name}", known.state));
         let is_fused = fused.is_some_and(|fused| wants_fused(catalog, options, stage, &fused));
-        for known in forms(catalog, dialect, known, is_fused) {
+        for known in forms(catalog, dialect, &known, is_fused) {
             let Some(name) = dialect.name(&known.stored).map(|name| format!("{}{name}", known.state)) else { continue };
             if !done.insert(name.clone()) {
                 continue;
@@ -91,7 +91,7 @@ fn known_as(dialect: &Dialect, tensor: &LogicalTensor) -> Option<Known> {
 }
 
 /// The names that hold a tensor: of the fused form or of the parts, one for each expert where the names are by expert.
-fn forms(catalog: &Catalog, dialect: &Dialect, known: Known, is_fused: bool) -> Vec<Known> {
+fn forms(catalog: &Catalog, dialect: &Dialect, known: &Known, is_fused: bool) -> Vec<Known> {
     let join = dialect.join(&known.stored);
     let stored = match join {
         Some(join) if is_fused => join.whole,
@@ -265,7 +265,8 @@ impl Wanted {
     /// What it is, as far as its precision is concerned.
     pub(super) fn kind(&self, catalog: &Catalog) -> Kind {
         let first = self.first(catalog);
-        let role = first.id.and_then(|id| Some((catalog.role(id.param)?, id.companion.is_some())));
+        let role =
+            first.id.and_then(|id| Some((catalog.role(id.param)?, id.companion().map(|companion| companion.quantity))));
         Kind::of(&first.name, role, first.dtype, &first.shape)
     }
 }
