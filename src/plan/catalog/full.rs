@@ -55,7 +55,8 @@ impl Reader<'_> {
             let stage = u64::from(self.files[file].rank) / devices;
             if stages.iter().all(|s| s.stage != stage) {
                 let ndim = self.files[file].entries[entry].shape.ndim();
-                stages.push(InStage { stage, layout: TensorLayout::flat(devices, ndim, None), full_shape: None });
+                let layout = TensorLayout::flat(devices, ndim, None);
+                stages.push(InStage { stage, layout, full_shape: None, mixed: None });
             }
         }
         stages.sort_by_key(|s| s.stage);
