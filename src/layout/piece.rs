@@ -73,7 +73,11 @@ impl Piece {
     }
 
     /// The move that brings what both pieces hold from `self` to `target`, or `None` where they share nothing.
+    ///
+    /// # Panics
+    /// Where the full tensor's axes are not the same for both: such boxes cannot be compared.
     pub fn to(&self, target: &Self) -> Option<Move> {
+        assert_eq!(self.strides.len(), target.strides.len(), "two pieces of one tensor have the same axes");
         let shared = self.region.intersect(&target.region)?;
         let place = |piece: &Self| {
             let steps = shared.start().iter().zip(piece.region.start()).zip(&piece.strides);
