@@ -28,6 +28,9 @@ fn model(name: &str) -> Tensors {
     by_name(read_tensors(&data("families").join(name).join("model.safetensors")))
 }
 
+/// A name, a source, what is done to its tensors, and what the error says.
+type Case<'a> = (&'a str, &'a str, &'a dyn Fn(&mut Tensors), &'a [&'a str]);
+
 fn by_name(tensors: Vec<Tensor>) -> Tensors {
     tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect()
 }
@@ -130,7 +133,7 @@ fn copy(from: &Path, to: &Path) {
 
 /// The name of the only directory in another.
 fn only(dir: &Path) -> String {
-    let names: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> = std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").file_name()).collect();
     assert_eq!(names.len(), 1, "{names:?} in {}", dir.display());
     names[0].to_string_lossy().into_owned()
 }
@@ -292,7 +295,7 @@ fn ranks_hold_the_slices_that_their_network_computes_with() {
 /// What is wrong with a source is said, and nothing is written.
 #[test]
 fn what_does_not_fit_the_family_is_refused() {
-    let cases: [(&str, &str, &dyn Fn(&mut Tensors), &[&str]); 6] = [
+    let cases: [Case<'_>; 6] = [
         (
             "qwen3_moe",
             "-w 2",
