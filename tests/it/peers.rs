@@ -133,7 +133,8 @@ fn copy(from: &Path, to: &Path) {
 
 /// The name of the only directory in another.
 fn only(dir: &Path) -> String {
-    let names: Vec<_> = std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").file_name()).collect();
+    let names: Vec<_> =
+        std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").file_name()).collect();
     assert_eq!(names.len(), 1, "{names:?} in {}", dir.display());
     names[0].to_string_lossy().into_owned()
 }
