@@ -32,7 +32,8 @@ impl Case {
         // Without the model's name its shapes must say what it is.
         let named = !random.one_in(4);
         let square = !named || random.one_in(2);
-        let dims = Dims::random(random, square);
+        let mut dims = Dims::random(random, square);
+        dims.qwen3 &= named;
         let model = Model::new(&dims, *random.pick(&FLOATS));
         let source = placement(random, &model, Side::Source, named, None);
         let target = placement(random, &model, Side::Target, named, (!named).then(|| attention_parts(&model, &source)));
@@ -106,6 +107,7 @@ impl Case {
             (borrowed, "a strategy by other names"),
             (self.request.dims.is_none(), "a model that is not named"),
             (self.counter.is_some(), "a counter"),
+            (self.model.dims.qwen3, "norms of q and k"),
             (self.is_forgetful, "what no strategy of the source knows"),
         ]
         .into_iter()
@@ -214,7 +216,8 @@ impl Case {
 
 /// `parts`: what the ranks must divide, where the heads are not known.
 fn placement(random: &mut Random, model: &Model, side: Side, named: bool, parts: Option<usize>) -> Placement {
-    let order = if named && random.one_in(2) { Order::Grouped } else { Order::RankConcat };
+    let grouped = model.dims.qwen3 || named && random.one_in(2);
+    let order = if grouped { Order::Grouped } else { Order::RankConcat };
     if random.one_in(2) {
         return Placement::strategy(random, model, side, order);
     }

@@ -25,7 +25,11 @@ pub(super) struct Request {
 
 fn model(dims: &Dims) -> Result<Model, SpecError> {
     let sizes = Dense {
-        family: if dims.bias { "qwen2" } else { "llama" },
+        family: match (dims.qwen3, dims.bias) {
+            (true, _) => "qwen3",
+            (false, true) => "qwen2",
+            (false, false) => "llama",
+        },
         hidden: dims.hidden as u64,
         layers: u32::try_from(dims.layers).expect("few"),
         heads: dims.heads() as u64,

@@ -190,6 +190,7 @@ mod tests {
             layers: 1,
             bias: false,
             tied: true,
+            qwen3: false,
         };
         let model = Model::new(&dims, Dtype::F16);
         let at = model.parameters.iter().position(|p| p.name.ends_with("wq.weight")).unwrap();

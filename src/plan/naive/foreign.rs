@@ -41,7 +41,7 @@ impl Origin {
     pub(super) fn random(random: &mut Random, dims: &Dims) -> Self {
         let square = dims.hidden == dims.query_rows();
         let whole = [Self::Baichuan2, Self::InternLm2];
-        if dims.bias || !square || random.one_in(3) {
+        if dims.bias || dims.qwen3 || !square || random.one_in(3) {
             return Self::HuggingFace;
         }
         let shards = *random.pick(&divisors(&[dims.heads(), dims.kv_heads, dims.ffn, dims.hidden, dims.vocab]));
@@ -53,6 +53,7 @@ impl Origin {
     /// The scheme of names, and the type that a `config.json` states.
     pub(super) fn family(self, dims: &Dims) -> &'static str {
         match self {
+            Self::HuggingFace if dims.qwen3 => "qwen3",
             Self::HuggingFace if dims.bias => "qwen2",
             Self::HuggingFace | Self::Meta { .. } => "llama",
             Self::Baichuan2 => "baichuan",
@@ -71,6 +72,8 @@ impl Origin {
                 ("norm_out", "norm"),
                 ("attention_norm", "input_layernorm"),
                 ("ffn_norm", "post_attention_layernorm"),
+                ("attention.q_norm", "self_attn.q_norm"),
+                ("attention.k_norm", "self_attn.k_norm"),
                 ("attention.w_qkv", "self_attn.W_pack"),
                 ("attention.wq", "self_attn.q_proj"),
                 ("attention.wk", "self_attn.k_proj"),
@@ -113,7 +116,8 @@ impl Origin {
                 (_, Cut::Rows | Cut::Vocabulary) => Some(0),
             };
             at += item.parts.len();
-            tensors.push(ForeignTensor { name: self.name(&item.name), item, rows, cut });
+            let name = self.name(if joined { &item.name } else { &one.name });
+            tensors.push(ForeignTensor { name, item, rows, cut });
         }
         tensors
     }
@@ -180,7 +184,7 @@ impl ForeignCase {
         if side == Side::Source && matches!(origin, Origin::Meta { .. }) {
             origin = Origin::HuggingFace;
         }
-        let order = *random.pick(&[Order::RankConcat, Order::Grouped]);
+        let order = if dims.qwen3 { Order::Grouped } else { *random.pick(&[Order::RankConcat, Order::Grouped]) };
         let ranks = if random.one_in(2) {
             Placement::strategy(random, &model, side, order)
         } else {

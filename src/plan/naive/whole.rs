@@ -18,6 +18,8 @@ pub(super) struct Dims {
     pub(super) layers: usize,
     pub(super) bias: bool,
     pub(super) tied: bool,
+    /// Norms of q and k, and the names of mindformers' later networks, whose fused parameters are grouped.
+    pub(super) qwen3: bool,
 }
 
 impl Dims {
@@ -27,6 +29,7 @@ impl Dims {
         let repeat = *random.pick(if kv_heads > 4 { &[1, 1, 2] } else { &[1, 1, 2, 3] });
         let head_dim = *random.pick(if kv_heads * repeat > 6 { &[1, 2] } else { &[1, 2, 2, 3, 4] });
         let hidden = if square { kv_heads * repeat * head_dim } else { *random.pick(&[1, 2, 3, 4, 6, 8]) };
+        let qwen3 = random.one_in(5);
         Self {
             kv_heads,
             repeat,
@@ -35,8 +38,9 @@ impl Dims {
             ffn: kv_heads * *random.pick(&[1, 1, 2, 3]),
             vocab: *random.pick(&[5, 6, 8, 9, 12, 16]),
             layers: *random.pick(&[1, 1, 1, 1, 2, 3]),
-            bias: random.one_in(2),
+            bias: !qwen3 && random.one_in(2),
             tied: random.one_in(3),
+            qwen3,
         }
     }
 
@@ -120,6 +124,9 @@ impl Model {
             for (name, rows) in [("wq", q), ("wk", kv), ("wv", kv)].into_iter().filter(|_| dims.bias) {
                 model.add(layer, &format!("attention.{name}.bias"), &[rows], Cut::Rows, Fusion::Attention);
             }
+            for name in ["q_norm", "k_norm"].into_iter().filter(|_| dims.qwen3) {
+                model.add(layer, &format!("attention.{name}.weight"), &[dims.head_dim], Cut::Whole, Fusion::No);
+            }
             model.add(layer, "attention.wo.weight", &[d, q], Cut::Columns, Fusion::No);
             model.add(layer, "ffn_norm.weight", &[d], Cut::Whole, Fusion::No);
             model.add(layer, "feed_forward.w1.weight", &[ffn, d], Cut::Rows, Fusion::GateUp);
@@ -153,9 +160,34 @@ impl Model {
         }
     }
 
+    /// What a name of llama's is in the model's files.
+    fn in_files(&self, name: &str) -> String {
+        let table = [
+            ("model.tok_embeddings.embedding_weight", "embedding.word_embeddings.weight"),
+            ("model.norm_out", "decoder.final_layernorm"),
+            ("lm_head", "output_layer"),
+            ("model.layers", "decoder.layers"),
+            ("attention_norm", "input_layernorm"),
+            ("ffn_norm", "pre_mlp_layernorm"),
+            ("attention.q_norm", "self_attention.q_layernorm"),
+            ("attention.k_norm", "self_attention.k_layernorm"),
+            ("attention.w_qkv", "self_attention.linear_qkv"),
+            ("attention.wq", "self_attention.linear_q"),
+            ("attention.wk", "self_attention.linear_k"),
+            ("attention.wv", "self_attention.linear_v"),
+            ("attention.wo", "self_attention.linear_proj"),
+            ("feed_forward.w_gate_hidden", "mlp.linear_fc1"),
+            ("feed_forward.w1", "mlp.gating"),
+            ("feed_forward.w3", "mlp.hidden"),
+            ("feed_forward.w2", "mlp.linear_fc2"),
+        ];
+        let table = table.iter().filter(|_| self.dims.qwen3);
+        table.fold(name.to_owned(), |name, (llama, own)| name.replace(llama, own))
+    }
+
     /// A parameter by itself.
     pub(super) fn plain(&self, index: usize) -> Item {
-        Item { name: self.parameters[index].name.clone(), parts: vec![index] }
+        Item { name: self.in_files(&self.parameters[index].name), parts: vec![index] }
     }
 
     /// A parameter and those that follow it, fused.
@@ -166,7 +198,7 @@ impl Model {
             Fusion::Attention => one.name.replacen(".wq.", ".w_qkv.", 1),
             Fusion::GateUp => one.name.replacen(".w1.", ".w_gate_hidden.", 1),
         };
-        Item { name, parts: (index..index + self.parts(index)).collect() }
+        Item { name: self.in_files(&name), parts: (index..index + self.parts(index)).collect() }
     }
 
     /// The rows of what is item, each as part and row, in the order in which a file of the whole model holds them.
