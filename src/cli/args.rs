@@ -145,10 +145,10 @@ impl Cli {
             Some(Command::Verify(args)) => &args.family,
             Some(Command::Inspect(args)) => &args.family,
             Some(Command::Doctor(args)) => &args.family,
-            Some(Command::Strategy(
-                StrategyCommand::FromYaml { family, .. } | StrategyCommand::Convert { family, .. },
-            )) => family,
-            Some(Command::Families(FamiliesArgs { command: Some(FamiliesCommand::Show { family, .. }), .. })) => family,
+            Some(
+                Command::Strategy(StrategyCommand::FromYaml { family, .. } | StrategyCommand::Convert { family, .. })
+                | Command::Families(FamiliesArgs { command: Some(FamiliesCommand::Show { family, .. }), .. }),
+            ) => family,
             Some(Command::Families(args)) => &args.family,
             Some(
                 Command::Strategy(StrategyCommand::Show { .. } | StrategyCommand::Merge { .. })

@@ -7,7 +7,10 @@ use super::foreign::{ForeignFiles, ForeignIndex, ForeignKind, check_index, disco
 use super::loaded_file::load;
 use super::{Input, InputError, LoadedFile, quantised};
 use crate::formats::FormatKind;
-use crate::model::{Dialect, Model, Origin, Place, SpecError, from_config_json, from_params_json, origin};
+use crate::model::{
+    Dialect, Model, Origin, Place, SpecError, check_adapters, from_config_json, from_params_json, name_in_meta_release,
+    origin,
+};
 use crate::sys::{StableInputs, read_small};
 
 /// More than any configuration has.
@@ -68,16 +71,15 @@ impl ForeignInput {
         if matches!(found, Ok(Some(Origin::MindSpore))) {
             return Err(InputError::IsMindSpore(path.to_owned()));
         }
-        let family = match &model {
-            Some(model) => model.family(),
-            None => match found.as_ref() {
-                Ok(Some(Origin::Foreign(dialect))) => dialect.family(),
-                Err(error) => return Err(naming_error(error.clone())),
-                _ => {
-                    let names = names().map(str::to_owned).collect();
-                    return Err(InputError::NoFamily { path: path.to_owned(), names });
-                }
-            },
+        let family = if let Some(model) = &model {
+            model.family()
+        } else {
+            check_adapters(names()).map_err(naming_error)?;
+            let Some(Origin::Foreign(dialect)) = found.as_ref().map_err(|error| naming_error(error.clone()))? else {
+                let names = names().map(str::to_owned).collect();
+                return Err(InputError::NoFamily { path: path.to_owned(), names });
+            };
+            dialect.family()
         };
         let dialect = Dialect::foreign(family, names()).map_err(naming_error)?;
         let no_names = || model_error(path, SpecError::Unsupported(family.name.clone()));
@@ -117,12 +119,13 @@ fn model_error(path: &Path, source: SpecError) -> InputError {
 fn meta_model(params: &Path, files: &[LoadedFile], shards: u64) -> Result<Model, InputError> {
     let json = read_small(params, CONFIG_LIMIT)?;
     // Both are cut over their rows in every release.
-    let rows = |name: &str| {
+    let rows = |param: &str| {
+        let name = name_in_meta_release(param)?;
         let entry = files.first()?.entries.iter().find(|e| *e.name == *name)?;
         entry.shape.dims().first()?.checked_mul(shards)
     };
     // Without a head the embedding shows the vocabulary, unless its columns are cut.
-    let embedding = || rows("tok_embeddings.weight").filter(|_| shards == 1);
-    let (vocab, ffn) = (rows("output.weight").or_else(embedding), rows("layers.0.feed_forward.w1.weight"));
+    let embedding = || rows("embedding").filter(|_| shards == 1);
+    let (vocab, ffn) = (rows("head").or_else(embedding), rows("gate"));
     from_params_json(&json, vocab, ffn).map_err(|source| model_error(params, source))
 }

@@ -10,7 +10,7 @@ use super::{fusion_order, settings};
 use crate::Error;
 use crate::engine::Noop;
 use crate::input::{Input, InputError, RankGaps, StrategySource, load_strategies, strategy_files, survey};
-use crate::model::FusionLayout;
+use crate::model::{FusionLayout, Model};
 use crate::plan::{
     self, Fate, Finding, Heads, Sorter, SourceFile, diagnose_entries, diagnose_strategy, diagnose_strategy_files,
     rank_count,
@@ -133,8 +133,7 @@ fn refusal(
     let fusion = FusionLayout::RankConcat;
     let spec = known.spec();
     let how = Reading { spec, strategy, fusion, other_grouped: false, heads: Heads::default(), ignore: &ignore };
-    let whole =
-        reading::read(files, &how).and_then(|read| Ok(read.catalog.check_complete(spec.map(|spec| spec.tied()))?));
+    let whole = reading::read(files, &how).and_then(|read| Ok(read.catalog.check_complete(spec.map(Model::tied))?));
     whole.err().map(|error| finding(&known.explain(error)))
 }
 

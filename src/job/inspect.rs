@@ -12,8 +12,8 @@ use crate::engine::Noop;
 use crate::formats::FormatKind;
 use crate::input::{RankGaps, is_strategy, load_model, load_strategies};
 use crate::layout::OptimizerShard;
-use crate::model::FusionLayout;
 use crate::model::naming::fused;
+use crate::model::{FusionLayout, Model};
 use crate::plan::Heads;
 use crate::report::{CheckpointListing, ParamListing, RankListing, StrategyListing, TensorListing};
 
@@ -105,7 +105,7 @@ fn checkpoint(asked: &Inspect) -> Result<CheckpointListing, Error> {
         Ok(read) => {
             notes.extend(read.inferred);
             if !any {
-                let whole = read.catalog.check_complete(spec.as_ref().map(|spec| spec.tied()));
+                let whole = read.catalog.check_complete(spec.as_ref().map(Model::tied));
                 notes.extend(whole.err().map(|e| e.to_string()));
             }
             Some(read.catalog)

@@ -29,7 +29,7 @@ pub(super) fn plan(case: &Case<'_>, foreign: &ForeignInput) -> Result<Conversion
         heads: job.heads(),
         ignore: &|name| left_out.leaves_out(name),
     };
-    let named_tied = named.map(|spec| spec.tied());
+    let named_tied = named.map(Model::tied);
     let source_tied = head::source_tied(job, foreign, named_tied == Some(true), how.ignore)?;
     let tied = Tied { source: source_tied, target: named_tied.unwrap_or(source_tied) };
     let (Read { catalog, spec, inferred }, notes) = reading::read_foreign(foreign, &files, &how, tied)?;

@@ -138,7 +138,7 @@ fn infer(catalog: &Catalog, stated: Heads) -> Result<(Option<Model>, Option<Stri
         model.key_rows(),
         model.vocab()
     );
-    Ok((heads_known.then(|| model), Some(text)))
+    Ok((heads_known.then_some(model), Some(text)))
 }
 
 /// A checkpoint of MindSpore's or of PyTorch's, mapped and parsed.

@@ -269,7 +269,7 @@ impl Family {
         let captures = Captures { layer: id.layer, expert: None };
         let alone = |row: &&Row| row.params().eq([id.param]);
         let name = all
-            .flat_map(|scheme| scheme.rows.iter().find(alone))
+            .filter_map(|scheme| scheme.rows.iter().find(alone))
             .find_map(|row| Stored { row, captures, companion }.name());
         name.unwrap_or_else(|| {
             let param = self.params().get(usize::from(id.param)).map_or("", |param| &param.id);

@@ -204,7 +204,9 @@ impl Family {
                 When::If(rule) => reads.expression(rule, Wanted::Flag),
                 When::LayersBelow(rule) | When::LayersFrom(rule) => reads.expression(rule, Wanted::Count),
             }
-            param.template.iter().for_each(|template| reads.name(template, Wanted::Size));
+            // A model may be without layers that not every model has.
+            let wanted = |template: &str| if template == "layer" { Wanted::Size } else { Wanted::Count };
+            param.template.iter().for_each(|template| reads.name(template, wanted(template)));
         }
         let wanted_by_network = |(name, _): &&(String, Expression)| [FUSED, VOCABULARY_WHOLE].contains(&name.as_str());
         self.rules(kind).iter().filter(wanted_by_network).for_each(|(name, _)| reads.name(name, Wanted::Flag));

@@ -43,7 +43,13 @@ pub(super) fn read(file: &str, text: &str, base: &dyn Fn(&str) -> Option<Family>
         return Err(unreadable(format!("{} bytes, more than {MAX_BYTES}", text.len())).into());
     }
     let tree: Tree = yaml_text::read_as(text).map_err(unreadable)?;
-    let mut reader = Reader { file, family: Family::empty(), faults: Vec::new(), broken: BTreeSet::new() };
+    let mut reader = Reader {
+        file,
+        family: Family::empty(),
+        faults: Vec::new(),
+        broken: BTreeSet::new(),
+        complete: BTreeSet::new(),
+    };
     reader.family(&tree, base);
     reader.faults.sort_by_key(FamilyFileError::line);
     if reader.faults.is_empty() { Ok(reader.family) } else { Err(FamilyFileErrors(reader.faults)) }
@@ -62,6 +68,8 @@ struct Reader<'a> {
     faults: Vec<FamilyFileError>,
     /// Parameters that are wrong: rows that name them are not.
     broken: BTreeSet<String>,
+    /// The inherited schemes that have a name for every parameter of their own family.
+    complete: BTreeSet<String>,
 }
 
 impl Reader<'_> {
@@ -120,6 +128,8 @@ impl Reader<'_> {
                 self.faults.push(FamilyFileError::UnknownBase { file, line, base: name.to_owned() });
                 return;
             };
+            let complete = base.schemes.iter().filter(|scheme| base.is_complete(scheme));
+            self.complete = complete.map(|scheme| scheme.name.clone()).collect();
             self.family = base;
             self.family.bases.insert(0, name.to_owned());
         }
@@ -225,13 +235,9 @@ impl Reader<'_> {
     /// An axis, which tensor-parallel ranks share, or one for each kind of ranks. Of several the ranks share the first; those that
     /// have the same index of it share the next.
     fn cut(&self, tree: &Tree, dims: &Dims) -> Result<SmallVec<[Cut; 2]>, Faults> {
-        let meshes = match tree.entries() {
-            Err(_) => [(Mesh::Tensor, Some(tree)), (Mesh::Expert, None)],
-            Ok(_) => {
-                let [tensor, expert] = tree.keys(["tensor", "expert"])?;
-                [(Mesh::Tensor, tensor), (Mesh::Expert, expert)]
-            }
-        };
+        let [tensor, expert] =
+            if tree.entries().is_ok() { tree.keys(["tensor", "expert"])? } else { [Some(tree), None] };
+        let meshes = [(Mesh::Tensor, tensor), (Mesh::Expert, expert)];
         let mut cut = SmallVec::new();
         for (mesh, tree) in meshes.into_iter().filter_map(|(mesh, tree)| Some((mesh, tree?))) {
             let axes = if tree.scalar().is_some() { std::slice::from_ref(tree) } else { tree.list()? };

@@ -1,7 +1,7 @@
 //! Family files that are wrong: every line of them is said, and nothing that only follows.
 
 use super::*;
-use crate::model::builtin_family;
+use crate::model::{Captures, Share, Value, builtin_family, registered};
 
 fn errors(text: &str) -> Vec<String> {
     let base = |name: &str| builtin_family(name).cloned();
@@ -82,4 +82,62 @@ fn what_is_no_family_file_is_one_error() {
     let found =
         errors("family: mine\nextends: dense\nparams: {layer: {gate: {dims: [[Other], [Hidden]], cut: Other}}}\n");
     assert!(found.iter().all(|error| error.contains("which it inherits, does not fit its parameters")), "{found:?}");
+}
+
+/// The files of the program with a line, a character or a word of another file in the wrong place: an error or a family, and of a
+/// family every element of what is stored is of one part.
+#[test]
+fn a_file_that_is_changed_anywhere_is_an_error_or_a_family() {
+    let words =
+        ["[]", "{}", "null", "-1", "Hidden", "layer", "q", "{l}", "[[Hidden]]", "{join: [q, q]}", "*x", "1 / 0", "|"];
+    let fields =
+        [("hidden_size", 64.0), ("num_hidden_layers", 2.0), ("num_attention_heads", 8.0), ("vocab_size", 96.0)];
+    let more = [
+        ("intermediate_size", 48.0),
+        ("num_experts", 4.0),
+        ("num_local_experts", 4.0),
+        ("moe_intermediate_size", 16.0),
+    ];
+    let fields = fields.into_iter().chain(more).map(|(name, n)| (name.to_owned(), Value::Number(n))).collect();
+    let (mut families, mut errors) = (0, 0);
+    let mut state = 1u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below.max(1)
+    };
+    for known in registered() {
+        for _ in 0..150 {
+            let mut lines: Vec<String> = known.text.lines().map(str::to_owned).collect();
+            let at = random(lines.len());
+            match random(4) {
+                0 => _ = lines.remove(at),
+                1 => lines.insert(at, lines[random(lines.len())].clone()),
+                2 => lines.swap(at, random(known.text.lines().count())),
+                _ => {
+                    let line = &lines[at];
+                    let cut = line.char_indices().nth(random(line.chars().count())).map_or(0, |(at, _)| at);
+                    lines[at] = format!("{}{}{}", &line[..cut], words[random(words.len())], &line[cut..]);
+                }
+            }
+            let text = lines.join("\n");
+            match Family::read("changed.yaml", &text, &|name| builtin_family(name).cloned()) {
+                Err(found) => {
+                    errors += 1;
+                    assert!(!found.0.is_empty() && !found.to_string().is_empty(), "{text}");
+                }
+                Ok(family) => {
+                    families += 1;
+                    let Ok(sizes) = family.sizes("config.json", &fields) else { continue };
+                    for row in family.schemes.iter().flat_map(|scheme| &scheme.rows) {
+                        let name = row.pattern.name(Captures { layer: Some(1), expert: Some(0) }).unwrap();
+                        let captures = row.pattern.matches(&name).unwrap();
+                        let Ok(stored) = family.stored(row, captures, &sizes, Share::WHOLE) else { continue };
+                        let parts = stored.parts.iter().map(|part| part.piece.region.len().iter().product::<u64>());
+                        assert_eq!(parts.sum::<u64>(), stored.dims.iter().product::<u64>(), "{name}: {text}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(families > 200 && errors > 200, "{families} {errors}");
 }

@@ -77,10 +77,7 @@ impl Dialect {
         family: &'static Family,
         names: impl IntoIterator<Item = &'a str> + Clone,
     ) -> Result<Option<Self>, NamingError> {
-        let adapter = names.clone().into_iter().find(|name| is_adapter(name));
-        if let Some(name) = adapter {
-            return Err(NamingError::Adapter(name.to_owned()));
-        }
+        check_adapters(names.clone())?;
         let kinds: BTreeSet<String> = names.clone().into_iter().map(first_layer).collect();
         let kinds: BTreeSet<&str> = kinds.iter().map(String::as_str).collect();
         let found = of_foreign(&kinds, Some(family)).first().map(|found| (found.scheme, found.bare));
@@ -114,6 +111,15 @@ impl Dialect {
             _ => Ok(()),
         }
     }
+}
+
+/// Refuses names of an adapter, or of a model that is wrapped by one.
+///
+/// # Errors
+/// Such a name.
+pub fn check_adapters<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), NamingError> {
+    let adapter = names.into_iter().find(|name| is_adapter(name));
+    adapter.map_or(Ok(()), |name| Err(NamingError::Adapter(name.to_owned())))
 }
 
 /// Names that PEFT writes: the prefix of its wrapper, or the parts of an adapter.

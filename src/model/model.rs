@@ -1,6 +1,6 @@
 //! A model: a family, and the sizes, the layers and the parameters that one model of it has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::companion::{Of, OwnSizes};
 use super::dialect::{Dialect, Place};
@@ -21,12 +21,17 @@ pub struct Model {
     sizes: Sizes,
     members: Vec<ParamId>,
     layers: u32,
+    /// The number of layers of each template but `layer`, by its name.
+    other_layers: BTreeMap<&'static str, u32>,
     tied: bool,
     /// Whether the network wants fused parameters (`qkv_concat`). `None`: not said.
     pub fused: Option<bool>,
     /// Whether the embedding and the output projection are kept whole on every rank (`vocab_emb_dp`).
     pub vocabulary_whole: bool,
 }
+
+/// The template of the layers that [`Model::layers`] counts.
+const LAYER: &str = "layer";
 
 /// What the axes that ranks share are called in messages.
 const SHARED: [(&str, &str); 4] =
@@ -69,10 +74,18 @@ impl Model {
     /// A model of which the sizes and the parameters are known.
     pub fn with_sizes(family: &'static Family, sizes: Sizes, mut members: Vec<ParamId>) -> Self {
         members.sort_by_key(|id| (id.layer, id.param));
-        let layers = members.iter().filter_map(|id| id.layer).max().map_or(0, |last| last + 1);
-        let is_head = |id: &ParamId| family.params()[usize::from(id.param)].role == Role::Head;
+        let mut templates: BTreeMap<&'static str, u32> = BTreeMap::new();
+        for id in &members {
+            if let (Some(template), Some(layer)) = (&family.params()[usize::from(id.param)].template, id.layer) {
+                let count = templates.entry(template).or_default();
+                *count = (layer + 1).max(*count);
+            }
+        }
+        let layers = templates.remove(LAYER).unwrap_or(0);
+        // Layers that predict further tokens may have projections of their own.
+        let is_head = |id: &ParamId| id.layer.is_none() && family.params()[usize::from(id.param)].role == Role::Head;
         let tied = !members.iter().any(is_head);
-        Self { family, sizes, members, layers, tied, fused: None, vocabulary_whole: false }
+        Self { family, sizes, members, layers, other_layers: templates, tied, fused: None, vocabulary_whole: false }
     }
 
     /// The same model in terms of another family, which has the same axes and parameters and may have other names for them.
@@ -148,6 +161,14 @@ impl Model {
         self.layers
     }
 
+    /// The number of layers of a parameter's template.
+    pub fn layers_of(&self, param: u16) -> u32 {
+        match self.family.params().get(usize::from(param)).and_then(|param| param.template.as_deref()) {
+            Some(LAYER) | None => self.layers,
+            Some(other) => self.other_layers.get(other).copied().unwrap_or(0),
+        }
+    }
+
     /// Whether the output projection shares the embedding's weight.
     pub fn tied(&self) -> bool {
         self.tied
@@ -156,7 +177,9 @@ impl Model {
     /// The same model, whose output projection shares the embedding's weight, or does not.
     #[must_use]
     pub fn with_tied(mut self, tied: bool) -> Self {
-        let heads = (0u16..).zip(self.family.params()).filter(|(_, param)| param.role == Role::Head);
+        let heads = (0u16..)
+            .zip(self.family.params())
+            .filter(|(_, param)| param.role == Role::Head && param.template.is_none());
         let heads: Vec<u16> = heads.map(|(at, _)| at).collect();
         self.members.retain(|id| !heads.contains(&id.param));
         if !tied {
@@ -172,7 +195,9 @@ impl Model {
     /// does not have, and for a product that is too large.
     pub fn full_shape(&self, id: ParamId) -> Option<Shape> {
         let param = self.family.params().get(usize::from(id.param))?;
-        if id.layer.is_some_and(|layer| layer >= self.layers) || id.layer.is_some() != param.template.is_some() {
+        if id.layer.is_some_and(|layer| layer >= self.layers_of(id.param))
+            || id.layer.is_some() != param.template.is_some()
+        {
             return None;
         }
         Shape::new(param.shape(&self.sizes)?).ok()
@@ -280,4 +305,107 @@ impl Model {
 /// The greatest common divisor; that of 0 and a number is the number.
 fn divisor(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { divisor(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Dense, builtin, builtin_names, family};
+
+    const SMALL: Dense = Dense {
+        family: "llama",
+        hidden: 32,
+        layers: 2,
+        heads: 8,
+        kv_heads: 4,
+        head_dim: 8,
+        ffn: 48,
+        vocab: 97,
+        tied: false,
+    };
+
+    #[test]
+    fn a_model_is_its_sizes_and_its_parameters() {
+        let model = SMALL.model().unwrap();
+        assert_eq!(
+            (model.hidden(), model.layers(), model.heads(), model.kv_heads(), model.head_dim()),
+            (32, 2, 8, 4, 8)
+        );
+        assert_eq!((model.ffn(), model.vocab(), model.query_rows(), model.key_rows()), (Some(48), 97, 64, 32));
+        assert_eq!((model.qkv_bias(), model.tied(), model.fused, model.vocabulary_whole), (false, false, None, false));
+        let id = |param: &str, layer| ParamId { param: model.family().param(param).unwrap(), layer };
+        assert_eq!(model.full_shape(id("q", Some(1))).unwrap().dims(), [64, 32]);
+        assert_eq!(model.full_shape(id("q", Some(2))), None, "two layers only");
+        assert_eq!(model.full_shape(id("q", None)), None, "it is one of a layer");
+        assert!(model.has(id("q", Some(1))) && !model.has(id("q", Some(2))) && !model.has(id("key_scale", Some(0))));
+        assert!(model.has(id("head", None)));
+        let tied = Dense { tied: true, ..SMALL }.model().unwrap();
+        assert!(!tied.has(id("head", None)) && tied.tied());
+        assert_eq!(
+            (model.clone().with_tied(true), tied.with_tied(false)),
+            (Dense { tied: true, ..SMALL }.model().unwrap(), model)
+        );
+    }
+
+    #[test]
+    fn ranks_must_divide_heads_and_ffn_rows() {
+        let model = builtin("llama3_8b").unwrap();
+        for ranks in [1, 2, 4, 8] {
+            assert_eq!(model.check_ranks(ranks), Ok(()));
+        }
+        let why = |ranks| model.check_ranks(ranks).unwrap_err().to_string();
+        assert_eq!(why(3), "3 ranks do not divide the 32 attention heads");
+        assert_eq!(why(16), "16 ranks do not divide the 8 kv heads");
+        assert_eq!(why(0), "0 ranks do not divide the 32 attention heads");
+        let narrow = Dense { ffn: 6, ..SMALL }.model().unwrap();
+        let error = narrow.check_ranks(4).unwrap_err();
+        assert!(matches!(&error, SpecError::DoesNotDivide { what, most: 2, .. } if what == "ffn rows"), "{error:?}");
+    }
+
+    /// The shapes of files' tensors that mindformers' network declares.
+    #[test]
+    fn what_is_stored_under_a_name_has_the_shape_of_its_parts() {
+        let model = Dense { family: "qwen2", ..SMALL }.model().unwrap();
+        let layer =
+            |name: &str| model.stored_shape(&format!("model.layers.1.{name}")).map(|shape| shape.dims().to_vec());
+        for (name, dims) in [
+            ("attention.wq.weight", &[64, 32][..]),
+            ("attention.w_qkv.weight", &[128, 32]),
+            ("attention.w_qkv.bias", &[128]),
+            ("attention.wo.weight", &[32, 64]),
+            ("feed_forward.w_gate_hidden.weight", &[96, 32]),
+            ("feed_forward.w2._layer.weight", &[32, 48]),
+            ("attention.w_qkv._layer.matmul.weight_scale", &[128]),
+            ("attention.wo.quant_op.input_scale", &[64]),
+            ("attention.wo._layer.int4_weight", &[32, 32]),
+        ] {
+            assert_eq!(layer(name).as_deref(), Some(dims), "{name}");
+        }
+        assert_eq!(model.stored_shape("lm_head.weight").unwrap().dims(), [97, 32]);
+        let unknown =
+            ["attention.w_qkv.mindpet_delta_lora_a", "attention.wo._layer.matmul.group_scale", "attention.w.weight"];
+        assert!(unknown.iter().all(|name| layer(name).is_none()), "sizes of their own, and names of nobody");
+        assert_eq!(model.stored_shape("model.layers.2.attention.wq.weight"), None);
+    }
+
+    #[test]
+    fn a_model_is_the_same_in_a_family_with_the_same_parameters() {
+        let llama = SMALL.model().unwrap();
+        let internlm = llama.of_family(family("internlm2").unwrap()).unwrap();
+        assert_eq!(internlm, Dense { family: "internlm2", ..SMALL }.model().unwrap());
+        assert_eq!(internlm.of_family(family("llama").unwrap()), Some(llama.clone()));
+        for other in ["qwen3", "mixtral"] {
+            assert_eq!(llama.of_family(family(other).unwrap()), None, "{other} has others");
+        }
+        // Whether there are biases is of the model.
+        assert!(llama.of_family(family("qwen2").unwrap()).is_some_and(|model| !model.qkv_bias()));
+        let qwen = Dense { family: "qwen2", ..SMALL }.model().unwrap();
+        assert_eq!(qwen.of_family(family("llama").unwrap()), None);
+    }
+
+    #[test]
+    fn every_built_in_model_is_read() {
+        assert!(builtin_names().all(|name| builtin(name).is_some()));
+        assert_eq!(builtin("llama"), None);
+    }
 }

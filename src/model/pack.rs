@@ -138,6 +138,18 @@ impl Family {
         self.join(row, at, &parts, row.pack.dim, sizes, share)
     }
 
+    /// Whether a rank's file has a name of this row: of names that number the experts, those of its own.
+    ///
+    /// # Errors
+    /// Ranks that do not divide an axis.
+    pub fn holds(&self, row: &Row, at: Captures, sizes: &Sizes, share: Share) -> Result<bool, ModelError> {
+        let (Some(expert), Some(axis), Some(param)) = (at.expert, self.axis(EXPERT), row.params().next()) else {
+            return Ok(true);
+        };
+        let (start, count) = self.range(&self.params()[usize::from(param)], axis, sizes, share)?;
+        Ok((start..start + count).contains(&u64::from(expert)))
+    }
+
     fn slots<'a>(&'a self, row: &Row, part: &'a PackPart) -> PartSlots<'a> {
         let canonical = &self.params()[usize::from(part.param)].dims;
         let slots: SmallVec<[Slot<'_>; 6]> = axes_of_pieces(canonical).collect();

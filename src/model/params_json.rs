@@ -1,9 +1,11 @@
 //! Meta's releases: `params.json`.
 
+use super::dialect::Dialect;
 use super::error::SpecError;
 use super::family::Family;
 use super::fields::{Fields, Wanted, bad};
 use super::model::Model;
+use super::pattern::Captures;
 use super::registry::families;
 
 /// The kind of configuration, as family files call it.
@@ -43,6 +45,13 @@ pub fn from_params_json(json: &[u8], vocab_rows: Option<u64>, ffn_rows: Option<u
         }
     }
     Model::of_fields(family, PARAMS_JSON, &fields)
+}
+
+/// The name of a parameter in Meta's releases; of the first layer, where it is one of a layer. `None`: they have none.
+pub fn name_in_meta_release(param: &str) -> Option<String> {
+    let family = of_meta()?;
+    let row = Dialect::meta(family)?.row_of(family.param(param)?)?;
+    row.pattern.name(Captures { layer: Some(0), expert: None })
 }
 
 /// The family of Meta's releases.

@@ -176,11 +176,11 @@ impl<'a> Rules<'a> {
             return SpecError::Model(error);
         };
         let param = family.params.iter().find(|param| param.id == *what);
-        let rule = match (self.rule(what), param.map(|param| &param.when)) {
-            (Some(rule), _) => rule,
-            (None, Some(When::If(rule) | When::LayersBelow(rule) | When::LayersFrom(rule))) => rule,
-            (None, _) => return SpecError::Missing(what.clone()),
-        };
+        let condition = param.and_then(|param| match &param.when {
+            When::Always => None,
+            When::If(rule) | When::LayersBelow(rule) | When::LayersFrom(rule) => Some(rule),
+        });
+        let Some(rule) = self.rule(what).or(condition) else { return SpecError::Missing(what.clone()) };
         if let Some(why) = self.why(&rule.root, Some(rule), 0) {
             return why;
         }

@@ -143,7 +143,7 @@ pub fn targets(
             ranks.push(TargetRank { rank, entries });
         }
     }
-    add_unplaced(catalog, files, &placed, options, &mut ranks)?;
+    add_unplaced(catalog, files, &placed, &mut ranks)?;
     Ok(ranks)
 }
 
@@ -153,7 +153,6 @@ fn add_unplaced(
     catalog: &Catalog,
     files: &[super::SourceFile<'_>],
     placed: &HashSet<usize>,
-    options: &TargetOptions<'_>,
     ranks: &mut [TargetRank],
 ) -> Result<(), PlanError> {
     let (mut unplaced, mut training) = (Vec::new(), Vec::new());
@@ -161,7 +160,7 @@ fn add_unplaced(
     let absent = |index: &usize| !placed.contains(index) && !catalog.merged.contains(index);
     for (_, tensor) in catalog.tensors().iter().enumerate().filter(|(index, _)| absent(index)) {
         let counter = tensor.shape.elements() <= 1 || tensor.dtype == Dtype::Str;
-        if counter || tensor.loose || options.arrangement.ranks() == 1 {
+        if counter || tensor.loose {
             let holder = tensor.holders.all().next().map(|h| (h.file, h.entry));
             copies.extend(holder);
         } else if is_training_state(&tensor.name) {
@@ -193,9 +192,9 @@ fn add_unplaced(
     Ok(())
 }
 
-/// The boxes that ranks seen so far hold, of parameters that have replicas.
+/// The boxes that ranks seen so far hold, each with its tensor, of parameters that have replicas.
 #[derive(Default)]
-struct Seen(HashMap<TensorName, Vec<Vec<Region>>>);
+struct Seen(HashMap<TensorName, Vec<Vec<(usize, Region)>>>);
 
 impl Seen {
     fn is_first(&mut self, name: &TensorName, layout: &TensorLayout, pieces: &[(usize, Piece)]) -> bool {
@@ -203,7 +202,7 @@ impl Seen {
         if parts * layout.shard_parts().unwrap_or(1) == layout.devices() {
             return true;
         }
-        let regions: Vec<Region> = pieces.iter().map(|(_, piece)| piece.region.clone()).collect();
+        let regions: Vec<_> = pieces.iter().map(|(tensor, piece)| (*tensor, piece.region.clone())).collect();
         let seen = self.0.entry(name.clone()).or_default();
         let first = !seen.contains(&regions);
         if first {

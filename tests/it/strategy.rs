@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::support::{Llama, Run, Sharding, TestEnv, TrainingRun, data, read_tensors, write_ckpt};
+use crate::support::{Fusion, Llama, Run, Sharding, Tensor, TestEnv, TrainingRun, data, read_tensors, write_ckpt};
 
 fn strategies(name: &str) -> String {
     data("mindspore/strategies").join(name).to_str().expect("UTF-8").to_owned()
@@ -276,5 +276,26 @@ fn a_yaml_of_experts_is_refused_by_every_command() {
     // Any bits are no numbers that can be quantised.
     for command in commands.iter().filter(|command| !command.contains("quant_weight")) {
         env.line(&with(command, "dense.yaml")).ok();
+    }
+}
+
+/// One rank has everything whole: what its strategy did not know was copied from the source's first rank, as much as that had of it.
+#[test]
+fn a_strategy_of_one_rank_need_not_know_what_that_holds() {
+    for fusion in [None, Some(Fusion::RankConcat)] {
+        let (env, model) = (TestEnv::new(), Llama::small());
+        let full = model.full();
+        model.write(&env.path("src"), Sharding { ranks: 2, fusion, vocabulary_whole: false }, "ckpt");
+        let one = TrainingRun { model: model.clone(), tied: false, stages: 1, matrix: vec![1], seed: 3 };
+        let is_known = |name: &str| !name.contains("attention.w") && !name.contains("w2");
+        let known: Vec<Tensor> = full.iter().filter(|tensor| is_known(&tensor.name)).cloned().collect();
+        one.write_strategies(&env.path("ds"), &known, true);
+        let yaml = env.write("model.yaml", model.yaml(false, false));
+        let mut command = env.command(&["-f", "distributed_weight_transfer", "-p", "fp16", "-w", "1", "-sc", "src"]);
+        command.args(["-ds", "ds", "-dc", "out", "--no-sync", "--format", "ckpt", "-y"]).arg(yaml);
+        Run::of(&mut command).ok();
+        let found = read_tensors(&env.path("out/fp16_1p/rank_0/checkpoint_0.ckpt"));
+        let named = |tensors: Vec<Tensor>| tensors.into_iter().map(|t| (t.name.clone(), t)).collect::<BTreeMap<_, _>>();
+        assert_eq!(named(found), named(full));
     }
 }

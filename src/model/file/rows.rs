@@ -23,6 +23,7 @@ impl Reader<'_> {
     /// A scheme replaces the one of its name; what it extends are fragments, or schemes of the family that this one extends.
     pub(super) fn schemes(&mut self, tree: Option<&Tree>) {
         let inherited = self.family.schemes.clone();
+        let mut own: Vec<&str> = Vec::new();
         for Entry { key: name, value, .. } in self.entries("schemes", tree) {
             let place = format!("schemes {name}");
             let Some([extends, names]) = self.noted(&place, value.keys(["extends", "names"])) else { continue };
@@ -30,12 +31,11 @@ impl Reader<'_> {
             for base in extends.and_then(|bases| self.noted(&place, bases.list())).into_iter().flatten() {
                 let base_name = base.scalar().unwrap_or_default();
                 let known = self.family.fragments.iter().chain(&inherited).find(|scheme| scheme.name == base_name);
-                match known {
-                    Some(known) => known.rows.iter().for_each(|row| put(&mut rows, row.clone())),
-                    None => {
-                        let why = format!("`{base_name}` is neither a fragment nor an inherited scheme");
-                        self.note(&place, base.fault(why));
-                    }
+                if let Some(known) = known {
+                    known.rows.iter().for_each(|row| put(&mut rows, row.clone()));
+                } else {
+                    let why = format!("`{base_name}` is neither a fragment nor an inherited scheme");
+                    self.note(&place, base.fault(why));
                 }
             }
             if let Some(names) = names {
@@ -43,7 +43,15 @@ impl Reader<'_> {
             }
             self.family.schemes.retain(|scheme| scheme.name != *name);
             self.family.schemes.push(Scheme::new(name.clone(), rows));
+            own.push(name);
         }
+        // One that was complete and has no name for what this family has beside is none of its models.
+        let (family, was_complete) = (&self.family, &self.complete);
+        let kept = |scheme: &Scheme| {
+            own.contains(&scheme.name.as_str()) || !was_complete.contains(&scheme.name) || family.is_complete(scheme)
+        };
+        let kept: Vec<Scheme> = family.schemes.iter().filter(|scheme| kept(scheme)).cloned().collect();
+        self.family.schemes = kept;
     }
 
     /// An inherited scheme that has no name for a parameter which the family has beside its base's is not one of the family.
@@ -102,15 +110,12 @@ impl Reader<'_> {
     }
 
     fn part(&mut self, tree: &Tree) -> Result<PackPart, Faults> {
-        let (id, dims) = match tree.scalar() {
-            Some(_) => (tree, None),
-            None => {
-                let [id, dims] = tree.keys(["is", "dims"]).map_err(|_| tree.fault(FORMS))?;
-                match (id, dims) {
-                    (Some(id), Some(dims)) => (id, Some(self.dims(dims)?)),
-                    _ => return Err(tree.fault(FORMS)),
-                }
-            }
+        let (id, dims) = if tree.scalar().is_some() {
+            (tree, None)
+        } else {
+            let [id, dims] = tree.keys(["is", "dims"]).map_err(|_| tree.fault(FORMS))?;
+            let (Some(id), Some(dims)) = (id, dims) else { return Err(tree.fault(FORMS)) };
+            (id, Some(self.dims(dims)?))
         };
         let name = id.text()?;
         if self.broken.contains(name) {

@@ -98,12 +98,11 @@ impl Tree {
         let mut found = [None; N];
         let mut faults = Faults::new();
         for entry in self.entries()? {
-            match known.iter().position(|key| *key == entry.key) {
-                Some(at) => found[at] = Some(&entry.value),
-                None => {
-                    let why = format!("`{}` is not a key here; known are {}", entry.key, known.join(", "));
-                    faults.push(Fault { line: entry.line, why });
-                }
+            if let Some(at) = known.iter().position(|key| *key == entry.key) {
+                found[at] = Some(&entry.value);
+            } else {
+                let why = format!("`{}` is not a key here; known are {}", entry.key, known.join(", "));
+                faults.push(Fault { line: entry.line, why });
             }
         }
         if faults.is_empty() { Ok(found) } else { Err(faults) }
@@ -187,14 +186,14 @@ mod tests {
         let tree: Tree = serde_yaml::from_str(text).unwrap();
         let lines: Vec<(&str, u64)> = tree.entries().unwrap().iter().map(|e| (&*e.key, e.line)).collect();
         assert_eq!(lines, [("a", 1), ("b", 2), ("f", 7), ("g", 8)]);
-        let [a, b, f, g] = tree.keys(["a", "b", "f", "g"]).unwrap().map(Option::unwrap);
-        assert_eq!((a.text().unwrap(), g.is_nothing()), ("1", true));
-        let [c, d] = b.keys(["c", "d"]).unwrap().map(Option::unwrap);
-        let list = c.list().unwrap();
+        let [one, inner, alias, nothing] = tree.keys(["a", "b", "f", "g"]).unwrap().map(Option::unwrap);
+        assert_eq!((one.text().unwrap(), nothing.is_nothing()), ("1", true));
+        let [list, anchor] = inner.keys(["c", "d"]).unwrap().map(Option::unwrap);
+        let list = list.list().unwrap();
         assert_eq!((list[0].text().unwrap(), list[0].line, list[1].flag().unwrap(), list[1].line), ("x", 3, true, 4));
-        assert_eq!(d.entries().unwrap()[0].value.text().unwrap(), "1.5");
+        assert_eq!(anchor.entries().unwrap()[0].value.text().unwrap(), "1.5");
         // What an alias repeats is where the alias is: there it is wrong.
-        assert_eq!((f.line, f.entries().unwrap().len()), (7, 1));
+        assert_eq!((alias.line, alias.entries().unwrap().len()), (7, 1));
         let faults = tree.keys(["a"]).unwrap_err();
         assert_eq!(faults.iter().map(|fault| fault.line).collect::<Vec<_>>(), [2, 7, 8]);
     }

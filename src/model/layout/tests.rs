@@ -1,5 +1,8 @@
 //! Every element of every device's file, against slicing of the whole tensor element by element.
 
+mod blocks;
+mod next;
+
 use std::cell::Cell;
 use std::collections::BTreeSet;
 

@@ -1,9 +1,8 @@
 //! Which parameter a name is of, and on which axis it is cut.
 
 use super::table::{PLAIN, schemes, table};
-use crate::model::family::{Row, Scheme};
 use crate::model::pattern::{Captures, Pattern, number};
-use crate::model::{Companion, Family, Mesh, Of, Param, Role as Purpose};
+use crate::model::{Companion, Family, Mesh, Of, Param, Role as Purpose, Scheme};
 
 /// How tensor parallelism splits a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -114,7 +113,8 @@ pub fn numbered_layer(text: &str) -> Option<(u32, &str)> {
     Some((layer, rest.strip_prefix('.')?))
 }
 
-/// The names in a layer of the parameters that every usual model has, or only those with biases in the attention have, unfused.
+/// The names in a layer of the parameters that models of the usual family have, or only those with biases in the attention have,
+/// unfused.
 pub fn layer_suffixes(bias: bool) -> impl Iterator<Item = &'static str> {
     table().in_every_layer[usize::from(bias)].iter().filter_map(|pattern| pattern.in_layer())
 }
@@ -125,24 +125,19 @@ pub fn layer_names(layer: u32, bias: bool) -> impl Iterator<Item = String> {
     table().in_every_layer[usize::from(bias)].iter().filter_map(move |pattern| pattern.name(captures))
 }
 
-/// Those rows of layers that the usual families have, and biases of families that have all of these; cell by cell, in each the layers that are cut by rows before those
+/// Those rows of layers that the usual family has, and biases of any; cell by cell, in each the layers that are cut by rows before those
 /// that are cut by columns.
 pub(super) fn in_every_layer(families: &[&'static Family], bias: bool) -> Vec<&'static Pattern> {
-    let has = |scheme: &Scheme, row: &Row| scheme.rows.iter().any(|r| r.pattern == row.pattern);
-    let needed = |family: &Family, row: &Row| row.params().all(|at| !family.params()[usize::from(at)].optional);
-    let usual: Vec<_> = schemes(families, PLAIN).filter(|(family, _)| family.usual).collect();
-    let is_alike = |scheme: &Scheme| {
-        usual.iter().all(|(family, usual)| usual.rows.iter().all(|row| !needed(family, row) || has(scheme, row)))
-    };
-    let all: Vec<_> = schemes(families, PLAIN).filter(|(_, scheme)| is_alike(scheme)).collect();
+    let all: Vec<_> = schemes(families, PLAIN).collect();
     let mut found: Vec<(&'static Pattern, Plain)> = Vec::new();
     for &(family, scheme) in &all {
         for row in &scheme.rows {
             let (Some(param), Some(_)) = (row.params().next(), row.pattern.in_layer()) else { continue };
             let plain = Plain::new(family, param);
             let is_bias = plain.param.role == Purpose::Bias;
-            let is_usual = || usual.iter().all(|(_, other)| has(other, row));
-            let wanted = !plain.param.optional && if is_bias { bias } else { is_usual() };
+            let has = |other: &Scheme| other.rows.iter().any(|known| known.pattern == row.pattern);
+            let usual = || all.iter().any(|(family, other)| family.usual && has(other));
+            let wanted = !plain.param.optional && if is_bias { bias } else { usual() };
             if wanted && found.iter().all(|(pattern, _)| **pattern != row.pattern) {
                 found.push((&row.pattern, plain));
             }

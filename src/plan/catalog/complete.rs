@@ -72,13 +72,24 @@ impl Catalog {
     /// What is missing.
     pub fn check_complete(&self, tied: Option<bool>) -> Result<(), PlanError> {
         let Some(family) = self.family() else { return Ok(()) };
-        let layers = self.tensors.iter().filter_map(|t| t.id?.param.layer).max();
-        let Some(last) = layers else { return Ok(()) };
+        // The layers of each template are numbered by themselves.
+        let mut last: BTreeMap<Option<&str>, u32> = BTreeMap::new();
+        for id in self.tensors.iter().filter_map(|tensor| Some(tensor.id?.param)) {
+            if let Some(layer) = id.layer {
+                let known = last.entry(template(family, id.param)).or_default();
+                *known = layer.max(*known);
+            }
+        }
+        let Some(&most) = last.values().max() else { return Ok(()) };
         let mut lacks = Vec::new();
-        for layer in (0..=last).map(Some).chain([None]) {
+        for layer in (0..=most).map(Some).chain([None]) {
             for (at, param) in (0u16..).zip(family.params()) {
                 let id = ParamId { param: at, layer };
-                let here = param.template.is_some() == layer.is_some();
+                let here = match (param.template.as_deref(), layer) {
+                    (None, None) => true,
+                    (own @ Some(_), Some(layer)) => last.get(&own).is_some_and(|last| layer <= *last),
+                    _ => false,
+                };
                 if here && param.when == When::Always && !param.optional && !self.has(family, id) {
                     lacks.push(family.own_name(id, None));
                 }
@@ -110,17 +121,19 @@ impl Catalog {
         Some(self.family()?.params().get(usize::from(id.param))?.role)
     }
 
-    /// The first tensor that is itself a parameter of this role.
+    /// The first tensor outside the layers that is itself a parameter of this role.
     pub(in crate::plan) fn of_role(&self, role: Role) -> Option<usize> {
-        self.tensors
-            .iter()
-            .position(|t| t.id.is_some_and(|id| id.companion.is_none() && self.role(id.param) == Some(role)))
+        self.tensors.iter().position(|t| {
+            t.id.is_some_and(|id| {
+                id.companion.is_none() && id.param.layer.is_none() && self.role(id.param) == Some(role)
+            })
+        })
     }
 
     /// The name and the identity of the output projection.
     pub(super) fn head_name(&self) -> Option<(TensorName, TensorId)> {
         let family = self.family()?;
-        let at = family.params().iter().position(|param| param.role == Role::Head)?;
+        let at = family.params().iter().position(|param| param.role == Role::Head && param.template.is_none())?;
         let id = TensorId { param: ParamId { param: u16::try_from(at).ok()?, layer: None }, companion: None };
         Some((id.name(family).as_str().into(), id))
     }
@@ -132,7 +145,7 @@ impl Catalog {
 
     fn check_layers(&self) -> Result<(), PlanError> {
         let Some(family) = self.family() else { return Ok(()) };
-        let mut layers: BTreeMap<u32, BTreeSet<(u16, Option<&str>)>> = BTreeMap::new();
+        let mut layers: BTreeMap<(Option<&str>, u32), BTreeSet<(u16, Option<&str>)>> = BTreeMap::new();
         for id in self.tensors.iter().filter_map(|tensor| tensor.id) {
             // Some parameters are of the first or of the last layers only.
             let partly = family
@@ -140,22 +153,26 @@ impl Catalog {
                 .get(usize::from(id.param.param))
                 .is_some_and(|param| matches!(param.when, When::LayersBelow(_) | When::LayersFrom(_)));
             if let Some(layer) = id.param.layer {
-                let of_layer = layers.entry(layer).or_default();
+                let of_layer = layers.entry((template(family, id.param.param), layer)).or_default();
                 if !partly {
                     of_layer.insert((id.param.param, id.companion));
                 }
             }
         }
-        let all: BTreeSet<(u16, Option<&str>)> = layers.values().flatten().copied().collect();
-        // Names of layers beyond any model's are not known as such, so this is short.
-        for layer in layers.keys().max().map_or(0..0, |&last| 0..last + 1) {
-            let have = layers.get(&layer);
-            let absent = |one: &&(u16, Option<&'static str>)| have.is_none_or(|have| !have.contains(*one));
-            if let Some(&(param, companion)) = all.iter().find(absent) {
-                let id = TensorId { param: ParamId { param, layer: Some(layer) }, companion };
-                let name = id.name(family);
-                let suffix = name.split_once(&format!(".{layer}.")).map_or(name.as_str(), |(_, suffix)| suffix);
-                return Err(PlanError::UnevenLayers { layer, suffix: suffix.to_owned() });
+        let templates: BTreeSet<Option<&str>> = layers.keys().map(|(template, _)| *template).collect();
+        for template in templates {
+            let own = || layers.range((template, 0)..=(template, u32::MAX));
+            let all: BTreeSet<(u16, Option<&str>)> = own().flat_map(|(_, have)| have).copied().collect();
+            // Names of layers beyond any model's are not known as such, so this is short.
+            for layer in own().next_back().map_or(0..0, |(&(_, last), _)| 0..last + 1) {
+                let have = layers.get(&(template, layer));
+                let absent = |one: &&(u16, Option<&'static str>)| have.is_none_or(|have| !have.contains(*one));
+                if let Some(&(param, companion)) = all.iter().find(absent) {
+                    let id = TensorId { param: ParamId { param, layer: Some(layer) }, companion };
+                    let name = id.name(family);
+                    let suffix = name.split_once(&format!(".{layer}.")).map_or(name.as_str(), |(_, suffix)| suffix);
+                    return Err(PlanError::UnevenLayers { layer, suffix: suffix.to_owned() });
+                }
             }
         }
         Ok(())
@@ -189,4 +206,9 @@ impl Catalog {
         }
         Ok(())
     }
+}
+
+/// The template of a parameter's layers.
+fn template(family: &'static Family, param: u16) -> Option<&'static str> {
+    family.params().get(usize::from(param))?.template.as_deref()
 }

@@ -154,9 +154,9 @@ impl Reader<'_> {
         sized: &Sized,
     ) -> Result<(), PlanError> {
         if let Some(model) = self.spec
-            && let Some(layer) = known.stored.captures.layer.filter(|layer| *layer >= model.layers())
+            && let Some(layers) = known.stored.row.params().map(|param| model.layers_of(param)).max()
+            && let Some(layer) = known.stored.captures.layer.filter(|layer| *layer >= layers)
         {
-            let layers = model.layers();
             return Err(PlanError::Ambiguous(if self.foreign {
                 format!("`{}` is of a layer beyond the {layers} of the model configuration", one.name)
             } else {

@@ -96,7 +96,7 @@ impl Reader<'_> {
 
     fn full_vocabulary(&self, known: &Known) -> Option<Shape> {
         let param = known.stored.row.params().next()?;
-        self.spec?.full_shape(ParamId { param, layer: None })
+        self.spec?.full_shape(ParamId { param, layer: known.stored.captures.layer })
     }
 
     /// Equal blocks on all ranks are one vocabulary held whole, blocks that all differ are cut from one. Anything else, and

@@ -42,6 +42,7 @@ impl Case {
             format: *random.pick(&[FormatKind::Ckpt, FormatKind::Safetensors]),
         };
         let mut case = Self { files: contents(&model, &source), counter: None, model, source, target, request };
+        case.forget(random);
         case.drop_replicas(random);
         case.add_counter(random);
         for at in 0..case.files.len() {
@@ -109,6 +110,27 @@ impl Case {
             self.target.text(),
             self.request
         )
+    }
+
+    /// A strategy of one rank need not know what that holds: it is whole, and by itself.
+    fn forget(&mut self, random: &mut Random) {
+        let Scheme::Strategy(strategies) = &mut self.target.scheme else { return };
+        if self.target.devices > 1 || strategies.len() > 1 || random.one_in(2) {
+            return;
+        }
+        let stage = &mut self.target.stages[0];
+        for _ in 0..random.below(stage.len()) {
+            let (item, _) = stage.remove(random.below(stage.len()));
+            strategies[0].remove(&item.name);
+            let whole = |&part: &usize| {
+                let ndim = self.model.parameters[part].dims.len();
+                (self.model.plain(part), Layout::flat(1, ndim, None))
+            };
+            stage.extend(item.parts.iter().map(whole));
+            if strategies[0].len() == 1 {
+                return;
+            }
+        }
     }
 
     /// Ranks of a strategy may be missing where others hold all that they do.

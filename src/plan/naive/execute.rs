@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, HashSet};
 use super::convert::Request;
 use super::cut::Block;
 use super::files::{File, Tensor, bytes_of};
-use super::placement::{Placement, Scheme};
+use super::placement::Placement;
 use super::whole::{Cut, Item, Model};
 use crate::layout::Dim;
 use crate::plan::{OutputTensor, Plan, Transform};
 use crate::tensor::Dtype;
 
 /// The bytes of the tensors that routes read.
-fn sources(plan: &Plan, files: &[File]) -> Vec<Vec<u8>> {
+pub(super) fn sources(plan: &Plan, files: &[File]) -> Vec<Vec<u8>> {
     let bytes = |tensor: &crate::plan::SourceTensor| {
         let parts = tensor.extents.parts().iter();
         parts.flat_map(|(_, range)| range.of(&files[tensor.file].bytes).expect("within the file")).copied().collect()
@@ -32,7 +32,7 @@ fn walk(src: u64, dst: u64, dims: &[Dim], each: &mut impl FnMut(usize, usize)) {
 }
 
 /// What a tensor's routes make of the sources. Elements that are converted are left as they were in the source.
-fn made(plan: &Plan, sources: &[Vec<u8>], tensor: &OutputTensor, from: Dtype) -> Vec<u8> {
+pub(super) fn made(plan: &Plan, sources: &[Vec<u8>], tensor: &OutputTensor, from: Dtype) -> Vec<u8> {
     assert!(tensor.quantised.is_none());
     let len = usize::try_from(tensor.shape.elements() * from.size()).expect("small");
     // Nothing that is written is all zeros, so what was there before shows.
@@ -63,8 +63,8 @@ pub(super) struct Expected {
     pub(super) name: String,
     pub(super) is_norm: bool,
     pub(super) block: Block,
-    /// Whether no earlier file holds the same, where that is checked.
-    pub(super) is_first: Option<bool>,
+    /// Whether no earlier file of the stage holds the same.
+    pub(super) is_first: bool,
 }
 
 /// What each rank of a placement must hold.
@@ -73,10 +73,8 @@ pub(super) fn of_ranks(model: &Model, target: &Placement) -> Vec<Vec<Expected>> 
     let mut of_rank = |rank: usize| {
         let expected = |(item, block): (&Item, Block)| {
             let first = seen.insert((rank / target.devices, item.name.clone(), block.elements.first().copied()));
-            // A fault of today: blocks of a fused parameter count as replicas where they are the same rows of different parts.
-            let is_checked = item.parts.len() == 1 || matches!(target.scheme, Scheme::Rules { .. });
             let is_norm = model.parameters[item.parts[0]].cut == Cut::Whole;
-            Expected { name: item.name.clone(), is_norm, block, is_first: is_checked.then_some(first) }
+            Expected { name: item.name.clone(), is_norm, block, is_first: first }
         };
         target.blocks(model, rank).map(expected).collect()
     };
@@ -107,7 +105,7 @@ pub(super) fn check(
             let dims: Vec<u64> = block.dims.iter().map(|&n| n as u64).collect();
             assert_eq!(tensor.shape.dims(), dims, "{what}");
             assert_eq!(made(plan, &sources, tensor, dtype), bytes_of(&block.elements, dtype), "{what}");
-            assert!(is_first.is_none_or(|first| first == tensor.first_holder), "{what} is counted wrongly");
+            assert_eq!(tensor.first_holder, is_first, "{what} is counted wrongly");
         }
         if let Some(wanted) = counter {
             let tensor = tensors.remove(wanted.name.as_str()).expect("what all ranks hold");

@@ -169,7 +169,7 @@ fn target_lacks(case: &mut Case, random: &mut Random) -> Option<()> {
     let name = strategy_name(random, &case.target.scheme)?;
     let find = |(item, _): &&(Item, Layout)| item.name == name;
     let (item, _) = case.target.stages.iter().flatten().find(find)?;
-    // A single number is taken for a counter, and one rank holds everything whole.
+    // A single number is taken for a counter, and one rank has everything whole.
     let each = |&part: &usize| case.model.parameters[part].dims.iter().product::<usize>() > 1;
     only(item.parts.iter().all(each) && case.target.ranks() > 1)?;
     forget(&mut case.target.scheme, &name)

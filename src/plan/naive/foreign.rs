@@ -229,7 +229,7 @@ impl ForeignCase {
     /// The one file of a foreign target.
     pub(super) fn expected(&self) -> Vec<Expected> {
         let blocks = self.origin.blocks(&self.model, 0).into_iter();
-        blocks.map(|(name, is_norm, block)| Expected { name, is_norm, block, is_first: Some(true) }).collect()
+        blocks.map(|(name, is_norm, block)| Expected { name, is_norm, block, is_first: true }).collect()
     }
 
     /// Whose checkpoint it is, and whether it is in shards.

@@ -14,6 +14,8 @@ mod files;
 mod foreign;
 mod placement;
 mod random;
+mod replicated;
+mod templates;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -199,7 +199,10 @@ impl Wanted {
     ) -> Result<Option<(TensorLayout, Option<Shape>)>, PlanError> {
         let ndim = self.full_dims(catalog)?.len();
         let by_rules = self.by_rules(catalog, options);
-        Ok(options.arrangement.layout(stage, &self.name, ndim, by_rules, &|| self.related.clone()))
+        let found = options.arrangement.layout(stage, &self.name, ndim, by_rules, &|| self.related.clone());
+        // One rank alone has everything whole, whatever its strategy knows.
+        let alone = || (options.arrangement.ranks() == 1).then(|| (TensorLayout::flat(1, ndim, None), None));
+        Ok(found.or_else(alone))
     }
 
     /// Whether a layout says what each rank holds.
