@@ -205,6 +205,14 @@ impl Opened {
         }
     }
 
+    /// The model that a configuration beside a foreign checkpoint describes.
+    pub(super) fn described(&self) -> Option<&Model> {
+        match self {
+            Self::Ours(_) => None,
+            Self::Foreign(foreign) => foreign.model.as_ref(),
+        }
+    }
+
     pub(super) fn input(&self) -> &Input {
         match self {
             Self::Ours(input) => input,

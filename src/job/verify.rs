@@ -170,7 +170,7 @@ impl Verify {
             let why = "--tolerance compares from the memory mapping: leave --reader and --depth out";
             return Err(Error::Usage(why.to_owned()));
         }
-        let spec = self.model.yaml.as_deref().map(load_model).transpose()?;
+        let named = self.model.yaml.as_deref().map(load_model).transpose()?;
         let ignore = Patterns::of("--ignore", &self.ignore)?;
         let a = Opened::open(&self.a.path, self.a.gaps())?;
         let b = Opened::open(&self.b.path, self.b.gaps())?;
@@ -181,6 +181,9 @@ impl Verify {
                 observer.note(&text);
             }
         }
+        // What a configuration beside one of them says is true of both.
+        let described = || [&a, &b].into_iter().find_map(|side| side.described().cloned());
+        let spec = named.or_else(described);
         let sides = Sides {
             spec: spec.as_ref(),
             heads: Heads { heads: self.model.heads, kv_heads: self.model.kv_heads },

@@ -78,6 +78,8 @@ pub struct Catalog {
     by_name: HashMap<TensorName, usize>,
     /// The family of the model and the sizes of its axes. `None`: no family has these names.
     pub(super) sized: Option<Sized>,
+    /// Whether it was read from files of PyTorch programs.
+    foreign: bool,
     /// Whether any source parameter was fused.
     pub fused: bool,
     /// Whether the source keeps the embedding whole on every rank. `None` where there is one rank or no embedding.

@@ -1,6 +1,10 @@
 //! Entries of a checkpoint that belong to training or to the running network, not to the model: one table.
 
 use super::adapters::is_lora;
+use crate::model::dialect::{Dialect, Place};
+use crate::model::family::Family;
+use crate::model::fusion::FusionLayout;
+use crate::model::registry::families;
 
 /// By which part of its name an entry is known.
 #[derive(Clone, Copy, Debug)]
@@ -137,9 +141,14 @@ pub fn is_counter(name: &str) -> bool {
     !name.contains('.')
 }
 
-/// Whether an entry is a parameter of the model by the rule of the original scripts: what begins with `model`, and `lm_head`.
+/// Whether an entry is a parameter of the model: by the rule of the original scripts (what begins with `model`, and `lm_head`), or
+/// because MindSpore's checkpoints of a family have that name.
 pub fn is_model_name(name: &str) -> bool {
-    name.starts_with("model.") || name.starts_with("lm_head.")
+    let known = |family: &&'static Family| {
+        let dialect = Dialect::mindspore(family, FusionLayout::default().name());
+        matches!(dialect.place(name), Place::Stored(_))
+    };
+    name.starts_with("model.") || name.starts_with("lm_head.") || families().iter().any(known)
 }
 
 /// Whether a name is a parameter's in any model of MindSpore's.
@@ -172,6 +181,8 @@ mod tests {
         for name in ["muon_m.placeholder.3", "__exception_save__", "global_batch_size", "learning_rate_group_1"] {
             assert!(is_training_state(name), "{name}");
         }
+        assert!(is_model_name("decoder.layers.3.self_attention.linear_q.weight"));
+        assert!(!is_model_name("encoder.layers.3.self_attention.linear_q.weight"));
         for name in
             [weight, "lm_head.weight", "linear.weight", "stat.weight", "muon.weight", "moment", "accum.linear.weight"]
         {

@@ -53,7 +53,7 @@ impl Catalog {
     /// or reordered parameters of a model whose heads are not known.
     pub fn foreign(files: &[SourceFile<'_>], options: &ForeignOptions<'_>) -> Result<(Self, ForeignNotes), PlanError> {
         let mut notes = ForeignNotes::default();
-        let mut catalog = Self::default();
+        let mut catalog = Self { foreign: true, ..Self::default() };
         let dialect = options.dialect;
         let mut named = catalog.names(files, Some(dialect), options.ignore)?;
         let mut unknown = Vec::new();
