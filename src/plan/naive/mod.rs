@@ -50,7 +50,7 @@ fn of<T>(seed: u64, text: impl FnOnce() -> String, check: impl FnOnce() -> T) ->
 
 #[test]
 fn plans_make_what_naive_slicing_makes() {
-    let seeds = seeds(1000);
+    let seeds = seeds(800);
     let (mut met, count) = (BTreeMap::new(), seeds.end - seeds.start);
     for seed in seeds {
         let random = &mut Random::new(seed);
@@ -75,7 +75,7 @@ fn plans_make_what_naive_slicing_makes() {
 
 #[test]
 fn what_cannot_be_converted_is_refused() {
-    for seed in seeds(500) {
+    for seed in seeds(420) {
         let random = &mut Random::new(seed);
         let (name, fault, errors) = FAULTS[usize::try_from(seed).expect("small") % FAULTS.len()];
         // Not every conversion can have every fault.
@@ -101,7 +101,7 @@ fn what_cannot_be_converted_is_refused() {
 
 #[test]
 fn foreign_checkpoints_are_read_and_written_as_naive_slicing_has_them() {
-    let seeds = seeds(600);
+    let seeds = seeds(400);
     let (mut met, count) = (BTreeSet::new(), seeds.end - seeds.start);
     for seed in seeds {
         let random = &mut Random::new(seed);
@@ -122,5 +122,5 @@ fn foreign_checkpoints_are_read_and_written_as_naive_slicing_has_them() {
         );
     }
     // Hugging Face's llama, Qwen 2 and Qwen 3, Baichuan 2 and InternLM 2 both ways, and Meta's of one shard and of several.
-    assert!(met.len() == 12 || count < 600, "{met:?}");
+    assert!(met.len() == 12 || count < 400, "{met:?}");
 }
