@@ -159,6 +159,12 @@ impl Verify {
         Self { a: side(a.as_ref()), b: side(b.as_ref()), ..Self::default() }
     }
 
+    /// The model that is named, or that a configuration beside one of the two describes: what it says is true of both.
+    fn described(&self, a: &Opened, b: &Opened) -> Result<Option<Model>, Error> {
+        let named = self.model.yaml.as_deref().map(load_model).transpose()?;
+        Ok(named.or_else(|| [a, b].into_iter().find_map(|side| side.described().cloned())))
+    }
+
     /// Compares headers first, then all bytes.
     ///
     /// # Errors
@@ -170,7 +176,6 @@ impl Verify {
             let why = "--tolerance compares from the memory mapping: leave --reader and --depth out";
             return Err(Error::Usage(why.to_owned()));
         }
-        let named = self.model.yaml.as_deref().map(load_model).transpose()?;
         let ignore = Patterns::of("--ignore", &self.ignore)?;
         let a = Opened::open(&self.a.path, self.a.gaps())?;
         let b = Opened::open(&self.b.path, self.b.gaps())?;
@@ -181,9 +186,7 @@ impl Verify {
                 observer.note(&text);
             }
         }
-        // What a configuration beside one of them says is true of both.
-        let described = || [&a, &b].into_iter().find_map(|side| side.described().cloned());
-        let spec = named.or_else(described);
+        let spec = self.described(&a, &b)?;
         let sides = Sides {
             spec: spec.as_ref(),
             heads: Heads { heads: self.model.heads, kv_heads: self.model.kv_heads },

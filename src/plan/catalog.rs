@@ -73,6 +73,7 @@ pub struct LogicalTensor {
 
 /// The parameters of a checkpoint.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is seen by itself while the names are read")]
 pub struct Catalog {
     tensors: Vec<LogicalTensor>,
     by_name: HashMap<TensorName, usize>,
