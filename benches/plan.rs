@@ -16,18 +16,6 @@ use ckpt_convert::internals::source::{ByteRange, Extents};
 use ckpt_convert::internals::tensor::{Dtype, Shape};
 use criterion::{Criterion, criterion_group, criterion_main};
 
-const DENSE: Dense = Dense {
-    family: "llama",
-    hidden: 4096,
-    layers: 32,
-    heads: 32,
-    kv_heads: 32,
-    head_dim: 128,
-    ffn: 11008,
-    vocab: 32000,
-    tied: false,
-};
-
 fn sized(sizes: Dense) -> Model {
     sizes.model().expect("sizes of a model")
 }
@@ -126,7 +114,7 @@ fn benches(c: &mut Criterion) {
 
     // Eight kv heads cannot be cut for sixteen ranks: the dimensions of llama2-70b with twice as many.
     let seventy =
-        sized(Dense { hidden: 8192, layers: 80, heads: 64, kv_heads: 16, head_dim: 128, ffn: 28672, ..DENSE });
+        sized(Dense { hidden: 8192, layers: 80, heads: 64, kv_heads: 16, head_dim: 128, ffn: 28672, ..Dense::LLAMA });
     let files = headers(&seventy, 16, false);
     group.bench_function("70B 16 -> 8", |b| b.iter(|| black_box(plan(&seventy, &files, 8, concat))));
     let files = headers(&seventy, 8, true);
@@ -144,7 +132,7 @@ fn benches(c: &mut Criterion) {
         head_dim: 16,
         ffn: 53248,
         vocab: 128_256 + 768,
-        ..DENSE
+        ..Dense::LLAMA
     });
     let files = headers(&huge, 1024, false);
     group.bench_function("405B 1,024 -> 512", |b| b.iter(|| black_box(plan(&huge, &files, 512, concat))));

@@ -16,7 +16,6 @@ use crate::input::{
 };
 use crate::model::naming::names_parameter;
 use crate::model::{Family, FusionLayout, Model, Origin, Place, origin};
-
 use crate::plan::{
     self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Heads, Inferred, PlanError, SourceFile,
     WholeNumbers, list, rank_count,
@@ -90,16 +89,9 @@ pub(super) fn other_strategies(checkpoint: &Path, strategy: Option<&Path>) -> Re
 
 /// Reads a checkpoint's headers as a model.
 pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, Error> {
-    let ranks = u64::from(rank_count(files));
     let arrangement = match how.strategy {
-        Some(strategy) => {
-            // Fewer directories than ranks may do, where replicas stand in; more cannot be right.
-            if ranks > strategy.set.ranks() {
-                return Err(PlanError::StrategyRanks { side: "source", strategy: strategy.set.ranks(), ranks }.into());
-            }
-            Arrangement::Strategy(&strategy.set)
-        }
-        None => Arrangement::Rules(ranks),
+        Some(strategy) => Arrangement::Strategy(&strategy.set),
+        None => Arrangement::Rules(u64::from(rank_count(files))),
     };
     let grouped = how.fusion == FusionLayout::Grouped || how.other_grouped;
     let options = |spec| CatalogOptions { spec, arrangement, fusion: how.fusion, ignore: how.ignore };

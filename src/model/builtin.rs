@@ -32,6 +32,19 @@ pub struct Dense {
 }
 
 impl Dense {
+    /// Llama 2 7B.
+    pub const LLAMA: Self = Self {
+        family: "llama",
+        hidden: 4096,
+        layers: 32,
+        heads: 32,
+        kv_heads: 32,
+        head_dim: 128,
+        ffn: 11008,
+        vocab: 32000,
+        tied: false,
+    };
+
     /// The model.
     ///
     /// # Errors
@@ -55,26 +68,14 @@ impl Dense {
     }
 }
 
-const LLAMA: Dense = Dense {
-    family: "llama",
-    hidden: 4096,
-    layers: 32,
-    heads: 32,
-    kv_heads: 32,
-    head_dim: 128,
-    ffn: 11008,
-    vocab: 32000,
-    tied: false,
-};
-
 #[rustfmt::skip]
 const MODELS: &[(&str, Dense)] = &[
-    ("llama2_7b",  LLAMA),
-    ("llama2_13b", Dense { hidden: 5120, layers: 40, heads: 40, kv_heads: 40, ffn: 13824, ..LLAMA }),
-    ("llama2_70b", Dense { hidden: 8192, layers: 80, heads: 64, kv_heads: 8, ffn: 28672, ..LLAMA }),
-    ("llama3_8b",  Dense { kv_heads: 8, ffn: 14336, vocab: 128_256, ..LLAMA }),
-    ("llama3_70b", Dense { hidden: 8192, layers: 80, heads: 64, kv_heads: 8, ffn: 28672, vocab: 128_256, ..LLAMA }),
-    ("qwen2_7b",   Dense { family: "qwen2", hidden: 3584, layers: 28, heads: 28, kv_heads: 4, ffn: 18944, vocab: 152_064, ..LLAMA }),
+    ("llama2_7b",  Dense::LLAMA),
+    ("llama2_13b", Dense { hidden: 5120, layers: 40, heads: 40, kv_heads: 40, ffn: 13824, ..Dense::LLAMA }),
+    ("llama2_70b", Dense { hidden: 8192, layers: 80, heads: 64, kv_heads: 8, ffn: 28672, ..Dense::LLAMA }),
+    ("llama3_8b",  Dense { kv_heads: 8, ffn: 14336, vocab: 128_256, ..Dense::LLAMA }),
+    ("llama3_70b", Dense { hidden: 8192, layers: 80, heads: 64, kv_heads: 8, ffn: 28672, vocab: 128_256, ..Dense::LLAMA }),
+    ("qwen2_7b",   Dense { family: "qwen2", hidden: 3584, layers: 28, heads: 28, kv_heads: 4, ffn: 18944, vocab: 152_064, ..Dense::LLAMA }),
 ];
 
 /// A built-in model.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::companion::Companion;
 use super::family::{Family, Row, Scheme};
+use super::fusion::FusionLayout;
 use super::pack::EXPERT;
 use super::param::{ParamId, Sizes};
 use super::pattern::Captures;
@@ -63,6 +64,16 @@ impl Dialect {
         let fused = format!("mindformers/{order}");
         let names = OF_MINDSPORE[..1].iter().copied().chain([fused.as_str()]).chain(OF_MINDSPORE[1..].iter().copied());
         Self { family, schemes: names.filter_map(|name| family.scheme(name)).collect(), bare: false }
+    }
+
+    /// What MindSpore's checkpoints of some family store under a name: of the first family that has it.
+    pub fn of_any_family(name: &str) -> Option<(&'static Family, Stored)> {
+        families().iter().find_map(|&family| {
+            match Self::mindspore(family, FusionLayout::default().name()).place(name) {
+                Place::Stored(stored) => Some((family, stored)),
+                Place::Buffer | Place::Unknown => None,
+            }
+        })
     }
 
     /// The names of one scheme; `None` where the family has none of that name.

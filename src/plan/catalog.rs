@@ -27,7 +27,7 @@ use super::low_rank::Pair;
 use super::tensor_id::{Known, TensorId};
 use super::{Arrangement, PlanError, SourceFile, agreement, rank_count};
 use crate::layout::{LayoutError, TensorLayout};
-use crate::model::naming::{before, is_copy, is_lora};
+use crate::model::naming::{is_copy, is_lora};
 use crate::model::{Dialect, Family, FusionLayout, Model};
 use crate::tensor::{Dtype, Shape, TensorName};
 
@@ -356,11 +356,6 @@ impl Reader<'_> {
     fn is_factor(known: &Known) -> bool {
         known.stored.companion.is_some_and(|companion| is_lora(&companion.tail))
     }
-}
-
-/// Whether a name has a form that is no longer quantised.
-fn plain_names(tensor: &LogicalTensor) -> Option<String> {
-    before(&tensor.name)
 }
 
 pub(super) fn heads_unknown() -> PlanError {

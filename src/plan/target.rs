@@ -11,7 +11,7 @@ use super::catalog::Catalog;
 use super::{Arrangement, PlanError};
 use crate::layout::{Piece, Region, TensorLayout};
 use crate::model::naming::{cache_name, copy_of, group_scale_of, is_training_state};
-use crate::model::{Dialect, FusionLayout, Model, Place, Quantity, Role, families};
+use crate::model::{Dialect, FusionLayout, Model, Quantity, Role};
 use crate::tensor::{Dtype, Shape, TensorName};
 
 pub use copied::copied;
@@ -117,8 +117,10 @@ pub fn targets(
         let mut laid = Vec::with_capacity(wanted.len());
         for one in &wanted {
             one.check_shared(catalog, files)?;
-            let Some((layout, stated)) = one.layout(catalog, options, stage)? else { continue };
-            let full = Shape::new(one.full_dims(catalog)?).ok();
+            let lay = one.laid(catalog)?;
+            let full = one.full_dims(catalog, lay.as_ref());
+            let Some((layout, stated)) = one.layout(catalog, options, stage, full.len()) else { continue };
+            let full = Shape::new(full).ok();
             if let Some(stated) = stated.filter(|stated| full.as_ref() != Some(stated)) {
                 let name = one.name.clone();
                 return Err(PlanError::StrategyShape { name, strategy: stated, tensor: full.unwrap_or_default() });
@@ -126,7 +128,7 @@ pub fn targets(
             options.check_heads(one, &layout)?;
             placed.extend(&one.tensors);
             let stated = one.has_layout(catalog, options);
-            laid.push((one.lay(catalog)?, layout, stated));
+            laid.push((one.laying(catalog, lay)?, layout, stated));
         }
         let mut seen = Seen::default();
         for device in 0..devices {
@@ -254,10 +256,8 @@ fn entry(
 impl Kind {
     /// What a tensor is, by its name in any family.
     fn of_name(name: &str, dtype: Dtype, shape: &Shape) -> Self {
-        let role = families().iter().find_map(|&family| {
-            let Place::Stored(stored) = Dialect::mindspore(family, FusionLayout::default().name()).place(name) else {
-                return None;
-            };
+        let known = Dialect::of_any_family(name);
+        let role = known.and_then(|(family, stored)| {
             let param = stored.row.params().next()?;
             Some((family.params().get(usize::from(param))?.role, stored.companion.map(|companion| companion.quantity)))
         });

@@ -1,10 +1,7 @@
 //! Entries of a checkpoint that belong to training or to the running network, not to the model: one table.
 
 use super::adapters::is_lora;
-use crate::model::dialect::{Dialect, Place};
-use crate::model::family::Family;
-use crate::model::fusion::FusionLayout;
-use crate::model::registry::families;
+use crate::model::dialect::Dialect;
 
 /// By which part of its name an entry is known.
 #[derive(Clone, Copy, Debug)]
@@ -144,11 +141,7 @@ pub fn is_counter(name: &str) -> bool {
 /// Whether an entry is a parameter of the model: by the rule of the original scripts (what begins with `model`, and `lm_head`), or
 /// because MindSpore's checkpoints of a family have that name.
 pub fn is_model_name(name: &str) -> bool {
-    let known = |family: &&'static Family| {
-        let dialect = Dialect::mindspore(family, FusionLayout::default().name());
-        matches!(dialect.place(name), Place::Stored(_))
-    };
-    name.starts_with("model.") || name.starts_with("lm_head.") || families().iter().any(known)
+    name.starts_with("model.") || name.starts_with("lm_head.") || Dialect::of_any_family(name).is_some()
 }
 
 /// Whether a name is a parameter's in any model of MindSpore's.

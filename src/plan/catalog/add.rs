@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Catalog, LogicalTensor, plain_names};
+use super::{Catalog, LogicalTensor};
+use crate::model::naming::before;
 use crate::model::{Captures, Dialect, FusionLayout, Stored};
 use crate::plan::PlanError;
 use crate::plan::holders::{Holder, Holders};
@@ -121,7 +122,7 @@ impl<'a> Adding<'a> {
 
 impl Catalog {
     pub(super) fn put(&mut self, tensor: LogicalTensor) {
-        self.quantised.extend(plain_names(&tensor));
+        self.quantised.extend(before(&tensor.name));
         self.by_name.insert(tensor.name.clone(), self.tensors.len());
         self.tensors.push(tensor);
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Named, Reader, Reading};
 use crate::layout::{Piece, Region};
 use crate::model::{Axis, Canonical, Captures, Companion, Fact, Family, ModelError, OwnSizes, Quantity, Row, Sizes};
-use crate::plan::tensor_id::{Known, TensorId};
+use crate::plan::tensor_id::TensorId;
 use crate::plan::{Arrangement, PlanError};
 use crate::tensor::Shape;
 
@@ -24,17 +24,6 @@ impl Sized {
     /// Whether the order of a row follows axes that are not known.
     pub(in crate::plan) fn lacks_heads(&self, row: &Row) -> bool {
         !self.open.is_empty() && self.family.depends_on(row, &self.open)
-    }
-
-    /// The dimensions of a name over all ranks.
-    pub(super) fn full_dims(&self, known: &Known, own: OwnSizes) -> Result<Vec<u64>, ModelError> {
-        let stored = &known.stored;
-        match stored.companion {
-            None => self.family.full_dims(stored.row, stored.captures, &self.sizes),
-            Some(companion) => {
-                self.family.full_companion_dims(stored.row, stored.captures, companion, own, &self.sizes)
-            }
-        }
     }
 
     /// The full shape of a tensor, and the axes as which its rows are read: one where the number of heads is not known.

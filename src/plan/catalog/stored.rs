@@ -40,12 +40,12 @@ impl Reader<'_> {
         let Some(sized) = adding.catalog.sized.clone() else { return self.plain(one, (stages, shape, dtype), adding) };
         self.take_note(one, known, stages, adding)?;
         let own = self.own_sizes(one, known, &shape, &sized)?;
-        self.check_shape(one, known, own, &shape, &sized)?;
+        let lay = Lay::new(&sized, known, own, &one.name)?;
+        self.check_shape(one, known, lay.dims(), &shape)?;
         if sized.lacks_heads(known.stored.row) {
             return Err(self.heads_unknown());
         }
         let parts: Vec<ParamId> = known.stored.params().collect();
-        let lay = Lay::new(&sized, known, own, &one.name)?;
         let stored = |layout: &TensorLayout, device| lay.on(self.arrangement, layout, device);
         let mut held: Vec<Held> = parts.iter().map(|_| Held::default()).collect();
         self.hold(one, stages, stored, |part, lowest, holder| held[part].push(lowest, holder))?;
@@ -146,14 +146,7 @@ impl Reader<'_> {
     }
 
     /// The full shape must be the model's.
-    fn check_shape(
-        &self,
-        one: &Named,
-        known: &Known,
-        own: OwnSizes,
-        shape: &Shape,
-        sized: &Sized,
-    ) -> Result<(), PlanError> {
+    fn check_shape(&self, one: &Named, known: &Known, expected: &[u64], shape: &Shape) -> Result<(), PlanError> {
         if let Some(model) = self.spec
             && let Some(layers) = known.stored.row.params().map(|param| model.layers_of(param)).max()
             && let Some(layer) = known.stored.captures.layer.filter(|layer| *layer >= layers)
@@ -164,7 +157,6 @@ impl Reader<'_> {
                 format!("`{}` is of layer {layer}, the model configuration has {layers} layers", one.name)
             }));
         }
-        let expected = sized.full_dims(known, own).map_err(|e| Sized::error(&one.name, e))?;
         if expected == shape.dims() {
             return Ok(());
         }

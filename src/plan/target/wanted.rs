@@ -4,11 +4,10 @@ use std::collections::HashSet;
 
 use super::{Kind, TargetOptions};
 use crate::layout::TensorLayout;
-use crate::model::naming::is_lora;
-use crate::model::naming::is_training_state;
+use crate::model::naming::{is_lora, is_training_state};
 use crate::model::{Captures, Dialect, Family, OwnSizes, Role, Stored};
 use crate::plan::arrangement::{ByRules, Related};
-use crate::plan::catalog::{Catalog, Laid, Lay, LogicalTensor, Sized, heads_unknown};
+use crate::plan::catalog::{Catalog, Laid, Lay, LogicalTensor, heads_unknown};
 use crate::plan::tensor_id::Known;
 use crate::plan::{Arrangement, PlanError, SourceFile, agreement};
 use crate::tensor::Shape;
@@ -196,13 +195,13 @@ impl Wanted {
         catalog: &Catalog,
         options: &TargetOptions<'_>,
         stage: u64,
-    ) -> Result<Option<(TensorLayout, Option<Shape>)>, PlanError> {
-        let ndim = self.full_dims(catalog)?.len();
+        ndim: usize,
+    ) -> Option<(TensorLayout, Option<Shape>)> {
         let by_rules = self.by_rules(catalog, options);
         let found = options.arrangement.layout(stage, &self.name, ndim, by_rules, &|| self.related.clone());
         // One rank alone has everything whole, whatever its strategy knows.
         let alone = || (options.arrangement.ranks() == 1).then(|| (TensorLayout::flat(1, ndim, None), None));
-        Ok(found.or_else(alone))
+        found.or_else(alone)
     }
 
     /// Whether a layout says what each rank holds.
@@ -231,30 +230,24 @@ impl Wanted {
         }
     }
 
-    fn laid<'a>(&'a self, sized: &'a Sized) -> Result<Option<Lay<'a>>, PlanError> {
-        let Some(known) = &self.known else { return Ok(None) };
+    /// What each device holds of it, where a family says that.
+    pub(super) fn laid<'a>(&'a self, catalog: &'a Catalog) -> Result<Option<Lay<'a>>, PlanError> {
+        let (Some(known), Some(sized)) = (&self.known, &catalog.sized) else { return Ok(None) };
         Lay::new(sized, known, self.own, &self.name).map(Some)
     }
 
     /// The dimensions over all ranks.
-    pub(super) fn full_dims(&self, catalog: &Catalog) -> Result<Vec<u64>, PlanError> {
-        let lay = catalog.sized.as_ref().map(|sized| self.laid(sized)).transpose()?.flatten();
-        Ok(lay.map_or_else(|| self.first(catalog).shape.dims().to_vec(), |lay| lay.dims().to_vec()))
+    pub(super) fn full_dims(&self, catalog: &Catalog, lay: Option<&Lay<'_>>) -> Vec<u64> {
+        lay.map_or_else(|| self.first(catalog).shape.dims(), Lay::dims).to_vec()
     }
 
     /// Ready to be laid over the ranks.
-    pub(super) fn lay<'a>(&'a self, catalog: &'a Catalog) -> Result<Laying<'a>, PlanError> {
+    pub(super) fn laying<'a>(&'a self, catalog: &'a Catalog, lay: Option<Lay<'a>>) -> Result<Laying<'a>, PlanError> {
         let first = self.first(catalog);
-        let lay = match &catalog.sized {
-            None => None,
-            Some(sized) => {
-                let lacks = |known: &Known| sized.lacks_heads(known.stored.row);
-                if self.known.as_ref().is_some_and(lacks) {
-                    return Err(heads_unknown());
-                }
-                self.laid(sized)?
-            }
-        };
+        let lacks = |known: &Known| catalog.sized.as_ref().is_some_and(|sized| sized.lacks_heads(known.stored.row));
+        if self.known.as_ref().is_some_and(lacks) {
+            return Err(heads_unknown());
+        }
         let tensors = || self.tensors.iter().map(|&at| &catalog.tensors()[at]);
         if let Some(other) = tensors().find(|t| t.dtype != first.dtype) {
             return Err(PlanError::Ambiguous(format!(
