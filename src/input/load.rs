@@ -98,6 +98,7 @@ pub fn check_crc(file: &LoadedFile) -> Result<(), InputError> {
         .verify(&file.mapping, &file.entries)
         .map_err(|source| InputError::Format { path: file.mapping.path().to_owned(), source: source.into() });
     file.mapping.release(0, file.mapping.len() as u64);
+    file.mapping.check()?;
     verified
 }
 
@@ -105,11 +106,12 @@ pub fn check_crc(file: &LoadedFile) -> Result<(), InputError> {
 /// others of their name: what was read is of the ones that were mapped.
 ///
 /// # Errors
-/// The first file that was written to, or may have been.
+/// The first file that was written to, or may have been, or that could not be read.
 pub fn check_unchanged(mappings: &[Arc<Mapping>]) -> Result<Vec<PathBuf>, InputError> {
     let mut replaced = Vec::new();
     for mapping in mappings {
         let path = || mapping.path().to_owned();
+        mapping.check()?;
         match mapping.change()? {
             None => {}
             Some(Change::Replaced) => replaced.push(path()),

@@ -31,7 +31,7 @@ pub struct LoadedFile {
     pub(super) counters: Counters,
 }
 
-fn pytorch_file(rank: u32, path: &Path, mapping: Mapping) -> Result<LoadedFile, InputError> {
+fn pytorch_file(rank: u32, path: &Path, mapping: Arc<Mapping>) -> Result<LoadedFile, InputError> {
     let file = pytorch::read(&mapping).map_err(|source| quantised_file::fault(path, source))?;
     let mut strides = Vec::with_capacity(file.tensors.len());
     let mut entries = Vec::with_capacity(file.tensors.len());
@@ -42,20 +42,23 @@ fn pytorch_file(rank: u32, path: &Path, mapping: Mapping) -> Result<LoadedFile, 
     let others = file.others.into_iter().map(|other| (other.name, other.kind)).collect();
     let format = FormatKind::PyTorch;
     let counters = Counters::default();
-    Ok(LoadedFile { rank, mapping: Arc::new(mapping), entries, format, crc: None, strides, others, counters })
+    Ok(LoadedFile { rank, mapping, entries, format, crc: None, strides, others, counters })
 }
 
 /// Maps and parses a file.
 pub(super) fn load(rank: u32, path: &Path, promise: StableInputs) -> Result<LoadedFile, InputError> {
-    let file = parsed(rank, path, promise)?;
+    let mapping = Arc::new(Mapping::open(path, promise)?);
+    let parsed = parsed(rank, path, Arc::clone(&mapping));
+    // Before anything is said of a header that may be zeros for want of a disk.
+    mapping.check()?;
+    let file = parsed?;
     // A header is a few pages, but of a cached file the kernel maps 2 MiB for each page that is touched: with a record for every
     // tensor that is most of the file (measured: 837 MB for 408 tensors).
     file.mapping.release(0, file.mapping.len() as u64);
     Ok(file)
 }
 
-fn parsed(rank: u32, path: &Path, promise: StableInputs) -> Result<LoadedFile, InputError> {
-    let mapping = Mapping::open(path, promise)?;
+fn parsed(rank: u32, path: &Path, mapping: Arc<Mapping>) -> Result<LoadedFile, InputError> {
     let error = |source: FormatError| quantised_file::fault(path, source);
     let format = detect(&mapping).ok_or_else(|| {
         let what = if mapping.is_empty() {
@@ -78,5 +81,5 @@ fn parsed(rank: u32, path: &Path, promise: StableInputs) -> Result<LoadedFile, I
     };
     let (strides, others) = (Vec::new(), Vec::new());
     let counters = counters::counters(&mapping, &entries);
-    Ok(LoadedFile { rank, mapping: Arc::new(mapping), entries, format, crc, strides, others, counters })
+    Ok(LoadedFile { rank, mapping, entries, format, crc, strides, others, counters })
 }

@@ -145,6 +145,7 @@ fn checkpoint(asked: &Inspect) -> Result<CheckpointListing, Error> {
     }
     let faults =
         if asked.no_crc_check { Vec::new() } else { reading::crc_faults(input, settings::processors(), &Noop)? };
+    reading::as_read(&input.mappings(), Ok(()))?;
     notes.extend(faults.iter().map(|(_, fault)| fault.to_string()));
     let ranks: Vec<RankListing> = input
         .files

@@ -340,6 +340,13 @@ pub(super) fn check_unchanged(mappings: &[Arc<Mapping>], observer: &dyn Observer
     Ok(())
 }
 
+/// What was made of sources, where all that was read of them is what they hold: else what the system says, and not what zeros in
+/// the place of bytes led to.
+pub(super) fn as_read<T>(mappings: &[Arc<Mapping>], made: Result<T, Error>) -> Result<T, Error> {
+    Mapping::check_all(mappings)?;
+    made
+}
+
 /// Checks the CRCs of all files that state one.
 pub(super) fn check_crcs(input: &Input, workers: usize, observer: &dyn engine::Observer) -> Result<(), Error> {
     let faults = crc_faults(input, workers, observer)?;

@@ -16,7 +16,8 @@ pub(super) fn stable_inputs() -> StableInputs {
     // what the documentation of the crate, `--help` and the README ask of the user, as `cp` gives no sensible result either while
     // its source is written to.
     // The obligation is the user's: this reasoning should be treated as suspect. What follows where it is broken: other bytes
-    // than the plan saw, or a SIGBUS; in neither case is anything published, as staged files get their names only at the end.
+    // than the plan saw, or zeros and a mapping that reports them; in neither case is anything published, as staged files get their
+    // names only at the end.
     #[expect(unsafe_code, reason = "the promise that only the user can keep")]
     unsafe {
         StableInputs::assume()

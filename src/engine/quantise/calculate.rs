@@ -105,7 +105,7 @@ impl Passes<'_> {
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(task) = tasks.get(at) else { return Ok(found) };
-                if self.cancel.is_cancelled() {
+                if self.cancel.is_cancelled() || self.inputs.mappings.iter().any(|mapping| mapping.has_failed()) {
                     return Err(EngineError::Cancelled);
                 }
                 let c = &self.computed.calculations[task.calculation];
@@ -129,6 +129,7 @@ impl Passes<'_> {
                 .collect();
             threads.into_iter().map(|t| t.join().unwrap_or(Err(EngineError::WorkerPanicked))).collect()
         });
+        Mapping::check_all(self.inputs.mappings)?;
         let mut found = Vec::with_capacity(tasks.len());
         for outcome in outcomes {
             found.extend(outcome?);

@@ -57,6 +57,8 @@ pub fn distances(
         let threads: Vec<_> = (0..config.workers.max(1)).map(|_| scope.spawn(one_worker)).collect();
         threads.into_iter().map(|t| t.join().unwrap_or(Err(EngineError::WorkerPanicked))).collect()
     });
+    Mapping::check_all(plain.mappings)?;
+    Mapping::check_all(other.mappings)?;
     let mut found = Vec::with_capacity(pairs.pairs.len());
     for outcome in outcomes {
         found.extend(outcome?);
@@ -98,7 +100,7 @@ fn distance(
     let step = (BLOCK_BYTES / size).max(1);
     let mut at = 0;
     while at < elements {
-        if cancel.is_cancelled() {
+        if cancel.is_cancelled() || plain.mappings.iter().chain(other.mappings).any(|mapping| mapping.has_failed()) {
             return Err(EngineError::Cancelled);
         }
         let count = step.min(elements - at);
