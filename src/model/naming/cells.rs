@@ -1,8 +1,8 @@
 //! The cells of the networks that keep keys and values, for one card and for several, as the families' tables name them.
 
 use super::schemes::{PLAIN, schemes};
-use crate::model::family::{Row, Scheme};
 use crate::model::pattern::Pattern;
+use crate::model::scheme::{Row, Scheme};
 use crate::model::{Family, Role};
 
 /// The names of the cell in a decoder layer, and of what it holds.

@@ -1,7 +1,7 @@
 //! The fused layers of the families' tables, and the layers of which each is made.
 
 use super::schemes::{PLAIN, is_linear, schemes};
-use crate::model::family::{Row, Scheme};
+use crate::model::scheme::{Row, Scheme};
 use crate::model::{Family, FusionLayout, Mesh, Role};
 
 /// A fused layer and those that it is made of, by their names in a decoder layer, each with a dot.

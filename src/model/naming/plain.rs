@@ -1,8 +1,8 @@
 //! The parameters that have names of their own: how each is split, and which of them every layer has.
 
 use super::schemes::{PLAIN, schemes};
-use crate::model::family::{Row, Scheme};
 use crate::model::pattern::Pattern;
+use crate::model::scheme::{Row, Scheme};
 use crate::model::{Companion, Family, Mesh, Of, Param, Role as Purpose};
 
 /// How tensor parallelism splits a parameter.

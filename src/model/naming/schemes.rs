@@ -1,6 +1,6 @@
 //! The dialects of MindSpore's networks in the families' tables.
 
-use crate::model::family::{Row, Scheme};
+use crate::model::scheme::{Row, Scheme};
 use crate::model::{Family, Role};
 
 /// The dialect in which every parameter has a name of its own.

@@ -8,11 +8,12 @@ use super::plain::{Plain, in_every_layer};
 use super::schemes::{PLAIN, is_linear, schemes};
 use crate::model::FusionLayout;
 use crate::model::companion::Companion;
-use crate::model::family::{Family, Row};
+use crate::model::family::Family;
 use crate::model::index::Key;
 use crate::model::lookup::{Hit, Patterns};
 use crate::model::pattern::{Captures, Pattern};
 use crate::model::registry::families;
+use crate::model::scheme::Row;
 
 /// A name, and what it is in the dialects.
 #[derive(Debug)]
