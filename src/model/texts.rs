@@ -20,3 +20,14 @@ pub(super) fn family_texts() -> impl Iterator<Item = (&'static str, &'static str
     let texts = FILES.files().filter_map(|file| Some((file.path().to_str()?, file.contents_utf8()?)));
     texts.filter(|(name, _)| *name != COMPANIONS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_a_text() {
+        assert_eq!(family_texts().count() + 1, FILES.files().count());
+        assert!(!companions_text().is_empty());
+    }
+}
