@@ -36,23 +36,28 @@ const KEYS: [&str; 15] = [
     "schemes",
 ];
 
-/// Reads a file. `base`: finds the family that it extends.
-pub(super) fn read(file: &str, text: &str, base: &dyn Fn(&str) -> Option<Family>) -> Result<Family, FamilyFileErrors> {
-    let unreadable = |why: String| FamilyFileError::Unreadable { file: file.to_owned(), why };
-    if text.len() > MAX_BYTES {
-        return Err(unreadable(format!("{} bytes, more than {MAX_BYTES}", text.len())).into());
+impl Family {
+    /// Reads a family file. `base`: finds the family that it extends.
+    ///
+    /// # Errors
+    /// What is wrong, and in which line or entry.
+    pub fn read(file: &str, text: &str, base: &dyn Fn(&str) -> Option<Family>) -> Result<Self, FamilyFileErrors> {
+        let unreadable = |why: String| FamilyFileError::Unreadable { file: file.to_owned(), why };
+        if text.len() > MAX_BYTES {
+            return Err(unreadable(format!("{} bytes, more than {MAX_BYTES}", text.len())).into());
+        }
+        let tree: Tree = yaml_text::read_as(text).map_err(unreadable)?;
+        let mut reader = Reader {
+            file,
+            family: Self::empty(),
+            faults: Vec::new(),
+            broken: BTreeSet::new(),
+            complete: BTreeSet::new(),
+        };
+        reader.family(&tree, base);
+        reader.faults.sort_by_key(FamilyFileError::line);
+        if reader.faults.is_empty() { Ok(reader.family) } else { Err(FamilyFileErrors(reader.faults)) }
     }
-    let tree: Tree = yaml_text::read_as(text).map_err(unreadable)?;
-    let mut reader = Reader {
-        file,
-        family: Family::empty(),
-        faults: Vec::new(),
-        broken: BTreeSet::new(),
-        complete: BTreeSet::new(),
-    };
-    reader.family(&tree, base);
-    reader.faults.sort_by_key(FamilyFileError::line);
-    if reader.faults.is_empty() { Ok(reader.family) } else { Err(FamilyFileErrors(reader.faults)) }
 }
 
 /// The entries of a mapping by their keys: the order of all but rows is the same however a file is written.

@@ -2,10 +2,9 @@
 
 use super::tree::{Entry, Fault, Faults, Tree};
 use super::{FamilyFileError, Reader, sorted};
-use crate::model::family::{Row, Scheme};
-use crate::model::pack::{Pack, PackPart};
 use crate::model::pattern::Pattern;
 use crate::model::row_check;
+use crate::model::scheme::{Pack, PackPart, Row, Scheme};
 
 /// What a row is made of.
 const FORMS: &str = "it is neither a parameter, nor {is, dims}, nor {join, outer, dim}";
