@@ -399,6 +399,10 @@ fn input_hint(error: &InputError) -> Option<String> {
         InputError::Model { source, .. } => return spec_hint(source),
         InputError::Strategy { source, .. } => return plan_hint(source),
         InputError::Format { source, .. } => match source.what {
+            FormatFault::Memory { stated: true, .. } => "give more with --memory",
+            FormatFault::Memory { stated: false, .. } => {
+                "no model has so much in a file: find out where it comes from, or use a machine with more memory"
+            }
             FormatFault::Truncated { .. } | FormatFault::WrongLength { .. } | FormatFault::Empty => {
                 "the file is incomplete: copy or save it again"
             }

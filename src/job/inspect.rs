@@ -85,8 +85,8 @@ impl Inspect {
 
 fn checkpoint(asked: &Inspect) -> Result<CheckpointListing, Error> {
     let spec = asked.model.as_deref().map(load_model).transpose()?;
-    let strategy = reading::strategy(asked.strategy.as_deref())?;
-    let opened = Opened::open(&asked.path, RankGaps::Allowed)?;
+    let strategy = reading::strategy(asked.strategy.as_deref(), None)?;
+    let opened = Opened::open(&asked.path, RankGaps::Allowed, None)?;
     let input = opened.input();
     let files = input.source_files();
     let how = Reading {
@@ -183,7 +183,7 @@ fn checkpoint(asked: &Inspect) -> Result<CheckpointListing, Error> {
 /// # Errors
 /// Where they cannot be read.
 pub fn inspect_strategy(path: &Path) -> Result<StrategyListing, Error> {
-    let source = load_strategies(path)?;
+    let source = load_strategies(path, &settings::budget(None))?;
     let mut params = Vec::new();
     for (stage, layouts) in source.set.stages().iter().enumerate() {
         for (name, param) in layouts {

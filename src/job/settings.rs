@@ -6,12 +6,14 @@ use std::sync::Arc;
 use super::choices::{Reader, Reflink, Writer, Writes};
 use super::spec::{Job, Reading};
 use crate::engine::{self, Chosen, Durability, Facts, Publish, Wishes, WriterKind, choose};
+use crate::formats::Budget;
+use crate::input::Opening;
 use crate::plan::Precision;
 use crate::sys::{self, Mapping, Place, StableInputs};
 use crate::tensor::Dtype;
 
 /// The promise that the inputs stay unchanged.
-pub(super) fn stable_inputs() -> StableInputs {
+fn stable_inputs() -> StableInputs {
     // SAFETY: `assume` asks that nobody modifies or truncates the mapped files. The library cannot make sure of that; it is
     // what the documentation of the crate, `--help` and the README ask of the user, as `cp` gives no sensible result either while
     // its source is written to.
@@ -22,6 +24,19 @@ pub(super) fn stable_inputs() -> StableInputs {
     unsafe {
         StableInputs::assume()
     }
+}
+
+/// What may be taken for what headers list, beside what the process holds already: what `--memory` allows, or what the machine has.
+pub(super) fn budget(memory: Option<u64>) -> Budget {
+    let allowed = memory.or_else(sys::available_memory).unwrap_or(u64::MAX);
+    // What the machine has is without what is held.
+    let held = memory.and_then(|_| sys::anonymous_memory()).unwrap_or(0);
+    Budget::new(allowed, held, memory.is_some())
+}
+
+/// What reading a checkpoint takes.
+pub(super) fn opening(budget: &Budget) -> Opening<'_> {
+    Opening { promise: stable_inputs(), budget }
 }
 
 impl Reading {

@@ -91,8 +91,8 @@ struct Side<'a> {
 }
 
 impl<'a> Side<'a> {
-    fn new(opened: &'a Opened, strategy: Option<&Path>) -> Result<Self, Error> {
-        Ok(Self { opened, files: opened.input().source_files(), strategy: reading::strategy(strategy)? })
+    fn new(opened: &'a Opened, strategy: Option<&Path>, memory: Option<u64>) -> Result<Self, Error> {
+        Ok(Self { opened, files: opened.input().source_files(), strategy: reading::strategy(strategy, memory)? })
     }
 }
 
@@ -176,8 +176,8 @@ impl Verify {
             return Err(Error::Usage(why.to_owned()));
         }
         let ignore = Patterns::of("--ignore", &self.ignore)?;
-        let a = Opened::open(&self.a.path, self.a.gaps())?;
-        let b = Opened::open(&self.b.path, self.b.gaps())?;
+        let a = Opened::open(&self.a.path, self.a.gaps(), self.reading.memory)?;
+        let b = Opened::open(&self.b.path, self.b.gaps(), self.reading.memory)?;
         let sources = [a.input().mappings(), b.input().mappings()].concat();
         let verdict = reading::as_read(&sources, self.compare((&a, &b), &ignore, (observer, cancel)))?;
         reading::check_unchanged(&sources, observer)?;
@@ -204,8 +204,8 @@ impl Verify {
             spec: spec.as_ref(),
             heads: Heads { heads: self.model.heads, kv_heads: self.model.kv_heads },
             ignore: &|name| ignore.matches(name),
-            a: Side::new(a, self.a.strategy.as_deref())?,
-            b: Side::new(b, self.b.strategy.as_deref())?,
+            a: Side::new(a, self.a.strategy.as_deref(), self.reading.memory)?,
+            b: Side::new(b, self.b.strategy.as_deref(), self.reading.memory)?,
         };
         let copied = sides.copied();
         let typed = |option, order| (Typed::new(option, order, self.model.force_fusion), copied);
