@@ -1,20 +1,20 @@
 //! Catalog and target to routes.
 
 mod boxes;
+mod low_rank;
 
 use std::collections::{HashMap, HashSet};
 
 use self::boxes::{groups_of, rows_of, unpacked};
 use super::calculation::Computed;
 use super::catalog::{Catalog, LogicalTensor};
+use super::derive::quantise::{Gathered, QuantisedModel};
 use super::holders::{Holder, Holders};
-use super::low_rank::Pair;
-use super::quantise::{Gathered, QuantisedModel};
-use super::route::{
-    LowRank, OutputFile, OutputTensor, Plan, PlanSource, Quantised, Route, SourceTensor, TensorCrc, Transform,
-};
+use super::made::Pair;
+use super::route::{LowRank, OutputFile, OutputTensor, Quantised, Route, SourceTensor, TensorCrc, Transform};
 use super::target::{Content, Kind, TargetEntry, TargetRank};
-use super::{PlanError, SourceFile, low_rank};
+use super::value::{Plan, PlanSource};
+use super::{PlanError, SourceFile};
 use crate::formats::mindspore::{self, CkptOptions};
 use crate::formats::{FileLayout, FormatKind, TensorToWrite, pytorch, safetensors};
 use crate::layout::{Move, Piece, Region};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::builder::Builder;
-use super::quantise::Gathered;
+use super::derive::quantise::Gathered;
 use super::{Catalog, OutputTensor, Plan, PlanError, QuantisedAs, SourceFile, Width};
 use crate::model::naming::{before, columns_in_one, scale_names};
 use crate::tensor::{Dtype, Shape};
