@@ -10,14 +10,16 @@
 
 mod agreement;
 mod arrangement;
-mod builder;
+mod build;
 mod calculation;
 mod catalog;
 mod check;
+mod compared;
 mod copied_rank;
 mod derive;
 mod diagnosis;
 mod error;
+mod files;
 mod heads;
 mod holders;
 mod infer;
@@ -25,7 +27,9 @@ mod known_names;
 mod made;
 #[cfg(test)]
 mod naive;
+mod options;
 mod route;
+mod router;
 mod row_sizes;
 mod source;
 mod statistics;
@@ -39,16 +43,18 @@ mod whole_numbers;
 mod written;
 
 pub use arrangement::Arrangement;
-pub use builder::{Compared, PlanOptions, Precision, WholeModel, WholeReader, build, build_quantised, compare};
+pub use build::{build, build_quantised};
 pub use calculation::{CacheScales, Calculation, Computed, InputScales, Inverse, Range, Smooth};
 pub use catalog::{Catalog, CatalogOptions, ForeignNotes, ForeignOptions, LogicalTensor, QuantisedAs};
 pub use check::{prove, prove_covered};
+pub use compared::{Compared, compare};
 pub use derive::quantise::{QuantOptions, QuantisedModel, computed_file};
 pub use diagnosis::{Finding, diagnose_entries, diagnose_strategy, diagnose_strategy_files};
 pub use error::{PlanError, list};
 pub use heads::{Heads, heads_examples};
 pub use infer::{Inferred, infer};
 pub use known_names::are_of_a_family;
+pub use options::{PlanOptions, Precision, WholeModel, WholeReader};
 pub use route::{Arithmetic, LowRank, OutputFile, OutputTensor, Quantised, Route, SourceTensor, Transform, Width};
 pub use row_sizes::order_by_row_sizes;
 pub use source::{SourceFile, rank_count};

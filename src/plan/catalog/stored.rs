@@ -7,9 +7,9 @@ use super::sized::Sized;
 use crate::layout::{Piece, Region, TensorLayout};
 use crate::model::naming::group_scale_of;
 use crate::model::{OwnSizes, ParamId};
+use crate::plan::PlanError;
 use crate::plan::holders::Holder;
 use crate::plan::tensor_id::Known;
-use crate::plan::PlanError;
 use crate::tensor::{Dtype, Shape};
 
 impl Reader<'_> {
