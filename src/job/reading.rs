@@ -371,3 +371,8 @@ pub(super) fn crc_faults(
     }
     Ok(faults)
 }
+
+/// The sources' bytes, in the plan's order.
+pub(super) fn sources(mappings: &[Arc<Mapping>]) -> Vec<&[u8]> {
+    mappings.iter().map(|mapping| &***mapping).collect()
+}
