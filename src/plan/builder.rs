@@ -10,9 +10,7 @@ use super::catalog::{Catalog, LogicalTensor};
 use super::holders::{Holder, Holders};
 use super::low_rank::Pair;
 use super::quantise::{Gathered, QuantisedModel};
-use super::route::{
-    LowRank, OutputFile, OutputTensor, Plan, PlanSource, Quantised, Route, SourceTensor, TensorCrc, Transform,
-};
+use super::route::{LowRank, OutputFile, OutputTensor, Plan, PlanSource, Quantised, Route, SourceTensor, Transform};
 use super::target::{Content, Kind, TargetEntry, TargetRank};
 use super::{PlanError, SourceFile, low_rank};
 use crate::formats::mindspore::{self, CkptOptions};
@@ -191,8 +189,6 @@ pub fn compare(
             format: None,
             layout: FileLayout::default(),
             tensors,
-            crc: false,
-            tensor_crcs: Vec::new(),
         });
         places.push(extents);
     }
@@ -482,30 +478,20 @@ impl<'a> Builder<'a> {
         options: &PlanOptions,
     ) -> Result<OutputFile, PlanError> {
         let list: Vec<TensorToWrite> = tensors.iter().map(|t| self.to_write(t)).collect();
-        let crc = options.crc && options.format == FormatKind::Ckpt;
-        let mut tensor_crcs = Vec::new();
         let layout = match options.format {
             FormatKind::Ckpt => {
                 let defaults = CkptOptions::default();
-                mindspore::layout(&list, CkptOptions { padding: options.padding, ..defaults }).map(|mut layout| {
-                    if crc {
-                        layout.reserve(mindspore::TRAILER_LEN);
-                    }
-                    layout
-                })
+                mindspore::layout(&list, CkptOptions { padding: options.padding, crc: options.crc, ..defaults })
             }
             FormatKind::Safetensors => {
                 let pytorch = options.whole.is_some_and(|whole| whole.reader == WholeReader::HuggingFace);
                 let reader = if pytorch { "pt" } else { "ms" };
                 safetensors::layout(&list, &[("format".to_owned(), reader.to_owned())])
             }
-            FormatKind::PyTorch => pytorch::layout(&list).map(|written| {
-                tensor_crcs = written.checksums.into_iter().map(|c| TensorCrc { at: c.at, tensor: c.tensor }).collect();
-                written.file
-            }),
+            FormatKind::PyTorch => pytorch::layout(&list),
         };
         let layout = layout.map_err(|source| PlanError::Header { rank, source })?;
-        Ok(OutputFile { path, rank: Some(rank), format: Some(options.format), layout, tensors, crc, tensor_crcs })
+        Ok(OutputFile { path, rank: Some(rank), format: Some(options.format), layout, tensors })
     }
 
     /// A whole-model directory: numbered files, and an index under the names that its readers look for.
@@ -560,8 +546,6 @@ impl<'a> Builder<'a> {
                 format: None,
                 layout,
                 tensors: Vec::new(),
-                crc: false,
-                tensor_crcs: Vec::new(),
             });
         }
         Ok(outputs)
