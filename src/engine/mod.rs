@@ -19,6 +19,7 @@ mod digest;
 mod error;
 mod fill;
 pub mod kernels;
+mod late;
 mod leftovers;
 mod low_rank;
 mod observer;
