@@ -31,6 +31,7 @@ mod share;
 mod sink;
 mod staged;
 mod sums;
+mod thread;
 mod values;
 mod view;
 mod ways;
