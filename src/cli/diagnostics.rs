@@ -153,6 +153,12 @@ fn engine_hint(error: &EngineError) -> Option<String> {
         }
         EngineError::Uring(_) => "use --writer auto or --writer pwrite",
         EngineError::Memory { .. } => "use fewer --workers or a smaller --chunk",
+        EngineError::Thread(_) => {
+            "use fewer --workers, or raise the limit of this user (ulimit -u) or of the container (pids.max)"
+        }
+        EngineError::File(e) if e.source.kind() == std::io::ErrorKind::FileTooLarge && !e.is_input() => {
+            "raise the limit of a file's size (ulimit -f), or choose another file system with -dc or -is; nothing was published"
+        }
         EngineError::File(e) if e.source.kind() == std::io::ErrorKind::StorageFull => {
             "free space, or choose another disk with -dc; nothing was published"
         }
@@ -185,6 +191,10 @@ fn cluster_hint(error: &ClusterError) -> Option<&'static str> {
         }
         ClusterError::BadRecord { .. } | ClusterError::Incomplete(_) => {
             "nothing was published; start the same command on all hosts again"
+        }
+        ClusterError::Unreadable { .. } => {
+            "if another user's conversion is at work there, let that user make the directory readable for this one (chmod -R a+rX); \
+             if none is, remove the directory"
         }
         ClusterError::Counted(_) => "remove that directory once no host of this conversion is at work",
         ClusterError::Merge(_) => "give all parts of one conversion, as --local-output made them",

@@ -32,6 +32,7 @@ mod share;
 mod sink;
 mod staged;
 mod sums;
+mod thread;
 mod values;
 mod view;
 mod ways;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::thread::Scope;
 
 use crossbeam::queue::SegQueue;
 
@@ -13,12 +14,13 @@ use super::late::Covered;
 use super::reader::read_ahead;
 use super::schedule::{From, Task, tasks};
 use super::share::Clones;
+use super::thread::{Started, join};
 use super::values::{Values, of_fragments};
 use super::windows::Windows;
 use super::worker::{Found, Shared, work};
 use super::{CancelToken, Durability, EngineConfig, EngineError, Event, Observer, QuantError, Ways};
 use crate::plan::Plan;
-use crate::sys::{Dir, FilePart, HeldFile, Mapping, OutFile};
+use crate::sys::{Dir, FilePart, HeldFile, Mapping, OutFile, spawn_scoped};
 
 /// What a run did.
 #[derive(Debug, Default)]
@@ -192,10 +194,18 @@ impl Drop for Alarm<'_, '_> {
     }
 }
 
-/// What a thread does; when it fails, all others stop.
-pub(super) fn watched<T>(shared: &Shared<'_>, work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
-    let _alarm = Alarm(shared);
-    work().inspect_err(|_| shared.fail())
+/// Starts a thread. When it cannot be started, fails or panics, all others stop.
+pub(super) fn start<'scope, 'a: 'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    shared: &'scope Shared<'a>,
+    name: &'static str,
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'scope,
+) -> Started<'scope, T> {
+    let watched = move || {
+        let _alarm = Alarm(shared);
+        work().inspect_err(|_| shared.fail())
+    };
+    spawn_scoped(scope, name, watched).inspect_err(|_| shared.fail())
 }
 
 /// Runs the tasks. Past the page cache any worker takes the next task; through it each file belongs to one worker, because
@@ -211,17 +221,17 @@ fn on_all_threads(shared: &Shared<'_>, tasks: &[Task]) -> Result<Found, EngineEr
     }
     let outcomes: Vec<Result<Found, EngineError>> = std::thread::scope(|scope| {
         let reader = shared.windows.as_ref().map(|windows| {
-            scope.spawn(move || {
-                let read = watched(shared, || read_ahead(shared, tasks, windows))?;
+            start(scope, shared, "reader", move || {
+                let read = read_ahead(shared, tasks, windows)?;
                 Ok(Found { ways: Ways { read_ahead: read, ..Ways::default() }, ..Found::default() })
             })
         });
         let workers = (0..workers).map(|worker| {
             let queue = &queues[worker % queues.len()];
-            scope.spawn(move || watched(shared, || work(shared, tasks, queue)))
+            start(scope, shared, "worker", move || work(shared, tasks, queue))
         });
         let threads: Vec<_> = reader.into_iter().chain(workers).collect();
-        threads.into_iter().map(|t| t.join().unwrap_or(Err(EngineError::WorkerPanicked))).collect()
+        threads.into_iter().map(join).collect()
     });
     let mut all = Found::default();
     let mut failure = None;
