@@ -8,6 +8,7 @@
 mod aligned;
 mod close;
 mod dir;
+mod fault;
 mod file;
 mod file_error;
 mod lock;
@@ -17,6 +18,7 @@ mod marker;
 mod network;
 mod probe;
 mod process;
+mod read_fault;
 mod ring;
 mod share;
 mod signal;

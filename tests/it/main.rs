@@ -1,6 +1,7 @@
 //! Integration tests, one binary.
 
 mod any_model;
+mod bad_disk;
 mod beside;
 #[cfg(feature = "calibrate")]
 mod calibrate;
