@@ -21,7 +21,10 @@ pub mod engine {
 
 /// Parsers and writers are fuzzed, measured, and held against files of the peers.
 pub mod formats {
-    pub use crate::formats::{Entry, FileLayout, FormatFault, FormatKind, Segment, TensorToWrite, detect};
+    pub use crate::formats::{
+        CKPT, Entry, FORMATS, FileLayout, Format, FormatFault, FormatRef, PYTORCH, Reader, SAFETENSORS, Scanned,
+        Segment, TensorToWrite, Writing, detect,
+    };
 
     pub mod mindspore {
         pub use crate::formats::mindspore::{

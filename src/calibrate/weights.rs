@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::CalibrateError;
 use crate::engine::kernels::OutputReader;
-use crate::formats::FormatKind;
+use crate::formats::SAFETENSORS;
 use crate::model::FusionLayout;
 use crate::model::Model;
 use crate::model::naming::decoder_layer;
@@ -54,7 +54,7 @@ impl Weights {
         let options = PlanOptions {
             precision: single,
             norms: single,
-            format: FormatKind::Safetensors,
+            format: SAFETENSORS,
             crc: false,
             padding: false,
             whole: None,

@@ -1,7 +1,7 @@
 //! Small files that list much, and little memory.
 
 use super::*;
-use crate::formats::{mindspore, pytorch, safetensors};
+use crate::formats::{CKPT, PYTORCH, SAFETENSORS, mindspore};
 
 /// A file, and what reads it.
 type Case = (&'static str, Vec<u8>, fn(&[u8], &Budget) -> Result<(), FormatError>);
@@ -31,8 +31,8 @@ fn cases() -> Vec<Case> {
     let pairs: Vec<String> = numbers(8000).map(|n| format!("\"{n}\":\"\"")).collect();
     let long: Vec<String> = numbers(100).map(|n| format!("{n:0>10000}")).collect();
     let storages = [b"\x80\x02" as &[u8], &b"N0".repeat(10_000), b"N."].concat();
-    let scan = |file: &[u8], budget: &Budget| mindspore::scan_within(file, budget).map(drop);
-    let read = |file: &[u8], budget: &Budget| safetensors::read_within(file, budget).map(drop);
+    let scan = |file: &[u8], budget: &Budget| CKPT.scan(file, budget).map(drop);
+    let read = |file: &[u8], budget: &Budget| SAFETENSORS.scan(file, budget).map(drop);
     let strategy = |file: &[u8], budget: &Budget| mindspore::read_strategy_within(file, budget).map(drop);
     vec![
         ("records", records(&numbers(2000).collect::<Vec<_>>()), scan),
@@ -41,7 +41,7 @@ fn cases() -> Vec<Case> {
         ("tensors", header(&format!("{{{}}}", tensors.join(","))), read),
         ("metadata", header(&format!("{{\"__metadata__\":{{{}}}}}", pairs.join(","))), read),
         ("numbers of a strategy", json_strategy(&vec!["1"; 10_000].join(",")), strategy),
-        ("values of a pickle", storages, |file, budget| pytorch::read_within(file, budget).map(drop)),
+        ("values of a pickle", storages, |file, budget| PYTORCH.scan(file, budget).map(drop)),
     ]
 }
 

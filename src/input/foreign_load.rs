@@ -6,7 +6,7 @@ use super::companions::refuse_pointer;
 use super::foreign::{ForeignFiles, ForeignIndex, ForeignKind, check_index, discover_foreign};
 use super::loaded_file::load;
 use super::{Input, InputError, LoadedFile, Opening, quantised};
-use crate::formats::FormatKind;
+use crate::formats::PYTORCH;
 use crate::model::{
     Dialect, Model, Origin, Place, SpecError, check_adapters, from_config_json, from_params_json, name_in_meta_release,
     origin,
@@ -96,7 +96,7 @@ impl ForeignInput {
             }
         }
         let tied = model.as_ref().is_some_and(Model::tied) && params.is_none();
-        let format = files.first().map_or(FormatKind::PyTorch, |f| f.format);
+        let format = files.first().map_or(PYTORCH, |f| f.format);
         let input = Input { files, format, why: None };
         Ok(Self { input, model, dialect, shards, tied, companions, notes })
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::loaded_file::{LoadedFile, load};
 use super::saves::{WhichSave, discover_training};
 use super::{CheckpointFiles, InputError, Opening, RankGaps, discover, save_name};
-use crate::formats::FormatKind;
+use crate::formats::FormatRef;
 use crate::model::naming::SAVE_MARKS;
 use crate::plan::SourceFile;
 use crate::sys::{Change, Mapping};
@@ -18,7 +18,7 @@ pub struct Input {
     /// In the order of ranks.
     pub files: Vec<LoadedFile>,
     /// The format, which all files share.
-    pub format: FormatKind,
+    pub format: FormatRef,
     /// Why this save of several was taken, where that needs saying.
     pub why: Option<String>,
 }
@@ -53,9 +53,8 @@ impl Input {
         for (rank, path) in paths {
             let file = load(rank, &path, opening)?;
             if let Some(first) = files.first().filter(|first| first.format != file.format) {
-                let (a, b) = (first.mapping.path().to_owned(), path);
-                let (ckpt, safetensors) = if first.format == FormatKind::Ckpt { (a, b) } else { (b, a) };
-                return Err(InputError::MixedFormats { ckpt, safetensors });
+                let first = (first.mapping.path().to_owned(), first.format.extension());
+                return Err(InputError::MixedFormats { first, other: (path, file.format.extension()) });
             }
             files.push(file);
         }
@@ -63,7 +62,7 @@ impl Input {
             check_index(&path, &map, &files)?;
         }
         let format = files.first().map(|f| f.format).ok_or_else(|| InputError::NoCheckpoint(path.to_owned()))?;
-        if format == FormatKind::PyTorch {
+        if !format.is_of_ranks() {
             return Err(InputError::IsForeign(path.to_owned()));
         }
         Ok(Self { files, format, why: None })

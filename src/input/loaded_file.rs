@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use super::counters::{self, Counters};
 use super::{InputError, Opening, quantised_file};
-use crate::formats::pytorch::{self, TensorView};
-use crate::formats::{Budget, Entry, FormatError, FormatFault, FormatKind, StatedCrc, detect, mindspore, safetensors};
-use crate::source::Extents;
+use crate::formats::{Budget, Entry, FormatError, FormatFault, FormatRef, Scanned, StatedCrc, detect};
 use crate::sys::Mapping;
 
 /// A file of a checkpoint.
@@ -20,7 +18,7 @@ pub struct LoadedFile {
     /// Its tensors, in file order.
     pub entries: Vec<Entry>,
     /// Its format.
-    pub format: FormatKind,
+    pub format: FormatRef,
     /// The checksum that MindSpore wrote into it, if it did.
     pub crc: Option<StatedCrc>,
     /// The strides in elements of entries that are not row-major (PyTorch's views), entry by entry; empty for other formats.
@@ -29,20 +27,6 @@ pub struct LoadedFile {
     pub others: Vec<(String, &'static str)>,
     /// What it says of the moment at which it was saved.
     pub(super) counters: Counters,
-}
-
-fn pytorch_file(rank: u32, path: &Path, mapping: Arc<Mapping>, budget: &Budget) -> Result<LoadedFile, InputError> {
-    let file = pytorch::read_within(&mapping, budget).map_err(|source| quantised_file::fault(path, source))?;
-    let mut strides = Vec::with_capacity(file.tensors.len());
-    let mut entries = Vec::with_capacity(file.tensors.len());
-    for TensorView { name, dtype, shape, strides: steps, span, .. } in file.tensors {
-        entries.push(Entry { name, dtype, shape, extents: Extents::contiguous(span) });
-        strides.push(steps);
-    }
-    let others = file.others.into_iter().map(|other| (other.name, other.kind)).collect();
-    let format = FormatKind::PyTorch;
-    let counters = Counters::default();
-    Ok(LoadedFile { rank, mapping, entries, format, crc: None, strides, others, counters })
 }
 
 /// Maps and parses a file.
@@ -68,18 +52,7 @@ fn parsed(rank: u32, path: &Path, mapping: Arc<Mapping>, budget: &Budget) -> Res
         };
         error(FormatError::new(0, what))
     })?;
-    let (entries, crc) = match format {
-        FormatKind::Ckpt => {
-            let file = mindspore::scan_within(&mapping, budget).map_err(error)?;
-            (file.entries, file.crc.map(StatedCrc::Trailer))
-        }
-        FormatKind::Safetensors => {
-            let file = safetensors::read_within(&mapping, budget).map_err(error)?;
-            (file.entries, file.crc.map(StatedCrc::Metadata))
-        }
-        FormatKind::PyTorch => return pytorch_file(rank, path, mapping, budget),
-    };
-    let (strides, others) = (Vec::new(), Vec::new());
-    let counters = counters::counters(&mapping, &entries);
+    let Scanned { entries, crc, strides, others } = format.scan(&mapping, budget).map_err(error)?;
+    let counters = if format.is_of_ranks() { counters::counters(&mapping, &entries) } else { Counters::default() };
     Ok(LoadedFile { rank, mapping, entries, format, crc, strides, others, counters })
 }

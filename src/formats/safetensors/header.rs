@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::{INT4_MARK, METADATA, crc, dtype};
-use crate::formats::{Budget, Entry, FormatError, FormatFault, detect, json, limits, magic};
+use crate::formats::{Budget, Entry, FormatError, FormatFault, json, limits, magic};
 use crate::source::{ByteRange, Extents};
 use crate::tensor::{Dtype, Shape, TensorName};
 
@@ -84,7 +84,7 @@ fn header_bytes(file: &[u8]) -> Result<(&[u8], u64), FormatError> {
         return Err(FormatError::new(0, FormatFault::Truncated { field, need, have }));
     };
     let need = u64::from_le_bytes(*length);
-    if !magic::is_safetensors(file) && detect(file).is_some() {
+    if !magic::is_safetensors(file) && magic::is_checkpoint(file) {
         let what = "this is a MindSpore .ckpt, not a safetensors file: name it *.ckpt";
         return Err(FormatError::new(0, FormatFault::NotThisFormat(what)));
     }

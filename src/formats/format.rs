@@ -1,0 +1,90 @@
+//! What a container of checkpoints is: how its files begin, what they list, how they are written.
+
+use std::fmt;
+
+use super::{Budget, Entry, FileLayout, FormatError, StatedCrc, TensorToWrite};
+
+/// What a file lists.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Scanned {
+    /// Its tensors, in file order.
+    pub entries: Vec<Entry>,
+    /// The checksum that it states of itself.
+    pub crc: Option<StatedCrc>,
+    /// The strides in elements of entries that are not row-major, entry by entry; empty where all are.
+    pub strides: Vec<Option<Vec<u64>>>,
+    /// What is among the tensors and is none: name and kind.
+    pub others: Vec<(String, &'static str)>,
+}
+
+/// How a file is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Writing {
+    /// Whether it may be padded so that data can be written straight from the source.
+    pub padding: bool,
+    /// Whether it gets a checksum, in a format that [has one](Format::writes_crc).
+    pub crc: bool,
+    /// Whose program reads it, where the format says that.
+    pub reader: Reader,
+}
+
+/// Whose program reads a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// MindSpore.
+    MindSpore,
+    /// PyTorch.
+    PyTorch,
+}
+
+/// A container of checkpoints. A new one is a file with this trait and a line of [`FORMATS`](super::FORMATS).
+///
+/// Nothing here opens a file, trusts a length or takes more memory than it is given.
+pub trait Format: fmt::Debug + Sync {
+    /// What it is called, which no other is.
+    fn title(&self) -> &'static str;
+
+    /// The file name extension, without the dot.
+    fn extension(&self) -> &'static str;
+
+    /// Whether the bytes begin one, damaged or encrypted ones included, so that [`Self::scan`] can say what is wrong.
+    fn begins(&self, file: &[u8]) -> bool;
+
+    /// Lists the tensors of a file. `file`: all of its bytes.
+    ///
+    /// # Errors
+    /// A damaged or contradictory file, or one that lists more than there is memory for.
+    fn scan(&self, file: &[u8], budget: &Budget) -> Result<Scanned, FormatError>;
+
+    /// The segments of a file that holds the tensors in the given order.
+    ///
+    /// # Errors
+    /// Tensors that the format cannot hold.
+    fn layout(&self, tensors: &[TensorToWrite], how: Writing) -> Result<FileLayout, FormatError>;
+
+    /// Whether MindSpore reads it, so that a rank's file may be one.
+    fn is_of_ranks(&self) -> bool;
+
+    /// What a file of a whole model is called, without number and extension.
+    fn stem(&self) -> &'static str {
+        "model"
+    }
+
+    /// Whether a checksum can be written while its bytes are.
+    fn writes_crc(&self) -> bool {
+        false
+    }
+
+    /// Whether MindSpore reads a whole model in numbered files of it, with an index.
+    fn is_numbered(&self) -> bool {
+        false
+    }
+}
+
+impl PartialEq for dyn Format {
+    fn eq(&self, other: &Self) -> bool {
+        self.title() == other.title()
+    }
+}
+
+impl Eq for dyn Format {}
