@@ -28,6 +28,7 @@ mod hostile;
 mod inspect;
 mod library;
 mod lora;
+mod mount;
 mod options;
 mod oracle;
 mod overwrite;
