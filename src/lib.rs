@@ -26,7 +26,7 @@
 //! # Inside
 //!
 //! ```text
-//! Job ─ files ─ input ─► entries ─ plan::catalog ─► logical tensors ─ plan::builder ─► plan ─ engine ─► staged files ─► published
+//! Job ─ files ─ input ─► entries ─ plan::catalog ─► logical tensors ─ plan::router ──► plan ─ engine ─► staged files ─► published
 //!                │ formats parse         │ layout, model place       │ proved        │ mapped or filled, written
 //! ```
 //!

@@ -43,6 +43,7 @@ mod settings;
 mod spec;
 mod statistics;
 mod strategy;
+mod strategy_name;
 mod target;
 mod targets;
 mod together;

@@ -7,6 +7,7 @@ use super::choices::Function;
 use super::observer::Observer;
 use super::patterns::Patterns;
 use super::spec::Job;
+use super::strategy_name::is_strategy_name;
 use super::{settings, target};
 use crate::Error;
 use crate::engine::{self, Event};
@@ -70,7 +71,7 @@ pub(super) fn other_strategies(checkpoint: &Path, strategy: Option<&Path>) -> Re
     let (Some(strategy), Some(head)) = (strategy, ManifestHead::of(checkpoint)) else { return Ok(None) };
     let Some(written) = head.value("strategies") else { return Ok(None) };
     let paths = strategy_paths(strategy)?;
-    let per_rank = |path: &PathBuf| target::is_strategy_name(&path.file_name().unwrap_or_default().to_string_lossy());
+    let per_rank = |path: &PathBuf| is_strategy_name(&path.file_name().unwrap_or_default().to_string_lossy());
     if !paths.iter().all(per_rank) {
         return Ok(None);
     }
