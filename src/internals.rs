@@ -75,7 +75,8 @@ pub mod source {
 
 /// What measuring takes.
 pub mod sys {
-    pub use crate::sys::{Mapping, anonymous_memory};
+    pub use crate::storage::LocalBlob as Mapping;
+    pub use crate::sys::anonymous_memory;
 }
 
 /// The vocabulary of the others.

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::{Budget, Entry, FileLayout, FormatError, StatedCrc, TensorToWrite};
+use crate::storage::Blob;
+use crate::sys::FileError;
 
 /// What a file lists.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -15,6 +17,29 @@ pub struct Scanned {
     pub strides: Vec<Option<Vec<u64>>>,
     /// What is among the tensors and is none: name and kind.
     pub others: Vec<(String, &'static str)>,
+}
+
+/// Why a file could not be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// What is wrong with its bytes.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// It cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// What a format is read of that has no header at the beginning: all of the file. One that is not mapped is read into memory, as far
+/// as that is allowed.
+pub(super) fn whole<'a>(file: &'a dyn Blob, budget: &Budget, read: &'a mut Vec<u8>) -> Result<&'a [u8], ScanError> {
+    if let Some(all) = file.mapped() {
+        return Ok(all);
+    }
+    budget.take_at(0, file.len())?;
+    read.resize(usize::try_from(file.len()).unwrap_or(usize::MAX), 0);
+    file.read_at(read, 0)?;
+    Ok(read)
 }
 
 /// How a file is to be written.
@@ -50,11 +75,11 @@ pub trait Format: fmt::Debug + Sync {
     /// Whether the bytes begin one, damaged or encrypted ones included, so that [`Self::scan`] can say what is wrong.
     fn begins(&self, file: &[u8]) -> bool;
 
-    /// Lists the tensors of a file. `file`: all of its bytes.
+    /// Lists the tensors of a file. Of one that is not mapped no more is read than the format makes necessary.
     ///
     /// # Errors
-    /// A damaged or contradictory file, or one that lists more than there is memory for.
-    fn scan(&self, file: &[u8], budget: &Budget) -> Result<Scanned, FormatError>;
+    /// A damaged or contradictory file, or one that lists more than there is memory for; one that cannot be read.
+    fn scan(&self, file: &dyn Blob, budget: &Budget) -> Result<Scanned, ScanError>;
 
     /// The segments of a file that holds the tensors in the given order.
     ///

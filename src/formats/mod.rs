@@ -21,7 +21,7 @@ pub mod safetensors;
 pub use budget::Budget;
 pub use crc::StatedCrc;
 pub use error::{FormatError, FormatFault};
-pub use format::{Format, Reader, Scanned, Writing};
+pub use format::{Format, Reader, ScanError, Scanned, Writing};
 pub use json_cost::json_cost;
 pub use lfs::lfs_pointer;
 pub use output::{Checksum, ChecksumKind, Encoding, FileLayout, Segment, TensorToWrite};

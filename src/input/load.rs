@@ -10,7 +10,8 @@ use super::{CheckpointFiles, InputError, Opening, RankGaps, discover, save_name}
 use crate::formats::FormatRef;
 use crate::model::naming::SAVE_MARKS;
 use crate::plan::SourceFile;
-use crate::sys::{Change, Mapping};
+use crate::storage::LocalBlob;
+use crate::sys::Change;
 
 /// A checkpoint: its files mapped, their headers parsed. No tensor was touched.
 #[derive(Debug)]
@@ -84,7 +85,7 @@ impl Input {
     }
 
     /// The mappings, in the order of the files.
-    pub fn mappings(&self) -> Vec<Arc<Mapping>> {
+    pub fn mappings(&self) -> Vec<Arc<LocalBlob>> {
         self.files.iter().map(|f| Arc::clone(&f.mapping)).collect()
     }
 }
@@ -106,7 +107,7 @@ pub fn check_crc(file: &LoadedFile) -> Result<(), InputError> {
 ///
 /// # Errors
 /// The first file that was written to, or may have been, or that could not be read.
-pub fn check_unchanged(mappings: &[Arc<Mapping>]) -> Result<Vec<PathBuf>, InputError> {
+pub fn check_unchanged(mappings: &[Arc<LocalBlob>]) -> Result<Vec<PathBuf>, InputError> {
     let mut replaced = Vec::new();
     for mapping in mappings {
         let path = || mapping.path().to_owned();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::counters::{self, Counters};
 use super::{InputError, Opening, quantised_file};
-use crate::formats::{Budget, Entry, FormatError, FormatFault, FormatRef, Scanned, StatedCrc, detect};
-use crate::sys::Mapping;
+use crate::formats::{Budget, Entry, FormatError, FormatFault, FormatRef, ScanError, Scanned, StatedCrc, detect};
+use crate::storage::{Head, LocalBlob, Store};
 
 /// A file of a checkpoint.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct LoadedFile {
     /// Its rank.
     pub rank: u32,
     /// Its bytes.
-    pub mapping: Arc<Mapping>,
+    pub mapping: Arc<LocalBlob>,
     /// Its tensors, in file order.
     pub entries: Vec<Entry>,
     /// Its format.
@@ -29,9 +29,12 @@ pub struct LoadedFile {
     pub(super) counters: Counters,
 }
 
+/// Bytes by which the formats are told apart.
+const FIRST: u64 = 4096;
+
 /// Maps and parses a file.
 pub(super) fn load(rank: u32, path: &Path, opening: Opening<'_>) -> Result<LoadedFile, InputError> {
-    let mapping = Arc::new(Mapping::open(path, opening.promise)?);
+    let mapping = opening.store.open(path)?;
     let parsed = parsed(rank, path, Arc::clone(&mapping), opening.budget);
     // Before anything is said of a header that may be zeros for want of a disk.
     mapping.check()?;
@@ -42,9 +45,9 @@ pub(super) fn load(rank: u32, path: &Path, opening: Opening<'_>) -> Result<Loade
     Ok(file)
 }
 
-fn parsed(rank: u32, path: &Path, mapping: Arc<Mapping>, budget: &Budget) -> Result<LoadedFile, InputError> {
+fn parsed(rank: u32, path: &Path, mapping: Arc<LocalBlob>, budget: &Budget) -> Result<LoadedFile, InputError> {
     let error = |source: FormatError| quantised_file::fault(path, source);
-    let format = detect(&mapping).ok_or_else(|| {
+    let format = detect(Head::of(&*mapping).to(FIRST)?).ok_or_else(|| {
         let what = if mapping.is_empty() {
             FormatFault::Empty
         } else {
@@ -52,7 +55,10 @@ fn parsed(rank: u32, path: &Path, mapping: Arc<Mapping>, budget: &Budget) -> Res
         };
         error(FormatError::new(0, what))
     })?;
-    let Scanned { entries, crc, strides, others } = format.scan(&mapping, budget).map_err(error)?;
+    let Scanned { entries, crc, strides, others } = format.scan(&*mapping, budget).map_err(|e| match e {
+        ScanError::Format(e) => error(e),
+        ScanError::File(e) => e.into(),
+    })?;
     let counters = if format.is_of_ranks() { counters::counters(&mapping, &entries) } else { Counters::default() };
     Ok(LoadedFile { rank, mapping, entries, format, crc, strides, others, counters })
 }

@@ -2,8 +2,9 @@
 
 use super::ckpt::scan_within;
 use super::ckpt_writer::{CkptOptions, layout};
-use crate::formats::format::{Format, Scanned, Writing};
+use crate::formats::format::{Format, ScanError, Scanned, Writing, whole};
 use crate::formats::{Budget, FileLayout, FormatError, StatedCrc, TensorToWrite, magic};
+use crate::storage::Blob;
 
 /// MindSpore's protobuf `.ckpt`.
 #[derive(Debug)]
@@ -22,8 +23,8 @@ impl Format for Ckpt {
         magic::is_ckpt(file)
     }
 
-    fn scan(&self, file: &[u8], budget: &Budget) -> Result<Scanned, FormatError> {
-        let found = scan_within(file, budget)?;
+    fn scan(&self, file: &dyn Blob, budget: &Budget) -> Result<Scanned, ScanError> {
+        let found = scan_within(whole(file, budget, &mut Vec::new())?, budget)?;
         Ok(Scanned { entries: found.entries, crc: found.crc.map(StatedCrc::Trailer), ..Scanned::default() })
     }
 

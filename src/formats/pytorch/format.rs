@@ -3,9 +3,10 @@
 use super::read_within;
 use super::view::TensorView;
 use super::zip_writer::layout;
-use crate::formats::format::{Format, Scanned, Writing};
+use crate::formats::format::{Format, ScanError, Scanned, Writing, whole};
 use crate::formats::{Budget, Entry, FileLayout, FormatError, TensorToWrite, magic};
 use crate::source::Extents;
+use crate::storage::Blob;
 
 /// PyTorch's zip archive or its legacy form.
 #[derive(Debug)]
@@ -24,8 +25,8 @@ impl Format for Pytorch {
         magic::is_pytorch(file)
     }
 
-    fn scan(&self, file: &[u8], budget: &Budget) -> Result<Scanned, FormatError> {
-        let found = read_within(file, budget)?;
+    fn scan(&self, file: &dyn Blob, budget: &Budget) -> Result<Scanned, ScanError> {
+        let found = read_within(whole(file, budget, &mut Vec::new())?, budget)?;
         let mut strides = Vec::with_capacity(found.tensors.len());
         let mut entries = Vec::with_capacity(found.tensors.len());
         for TensorView { name, dtype, shape, strides: steps, span, .. } in found.tensors {

@@ -1,9 +1,10 @@
 //! Hugging Face's safetensors as one of the formats.
 
-use super::header::read_within;
+use super::header::{LENGTH_BYTES, header_end, read_head};
 use super::header_writer::layout;
-use crate::formats::format::{Format, Reader, Scanned, Writing};
+use crate::formats::format::{Format, Reader, ScanError, Scanned, Writing};
 use crate::formats::{Budget, FileLayout, FormatError, StatedCrc, TensorToWrite, magic};
+use crate::storage::{Blob, Head};
 
 /// Hugging Face's safetensors.
 #[derive(Debug)]
@@ -22,8 +23,14 @@ impl Format for Safetensors {
         magic::is_safetensors(file)
     }
 
-    fn scan(&self, file: &[u8], budget: &Budget) -> Result<Scanned, FormatError> {
-        let found = read_within(file, budget)?;
+    fn scan(&self, file: &dyn Blob, budget: &Budget) -> Result<Scanned, ScanError> {
+        let mut head = Head::of(file);
+        let wanted = header_end(head.to(LENGTH_BYTES as u64)?);
+        let mut loan = budget.loan();
+        if file.mapped().is_none() {
+            loan.take_at(0, wanted.min(file.len()))?;
+        }
+        let found = read_head(head.to(wanted)?, file.len(), budget)?;
         Ok(Scanned { entries: found.entries, crc: found.crc.map(StatedCrc::Metadata), ..Scanned::default() })
     }
 

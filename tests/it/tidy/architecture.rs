@@ -100,6 +100,22 @@ fn names_of_parameters_are_in_the_tables_of_models_only() {
     assert!(found.is_empty(), "names of parameters belong to src/model: {found:?}");
 }
 
+/// What a source is made of is known to those who make it, and below them.
+#[test]
+fn only_storage_knows_that_files_are_mapped() {
+    let knows = |of: &super::modules::Module| {
+        of.imports
+            .iter()
+            .map(|import| &import.path)
+            .chain(&of.paths)
+            .any(|path| path.iter().any(|name| name == "Mapping"))
+    };
+    let of = the_crate();
+    let found = of.modules.iter().filter(|m| !m.file.starts_with("src/storage") && !m.file.starts_with("src/sys"));
+    let found: Vec<&PathBuf> = found.filter(|m| knows(m)).map(|m| &m.file).collect();
+    assert!(found.is_empty(), "they want a blob of src/storage: {found:?}");
+}
+
 /// Whatever differs from format to format is asked of the format.
 #[test]
 fn only_formats_tell_formats_apart() {
