@@ -63,6 +63,7 @@ pub fn compare(
         inputs: Inputs { plan, mappings },
         spans: &spans,
         files: &[],
+        covered: &[],
         config,
         observer,
         cancel,
@@ -83,6 +84,8 @@ pub fn compare(
         let threads: Vec<_> = reader.into_iter().chain(workers).collect();
         threads.into_iter().map(join).collect()
     });
+    Mapping::check_all(mappings)?;
+    Mapping::check_all(others)?;
     // The others stop because one failed: its reason counts.
     let mut failures: Vec<EngineError> = outcomes.into_iter().filter_map(Result::err).collect();
     failures.sort_by_key(|e| matches!(e, EngineError::Cancelled));
@@ -288,8 +291,6 @@ mod tests {
                 format: None,
                 layout: FileLayout { segments: Vec::new() },
                 tensors: vec![tensor],
-                crc: false,
-                tensor_crcs: Vec::new(),
             }],
             updates: Vec::new(),
             factors: Vec::new(),

@@ -10,6 +10,7 @@ use crossbeam::queue::SegQueue;
 
 use super::digest::{Crc64, Sums};
 use super::fill::{Inputs, spans};
+use super::late::Covered;
 use super::reader::read_ahead;
 use super::schedule::{From, Task, tasks};
 use super::share::Clones;
@@ -18,7 +19,7 @@ use super::values::{Values, of_fragments};
 use super::windows::Windows;
 use super::worker::{Found, Shared, work};
 use super::{CancelToken, Durability, EngineConfig, EngineError, Event, Observer, QuantError, Ways};
-use crate::plan::{CRC_TRAILER, Plan};
+use crate::plan::Plan;
 use crate::sys::{Dir, FilePart, HeldFile, Mapping, OutFile, spawn_scoped};
 
 /// What a run did.
@@ -66,7 +67,7 @@ pub fn run(
 
 /// As [`run`], where the plan's outputs may be parts of files that other processes write the rest of. `parts`: for each output
 /// whether it is one, and which; empty: none is. A part begins at a whole block and its file may be there already; no file that
-/// is written in parts has a CRC trailer.
+/// is written in parts holds a checksum of its own bytes.
 ///
 /// # Errors
 /// As [`run`].
@@ -88,6 +89,7 @@ pub fn run_parts(
     // One file system holds them all, so they all allow it or none does.
     let direct = config.direct && !files.is_empty() && files.iter().all(|f| f.direct().is_some());
     let spans: Vec<_> = plan.outputs.iter().map(spans).collect();
+    let covered: Vec<_> = plan.outputs.iter().map(|file| Covered::new(&file.layout)).collect();
     let tasks = tasks(plan, &spans, direct, config);
     let clones = if config.reflink { Clones::make(&tasks, &files, mappings, cancel) } else { Clones::default() };
     let shared_bytes = clones.bytes();
@@ -95,6 +97,7 @@ pub fn run_parts(
         inputs: Inputs { plan, mappings },
         spans: &spans,
         files: &files,
+        covered: &covered,
         config,
         observer,
         cancel,
@@ -104,18 +107,17 @@ pub fn run_parts(
         windows: windows(plan, mappings, &tasks, config),
         gathered: AtomicU64::new(0),
     };
-    let found = on_all_threads(&shared, &tasks)?;
+    let found = on_all_threads(&shared, &tasks);
+    Mapping::check_all(mappings)?;
+    let found = found?;
     observer.event(Event::Flushing);
     let mut sums = Sums::new(found.sums);
     let mut finished = Vec::with_capacity(files.len());
     for (index, (file, output)) in files.into_iter().zip(&plan.outputs).enumerate() {
         let len = output.layout.len();
-        if output.crc {
-            let trailer = crate::plan::crc_trailer(sums.file(index));
-            file.write_plain(&trailer, len - CRC_TRAILER)?;
-        }
-        for place in &output.tensor_crcs {
-            file.write_plain(&sums.carried(index, place.tensor).to_le_bytes(), place.at)?;
+        for (at, checksum) in output.layout.late() {
+            let sum = covered[index].number(checksum.of).map_or(0, |range| sums.covered(index, range));
+            file.write_plain(&checksum.encode(sum), at)?;
         }
         // The workers are gone, and with them their clones.
         let file = Arc::try_unwrap(file).map_err(|_| EngineError::WorkerPanicked)?;

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::ours::{foreign_files, foreign_strategies};
+use super::strategy_name::strategy_name;
 use crate::Error;
 use crate::engine::{Crc64, Durability, EngineError, Publish, Staging, clear_leftovers};
 use crate::formats::mindspore::write_strategy;
@@ -130,24 +131,6 @@ fn refuse_link(target: &Path) -> Result<(), Error> {
     }
 }
 
-/// What the name of a rank's strategy file begins with.
-const STRATEGY: &str = "ckpt_strategy_rank_";
-
-/// Whether a name is that of a rank's strategy file.
-pub(super) fn is_strategy_name(name: &str) -> bool {
-    name.starts_with(STRATEGY)
-}
-
-/// The name of a rank's strategy file.
-pub(super) fn strategy_name(rank: impl std::fmt::Display) -> String {
-    format!("{STRATEGY}{rank}.ckpt")
-}
-
-/// The rank that the name of a strategy file gives.
-pub(super) fn strategy_rank(path: &Path) -> Option<u64> {
-    path.file_stem()?.to_str()?.strip_prefix(STRATEGY)?.parse().ok()
-}
-
 /// The checksum of a strategy file, as a manifest has it.
 pub(super) fn strategy_sum(bytes: &[u8]) -> String {
     format!("crc64nvme:{}", Crc64::of(bytes))
@@ -178,6 +161,11 @@ impl Strategies {
     /// The checksum of each of them, as a manifest has it.
     pub(super) fn sum(&self) -> String {
         strategy_sum(&self.bytes)
+    }
+
+    /// The files, by their names in the directory: all have the same bytes.
+    pub(super) fn files(&self) -> (impl Iterator<Item = String> + '_, &[u8]) {
+        ((0..self.ranks).map(strategy_name), &self.bytes)
     }
 
     /// Whether just these files are there already.
