@@ -77,5 +77,5 @@ pub mod sys {
 
 /// The vocabulary of the others.
 pub mod tensor {
-    pub use crate::tensor::{Dtype, Shape};
+    pub use crate::tensor::{BlockType, Dtype, Shape};
 }

@@ -383,6 +383,10 @@ fn input_hint(error: &InputError) -> Option<String> {
             FormatFault::Truncated { .. } | FormatFault::WrongLength { .. } | FormatFault::Empty => {
                 "the file is incomplete: copy or save it again"
             }
+            FormatFault::GgmlType { .. } => {
+                "read are F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0, Q4_1, Q4_K, Q5_K and Q6_K: take a file of one of these types, or \
+                 convert the model that it was made from. llama-quantize --allow-requantize IN OUT Q8_0 makes one"
+            }
             FormatFault::CrcMismatch { .. } => {
                 "the file is damaged: copy it again (or skip the check with --no-crc-check)"
             }

@@ -6,6 +6,7 @@
 mod crc;
 mod detect;
 mod error;
+pub mod gguf;
 mod json;
 mod lfs;
 pub mod limits;
@@ -46,6 +47,8 @@ pub enum FormatKind {
     Safetensors,
     /// PyTorch's zip archive or its legacy form.
     PyTorch,
+    /// llama.cpp's container. It is read only.
+    Gguf,
 }
 
 impl FormatKind {
@@ -55,6 +58,7 @@ impl FormatKind {
             Self::Ckpt => "ckpt",
             Self::Safetensors => "safetensors",
             Self::PyTorch => "bin",
+            Self::Gguf => "gguf",
         }
     }
 }

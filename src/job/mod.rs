@@ -18,6 +18,7 @@ mod doctor;
 mod families;
 mod fields;
 mod fusion_order;
+mod gguf_to_hf;
 mod head;
 mod hf_config;
 mod hosts;

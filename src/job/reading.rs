@@ -12,7 +12,7 @@ use crate::Error;
 use crate::engine::{self, Event};
 use crate::input::{
     self, ForeignInput, Input, InputError, ManifestHead, Provenance, RankGaps, StrategySource, WhichSave, check_crc,
-    load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
+    holds_gguf, load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
 };
 use crate::model::naming::names_parameter;
 use crate::model::{Family, FusionLayout, Model, Origin, Place, origin};
@@ -145,7 +145,8 @@ impl Opened {
     pub(super) fn of_job(job: &Job, observer: &dyn Observer) -> Result<Self, Error> {
         let (path, promise) = (job.source.path.as_path(), settings::stable_inputs());
         let whose = provenance(path)?;
-        if job.function == Function::PtToMs {
+        // llama.cpp's files become both.
+        if job.function == Function::PtToMs || (job.function == Function::MsToPt && holds_gguf(path)?) {
             if whose == Provenance::MindSpore {
                 return Err(InputError::IsMindSpore(path.to_owned()).into());
             }

@@ -16,7 +16,7 @@ use super::route::{
 use super::target::{Content, Kind, TargetEntry, TargetRank};
 use super::{PlanError, SourceFile, low_rank};
 use crate::formats::mindspore::{self, CkptOptions};
-use crate::formats::{FileLayout, FormatKind, TensorToWrite, pytorch, safetensors};
+use crate::formats::{FileLayout, FormatError, FormatFault, FormatKind, TensorToWrite, pytorch, safetensors};
 use crate::layout::{Move, Piece, Region};
 use crate::source::Extents;
 use crate::tensor::{Dtype, Shape};
@@ -201,7 +201,7 @@ pub fn compare(
 
 /// Routes by where their bytes begin in the target.
 fn in_target_order(routes: &mut [Route]) {
-    routes.sort_by_key(|r| r.moves.dst * r.transform.unit().1);
+    routes.sort_by_key(|r| r.moves.dst * r.transform.unit());
 }
 
 /// Whether one piece of a tensor is a part of the other.
@@ -425,10 +425,18 @@ impl<'a> Builder<'a> {
     fn bring(&mut self, holders: &Holders, piece: &Piece, dtype: Dtype, transform: Transform, routes: &mut Vec<Route>) {
         for holder in holders.near(&piece.region) {
             if let Some(moves) = holder.piece.to(piece) {
+                let transform = self.decoding(holder, dtype, transform);
                 let moves = if transform == Transform::Copy { moves.scaled(dtype.size()) } else { moves };
                 routes.push(Route { source: self.source(holder.file, holder.entry), transform, moves });
             }
         }
+    }
+
+    /// What is done to the elements of a holder, which may hold them in blocks.
+    fn decoding(&self, holder: &Holder, dtype: Dtype, transform: Transform) -> Transform {
+        let Dtype::Blocks(from) = self.files[holder.file].entries[holder.entry].dtype else { return transform };
+        let to = if let Transform::Cast { to, .. } = transform { to } else { dtype };
+        Transform::Dequantise { from, to }
     }
 
     fn source(&mut self, file: usize, entry: usize) -> usize {
@@ -503,6 +511,7 @@ impl<'a> Builder<'a> {
                 tensor_crcs = written.checksums.into_iter().map(|c| TensorCrc { at: c.at, tensor: c.tensor }).collect();
                 written.file
             }),
+            FormatKind::Gguf => Err(FormatError::new(0, FormatFault::NotThisFormat("GGUF files are not written"))),
         };
         let layout = layout.map_err(|source| PlanError::Header { rank, source })?;
         Ok(OutputFile { path, rank: Some(rank), format: Some(options.format), layout, tensors, crc, tensor_crcs })

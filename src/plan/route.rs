@@ -6,7 +6,7 @@ use super::calculation::Computed;
 use crate::formats::{FileLayout, FormatKind};
 use crate::layout::Move;
 use crate::source::Extents;
-use crate::tensor::{Dtype, Shape, TensorName};
+use crate::tensor::{BlockType, Dtype, Shape, TensorName};
 
 /// What is read, what is written, and which bytes go where.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -240,15 +240,33 @@ pub enum Transform {
         /// Index among [`Plan::updates`].
         update: usize,
     },
+    /// Elements of blocks, computed in single precision and converted to nearest even.
+    Dequantise {
+        /// The source's type.
+        from: BlockType,
+        /// The target's dtype.
+        to: Dtype,
+    },
 }
 
 impl Transform {
-    /// Bytes of one unit of the route's move, in the source and in the target.
-    pub fn unit(self) -> (u64, u64) {
+    /// Bytes of one unit of the route's move in the target.
+    pub fn unit(self) -> u64 {
         match self {
-            Self::Copy => (1, 1),
-            Self::Cast { from, to } | Self::Update { from, to, .. } => (from.size(), to.size()),
+            Self::Copy => 1,
+            Self::Cast { to, .. } | Self::Update { to, .. } | Self::Dequantise { to, .. } => to.size(),
         }
+    }
+
+    /// The bytes of the source tensor that some units of the route's move are read from: the first, and how many.
+    pub fn stored(self, first: u64, units: u64) -> (u64, u64) {
+        let (elements, bytes) = match self {
+            Self::Copy => (1, 1),
+            Self::Cast { from, .. } | Self::Update { from, .. } => (1, from.size()),
+            Self::Dequantise { from, .. } => (from.elements(), from.bytes()),
+        };
+        let (begin, end) = (first / elements, (first + units).div_ceil(elements));
+        (begin * bytes, if units == 0 { 0 } else { (end - begin) * bytes })
     }
 }
 
@@ -293,15 +311,16 @@ impl Plan {
                 totals.tensors += 1;
                 if let Some(quantised) = &tensor.quantised {
                     totals.read +=
-                        quantised.operand.iter().map(|r| r.moves.volume() * r.transform.unit().0).sum::<u64>();
+                        quantised.operand.iter().map(|r| r.transform.stored(0, r.moves.volume()).1).sum::<u64>();
                     totals.converted += tensor.shape.bytes(tensor.dtype);
                 }
                 for route in &tensor.routes {
-                    let (from, to) = route.transform.unit();
-                    let (read, written) = (route.moves.volume() * from, route.moves.volume() * to);
-                    totals.read += read;
+                    let written = route.moves.volume() * route.transform.unit();
+                    totals.read += route.transform.stored(0, route.moves.volume()).1;
                     match route.transform {
-                        Transform::Cast { .. } | Transform::Update { .. } => totals.converted += written,
+                        Transform::Cast { .. } | Transform::Update { .. } | Transform::Dequantise { .. } => {
+                            totals.converted += written;
+                        }
                         Transform::Copy if route.moves.dims.is_empty() => totals.contiguous += written,
                         Transform::Copy => totals.gathered += written,
                     }

@@ -116,8 +116,10 @@ impl Reader<'_> {
                 });
             }
             match &known {
-                None => known = Some((shape, found.dtype, (file, entry))),
-                Some((first_shape, first_dtype, first)) if (first_shape, *first_dtype) != (&shape, found.dtype) => {
+                None => known = Some((shape, found.dtype.decoded(), (file, entry))),
+                Some((first_shape, first_dtype, first))
+                    if (first_shape, *first_dtype) != (&shape, found.dtype.decoded()) =>
+                {
                     let show = |(file, entry): (usize, usize)| {
                         let e = &self.files[file].entries[entry];
                         format!("{}{}", e.dtype, e.shape)
