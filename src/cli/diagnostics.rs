@@ -411,6 +411,9 @@ fn input_hint(error: &InputError) -> Option<String> {
             "let whatever writes to the checkpoint finish, or work on a copy of it, and start again; nothing was published"
         }
         InputError::IsForeign(_) => "use -f pt_to_ms for it",
+        InputError::IsGguf(_) => {
+            "use -f pt_to_ms for rank files of MindSpore, or -f ms_to_pt for a Hugging Face directory"
+        }
         InputError::IsMindSpore(_) => "use -f distributed_weight_transfer for it, or -f ms_to_pt for the way back",
         InputError::OtherFamily { .. } => {
             "put the config.json of this model beside its files. If the family has a place for neither, --family FILE adds one"

@@ -14,9 +14,9 @@ const STEP: usize = cast::BLOCK;
 /// The bytes of as many: no type takes more for an element than two.
 const STEP_BYTES: usize = 2 * STEP;
 
-/// Converts `count` elements from `src` on to the target's elements from `dst` on, where they fall into the buffer, which begins
-/// at byte `begin` of the target. Returns how many overflowed; an element that lies only partly in the buffer is counted where it
-/// begins.
+/// Converts `count` elements from `src` on to the target's elements from `dst` on, each of which falls at least partly into the
+/// buffer, which begins at byte `begin` of the target. Returns how many overflowed; an element that lies only partly in the buffer is
+/// counted where it begins.
 pub(super) fn run(
     source: &Source<'_>,
     (kind, to): (BlockType, Dtype),

@@ -63,8 +63,10 @@ impl Input {
             check_index(&path, &map, &files)?;
         }
         let format = files.first().map(|f| f.format).ok_or_else(|| InputError::NoCheckpoint(path.to_owned()))?;
-        if matches!(format, FormatKind::PyTorch | FormatKind::Gguf) {
-            return Err(InputError::IsForeign(path.to_owned()));
+        match format {
+            FormatKind::PyTorch => return Err(InputError::IsForeign(path.to_owned())),
+            FormatKind::Gguf => return Err(InputError::IsGguf(path.to_owned())),
+            FormatKind::Ckpt | FormatKind::Safetensors => {}
         }
         Ok(Self { files, format, why: None })
     }

@@ -152,6 +152,9 @@ impl Opened {
             }
             return Ok(Self::Foreign(Box::new(ForeignInput::open(path, promise)?)));
         }
+        if holds_gguf(path)? {
+            return Err(InputError::IsGguf(path.to_owned()).into());
+        }
         if whose == Provenance::Foreign {
             return Err(InputError::IsForeign(path.to_owned()).into());
         }

@@ -13,6 +13,7 @@ use super::quantise::{Gathered, QuantisedModel};
 use super::route::{
     LowRank, OutputFile, OutputTensor, Plan, PlanSource, Quantised, Route, SourceTensor, TensorCrc, Transform,
 };
+use super::source::hold_blocks;
 use super::target::{Content, Kind, TargetEntry, TargetRank};
 use super::{PlanError, SourceFile, low_rank};
 use crate::formats::mindspore::{self, CkptOptions};
@@ -217,6 +218,8 @@ fn to(from: Dtype, to: Dtype) -> Transform {
 pub(super) struct Builder<'a> {
     files: &'a [SourceFile<'a>],
     catalog: &'a Catalog,
+    /// Whether any tensor is quantised by blocks.
+    by_blocks: bool,
     /// (file, entry) to the index among `tensors`.
     index: HashMap<(usize, usize), usize>,
     tensors: Vec<SourceTensor>,
@@ -231,7 +234,9 @@ pub(super) struct Builder<'a> {
 impl<'a> Builder<'a> {
     pub(super) fn new(files: &'a [SourceFile<'a>], catalog: &'a Catalog) -> Self {
         let (tensors, updates, factors) = (Vec::new(), Vec::new(), Vec::new());
-        Self { files, catalog, index: HashMap::new(), tensors, merge: true, updates, factors, pairs: HashMap::new() }
+        let by_blocks = hold_blocks(files);
+        let (index, pairs) = (HashMap::new(), HashMap::new());
+        Self { files, catalog, by_blocks, index, tensors, merge: true, updates, factors, pairs }
     }
 
     /// The factors that are merged into a weight, whole and in single precision, and their scale.
@@ -425,18 +430,23 @@ impl<'a> Builder<'a> {
     fn bring(&mut self, holders: &Holders, piece: &Piece, dtype: Dtype, transform: Transform, routes: &mut Vec<Route>) {
         for holder in holders.near(&piece.region) {
             if let Some(moves) = holder.piece.to(piece) {
-                let transform = self.decoding(holder, dtype, transform);
-                let moves = if transform == Transform::Copy { moves.scaled(dtype.size()) } else { moves };
+                let (transform, to) = self.decoding(holder, dtype, transform);
+                let moves = if transform == Transform::Copy { moves.scaled(to.size()) } else { moves };
                 routes.push(Route { source: self.source(holder.file, holder.entry), transform, moves });
             }
         }
     }
 
-    /// What is done to the elements of a holder, which may hold them in blocks.
-    fn decoding(&self, holder: &Holder, dtype: Dtype, transform: Transform) -> Transform {
-        let Dtype::Blocks(from) = self.files[holder.file].entries[holder.entry].dtype else { return transform };
+    /// What is done to the elements of a holder, and what they become. Where any tensor is quantised by blocks, a holder's dtype need
+    /// not be that of its tensor.
+    fn decoding(&self, holder: &Holder, dtype: Dtype, transform: Transform) -> (Transform, Dtype) {
         let to = if let Transform::Cast { to, .. } = transform { to } else { dtype };
-        Transform::Dequantise { from, to }
+        let transform = match self.files[holder.file].entries[holder.entry].dtype {
+            Dtype::Blocks(from) => Transform::Dequantise { from, to },
+            from if self.by_blocks && dtype.is_float() => self::to(from, to),
+            _ => transform,
+        };
+        (transform, to)
     }
 
     fn source(&mut self, file: usize, entry: usize) -> usize {

@@ -24,6 +24,7 @@ pub(super) use self::sizes::Sized;
 pub(super) use self::stored::{Laid, Lay};
 use super::holders::{Holder, Holders};
 use super::low_rank::Pair;
+use super::source::hold_blocks;
 use super::tensor_id::{Known, TensorId};
 use super::{Arrangement, PlanError, SourceFile, agreement, rank_count};
 use crate::layout::{LayoutError, TensorLayout};
@@ -156,6 +157,8 @@ struct Reader<'a> {
     strides: &'a dyn Fn(usize, usize) -> Option<Vec<u64>>,
     /// Whether they are files of PyTorch programs.
     foreign: bool,
+    /// Whether any tensor is quantised by blocks: all floating-point numbers are read as singles.
+    by_blocks: bool,
     named: &'a [Named],
     index: HashMap<&'a str, usize>,
 }
@@ -190,6 +193,7 @@ impl Catalog {
             rank_concat: options.fusion == FusionLayout::RankConcat,
             strides: &|_, _| None,
             foreign: false,
+            by_blocks: hold_blocks(files),
             named: &named,
             index: index(&named),
         };

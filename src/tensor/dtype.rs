@@ -38,19 +38,11 @@ pub enum Dtype {
     Int4,
     /// Text as MindSpore's `append_dict` stores it: one UTF-32LE code point an element.
     Str,
-    /// Floating-point numbers that are quantised block by block. No file is written so: they are read as [`Self::decoded`].
+    /// Floating-point numbers that are quantised block by block. No file is written so: they are read as singles.
     Blocks(BlockType),
 }
 
 impl Dtype {
-    /// What elements are once they are read: those of blocks are singles.
-    pub const fn decoded(self) -> Self {
-        match self {
-            Self::Blocks(_) => Self::F32,
-            other => other,
-        }
-    }
-
     /// Of how many elements and bytes the smallest piece is that can be read by itself.
     pub const fn block(self) -> (u64, u64) {
         match self {

@@ -21,6 +21,7 @@ mod filesystems;
 mod foreign;
 mod formats;
 mod fusion;
+mod gguf;
 mod head;
 mod heads;
 mod help;

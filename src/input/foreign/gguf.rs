@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::listing::Listing;
-use super::{ForeignFault, ForeignFiles, ForeignKind, GGUF, InputError, discover_foreign, extension, is_dir, numbered};
+use super::{ForeignFault, GGUF, InputError, TORCH, extension, is_dir, numbered};
 
 /// Whether the checkpoint at a path is llama.cpp's, by the names of files only.
 ///
@@ -14,7 +14,11 @@ pub fn holds_gguf(path: &Path) -> Result<bool, InputError> {
     if !is_dir(path)? {
         return Ok(extension(path) == Some(GGUF));
     }
-    Ok(matches!(discover_foreign(path), Ok(ForeignFiles { kind: ForeignKind::Gguf(_), .. })))
+    let listing = Listing::of(path)?;
+    let has = |wanted: &[&str]| {
+        listing.files.iter().any(|name| extension(Path::new(name)).is_some_and(|found| wanted.contains(&found)))
+    };
+    Ok(has(&[GGUF]) && !has(&TORCH) && !has(&["safetensors", "ckpt"]))
 }
 
 /// What the name of a part begins with, its number and how many parts there are: `model-00001-of-00003.gguf`.

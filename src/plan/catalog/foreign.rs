@@ -5,6 +5,7 @@ use std::fmt;
 use super::{Catalog, CatalogOptions, LogicalTensor, Named, Reader, index};
 use crate::model::{Dialect, FusionLayout, Model, Place, Role};
 use crate::plan::holders::{Holder, Holders};
+use crate::plan::source::hold_blocks;
 use crate::plan::{Arrangement, PlanError, SourceFile};
 
 /// How to read a foreign checkpoint.
@@ -76,6 +77,7 @@ impl Catalog {
             rank_concat: false,
             strides: options.strides,
             foreign: true,
+            by_blocks: hold_blocks(files),
             named: &named,
             index: index(&named),
         };
