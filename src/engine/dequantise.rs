@@ -9,8 +9,8 @@ use super::view::Source;
 use crate::source::index;
 use crate::tensor::{BlockType, Dtype};
 
-/// Elements that are computed in one go: whole blocks of every type.
-const STEP: usize = cast::BLOCK;
+/// Elements that are computed in one go: whole blocks of every type. Few, for the buffers are cleared for each run of elements.
+const STEP: usize = BlockType::MOST;
 /// The bytes of as many: no type takes more for an element than two.
 const STEP_BYTES: usize = 2 * STEP;
 

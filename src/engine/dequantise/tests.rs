@@ -1,3 +1,5 @@
+//! What gguf-py computes, and that it does not depend on how a target is cut.
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;

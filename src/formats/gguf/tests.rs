@@ -1,3 +1,5 @@
+//! Sound files and hostile ones, byte by byte.
+
 use super::*;
 
 /// A file as ggml writes it, by hand.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::listing::Listing;
-use super::{ForeignFault, GGUF, InputError, TORCH, extension, is_dir, numbered};
+use super::listing::{GGUF, Listing, TORCH, extension, is_dir};
+use super::{ForeignFault, InputError, numbered};
 
 /// Whether the checkpoint at a path is llama.cpp's, by the names of files only.
 ///

@@ -14,11 +14,10 @@ pub use fault::ForeignFault;
 pub use gguf::holds_gguf;
 pub use listing::ForeignIndex;
 
-use self::listing::Listing;
+use self::listing::{GGUF, Listing, TORCH, extension, is_dir};
 use self::sets::{BIN, SAFETENSORS, Set};
 use super::InputError;
 use super::discover::rank_of;
-use crate::sys::{FileError, FileOp};
 
 /// The files of a foreign checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,12 +78,8 @@ pub enum Provenance {
 const MINDSPORE_INDEX: &str = "param_name_map.json";
 /// What tells an adapter's directory.
 const ADAPTER: [&str; 3] = ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"];
-/// What `torch.save` writes.
-const TORCH: [&str; 3] = ["bin", "pth", "pt"];
 /// Models of other programs, which are named in the refusal.
 const OTHERS: [&str; 5] = ["msgpack", "h5", "onnx", "ot", "npz"];
-/// llama.cpp's files.
-const GGUF: &str = "gguf";
 const CONFIG: &str = "config.json";
 const PARAMS: &str = "params.json";
 
@@ -253,18 +248,6 @@ fn one_file(path: &Path) -> Result<ForeignFiles, InputError> {
 fn ignored_shards(dir: &Path, shards: &BTreeMap<u64, String>) -> Option<String> {
     let some = !shards.is_empty();
     some.then(|| format!("{}: Hugging Face's files are read, consolidated.*.pth are not", dir.display()))
-}
-
-fn is_dir(path: &Path) -> Result<bool, InputError> {
-    let meta = std::fs::metadata(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => InputError::NotFound(path.to_owned()),
-        _ => FileError { op: FileOp::Open, path: path.to_owned(), source }.into(),
-    })?;
-    Ok(meta.is_dir())
-}
-
-fn extension(path: &Path) -> Option<&str> {
-    path.extension().and_then(|e| e.to_str())
 }
 
 impl Listing<'_> {
