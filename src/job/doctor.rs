@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::known_model::KnownModel;
 use super::observer::Observer;
 use super::reading::{self, Opened, Reading, which_save};
-use super::target::strategy_rank;
+use super::strategy_name::strategy_rank;
 use super::{fusion_order, settings};
 use crate::Error;
 use crate::engine::Noop;
@@ -55,7 +55,11 @@ impl Doctor {
             return Ok(Diagnosis::new(args.path.display().to_string(), args.of_gguf(observer, remedy)));
         }
         let known = KnownModel::read(args.model.as_deref(), &args.path)?;
-        let found = survey(&args.path, which_save(args.step.as_deref(), args.latest), settings::stable_inputs())?;
+        let found = survey(
+            &args.path,
+            which_save(args.step.as_deref(), args.latest),
+            settings::opening(&settings::budget(None)),
+        )?;
         let mut findings = found.findings;
         let strategy = match args.strategy.as_deref() {
             Some(path) => strategy_of(path, &mut findings, remedy)?,
@@ -104,7 +108,7 @@ impl Doctor {
             let what = "the strategy is not looked at: a GGUF file holds whole tensors".to_owned();
             findings.push(Finding::note(what, "leave -ts out"));
         }
-        let whole = Opened::open(&self.path, RankGaps::Refused).and_then(|opened| {
+        let whole = Opened::open(&self.path, RankGaps::Refused, None).and_then(|opened| {
             let files = opened.input().source_files();
             let fusion = FusionLayout::RankConcat;
             let (heads, ignore) = (Heads::default(), &|_: &str| false);
@@ -121,7 +125,7 @@ impl Doctor {
 
 /// The strategy; what is wrong with its files becomes findings.
 fn strategy_of(path: &Path, findings: &mut Vec<Finding>, remedy: &Remedy<'_>) -> Result<Option<StrategySource>, Error> {
-    let source = match load_strategies(path) {
+    let source = match load_strategies(path, &settings::budget(None)) {
         Ok(source) => source,
         Err(e @ (InputError::NotFound(_) | InputError::File(_))) => return Err(e.into()),
         Err(e) => {
@@ -129,7 +133,7 @@ fn strategy_of(path: &Path, findings: &mut Vec<Finding>, remedy: &Remedy<'_>) ->
             return Ok(None);
         }
     };
-    let named = strategy_files(path)?.into_iter().filter_map(|(path, file)| {
+    let named = strategy_files(path, &settings::budget(None))?.into_iter().filter_map(|(path, file)| {
         Some((strategy_rank(&path)?, path.display().to_string(), file.stages.into_keys().collect()))
     });
     findings.extend(diagnose_strategy_files(&named.collect::<Vec<_>>(), &source.set));

@@ -10,22 +10,26 @@
 
 mod agreement;
 mod arrangement;
-mod builder;
+mod build;
 mod calculation;
 mod catalog;
 mod check;
+mod compared;
 mod copied_rank;
+mod derive;
 mod diagnosis;
 mod error;
+mod files;
 mod heads;
 mod holders;
 mod infer;
 mod known_names;
-mod low_rank;
+mod made;
 #[cfg(test)]
 mod naive;
-mod quantise;
+mod options;
 mod route;
+mod router;
 mod row_sizes;
 mod source;
 mod statistics;
@@ -34,24 +38,24 @@ mod target;
 mod tensor_id;
 mod tolerance;
 mod training;
+mod value;
 mod whole_numbers;
 mod written;
 
 pub use arrangement::Arrangement;
-pub use builder::{Compared, PlanOptions, Precision, WholeModel, WholeReader, build, build_quantised, compare};
+pub use build::{build, build_quantised};
 pub use calculation::{CacheScales, Calculation, Computed, InputScales, Inverse, Range, Smooth};
 pub use catalog::{Catalog, CatalogOptions, ForeignNotes, ForeignOptions, LogicalTensor, QuantisedAs};
 pub use check::{prove, prove_covered};
+pub use compared::{Compared, compare};
+pub use derive::quantise::{QuantOptions, QuantisedModel, computed_file};
 pub use diagnosis::{Finding, diagnose_entries, diagnose_strategy, diagnose_strategy_files};
 pub use error::{PlanError, list};
 pub use heads::{Heads, heads_examples};
 pub use infer::{Inferred, infer};
 pub use known_names::are_of_a_family;
-pub use quantise::{QuantOptions, QuantisedModel, computed_file};
-pub use route::{
-    Arithmetic, LowRank, OutputFile, OutputTensor, Plan, PlanSource, PlanTotals, Quantised, Route, SourceTensor,
-    Transform, Width,
-};
+pub use options::{PlanOptions, Precision, WholeModel, WholeReader};
+pub use route::{Arithmetic, LowRank, OutputFile, OutputTensor, Quantised, Route, SourceTensor, Transform, Width};
 pub use row_sizes::order_by_row_sizes;
 pub use source::{SourceFile, rank_count};
 pub use statistics::{Observed, STATISTICS_VERSION, Statistics};
@@ -59,8 +63,6 @@ pub use strategy_set::{MAX_RANKS, StrategySet};
 pub use target::{TargetEntry, TargetOptions, TargetRank, copied, foreign_target, targets};
 pub use tolerance::{Compare, Tolerance, tolerance};
 pub use training::{Fate, Sorted, Sorter, check_ranks, counters, sort_entries};
+pub use value::{Plan, PlanSource, PlanTotals};
 pub use whole_numbers::{WholeNumbers, check_whole_numbers};
 pub use written::{rules_strategy, strategies};
-
-/// The length and bytes of the CRC trailer that files with [`OutputFile::crc`] end in.
-pub use crate::formats::mindspore::{TRAILER_LEN as CRC_TRAILER, trailer as crc_trailer};

@@ -1,36 +1,16 @@
-//! The plan as a value: sources, outputs, and the routes between them.
+//! What a plan is made of: source tensors, outputs, and the routes between them.
 
-use std::path::PathBuf;
-
-use super::calculation::Computed;
 use crate::formats::{FileLayout, FormatKind};
 use crate::layout::Move;
 use crate::source::Extents;
 use crate::tensor::{BlockType, Dtype, Shape, TensorName};
 
-/// What is read, what is written, and which bytes go where.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Plan {
-    /// The source files.
-    pub sources: Vec<PlanSource>,
-    /// The source tensors that routes read.
-    pub tensors: Vec<SourceTensor>,
-    /// The files to write.
-    pub outputs: Vec<OutputFile>,
-    /// What [`Transform::Update`] adds.
-    pub updates: Vec<LowRank>,
-    /// The factors of updates, each whole and in single precision.
-    pub factors: Vec<OutputTensor>,
-    /// What is computed before anything is written, and read like a source.
-    pub computed: Option<Computed>,
-}
-
 /// A product of two thin matrices that is added to a weight `W`: `W + scale * B A`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LowRank {
-    /// Index of `A`, `[rank, columns]`, among [`Plan::factors`].
+    /// Index of `A`, `[rank, columns]`, among the factors of the plan.
     pub a: usize,
-    /// Index of `B`, `[rows, rank]`, among [`Plan::factors`].
+    /// Index of `B`, `[rows, rank]`, among the factors of the plan.
     pub b: usize,
     /// What the product is multiplied by.
     pub scale: f32,
@@ -56,21 +36,10 @@ impl LowRank {
 /// So that plans can be compared: no scale is NaN.
 impl Eq for LowRank {}
 
-/// A source file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlanSource {
-    /// Where it lies.
-    pub path: PathBuf,
-    /// Its length in bytes.
-    pub len: u64,
-    /// Its rank.
-    pub rank: u32,
-}
-
 /// A tensor of a source file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceTensor {
-    /// Index of the file among [`Plan::sources`].
+    /// Index of the file among the sources of the plan.
     pub file: usize,
     /// Its name there.
     pub name: TensorName,
@@ -89,23 +58,10 @@ pub struct OutputFile {
     pub rank: Option<u32>,
     /// Its format. `None` for index files.
     pub format: Option<FormatKind>,
-    /// Header bytes and tensor data, in file order.
+    /// Header bytes, tensor data and checksums, in file order.
     pub layout: FileLayout,
     /// Its tensors, by the index that the layout uses.
     pub tensors: Vec<OutputTensor>,
-    /// Whether the last 17 bytes are MindSpore's CRC trailer, known only when everything before is written.
-    pub crc: bool,
-    /// Where the CRC-32 of a tensor's bytes belongs in the file (a zip archive's), once they are written.
-    pub tensor_crcs: Vec<TensorCrc>,
-}
-
-/// A place in an output file for the CRC-32 of a tensor, 4 bytes, little-endian.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TensorCrc {
-    /// The offset in the file.
-    pub at: u64,
-    /// The index of the tensor in the file.
-    pub tensor: usize,
 }
 
 /// A tensor of an output file.
@@ -211,7 +167,7 @@ impl OutputTensor {
 /// Elements of one source tensor on their way to one output tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Index of the tensor among [`Plan::tensors`].
+    /// Index of the tensor among the tensors of the plan.
     pub source: usize,
     /// What is done to each element.
     pub transform: Transform,
@@ -237,7 +193,7 @@ pub enum Transform {
         from: Dtype,
         /// The target's dtype.
         to: Dtype,
-        /// Index among [`Plan::updates`].
+        /// Index among the updates of the plan.
         update: usize,
     },
     /// Elements of blocks, computed in single precision and converted to nearest even.
@@ -267,67 +223,5 @@ impl Transform {
         };
         let (begin, end) = (first / elements, (first + units).div_ceil(elements));
         (begin * bytes, if units == 0 { 0 } else { (end - begin) * bytes })
-    }
-}
-
-/// Sums over a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct PlanTotals {
-    /// Tensors in the output files.
-    pub tensors: u64,
-    /// Bytes read from tensors of the source files (each route's bytes).
-    pub read: u64,
-    /// Bytes of the output files.
-    pub written: u64,
-    /// Output bytes that are one run in the source and unchanged.
-    pub contiguous: u64,
-    /// Output bytes gathered from strided runs.
-    pub gathered: u64,
-    /// Output bytes that are converted.
-    pub converted: u64,
-    /// Header and padding bytes.
-    pub headers: u64,
-}
-
-impl Plan {
-    /// Bytes that one thread needs for the factors of an update, beside its buffers.
-    pub fn factor_bytes(&self) -> u64 {
-        let bytes = |t: &OutputTensor| t.shape.bytes(t.dtype);
-        self.updates.iter().map(|u| bytes(&self.factors[u.a])).max().unwrap_or(0)
-    }
-
-    /// The source files; what is computed is none.
-    pub fn files(&self) -> impl Iterator<Item = &PlanSource> {
-        let computed = self.computed.as_ref().map(|c| c.source);
-        self.sources.iter().enumerate().filter(move |(index, _)| Some(*index) != computed).map(|(_, source)| source)
-    }
-
-    /// Sums over the plan.
-    pub fn totals(&self) -> PlanTotals {
-        let mut totals = PlanTotals::default();
-        for file in &self.outputs {
-            totals.written += file.layout.len();
-            for tensor in &file.tensors {
-                totals.tensors += 1;
-                if let Some(quantised) = &tensor.quantised {
-                    totals.read +=
-                        quantised.operand.iter().map(|r| r.transform.stored(0, r.moves.volume()).1).sum::<u64>();
-                    totals.converted += tensor.shape.bytes(tensor.dtype);
-                }
-                for route in &tensor.routes {
-                    let written = route.moves.volume() * route.transform.unit();
-                    totals.read += route.transform.stored(0, route.moves.volume()).1;
-                    match route.transform {
-                        Transform::Cast { .. } | Transform::Update { .. } | Transform::Dequantise { .. } => {
-                            totals.converted += written;
-                        }
-                        Transform::Copy if route.moves.dims.is_empty() => totals.contiguous += written,
-                        Transform::Copy => totals.gathered += written,
-                    }
-                }
-            }
-        }
-        totals.headers = totals.written - totals.contiguous - totals.gathered - totals.converted;
-        totals
     }
 }

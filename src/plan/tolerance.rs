@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::builder::Builder;
-use super::quantise::Gathered;
+use super::derive::quantise::Gathered;
+use super::router::Router;
 use super::{Catalog, OutputTensor, Plan, PlanError, QuantisedAs, SourceFile, Width};
 use crate::model::naming::{before, columns_in_one, scale_names};
 use crate::tensor::{Dtype, Shape};
@@ -90,19 +90,19 @@ pub fn tolerance(
     if !lacks.is_empty() {
         return Err(PlanError::Lacks(lacks));
     }
-    let (mut a_builder, mut b_builder) = (Builder::new(plain_files, &a), Builder::new(other_files, &b));
+    let (mut a_router, mut b_router) = (Router::new(plain_files, &a), Router::new(other_files, &b));
     let pairs = found
         .into_iter()
         .map(|(name, (group, width), mine, theirs, scales)| Compare {
             group,
             width,
-            plain: a_builder.gather(&name, &mine),
-            other: b_builder.gather(&name, &theirs),
-            scales: scales.map(|scales| b_builder.gather(&name, &scales)),
+            plain: a_router.gather(&name, &mine),
+            other: b_router.gather(&name, &theirs),
+            scales: scales.map(|scales| b_router.gather(&name, &scales)),
             name,
         })
         .collect();
-    Ok(Tolerance { plain: a_builder.into_plan(), other: b_builder.into_plan(), pairs })
+    Ok(Tolerance { plain: a_router.into_plan(), other: b_router.into_plan(), pairs })
 }
 
 /// The scales of a quantised weight of this shape: one for each row, or for each group of columns.

@@ -3,11 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Catalog, LogicalTensor};
-use crate::model::naming::before;
-use crate::model::{Captures, Dialect, FusionLayout, Stored};
+use crate::model::{Captures, Stored};
 use crate::plan::PlanError;
 use crate::plan::holders::{Holder, Holders};
-use crate::plan::tensor_id::{Known, TensorId};
+use crate::plan::tensor_id::TensorId;
 use crate::tensor::{Dtype, Shape, TensorName};
 
 /// Who holds a tensor.
@@ -117,28 +116,5 @@ impl<'a> Adding<'a> {
             self.catalog.put(LogicalTensor { name, id, dtype, shape, radices, holders, loose, quantise, update });
         }
         if lacks.is_empty() { Ok(()) } else { Err(PlanError::Lacks(lacks)) }
-    }
-}
-
-impl Catalog {
-    pub(super) fn put(&mut self, tensor: LogicalTensor) {
-        self.quantised.extend(before(&tensor.name));
-        self.by_name.insert(tensor.name.clone(), self.tensors.len());
-        self.tensors.push(tensor);
-    }
-
-    /// Adds a tensor whose name is new. What it is follows from the name, and in which axes its rows are read from that.
-    pub(in crate::plan) fn push(&mut self, mut tensor: LogicalTensor) {
-        if let Some(sized) = &self.sized {
-            let known = Known::of(&Dialect::mindspore(sized.family, FusionLayout::default().name()), &tensor.name);
-            tensor.id = known.filter(|known| known.state.is_empty()).and_then(|known| known.ids().next());
-            if let Some(id) = tensor.id {
-                tensor.name = id.name(sized.family).as_str().into();
-            }
-            if let Some(rows) = tensor.id.and_then(|id| sized.rows(id, &tensor.shape)) {
-                tensor.read_rows_as(&rows);
-            }
-        }
-        self.put(tensor);
     }
 }

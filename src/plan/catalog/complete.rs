@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Catalog, CatalogOptions};
+use super::Catalog;
+use super::reader::CatalogOptions;
 use crate::model::naming::is_training_state;
 use crate::model::{Dialect, Family, ParamId, Role, When};
 use crate::plan::tensor_id::{Known, TensorId};

@@ -1,7 +1,8 @@
 //! The tensors of one rank as they are, of a model whose names are only names.
 
+use super::Catalog;
 use super::add::Adding;
-use super::{Catalog, Reader, index};
+use super::reader::{Reader, index};
 use crate::plan::{Arrangement, PlanError, SourceFile};
 
 impl Catalog {

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{Catalog, CatalogOptions, LogicalTensor, Named, Reader, index};
+use super::reader::{CatalogOptions, Named, Reader, index};
+use super::{Catalog, LogicalTensor};
 use crate::model::{Dialect, FusionLayout, Model, Place, Role};
 use crate::plan::holders::{Holder, Holders};
 use crate::plan::source::hold_blocks;
@@ -142,12 +143,4 @@ impl Catalog {
 fn is_plain_bias(files: &[SourceFile<'_>], one: &Named) -> bool {
     let (file, entry) = one.holders[0];
     one.name.ends_with("attn.bias") && files[file].entries[entry].shape.dims().len() < 2
-}
-
-pub(super) fn heads_unknown() -> PlanError {
-    PlanError::Ambiguous(
-        "its parameters follow the heads, which no file beside them states: put the model's config.json (params.json) \
-         beside them, or name the model with -y"
-            .to_owned(),
-    )
 }

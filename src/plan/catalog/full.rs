@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::stored::Laid;
-use super::{InStage, Named, Reader};
+use super::lay::Laid;
+use super::reader::{InStage, Named, Reader};
 use crate::layout::{Region, TensorLayout};
 use crate::plan::arrangement::{ByRules, Related};
 use crate::plan::{Arrangement, PlanError, copied_rank};

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
+use super::lay::Laid;
+use super::reader::{InStage, Named, Reader};
 use super::sizes::with_strides;
-use super::stored::Laid;
-use super::{Holder, InStage, Named, Reader};
 use crate::layout::{Region, TensorLayout};
 use crate::plan::PlanError;
+use crate::plan::holders::Holder;
 use crate::plan::tensor_id::Known;
 use crate::tensor::Shape;
 

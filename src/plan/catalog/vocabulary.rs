@@ -1,6 +1,6 @@
 //! How the ranks share what is of the vocabulary: by rows, by columns as in some releases of Meta's, or not at all.
 
-use super::{Named, Reader};
+use super::reader::{Named, Reader};
 use crate::model::{Model, ParamId, Role};
 use crate::plan::arrangement::ByRules;
 use crate::plan::tensor_id::Known;

@@ -1,21 +1,12 @@
-//! Adapters of a checkpoint: which weight each changes, and where in the weight a stored shard of it lies.
+//! Adapters of a checkpoint merged: which weight each changes.
 
 use std::collections::{HashMap, HashSet};
 
-use super::catalog::{Catalog, LogicalTensor};
-use super::holders::Holder;
-use super::route::LowRank;
-use super::{PlanError, SourceFile};
 use crate::model::LoraFactor;
 use crate::model::naming::{is_lora, lora_factor};
-
-/// The factors of one weight, by index among the catalog's vectors, and what their product is multiplied by.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pair {
-    pub a: usize,
-    pub b: usize,
-    pub scale: f32,
-}
+use crate::plan::PlanError;
+use crate::plan::catalog::Catalog;
+use crate::plan::made::Pair;
 
 impl Catalog {
     /// Has every adapter merged into its weight: `W + (alpha / r) B A`, where `r` is the number of rows of `A`.
@@ -72,28 +63,4 @@ impl Catalog {
         self.merged = merged;
         Ok(updates.len())
     }
-}
-
-/// Where in the whole weight a stored shard of it lies. `a`, `b`: the factors in the plan.
-pub(super) fn place(
-    files: &[SourceFile<'_>],
-    tensor: &LogicalTensor,
-    holder: &Holder,
-    (a, b, scale): (usize, usize, f32),
-) -> LowRank {
-    // The rows may be read as several axes; the last axis is the columns.
-    let start = holder.piece.region.start();
-    let (heads, column) = start.split_at(tensor.radices.len().min(start.len()));
-    let row = heads.iter().zip(&tensor.radices).fold(0, |row, (at, radix)| row * radix + at);
-    let width = files[holder.file].entries[holder.entry].shape.dims().get(1).copied().unwrap_or(1).max(1);
-    // After each group of its rows a fused weight has those of its other parts: along one axis the rows are farther apart in the
-    // file than in the weight.
-    let steps = (0..heads.len()).map(|axis| {
-        let in_weight: u64 = tensor.radices.iter().skip(axis + 1).product();
-        (holder.piece.strides()[axis] / width, in_weight, holder.piece.region.len()[axis])
-    });
-    let apart = steps.filter(|&(_, _, len)| len > 1).find(|(in_file, in_weight, _)| in_file != in_weight);
-    let group = apart.map_or((1, 1), |(in_file, in_weight, _)| (in_file, in_weight));
-    let from = (holder.piece.offset / width, holder.piece.offset % width);
-    LowRank { a, b, scale, width, from, to: (row, column.first().copied().unwrap_or(0)), group }
 }

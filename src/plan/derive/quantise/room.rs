@@ -1,12 +1,10 @@
 //! The computed range: which bytes are what, as entries that holders name like those of a file.
 
-use std::path::PathBuf;
-
-use super::super::catalog::{Catalog, LogicalTensor};
-use super::super::holders::{Holder, Holders};
-use super::super::{PlanError, SourceFile};
 use crate::formats::Entry;
 use crate::layout::{Piece, Region};
+use crate::plan::PlanError;
+use crate::plan::catalog::{Catalog, LogicalTensor};
+use crate::plan::holders::{Holder, Holders};
 use crate::source::{ByteRange, Extents};
 use crate::tensor::{Dtype, Shape, TensorName};
 
@@ -78,15 +76,4 @@ impl Room {
 pub(super) fn hidden(catalog: &mut Catalog, tensor: LogicalTensor) -> usize {
     catalog.vectors.push(tensor);
     catalog.vectors.len() - 1
-}
-
-/// The computed range as the file behind the source's files, for whoever plans with it.
-pub fn computed_file(model: &super::QuantisedModel) -> SourceFile<'_> {
-    SourceFile {
-        path: PathBuf::from("(computed)"),
-        rank: 0,
-        bytes: &model.room.bytes,
-        entries: &model.room.entries,
-        ahead: None,
-    }
 }

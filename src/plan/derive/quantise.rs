@@ -1,75 +1,24 @@
 //! From a catalog to that of the quantised model: the same holders under new names, and what is computed beside them.
 
+mod caches;
 mod layer;
+mod linear;
+mod model;
+mod options;
 mod room;
+mod smooth;
 
 use std::collections::HashMap;
 
-pub(super) use self::layer::{Gathered, Linear};
-pub(super) use self::room::Room;
-pub use self::room::computed_file;
-use super::calculation::CacheScales;
-use super::catalog::{Catalog, LogicalTensor};
-use super::{Arithmetic, PlanError, SourceFile, Statistics, Width};
-use crate::model::Model;
-use crate::model::naming::{LayerParam, fused, linear_weight, quantity_name};
+pub(in crate::plan) use self::linear::Gathered;
+use self::linear::Linear;
+pub use self::model::{QuantisedModel, computed_file};
+pub use self::options::QuantOptions;
+use self::room::Room;
+use crate::model::naming::{LayerParam, quantity_name};
 use crate::model::{QuantNames, Quantity};
-use crate::tensor::Dtype;
-
-/// What is quantised, and how.
-#[derive(Clone, Copy, Debug)]
-pub struct QuantOptions<'a> {
-    /// What the linear layers' weights become, where they do not stay as they are.
-    pub weights: Option<Width>,
-    /// How many neighbouring columns of a row have one scale, where not all of them do. Our own extension.
-    pub group: Option<u64>,
-    /// Whether their inputs do too, which needs statistics.
-    pub inputs: bool,
-    /// Whether keys and values do, which needs statistics.
-    pub caches: bool,
-    /// How much of the inputs' outliers goes to the weights, in 1/1000; `None`: nothing is smoothed.
-    pub alpha_milli: Option<u32>,
-    /// Layers that stay as they are: those whose names hold one of these.
-    pub keep: &'a [String],
-    /// Whose names and arithmetic. Only [`QuantNames::Extension`] has names for int4 and for groups.
-    pub names: QuantNames,
-    /// Whether the target is fused: what is fused has one input, so its smoothing is one.
-    pub fused: bool,
-    /// The precision of the norms.
-    pub norms: Dtype,
-    /// The target's ranks. Where it is one, its cache cell has another name.
-    pub ranks: u64,
-    /// The model, for the heads.
-    pub spec: Option<&'a Model>,
-    /// What was observed.
-    pub statistics: Option<&'a Statistics>,
-}
-
-/// How a tensor's elements are quantised. Indices are of [`Catalog::vectors`].
-#[derive(Clone, Debug)]
-pub(super) struct Quantise {
-    /// What the holders hold.
-    pub from: Dtype,
-    pub width: Width,
-    /// As in [`QuantOptions`].
-    pub group: Option<u64>,
-    pub arithmetic: Arithmetic,
-    pub scales: usize,
-    pub multiply: Option<usize>,
-    pub divide: Option<usize>,
-}
-
-/// A quantised model: its tensors, and what must be computed.
-#[derive(Debug)]
-pub struct QuantisedModel {
-    /// The tensors.
-    pub catalog: Catalog,
-    pub(super) room: Room,
-    pub(super) linears: Vec<Linear>,
-    pub(super) caches: Vec<CacheScales>,
-    /// Tensors that are computed instead of kept.
-    replaced: HashMap<String, LogicalTensor>,
-}
+use crate::plan::catalog::{Catalog, LogicalTensor};
+use crate::plan::{PlanError, SourceFile, Width};
 
 impl QuantisedModel {
     /// The catalog of the quantised model.
@@ -89,7 +38,7 @@ impl QuantisedModel {
         let mut order: HashMap<String, usize> = HashMap::new();
         let kept = || source.tensors().iter().enumerate().filter(|(at, _)| !source.merged.contains(at)).map(|(_, t)| t);
         for tensor in kept() {
-            if let Some(group) = group_of(&tensor.name, options)
+            if let Some(group) = options.group_of(&tensor.name)
                 && !order.contains_key(&group)
             {
                 let linear = Linear::new(&group, source, options, &mut model)?;
@@ -97,10 +46,10 @@ impl QuantisedModel {
                 model.linears.push(linear);
             }
         }
-        layer::smooth(source, options, &order, &mut model)?;
+        smooth::smooth(source, options, &order, &mut model)?;
         let linears = std::mem::take(&mut model.linears);
         for tensor in kept() {
-            match group_of(&tensor.name, options).and_then(|group| linears.get(*order.get(&group)?)) {
+            match options.group_of(&tensor.name).and_then(|group| linears.get(*order.get(&group)?)) {
                 Some(linear) => linear.emit(files, tensor, options, &mut model)?,
                 None => model.keep(tensor, options),
             }
@@ -109,7 +58,7 @@ impl QuantisedModel {
         if options.caches {
             for tensor in source.tensors() {
                 let Some((layer, LayerParam::Output)) = LayerParam::of(&tensor.name) else { continue };
-                layer::caches(source, layer, options, &order, &mut model)?;
+                caches::caches(source, layer, options, &order, &mut model)?;
             }
         }
         Ok(model)
@@ -121,22 +70,12 @@ impl QuantisedModel {
             return self.catalog.push(computed);
         }
         let bias =
-            tensor.name.strip_suffix(".bias").filter(|layer| group_of(&format!("{layer}.weight"), options).is_some());
+            tensor.name.strip_suffix(".bias").filter(|layer| options.group_of(&format!("{layer}.weight")).is_some());
         let Some(layer) = bias else { return self.catalog.push(tensor.clone()) };
         if let Some(tail) = quantity_name(options.names, Quantity::Bias).filter(|_| !options.inputs) {
             self.catalog.push(LogicalTensor { name: format!("{layer}.{tail}").as_str().into(), ..tensor.clone() });
         }
     }
-}
-
-/// The name (without `.weight`) of the layer that a weight is quantised with: its own, or the fused one's.
-fn group_of(name: &str, options: &QuantOptions<'_>) -> Option<String> {
-    let layer = linear_weight(name).filter(|_| options.weights.is_some())?;
-    let group = match fused(name).filter(|_| options.fused) {
-        Some(info) => info.name.trim_end_matches(".weight").to_owned(),
-        None => layer.to_owned(),
-    };
-    (!options.keep.iter().any(|kept| group.contains(kept.as_str()))).then_some(group)
 }
 
 fn check(source: &Catalog, options: &QuantOptions<'_>) -> Result<(), PlanError> {

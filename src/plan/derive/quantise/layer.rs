@@ -1,87 +1,15 @@
-//! One quantised linear layer: its parts, its places in the computed range, and its tensors in the target's catalog.
+//! One quantised linear layer: what it is made of, and its tensors in the target's catalog.
 
-use std::collections::HashMap;
-
-use super::super::calculation::{CacheScales, Calculation, InputScales, Inverse, Range, Smooth};
-use super::super::catalog::{Catalog, LogicalTensor};
-use super::super::{Arithmetic, Observed, OutputTensor, PlanError, SourceFile, Width};
+use super::linear::{Gathered, Input, Linear, Part};
+use super::model::QuantisedModel;
+use super::options::QuantOptions;
 use super::room::{Place, hidden};
-use super::{QuantOptions, Quantise, QuantisedModel};
-use crate::model::naming::{LayerParam, Split, cache_names, fused, quantity_name, role};
+use crate::model::naming::{Split, fused, quantity_name, role};
 use crate::model::{QuantNames, Quantity};
-use crate::tensor::{Dtype, Shape, ShapeError, TensorName};
-
-/// Rows of tensors that are one matrix, or elements that are one vector, in order.
-#[derive(Clone, Debug)]
-pub(in crate::plan) struct Gathered {
-    /// Index among the catalog's vectors, and the first row.
-    pub parts: Vec<(usize, u64)>,
-    /// Elements of a row.
-    pub columns: u64,
-    /// What they are cast to.
-    pub dtype: Dtype,
-}
-
-/// A linear layer that is quantised as one matrix.
-#[derive(Debug)]
-pub(in crate::plan) struct Linear {
-    name: String,
-    parts: Vec<Part>,
-    rows: u64,
-    columns: u64,
-    weight: Gathered,
-    width: Width,
-    group: Option<u64>,
-    arithmetic: Arithmetic,
-    scales: Place,
-    half: Option<Place>,
-    divide: Option<Place>,
-    factors: Option<Place>,
-    multiply: Option<usize>,
-    smooth: Option<Folded>,
-    input: Option<Input>,
-}
-
-#[derive(Debug)]
-struct Part {
-    name: String,
-    first: u64,
-    rows: u64,
-}
-
-impl Part {
-    /// The decoder layer, and which of its weights this is.
-    fn weight(&self) -> Option<(u32, LayerParam)> {
-        LayerParam::of(&format!("{}.weight", self.name))
-    }
-}
-
-#[derive(Debug)]
-struct Folded {
-    alpha_milli: u32,
-    repeat: u64,
-    block: u64,
-    inverse: FoldedInto,
-}
-
-#[derive(Debug)]
-enum FoldedInto {
-    Norm { vector: Gathered, to: Place },
-    Rows { to: u64 },
-    Input,
-}
-
-#[derive(Debug)]
-struct Input {
-    range: Range,
-    bias: Option<Gathered>,
-    new_bias: Place,
-    dequant: Place,
-    scales: Place,
-    zero_points: Place,
-    /// The tensors of scales and zero points, named for the first part.
-    tensors: [LogicalTensor; 2],
-}
+use crate::plan::catalog::{Catalog, LogicalTensor};
+use crate::plan::made::Quantise;
+use crate::plan::{Arithmetic, Observed, PlanError, SourceFile, Width};
+use crate::tensor::{Dtype, Shape, ShapeError};
 
 /// 1 as fp16.
 const ONE: [u8; 2] = [0x00, 0x3c];
@@ -100,7 +28,7 @@ impl Linear {
         };
         let (mut parts, mut gathered, mut rows, mut width) = (Vec::new(), Vec::new(), 0, None);
         for name in names {
-            let tensor = find(source, &name)?;
+            let tensor = source.require(&name)?;
             let &[here, columns] = tensor.shape.dims() else {
                 return Err(PlanError::Quantised(format!("`{name}` is no matrix: its shape is {}", tensor.shape)));
             };
@@ -217,45 +145,6 @@ impl Linear {
         }
         Ok(())
     }
-
-    /// The calculation, with routes by whoever can make them.
-    pub(in crate::plan) fn calculation(&self, mut gather: impl FnMut(&str, &Gathered) -> OutputTensor) -> Calculation {
-        let smooth = self.smooth.as_ref().zip(self.factors).map(|(folded, factors)| Smooth {
-            alpha_milli: folded.alpha_milli,
-            factors: factors.at,
-            repeat: folded.repeat,
-            block: folded.block,
-            inverse: match &folded.inverse {
-                FoldedInto::Norm { vector, to } => {
-                    Inverse::Vector { vector: Box::new(gather(&self.name, vector)), dtype: to.dtype, to: to.at }
-                }
-                FoldedInto::Rows { to } => Inverse::Rows { to: *to },
-                FoldedInto::Input => Inverse::Input,
-            },
-        });
-        let input = self.input.as_ref().map(|input| InputScales {
-            range: input.range.clone(),
-            bias: input.bias.as_ref().map(|bias| Box::new(gather(&self.name, bias))),
-            new_bias: input.new_bias.at,
-            dequant_scales: input.dequant.at,
-            scales: input.scales.at,
-            zero_points: input.zero_points.at,
-        });
-        Calculation {
-            name: TensorName::from(self.name.as_str()),
-            rows: self.rows,
-            columns: self.columns,
-            weight: gather(&self.name, &self.weight),
-            group: self.group.unwrap_or(self.columns),
-            width: self.width,
-            arithmetic: self.arithmetic,
-            scales: self.scales.at,
-            half_scales: self.half.map(|p| p.at),
-            smooth,
-            divide: self.divide.map(|p| p.at),
-            input,
-        }
-    }
 }
 
 /// Groups, and pairs of int4, must not be cut: then each rank's part is quantised as the whole is.
@@ -313,109 +202,4 @@ fn input(
     ];
     let bias = (!bias.is_empty()).then_some(Gathered { parts: bias, columns: 1, dtype: Dtype::F16 });
     Ok(Input { range, bias, new_bias, dequant, scales, zero_points, tensors })
-}
-
-/// Settles whose columns are smoothed and who takes the inverse: norms, v and up rows where the target is fused, else the
-/// inputs themselves.
-pub(super) fn smooth(
-    source: &Catalog,
-    options: &QuantOptions<'_>,
-    order: &HashMap<String, usize>,
-    model: &mut QuantisedModel,
-) -> Result<(), PlanError> {
-    let Some(alpha_milli) = options.alpha_milli.filter(|_| options.inputs) else { return Ok(()) };
-    for index in 0..model.linears.len() {
-        let group = model.linears[index].name.clone();
-        let (mut repeat, mut block) = (1, model.linears[index].columns);
-        let weight = model.linears[index].parts.first().and_then(Part::weight);
-        let input = weight.and_then(|(layer, weight)| Some((layer, weight.input()?)));
-        let inverse = match input {
-            _ if !options.fused => FoldedInto::Input,
-            Some((layer, input)) if input.input().is_none() => norm(source, &input.name(layer), options, model)?,
-            _ => {
-                // Rows that are not quantised are not divided either, so these columns are not smoothed.
-                let before = input.and_then(|(layer, input)| order.get(&input.fused_layer(layer)));
-                let Some(&before) = before else { continue };
-                let before = &model.linears[before];
-                let (Some(last), Some(divide)) = (before.parts.last(), before.divide) else { continue };
-                if last.rows != block {
-                    // Fewer v rows than columns of wo: the heads of one group share them.
-                    let spec = options.spec.ok_or_else(super::super::catalog::heads_unknown)?;
-                    (repeat, block) = (spec.heads() / spec.kv_heads().max(1), spec.head_dim());
-                    if last.rows * repeat != model.linears[index].columns {
-                        return Err(PlanError::Quantised(format!("`{group}` does not take what v gives")));
-                    }
-                }
-                FoldedInto::Rows { to: divide.at + last.first * divide.dtype.size() }
-            }
-        };
-        model.linears[index].smooth = Some(Folded { alpha_milli, repeat, block, inverse });
-    }
-    Ok(())
-}
-
-/// The norm before a layer, which takes its smoothing: computed, in the precision of the norms.
-fn norm(
-    source: &Catalog,
-    name: &str,
-    options: &QuantOptions<'_>,
-    model: &mut QuantisedModel,
-) -> Result<FoldedInto, PlanError> {
-    let tensor = find(source, name)?;
-    let dims = tensor.shape.dims().to_vec();
-    let to = model.room.reserve(options.norms, tensor.shape.elements(), &[0]);
-    let made = model.room.tensor(name, to, 0, &dims, &tensor.radices)?;
-    let vector = hidden(&mut model.catalog, tensor.clone());
-    model.replaced.insert(name.to_owned(), made);
-    Ok(FoldedInto::Norm { vector: Gathered { parts: vec![(vector, 0)], columns: 1, dtype: options.norms }, to })
-}
-
-/// What quantised keys and values of one layer need.
-pub(super) fn caches(
-    source: &Catalog,
-    layer: u32,
-    options: &QuantOptions<'_>,
-    order: &HashMap<String, usize>,
-    model: &mut QuantisedModel,
-) -> Result<(), PlanError> {
-    let value = find(source, &LayerParam::Value.name(layer))?;
-    let channels = value.shape.dims().first().copied().unwrap_or(0);
-    let statistics = options.statistics.ok_or_else(|| PlanError::Statistics("none were given".to_owned()))?;
-    let linear = order.get(&LayerParam::Value.fused_layer(layer)).map(|&at| &model.linears[at]);
-    let divide = linear.and_then(|l| Some(l.divide?.at + l.parts.last()?.first * 2));
-    let mut scales = CacheScales {
-        name: LayerParam::Value.cell(layer).as_str().into(),
-        keys: statistics.range(&Observed::Keys.name(layer), channels)?,
-        values: statistics.range(&Observed::Values.name(layer), channels)?,
-        divide,
-        key_scales: Vec::new(),
-        value_scales: Vec::new(),
-        packed: 0,
-    };
-    for (name, param) in cache_names(layer, options.ranks == 1) {
-        let (dtype, dims, fill): (Dtype, Vec<u64>, &[u8]) = match param {
-            "key_value_scale" => (Dtype::I64, vec![2, channels], &[0]),
-            "key_value_zp" => (Dtype::I32, vec![2, channels], &[0]),
-            // What golden-stick writes here is -0.
-            "key_zp" | "value_zp" => (Dtype::F16, vec![channels], &[0x00, 0x80]),
-            "key_input_zp" | "value_input_zp" => (Dtype::I8, vec![channels], &[0]),
-            _ => (Dtype::F16, vec![channels], &[0]),
-        };
-        let place = model.room.reserve(dtype, dims.iter().product(), fill);
-        match param {
-            "key_value_scale" => scales.packed = place.at,
-            "key_scale" | "key_input_scale" => scales.key_scales.push(place.at),
-            "value_scale" | "value_input_scale" => scales.value_scales.push(place.at),
-            _ => {}
-        }
-        let made = model.room.tensor(&name, place, 0, &dims, &dims[..1])?;
-        model.catalog.push(made);
-    }
-    model.caches.push(scales);
-    Ok(())
-}
-
-fn find<'a>(source: &'a Catalog, name: &str) -> Result<&'a LogicalTensor, PlanError> {
-    let at = source.get(name).ok_or_else(|| PlanError::Lacks(vec![name.to_owned()]))?;
-    Ok(&source.tensors()[at])
 }
