@@ -84,6 +84,15 @@ pub(super) fn hint(error: &Error) -> Option<String> {
             Some("choose another directory with -is; --overwrite does not replace them".to_owned())
         }
         Error::TargetLink { target, to } => Some(link_hint(target, to)),
+        Error::CannotMount { .. } => Some(
+            "mounting takes /dev/fuse (`modprobe fuse`) and root, or the program fusermount3 of the package fuse3; in a container \
+             --device /dev/fuse --cap-add SYS_ADMIN"
+                .to_owned(),
+        ),
+        Error::NoMountPoint(at) => Some(format!("make one, or name another: mkdir -p {}", at.display())),
+        Error::LeftMounted(at) => {
+            Some(format!("unmount it, then start the same command again: fusermount -u {0} (root: umount {0})", at.display()))
+        }
         Error::FileExists(_) => Some("choose another name, or remove it if nobody needs it".to_owned()),
         Error::NoManifestThere(_) => {
             Some("choose another name with -o; without -o the manifest goes to standard output".to_owned())
