@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use serde_json::Value as Json;
+
 use super::{Budget, Entry, FileLayout, FormatError, StatedCrc, TensorToWrite};
 use crate::storage::Blob;
 use crate::sys::FileError;
 
 /// What a file lists.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Scanned {
     /// Its tensors, in file order.
     pub entries: Vec<Entry>,
@@ -17,6 +19,19 @@ pub struct Scanned {
     pub strides: Vec<Option<Vec<u64>>>,
     /// What is among the tensors and is none: name and kind.
     pub others: Vec<(String, &'static str)>,
+    /// What a format that describes the model says of it, key by key.
+    pub metadata: Vec<(String, Json)>,
+}
+
+/// Whose checkpoints consist of files of a format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// MindSpore's: a rank's file may be one.
+    Ranks,
+    /// PyTorch's.
+    PyTorch,
+    /// llama.cpp's.
+    LlamaCpp,
 }
 
 /// Why a file could not be listed.
@@ -87,8 +102,8 @@ pub trait Format: fmt::Debug + Sync {
     /// Tensors that the format cannot hold.
     fn layout(&self, tensors: &[TensorToWrite], how: Writing) -> Result<FileLayout, FormatError>;
 
-    /// Whether MindSpore reads it, so that a rank's file may be one.
-    fn is_of_ranks(&self) -> bool;
+    /// Whose checkpoints consist of such files; what several programs read is MindSpore's.
+    fn of(&self) -> Of;
 
     /// What a file of a whole model is called, without number and extension.
     fn stem(&self) -> &'static str {

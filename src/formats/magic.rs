@@ -40,7 +40,12 @@ pub(super) fn is_tar(file: &[u8]) -> bool {
 
 /// Whether the file begins as a checkpoint of any format.
 pub(super) fn is_checkpoint(file: &[u8]) -> bool {
-    is_safetensors(file) || is_pytorch(file) || is_ckpt(file)
+    is_safetensors(file) || is_gguf(file) || is_pytorch(file) || is_ckpt(file)
+}
+
+/// Whether the file begins as llama.cpp's do.
+pub(super) fn is_gguf(file: &[u8]) -> bool {
+    file.starts_with(b"GGUF")
 }
 
 /// The cipher of MindSpore's encrypted container, known from its magic number. Releases before 2.x used the first one for

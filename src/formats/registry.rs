@@ -1,6 +1,7 @@
 //! All formats, and which of them a file is of, known from its first bytes.
 
 use super::format::Format;
+use super::gguf::Gguf;
 use super::mindspore::Ckpt;
 use super::pytorch::Pytorch;
 use super::safetensors::Safetensors;
@@ -15,8 +16,11 @@ pub const SAFETENSORS: FormatRef = &Safetensors;
 /// PyTorch's zip archive or its legacy form.
 pub const PYTORCH: FormatRef = &Pytorch;
 
+/// llama.cpp's container, which is read only.
+pub const GGUF: FormatRef = &Gguf;
+
 /// All formats. Of several that a file could be of the first is taken.
-pub static FORMATS: [FormatRef; 3] = [SAFETENSORS, PYTORCH, CKPT];
+pub static FORMATS: [FormatRef; 4] = [SAFETENSORS, GGUF, PYTORCH, CKPT];
 
 /// What kind of checkpoint the bytes begin, or `None` where they begin none.
 ///
@@ -34,6 +38,7 @@ mod tests {
     #[test]
     fn content_decides() {
         assert_eq!(detect(b""), None);
+        assert_eq!(detect(b"GGUF\x03\0\0\0"), Some(GGUF));
         assert_eq!(detect(b"PK\x03\x04"), Some(PYTORCH));
         assert_eq!(detect(b"\x80\x02\x8a\x0al\xfc\x9cF"), Some(PYTORCH));
         // A header of 640 bytes begins like a pickle.

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::Value as Json;
+
 use super::counters::{self, Counters};
 use super::{InputError, Opening, quantised_file};
-use crate::formats::{Budget, Entry, FormatError, FormatFault, FormatRef, ScanError, Scanned, StatedCrc, detect};
+use crate::formats::{Budget, Entry, FormatError, FormatFault, FormatRef, Of, ScanError, Scanned, StatedCrc, detect};
 use crate::storage::{Head, LocalBlob, Store};
 
 /// A file of a checkpoint.
@@ -25,6 +27,8 @@ pub struct LoadedFile {
     pub strides: Vec<Option<Vec<u64>>>,
     /// Values among the tensors of a PyTorch state dict that are none: name and kind.
     pub others: Vec<(String, &'static str)>,
+    /// The metadata of a GGUF file, key by key; empty for other formats.
+    pub metadata: Vec<(String, Json)>,
     /// What it says of the moment at which it was saved.
     pub(super) counters: Counters,
 }
@@ -55,10 +59,10 @@ fn parsed(rank: u32, path: &Path, mapping: Arc<LocalBlob>, budget: &Budget) -> R
         };
         error(FormatError::new(0, what))
     })?;
-    let Scanned { entries, crc, strides, others } = format.scan(&*mapping, budget).map_err(|e| match e {
+    let Scanned { entries, crc, strides, others, metadata } = format.scan(&*mapping, budget).map_err(|e| match e {
         ScanError::Format(e) => error(e),
         ScanError::File(e) => e.into(),
     })?;
-    let counters = if format.is_of_ranks() { counters::counters(&mapping, &entries) } else { Counters::default() };
-    Ok(LoadedFile { rank, mapping, entries, format, crc, strides, others, counters })
+    let counters = if format.of() == Of::Ranks { counters::counters(&mapping, &entries) } else { Counters::default() };
+    Ok(LoadedFile { rank, mapping, entries, format, crc, strides, others, metadata, counters })
 }

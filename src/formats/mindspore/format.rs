@@ -2,7 +2,7 @@
 
 use super::ckpt::scan_within;
 use super::ckpt_writer::{CkptOptions, layout};
-use crate::formats::format::{Format, ScanError, Scanned, Writing, whole};
+use crate::formats::format::{Format, Of, ScanError, Scanned, Writing, whole};
 use crate::formats::{Budget, FileLayout, FormatError, StatedCrc, TensorToWrite, magic};
 use crate::storage::Blob;
 
@@ -32,8 +32,8 @@ impl Format for Ckpt {
         layout(tensors, CkptOptions { padding: how.padding, crc: how.crc, ..CkptOptions::default() })
     }
 
-    fn is_of_ranks(&self) -> bool {
-        true
+    fn of(&self) -> Of {
+        Of::Ranks
     }
 
     fn writes_crc(&self) -> bool {

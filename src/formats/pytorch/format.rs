@@ -3,7 +3,7 @@
 use super::read_within;
 use super::view::TensorView;
 use super::zip_writer::layout;
-use crate::formats::format::{Format, ScanError, Scanned, Writing, whole};
+use crate::formats::format::{Format, Of, ScanError, Scanned, Writing, whole};
 use crate::formats::{Budget, Entry, FileLayout, FormatError, TensorToWrite, magic};
 use crate::source::Extents;
 use crate::storage::Blob;
@@ -34,15 +34,15 @@ impl Format for Pytorch {
             strides.push(steps);
         }
         let others = found.others.into_iter().map(|other| (other.name, other.kind)).collect();
-        Ok(Scanned { entries, crc: None, strides, others })
+        Ok(Scanned { entries, strides, others, ..Scanned::default() })
     }
 
     fn layout(&self, tensors: &[TensorToWrite], _how: Writing) -> Result<FileLayout, FormatError> {
         layout(tensors)
     }
 
-    fn is_of_ranks(&self) -> bool {
-        false
+    fn of(&self) -> Of {
+        Of::PyTorch
     }
 
     fn stem(&self) -> &'static str {

@@ -2,7 +2,7 @@
 
 use super::header::{LENGTH_BYTES, header_end, read_head};
 use super::header_writer::layout;
-use crate::formats::format::{Format, Reader, ScanError, Scanned, Writing};
+use crate::formats::format::{Format, Of, Reader, ScanError, Scanned, Writing};
 use crate::formats::{Budget, FileLayout, FormatError, StatedCrc, TensorToWrite, magic};
 use crate::storage::{Blob, Head};
 
@@ -42,8 +42,8 @@ impl Format for Safetensors {
         layout(tensors, &[("format".to_owned(), reader.to_owned())])
     }
 
-    fn is_of_ranks(&self) -> bool {
-        true
+    fn of(&self) -> Of {
+        Of::Ranks
     }
 
     fn is_numbered(&self) -> bool {
