@@ -22,7 +22,7 @@ pub mod engine {
 /// Parsers and writers are fuzzed, measured, and held against files of the peers.
 pub mod formats {
     pub use crate::formats::{
-        CKPT, Entry, FORMATS, FileLayout, Format, FormatFault, FormatRef, PYTORCH, Reader, SAFETENSORS, Scanned,
+        CKPT, Entry, FORMATS, FileLayout, Format, FormatFault, FormatRef, GGUF, PYTORCH, Reader, SAFETENSORS, Scanned,
         Segment, TensorToWrite, Writing, detect,
     };
 
