@@ -11,8 +11,6 @@ use crate::engine::quantise::arithmetic::range;
 use crate::plan::{Arithmetic, Width};
 use crate::sys::{Kernel, Vectors};
 
-/// Elements that are held at once: they stay in the first cache.
-pub(super) const BLOCK: usize = 4096;
 /// Elements that go through all steps together.
 const STEP: usize = 512;
 
@@ -21,7 +19,7 @@ const MAGIC: f32 = 12_582_912.0;
 
 /// A row, or a part of one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Row<'a> {
+pub(in crate::engine) struct Row<'a> {
     pub width: Width,
     pub arithmetic: Arithmetic,
     pub scale: f32,
@@ -102,7 +100,7 @@ fn to_integers((least, greatest): (f32, f32), quotients: &[f32], out: &mut [u8])
 }
 
 /// Quantises a row, or a part of one, of fp16 elements, to one integer a byte, whatever the width.
-pub(super) fn quantise_row(row: &Row<'_>, bytes: &[u8], out: &mut [u8]) {
+pub(in crate::engine) fn quantise_row(row: &Row<'_>, bytes: &[u8], out: &mut [u8]) {
     Vectors::widest().run(Quantise { row, bytes, out });
 }
 
