@@ -128,8 +128,6 @@ fn plan(sources: u64, targets: u64) -> Plan {
                 first_holder: true,
                 routes: (0..sources).map(route).collect(),
             }],
-            crc: false,
-            tensor_crcs: Vec::new(),
         }
     };
     let plan = Plan {

@@ -19,7 +19,7 @@ pub use crc::StatedCrc;
 pub use detect::detect;
 pub use error::{FormatError, FormatFault};
 pub use lfs::lfs_pointer;
-pub use output::{FileLayout, Segment, TensorToWrite};
+pub use output::{Checksum, ChecksumKind, Encoding, FileLayout, Segment, TensorToWrite};
 
 use crate::source::Extents;
 use crate::tensor::{Dtype, Shape, TensorName};

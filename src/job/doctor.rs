@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::known_model::KnownModel;
 use super::observer::Observer;
 use super::reading::{self, Reading, which_save};
-use super::target::strategy_rank;
+use super::strategy_name::strategy_rank;
 use super::{fusion_order, settings};
 use crate::Error;
 use crate::engine::Noop;

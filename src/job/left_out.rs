@@ -1,11 +1,10 @@
 //! Which entries of a source are no part of the target, and why: as asked for, or because they are training state.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::Case;
 use super::choices::Lora;
 use super::patterns::Patterns;
-use super::planner::Conversion;
 use crate::Error;
 use crate::input::StrategySource;
 use crate::plan::{self, Catalog, Fate, PlanError, Sorted, Sorter, SourceFile};
@@ -120,14 +119,18 @@ impl LeftOut {
         !self.sorted.lora.is_empty()
     }
 
-    /// Notes in a conversion what was left out, and why.
-    pub(super) fn account(&self, catalog: &Catalog, conversion: &mut Conversion) {
+    /// How many entries were left out that are no training state.
+    pub(super) fn ignored(&self, catalog: &Catalog) -> usize {
         let state: usize = self.sorted.training.values().sum();
-        conversion.ignored = match self.beside {
+        match self.beside {
             Beside::Nothing => catalog.ignored.len(),
             Beside::State => catalog.ignored.len() - state,
             Beside::Run => self.sorted.dropped + if self.lora_kept { 0 } else { self.sorted.lora.len() },
-        };
-        conversion.training_state.clone_from(&self.sorted.training);
+        }
+    }
+
+    /// Entries of training state that were left out: the beginning of the name, and how many.
+    pub(super) fn training_state(&self) -> &BTreeMap<&'static str, usize> {
+        &self.sorted.training
     }
 }

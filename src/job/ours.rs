@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use super::target::{strategy_name, strategy_rank};
+use super::strategy_name::{strategy_name, strategy_rank};
 use crate::formats::mindspore::is_rewritten_alike;
 use crate::input::{Contents, MANIFEST, rank_of, strategy_bytes};
 use crate::sys;

@@ -172,7 +172,10 @@ impl<'a> Facts<'a> {
         let named = self.case.known.named.as_ref();
         let fused = job.target.fused.or_else(|| named.and_then(|spec| spec.fused)).unwrap_or(catalog.fused);
         let whole = job.target.vocabulary_whole.or_else(|| named.map(|spec| spec.vocabulary_whole));
-        let quantised = quantiser.map(|quantiser| quantiser.model(self, fused, arrangement.ranks())).transpose()?;
+        let quantise = |quantiser: &Quantiser| {
+            quantiser.model(job, self.files, catalog, self.spec.as_ref(), fused, arrangement.ranks())
+        };
+        let quantised = quantiser.map(quantise).transpose()?;
         let options = TargetOptions {
             spec,
             arrangement,
@@ -207,10 +210,9 @@ impl<'a> Facts<'a> {
         };
         plan::prove(&plan)?;
         let replicas = self.replicas()?;
-        let (ignored, training_state) = (0, BTreeMap::new());
-        let mut conversion = Conversion { plan, target, strategies, replicas, ignored, training_state, choices };
-        self.left_out.account(&self.catalog, &mut conversion);
-        Ok(conversion)
+        let ignored = self.left_out.ignored(&self.catalog);
+        let training_state = self.left_out.training_state().clone();
+        Ok(Conversion { plan, target, strategies, replicas, ignored, training_state, choices })
     }
 
     /// The target's strategy without what is to be left out, and without the buffers of the running network, which the strategy
@@ -252,16 +254,7 @@ impl Conversion {
         for (path, content) in carried.files {
             let segments = if content.is_empty() { Vec::new() } else { vec![Segment::Literal(content)] };
             let layout = FileLayout { segments };
-            let (tensors, tensor_crcs) = (Vec::new(), Vec::new());
-            self.plan.outputs.push(OutputFile {
-                path,
-                rank: None,
-                format: None,
-                layout,
-                tensors,
-                crc: false,
-                tensor_crcs,
-            });
+            self.plan.outputs.push(OutputFile { path, rank: None, format: None, layout, tensors: Vec::new() });
         }
     }
 }

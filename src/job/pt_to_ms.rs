@@ -10,6 +10,7 @@ use crate::formats::FormatKind;
 use crate::input::{ForeignInput, read_companions};
 use crate::model::FusionLayout;
 use crate::model::Model;
+use crate::model::naming::{HEAD, HEAD_LAYER};
 use crate::plan::{self, ForeignNotes, PlanError};
 
 /// Plans it.
@@ -55,12 +56,12 @@ fn say(case: &Case<'_>, notes: &ForeignNotes) {
         case.note(&format!("{count} buffers that are no parameters were left out: {}", plan::list(&notes.dropped)));
     }
     if notes.head_from_embedding {
-        case.note(
-            "the source ties lm_head to the embedding, the target does not: lm_head.weight is written from the embedding",
-        );
+        case.note(&format!(
+            "the source ties {HEAD_LAYER} to the embedding, the target does not: {HEAD} is written from the embedding"
+        ));
     }
     if notes.head_is_copy {
-        case.note("lm_head.weight is left out: the model ties it to the embedding, to which it is compared");
+        case.note(&format!("{HEAD} is left out: the model ties it to the embedding, to which it is compared"));
     }
 }
 

@@ -4,12 +4,11 @@ use std::path::Path;
 
 use super::case::Case;
 use super::choices::Names;
-use super::planner::Facts;
 use super::spec::Job;
 use crate::Error;
 use crate::input::load_statistics;
-use crate::model::QuantNames;
-use crate::plan::{PlanError, Precision, QuantOptions, QuantisedAs, QuantisedModel, Statistics};
+use crate::model::{Model, QuantNames};
+use crate::plan::{Catalog, PlanError, Precision, QuantOptions, QuantisedAs, QuantisedModel, SourceFile, Statistics};
 use crate::tensor::Dtype;
 
 /// What makes a quantised model of a source.
@@ -28,9 +27,17 @@ impl Quantiser {
         Ok(Self { what: job.precision.quantises().unwrap_or(none), statistics })
     }
 
-    /// The quantised model of a source. `fused`: whether the target is; `ranks`: how many it has.
-    pub(super) fn model(&self, facts: &Facts<'_>, fused: bool, ranks: u64) -> Result<QuantisedModel, PlanError> {
-        let job = facts.case.job;
+    /// The quantised model of a source. `spec`: the model, as far as it is known; `fused`: whether the target is; `ranks`: how
+    /// many it has.
+    pub(super) fn model(
+        &self,
+        job: &Job,
+        files: &[SourceFile<'_>],
+        catalog: &Catalog,
+        spec: Option<&Model>,
+        fused: bool,
+        ranks: u64,
+    ) -> Result<QuantisedModel, PlanError> {
         let options = QuantOptions {
             weights: self.what.weights,
             group: job.quantise.group_size,
@@ -45,10 +52,10 @@ impl Quantiser {
                 Precision::Keep => Dtype::F16,
             },
             ranks,
-            spec: facts.spec.as_ref(),
+            spec,
             statistics: self.statistics.as_ref(),
         };
-        QuantisedModel::new(facts.files, &facts.catalog, &options)
+        QuantisedModel::new(files, catalog, &options)
     }
 }
 

@@ -7,9 +7,10 @@ use super::choices::Function;
 use super::observer::Observer;
 use super::patterns::Patterns;
 use super::spec::Job;
+use super::strategy_name::is_strategy_name;
 use super::{settings, target};
 use crate::Error;
-use crate::engine::{self, Event};
+use crate::engine::{self, EngineError, Event};
 use crate::input::{
     self, ForeignInput, Input, InputError, ManifestHead, Provenance, RankGaps, StrategySource, WhichSave, check_crc,
     load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
@@ -20,7 +21,7 @@ use crate::plan::{
     self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Heads, Inferred, PlanError, SourceFile,
     WholeNumbers, list, rank_count,
 };
-use crate::sys::Mapping;
+use crate::sys::{Mapping, spawn_scoped};
 
 /// The save that is meant.
 pub(super) fn which_save(step: Option<&str>, latest: bool) -> WhichSave<'_> {
@@ -70,7 +71,7 @@ pub(super) fn other_strategies(checkpoint: &Path, strategy: Option<&Path>) -> Re
     let (Some(strategy), Some(head)) = (strategy, ManifestHead::of(checkpoint)) else { return Ok(None) };
     let Some(written) = head.value("strategies") else { return Ok(None) };
     let paths = strategy_paths(strategy)?;
-    let per_rank = |path: &PathBuf| target::is_strategy_name(&path.file_name().unwrap_or_default().to_string_lossy());
+    let per_rank = |path: &PathBuf| is_strategy_name(&path.file_name().unwrap_or_default().to_string_lossy());
     if !paths.iter().all(per_rank) {
         return Ok(None);
     }
@@ -359,14 +360,19 @@ pub(super) fn crc_faults(
     }
     for batch in with_crc.chunks(workers.max(1)) {
         let outcomes: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = batch.iter().map(|file| scope.spawn(|| check_crc(file))).collect();
-            threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+            let threads: Vec<_> = batch.iter().map(|file| spawn_scoped(scope, "crc", || check_crc(file))).collect();
+            threads.into_iter().map(|thread| Ok(thread?.join())).collect()
         });
         for (file, outcome) in batch.iter().zip(outcomes) {
-            let outcome = outcome.map_err(|_| crate::engine::EngineError::WorkerPanicked)?;
+            let outcome = outcome.map_err(EngineError::Thread)?.map_err(|_| EngineError::WorkerPanicked)?;
             observer.event(Event::Written { bytes: file.mapping.len() as u64 });
             faults.extend(outcome.err().map(|fault| (file.mapping.path().to_owned(), fault)));
         }
     }
     Ok(faults)
+}
+
+/// The sources' bytes, in the plan's order.
+pub(super) fn sources(mappings: &[Arc<Mapping>]) -> Vec<&[u8]> {
+    mappings.iter().map(|mapping| &***mapping).collect()
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::choices::{Reader, Reflink, Writer, Writes};
 use super::spec::{Job, Reading};
-use crate::engine::{self, Chosen, Durability, Facts, Publish, Wishes, WriterKind, choose};
-use crate::plan::Precision;
+use crate::engine::{self, Chosen, Durability, EngineConfig, Facts, Publish, Wishes, WriterKind, choose};
+use crate::plan::{Computed, Plan, Precision};
 use crate::sys::{self, Mapping, Place, StableInputs};
 use crate::tensor::Dtype;
 
@@ -108,4 +108,14 @@ pub(super) fn settle(wishes: &Wishes, sources: &[Arc<Mapping>], target: Option<(
         source.set_reader(*reader);
     }
     chosen
+}
+
+/// Bytes of memory that running a plan takes, with what the process holds already.
+pub(super) fn memory(plan: &Plan, engine: &EngineConfig) -> u64 {
+    let factors = plan.operand_bytes() * engine.workers as u64;
+    // The computed range is held as the plan has it, as it is computed, and as it is read.
+    // Scales are gathered in blocks before they go into it, in single precision.
+    let scales = |c: &Computed| c.calculations.iter().map(|c| c.rows * (c.columns / c.group.max(1)) * 8).sum::<u64>();
+    let computed = plan.computed.as_ref().map_or(0, |c| 2 * c.bytes.len() as u64 + scales(c));
+    engine.buffer_bytes() + factors + computed + sys::anonymous_memory().unwrap_or(0)
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::target::strategy_name;
+use super::strategy_name::strategy_name;
 use crate::Error;
 use crate::engine::{Durability, Publish, Staging};
 use crate::formats::FormatError;

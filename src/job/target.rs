@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::ours::{foreign_files, foreign_strategies};
+use super::strategy_name::strategy_name;
 use crate::Error;
 use crate::engine::{Crc64, Durability, EngineError, Publish, Staging, clear_leftovers};
 use crate::formats::mindspore::write_strategy;
@@ -128,24 +129,6 @@ fn refuse_link(target: &Path) -> Result<(), Error> {
         }
         Err(_) => Ok(()),
     }
-}
-
-/// What the name of a rank's strategy file begins with.
-const STRATEGY: &str = "ckpt_strategy_rank_";
-
-/// Whether a name is that of a rank's strategy file.
-pub(super) fn is_strategy_name(name: &str) -> bool {
-    name.starts_with(STRATEGY)
-}
-
-/// The name of a rank's strategy file.
-pub(super) fn strategy_name(rank: impl std::fmt::Display) -> String {
-    format!("{STRATEGY}{rank}.ckpt")
-}
-
-/// The rank that the name of a strategy file gives.
-pub(super) fn strategy_rank(path: &Path) -> Option<u64> {
-    path.file_stem()?.to_str()?.strip_prefix(STRATEGY)?.parse().ok()
 }
 
 /// The checksum of a strategy file, as a manifest has it.

@@ -1,24 +1,25 @@
 //! `verify A B`: are two checkpoints the same model?
 
 mod other_order;
+mod sides;
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use self::other_order::other_order;
+use self::sides::{Side, Sides};
 use super::choices::{self, Fusion};
 use super::fusion_order::{self, Order, Typed};
 use super::observer::{Observer, Silent, Step};
 use super::patterns::Patterns;
-use super::reading::{self, Opened, Read, Reading};
+use super::reading::{self, Opened};
 use super::{settings, spec};
 use crate::Error;
 use crate::engine::{self, CancelToken};
-use crate::input::{RankGaps, StrategySource, load_model};
-use crate::model::FusionLayout;
+use crate::input::{RankGaps, load_model};
 use crate::model::Model;
-use crate::plan::{self, Catalog, Compared, Heads, SourceFile};
+use crate::plan::{self, Catalog, Compared, Heads};
 use crate::report::{Choice, bytes, plain};
 
 /// How many differences are listed.
@@ -81,56 +82,6 @@ pub struct Verdict {
 /// Where they cannot be compared.
 pub fn verify(a: impl AsRef<Path>, b: impl AsRef<Path>) -> Result<Verdict, Error> {
     Verify::new(a, b).run(&Silent, &CancelToken::default())
-}
-
-/// One of the two checkpoints.
-struct Side<'a> {
-    opened: &'a Opened,
-    files: Vec<SourceFile<'a>>,
-    strategy: Option<StrategySource>,
-}
-
-impl<'a> Side<'a> {
-    fn new(opened: &'a Opened, strategy: Option<&Path>) -> Result<Self, Error> {
-        Ok(Self { opened, files: opened.input().source_files(), strategy: reading::strategy(strategy)? })
-    }
-}
-
-/// Both checkpoints, and what is known of their model.
-struct Sides<'a> {
-    spec: Option<&'a Model>,
-    heads: Heads,
-    ignore: &'a dyn Fn(&str) -> bool,
-    a: Side<'a>,
-    b: Side<'a>,
-}
-
-impl Sides<'_> {
-    /// Whether both are one rank of a model of no known family, so that names are only names.
-    fn copied(&self) -> bool {
-        let any = |side: &Side<'_>| side.strategy.is_none() && side.opened.is_of_no_family(self.ignore);
-        self.spec.is_none() && any(&self.a) && any(&self.b)
-    }
-
-    /// Reads the headers of both as models, with their fused rows in these orders.
-    fn read(&self, a: FusionLayout, b: FusionLayout) -> Result<(Read, Read), Error> {
-        if self.copied() {
-            return Ok((
-                reading::read_copied(&self.a.files, self.ignore)?,
-                reading::read_copied(&self.b.files, self.ignore)?,
-            ));
-        }
-        let one = |side: &Side<'_>, fusion, other| {
-            let (spec, strategy, ignore) = (self.spec, side.strategy.as_ref(), self.ignore);
-            let other_grouped = other == FusionLayout::Grouped;
-            side.opened.read(&side.files, &Reading { spec, strategy, fusion, other_grouped, heads: self.heads, ignore })
-        };
-        let (mut a, mut b) = (one(&self.a, a, b)?, one(&self.b, b, a)?);
-        // Meta's rows are read by the halves of their heads.
-        a.catalog.refine_like(&b.catalog);
-        b.catalog.refine_like(&a.catalog);
-        Ok((a, b))
-    }
 }
 
 /// The order of a side's fused rows. That its files are not those of the manifest beside it is only said: how far they differ

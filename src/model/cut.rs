@@ -1,10 +1,11 @@
 //! On which stored dimension tensor-parallel ranks share a tensor.
 
-use super::companion::{Companion, Of, OwnSizes, axes_of_companion, product};
+use super::companion::{Companion, Of, OwnSizes};
+use super::companion_pack::{axes_of_companion, product};
 use super::dialect::Stored;
-use super::family::{Family, Row};
-use super::pack::{EXPERT, PackPart};
+use super::family::Family;
 use super::param::{Axis, Dims, Mesh, Param, Role, Sizes};
+use super::scheme::{EXPERT, PackPart, Row};
 
 /// The axis of key/value heads: what is cut over it must not be cut through a head.
 const KV_HEAD: &str = "KvHead";

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::companion::Companion;
-use super::family::{Family, Row, Scheme};
+use super::family::Family;
 use super::fusion::FusionLayout;
-use super::pack::EXPERT;
 use super::param::{ParamId, Sizes};
 use super::pattern::Captures;
 use super::registry::families;
+use super::scheme::{EXPERT, Row, Scheme};
 
 /// The names of a checkpoint: a family, and those of its schemes that the names may be of.
 #[derive(Clone, Debug)]

@@ -1,18 +1,13 @@
-//! Families and their schemes.
+//! Families: what their tables say, and what follows for a configuration.
 
 use std::collections::BTreeSet;
-use std::sync::OnceLock;
 
-use super::companion::Companion;
-use super::error::{FamilyFileErrors, ModelError};
+use super::error::ModelError;
 use super::fields::Wanted;
-use super::file;
-use super::index::Key;
-use super::lookup::{Hit, Lookup, Patterns};
-use super::pack::{EXPERT, Pack};
 use super::param::{Axis, Param, ParamId, Sizes, When};
-use super::pattern::{Captures, Pattern};
+use super::pattern::Captures;
 use super::rules::{NamedRules, Reads, Rules, whole};
+use super::scheme::{EXPERT, Named, Row, Scheme};
 use super::size::{Configuration, Expression, Value};
 
 /// An axis of a family.
@@ -21,76 +16,6 @@ pub(super) struct AxisInfo {
     pub name: String,
     /// More ranks than its size share it: each holds one index, several the same.
     pub replicates: bool,
-}
-
-/// What a name is: a parameter, or several in one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The names.
-    pub pattern: Pattern,
-    pub(super) pack: Pack,
-}
-
-impl Row {
-    /// The parameters in it, by their place in [`Family::params`].
-    pub fn params(&self) -> impl Iterator<Item = u16> + '_ {
-        self.pack.parts.iter().map(|part| part.param)
-    }
-}
-
-/// A dialect: the names under which files hold the parameters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scheme {
-    /// Its name: `hf`, `mindformers/grouped`.
-    pub name: String,
-    /// Its rows. Where a parameter has two names, the first is that of networks for several cards, the other that for one.
-    pub rows: Vec<Row>,
-    index: Lookup,
-}
-
-impl Scheme {
-    pub(super) fn new(name: String, rows: Vec<Row>) -> Self {
-        Self { name, rows, index: Lookup::default() }
-    }
-
-    /// The row of a name, and what the name captures.
-    pub fn find(&self, name: &str) -> Option<(&Row, Captures)> {
-        self.place(name).map(|hit| (&self.rows[hit.row], hit.captures))
-    }
-
-    /// The same, with the place of the row.
-    pub(super) fn place(&self, name: &str) -> Option<Hit> {
-        self.patterns().hits(Key::of(name), name).next()
-    }
-
-    fn patterns(&self) -> &Patterns {
-        self.index.get(|| self.rows.iter().map(|row| &row.pattern))
-    }
-
-    /// The rows whose layers a name may be of the companions of, and the companions.
-    pub(super) fn companions_by_index<'a>(
-        &'a self,
-        name: &str,
-    ) -> impl Iterator<Item = (&'a Row, Captures, &'static Companion)> {
-        let hits = self.patterns().companion_hits(Key::of(name), name);
-        hits.map(|(hit, companion)| (&self.rows[hit.row], hit.captures, companion))
-    }
-
-    /// The row that holds a parameter.
-    pub fn row_of(&self, param: u16) -> Option<&Row> {
-        self.rows.iter().find(|row| row.params().any(|found| found == param))
-    }
-}
-
-/// A name of a scheme, the row that it is of and what it captures.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named<'a> {
-    /// The name.
-    pub name: String,
-    /// The row.
-    pub row: &'a Row,
-    /// The captures.
-    pub captures: Captures,
 }
 
 /// An architecture of mindformers' yamls.
@@ -211,14 +136,6 @@ impl Family {
         let wanted_by_network = |(name, _): &&(String, Expression)| [FUSED, VOCABULARY_WHOLE].contains(&name.as_str());
         self.rules(kind).iter().filter(wanted_by_network).for_each(|(name, _)| reads.name(name, Wanted::Flag));
         reads.found()
-    }
-
-    /// Reads a family file. `base`: finds the family that it extends.
-    ///
-    /// # Errors
-    /// What is wrong, and in which line or entry.
-    pub fn read(file: &str, text: &str, base: &dyn Fn(&str) -> Option<Family>) -> Result<Self, FamilyFileErrors> {
-        file::read(file, text, base)
     }
 
     /// The parameters.
@@ -369,73 +286,9 @@ impl Family {
     }
 }
 
-/// The files: a family is added by adding one.
-static FILES: include_dir::Dir<'_> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/src/model/families");
-/// The one file there that is no family.
-const COMPANIONS: &str = "companions.yaml";
-
-/// The text of the file beside the families.
-pub(super) fn companions_text() -> &'static str {
-    FILES.get_file(COMPANIONS).and_then(include_dir::File::contents_utf8).unwrap_or_default()
-}
-
-/// The file of a family that is compiled in.
-pub(super) fn builtin_text(name: &str) -> &'static str {
-    FILES.get_file(format!("{name}.yaml")).and_then(include_dir::File::contents_utf8).unwrap_or_default()
-}
-
-/// The families of the files, bases before those that extend them, and what is wrong with the others.
-fn read_all() -> (Vec<Family>, Vec<FamilyFileErrors>) {
-    let texts = FILES.files().filter_map(|file| Some((file.path().to_str()?, file.contents_utf8()?)));
-    let mut left: Vec<(&str, &str)> = texts.filter(|(name, _)| *name != COMPANIONS).collect();
-    let mut read: Vec<Family> = Vec::new();
-    loop {
-        let before = left.len();
-        let mut errors = Vec::new();
-        for (name, text) in std::mem::take(&mut left) {
-            match file::read(name, text, &|base| read.iter().find(|family| family.name == base).cloned()) {
-                Ok(family) => read.push(family),
-                Err(error) => {
-                    errors.push(error);
-                    left.push((name, text));
-                }
-            }
-        }
-        if left.len() == before {
-            return (read, errors);
-        }
-    }
-}
-
-fn all() -> &'static [Family] {
-    static ALL: OnceLock<Vec<Family>> = OnceLock::new();
-    // A test shows what is wrong with a file.
-    ALL.get_or_init(|| read_all().0)
-}
-
-/// The families that are compiled in, bases before those that extend them. A base of others has no `model_types`.
-pub fn builtin_families() -> &'static [Family] {
-    all()
-}
-
-/// A family that is compiled in.
-pub fn builtin_family(name: &str) -> Option<&'static Family> {
-    all().iter().find(|family| family.name == name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_file_is_a_family_of_its_name() {
-        let (read, errors) = read_all();
-        assert!(errors.is_empty(), "{}", errors[0]);
-        assert_eq!(read.len() + 1, FILES.files().count());
-        for family in read {
-            assert!(FILES.get_file(format!("{}.yaml", family.name)).is_some(), "{}", family.name);
-        }
-    }
 
     const PARTLY_DENSE: &str = "
 family: partly_dense

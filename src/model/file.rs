@@ -12,7 +12,7 @@ use super::family::{Architecture, AxisInfo, Family, Refusals, SizeRules};
 use super::param::{Axis, Cut, Dims, Mesh, Param, Role, When};
 use super::size::Expression;
 use super::yaml_text;
-use tree::{Entry, Faults, Tree};
+use tree::{Entry, Faults, Tree, Unplaced};
 
 /// The largest file that is read.
 const MAX_BYTES: usize = 1 << 20;
@@ -36,23 +36,44 @@ const KEYS: [&str; 15] = [
     "schemes",
 ];
 
-/// Reads a file. `base`: finds the family that it extends.
-pub(super) fn read(file: &str, text: &str, base: &dyn Fn(&str) -> Option<Family>) -> Result<Family, FamilyFileErrors> {
-    let unreadable = |why: String| FamilyFileError::Unreadable { file: file.to_owned(), why };
-    if text.len() > MAX_BYTES {
-        return Err(unreadable(format!("{} bytes, more than {MAX_BYTES}", text.len())).into());
+impl Family {
+    /// Reads a family file. `base`: finds the family that it extends.
+    ///
+    /// # Errors
+    /// What is wrong, and in which line or entry.
+    pub fn read(file: &str, text: &str, base: &dyn Fn(&str) -> Option<Family>) -> Result<Self, FamilyFileErrors> {
+        Self::read_with(file, text, base, Rows::Checked)
     }
-    let tree: Tree = yaml_text::read_as(text).map_err(unreadable)?;
-    let mut reader = Reader {
-        file,
-        family: Family::empty(),
-        faults: Vec::new(),
-        broken: BTreeSet::new(),
-        complete: BTreeSet::new(),
-    };
-    reader.family(&tree, base);
-    reader.faults.sort_by_key(FamilyFileError::line);
-    if reader.faults.is_empty() { Ok(reader.family) } else { Err(FamilyFileErrors(reader.faults)) }
+
+    /// As [`Self::read`], with or without the check that every row, those of bases too, fits the parameters: half of the time, which
+    /// each run would spend on files that are compiled in and that a test checks.
+    pub(super) fn read_with(
+        file: &str,
+        text: &str,
+        base: &dyn Fn(&str) -> Option<Family>,
+        rows: Rows,
+    ) -> Result<Self, FamilyFileErrors> {
+        let unreadable = |why: String| FamilyFileError::Unreadable { file: file.to_owned(), why };
+        if text.len() > MAX_BYTES {
+            return Err(unreadable(format!("{} bytes, more than {MAX_BYTES}", text.len())).into());
+        }
+        let tree: Tree = match rows {
+            Rows::Checked => yaml_text::read_as(text),
+            Rows::Trusted => yaml_text::read_as::<Unplaced>(text).map(Tree::from),
+        }
+        .map_err(unreadable)?;
+        let mut reader = Reader {
+            file,
+            family: Self::empty(),
+            faults: Vec::new(),
+            broken: BTreeSet::new(),
+            complete: BTreeSet::new(),
+            rows,
+        };
+        reader.family(&tree, base);
+        reader.faults.sort_by_key(FamilyFileError::line);
+        if reader.faults.is_empty() { Ok(reader.family) } else { Err(FamilyFileErrors(reader.faults)) }
+    }
 }
 
 /// The entries of a mapping by their keys: the order of all but rows is the same however a file is written.
@@ -60,6 +81,15 @@ fn sorted(entries: &[Entry]) -> Vec<&Entry> {
     let mut entries: Vec<&Entry> = entries.iter().collect();
     entries.sort_by(|a, b| a.key.cmp(&b.key));
     entries
+}
+
+/// Whether the rows of a file are held against the parameters that they name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// All: the file is a user's, or a test's.
+    Checked,
+    /// None: the file is compiled in.
+    Trusted,
 }
 
 struct Reader<'a> {
@@ -70,6 +100,7 @@ struct Reader<'a> {
     broken: BTreeSet<String>,
     /// The inherited schemes that have a name for every parameter of their own family.
     complete: BTreeSet<String>,
+    rows: Rows,
 }
 
 impl Reader<'_> {

@@ -4,10 +4,11 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::dialect::{Dialect, Place, first_layer};
-use super::family::{Family, Row, Scheme};
+use super::family::Family;
 use super::fusion::FusionLayout;
 use super::recognise::{Recognition, best};
 use super::registry::families;
+use super::scheme::{Row, Scheme};
 
 /// Why a set of names cannot be placed as one model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -204,7 +205,7 @@ fn meaning(family: &Family, row: &Row) -> Vec<String> {
         };
         dims.iter().map(dim).collect::<Vec<_>>().join(", ")
     };
-    let part = |part: &super::pack::PackPart| {
+    let part = |part: &super::scheme::PackPart| {
         let param = &family.params()[usize::from(part.param)];
         format!("{}: {}", param.id, dims(part.dims.as_ref().unwrap_or(&param.dims)))
     };

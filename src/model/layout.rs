@@ -6,12 +6,14 @@
 
 use smallvec::SmallVec;
 
-use super::companion::{Companion, Of, OwnSizes, axes_of_companion, whole_blocks};
+use super::companion::{Companion, Of, OwnSizes};
+use super::companion_pack::{axes_of_companion, whole_blocks};
 use super::error::ModelError;
-use super::family::{Family, Row};
+use super::family::Family;
 use super::pack::{Share, Slot, StoredPart, StoredTensor, axes_of_pieces};
 use super::param::{Dims, Sizes};
 use super::pattern::Captures;
+use super::scheme::Row;
 use crate::layout::{Piece, Region, TensorLayout};
 
 /// The canonical order of a parameter.

@@ -5,7 +5,9 @@
 //! ([`Family::stored`]). The tables are the text files under `families/`; a family is added there and nowhere else.
 
 mod builtin;
+mod builtin_families;
 mod companion;
+mod companion_pack;
 mod config_text;
 mod configuration;
 mod cut;
@@ -34,19 +36,22 @@ mod registry;
 mod row_check;
 mod rules;
 mod running;
+mod scheme;
 mod signs;
 mod size;
 mod solve;
+mod texts;
 mod version;
 mod yaml_text;
 
 pub use builtin::{Dense, builtin, builtin_names};
+pub use builtin_families::{builtin_families, builtin_family};
 pub use companion::{Companion, Of, OwnSizes, companions};
 pub use config_text::ConfigText;
 pub use configuration::{from_config_json, from_yaml, lora_alpha};
 pub use dialect::{Dialect, Join, Place, Stored};
 pub use error::{FamilyFileError, FamilyFileErrors, ModelError, SpecError};
-pub use family::{Family, Named, Row, Scheme, builtin_families, builtin_family};
+pub use family::Family;
 pub use foreign::{NamingError, Origin, check_adapters, origin};
 pub use fusion::FusionLayout;
 pub use layout::{Canonical, WholeTensor};
@@ -59,6 +64,7 @@ pub use quantity::{GROUP_SIZES, LoraFactor, QuantNames, Quantity};
 pub use recognise::{Recognition, recognise};
 pub use registry::{FamilyFile, Registered, add_families, families, family, registered};
 pub use running::RunFacts;
+pub use scheme::{Named, Row, Scheme};
 pub use signs::{QuantSigns, QuantTool};
 pub use size::{Configuration, Expression, Value};
 pub use solve::{Fact, Solved};

@@ -44,7 +44,7 @@ impl Model {
     /// What the configuration does not state, or states as nothing that a model can have.
     pub fn read(family: &'static Family, kind: &str, configuration: &Configuration) -> Result<Self, SpecError> {
         let rules = Rules::new(family.rules(kind), configuration);
-        let explain = |error| rules.explain(family, error);
+        let explain = |error| rules.explain(&family.params, error);
         let sizes = family.sizes(kind, configuration).map_err(explain)?;
         let members = family.members(kind, configuration).map_err(explain)?;
         let flag = |name: &str| match rules.value(name) {

@@ -3,9 +3,10 @@
 use smallvec::SmallVec;
 
 use super::error::ModelError;
-use super::family::{Family, Row};
+use super::family::Family;
 use super::param::{Axis, Dims, Mesh, Param, ParamId, Role, Sizes};
 use super::pattern::Captures;
+use super::scheme::{EXPERT, PackPart, Row};
 use crate::layout::{Piece, Region};
 
 /// Which share of the cut axes a rank has.
@@ -46,26 +47,6 @@ pub struct StoredTensor {
     pub dims: Vec<u64>,
     /// The parameters in it, which together are all of its elements, each once.
     pub parts: Vec<StoredPart>,
-}
-
-/// A parameter in a row of a scheme.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PackPart {
-    /// The parameter.
-    pub param: u16,
-    /// The file's dimensions, where they are not the canonical ones.
-    pub dims: Option<Dims>,
-}
-
-/// How a stored tensor is made of parameters: for each index of the outer axes in turn, the parts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pack {
-    /// The axes that lead in every part. Empty: the parts follow one another whole.
-    pub outer: Vec<Axis>,
-    /// The stored dimension in which the parts are joined.
-    pub dim: usize,
-    /// The parts; one where the tensor is a parameter by itself.
-    pub parts: Vec<PackPart>,
 }
 
 /// An axis of a piece.
@@ -302,9 +283,6 @@ impl Family {
         ways
     }
 }
-
-/// The axis that `{e}` in a name is an index of.
-pub(super) const EXPERT: &str = "Expert";
 
 /// What a rank holds of an axis.
 #[derive(Clone, Copy)]

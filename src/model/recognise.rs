@@ -3,7 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use super::family::{Family, Row, Scheme};
+use super::family::Family;
+use super::scheme::{Row, Scheme};
 
 /// How well a scheme explains the names of a checkpoint.
 #[derive(Clone, Copy, Debug)]

@@ -2,8 +2,10 @@
 
 use std::sync::{PoisonError, RwLock};
 
+use super::builtin_families::{builtin_families, builtin_family};
 use super::error::{FamilyFileError, FamilyFileErrors};
-use super::family::{Family, builtin_families, builtin_family, builtin_text};
+use super::family::Family;
+use super::texts::builtin_text;
 
 /// A family file of the user's.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! What the interpreter relies on in a row of a scheme.
 
-use super::family::{Family, Row};
-use super::pack::{EXPERT, PackPart};
+use super::family::Family;
 use super::param::{Axis, Dims, Param};
+use super::scheme::{EXPERT, PackPart, Row};
 
 /// Whether the rule of the pack says where every element is, in pieces with the axes of [`super::Canonical`]; if not, why.
 pub(super) fn check(family: &Family, row: &Row) -> Result<(), String> {

@@ -1,7 +1,6 @@
 //! The rules by which a family reads a configuration: values of names, what fields they want, and why there is no value.
 
 use super::error::{ModelError, SpecError};
-use super::family::Family;
 use super::fields::Wanted;
 use super::param::{Param, When};
 use super::pattern::MAX_LAYERS;
@@ -171,11 +170,11 @@ impl<'a> Rules<'a> {
     }
 
     /// The error of a model that has no value for a name, in terms of the configuration's fields.
-    pub(super) fn explain(&self, family: &Family, error: ModelError) -> SpecError {
+    pub(super) fn explain(&self, params: &[Param], error: ModelError) -> SpecError {
         let (ModelError::NotStated { what, .. } | ModelError::BadSize { axis: what, .. }) = &error else {
             return SpecError::Model(error);
         };
-        let param = family.params.iter().find(|param| param.id == *what);
+        let param = params.iter().find(|param| param.id == *what);
         let condition = param.and_then(|param| match &param.when {
             When::Always => None,
             When::If(rule) | When::LayersBelow(rule) | When::LayersFrom(rule) => Some(rule),
@@ -184,7 +183,7 @@ impl<'a> Rules<'a> {
         if let Some(why) = self.why(&rule.root, Some(rule), 0) {
             return why;
         }
-        let template = family.params.iter().any(|param| param.template.as_deref() == Some(what));
+        let template = params.iter().any(|param| param.template.as_deref() == Some(what));
         match (self.field(&rule.root, Some(rule), 0), self.of(rule)) {
             (Some(field), Some(Value::Number(number))) => {
                 let wanted =

@@ -9,10 +9,10 @@ use smallvec::{SmallVec, smallvec};
 
 use super::equations::{Equation, Fault, Product, Ratio, Sources, System};
 use super::error::ModelError;
-use super::family::{Family, Row};
-use super::pack::{EXPERT, PackPart};
+use super::family::Family;
 use super::param::{Axis, Sizes};
 use super::pattern::Captures;
+use super::scheme::{EXPERT, PackPart, Row};
 use super::size::{Expression, Factors, Value};
 
 /// A tensor of a checkpoint.

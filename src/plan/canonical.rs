@@ -9,9 +9,9 @@ mod tensor;
 pub use self::feed::Feed;
 use self::tensor::tensor;
 use super::op::{LowRank, Op, Quantise};
-use super::route::{OutputFile, SourceTensor, TensorCrc};
+use super::route::{OutputFile, SourceTensor};
 use super::value::Plan;
-use crate::formats::Segment;
+use crate::formats::{Checksum, ChecksumKind, Encoding, Segment};
 use crate::source::Extents;
 
 impl Plan {
@@ -53,14 +53,9 @@ fn extents(extents: &Extents, feed: &mut impl Feed) {
 
 fn file(output: &OutputFile, feed: &mut impl Feed) {
     // The format is what wrote the layout's header.
-    let OutputFile { path, rank, format: _, layout, tensors, crc, tensor_crcs } = output;
+    let OutputFile { path, rank, format: _, layout, tensors } = output;
     feed.bytes(path.as_bytes());
     feed.number(rank.map_or(u64::MAX, u64::from));
-    feed.number(u64::from(*crc));
-    feed.number(tensor_crcs.len() as u64);
-    for TensorCrc { at, tensor } in tensor_crcs {
-        feed.numbers([*at, *tensor as u64]);
-    }
     feed.number(layout.segments.len() as u64);
     for segment in &layout.segments {
         match segment {
@@ -69,6 +64,16 @@ fn file(output: &OutputFile, feed: &mut impl Feed) {
                 feed.bytes(bytes);
             }
             Segment::Data { tensor, range } => feed.numbers([1, *tensor as u64, range.start(), range.len()]),
+            Segment::Late(Checksum { kind, of, encoding }) => {
+                feed.numbers([2, of.start(), of.len()]);
+                feed.bytes(match kind {
+                    ChecksumKind::Crc32 => b"crc32",
+                });
+                feed.bytes(match encoding {
+                    Encoding::LittleEndian => b"little endian",
+                    Encoding::BigEndian => b"big endian",
+                });
+            }
         }
     }
     feed.number(tensors.len() as u64);

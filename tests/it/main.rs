@@ -27,6 +27,7 @@ mod help;
 mod hostile;
 mod inspect;
 mod library;
+mod limits;
 mod lora;
 mod options;
 mod oracle;

@@ -15,7 +15,7 @@ mod strategy_proto;
 mod wire;
 
 pub use ckpt::{CrcTrailer, crc32, scan, verify_crc};
-pub use ckpt_writer::{CkptOptions, TRAILER_LEN, layout, trailer};
+pub use ckpt_writer::{CkptOptions, layout};
 pub use layout_check::ParamLayout;
 pub use strategy::{StrategyFile, is_rewritten_alike, read as read_strategy, write as write_strategy};
 pub use strategy_files::{

@@ -11,7 +11,7 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 use super::*;
 use crate::layout::OptimizerShard;
-use crate::model::pack::{EXPERT, PackPart};
+use crate::model::scheme::{EXPERT, PackPart};
 use crate::model::{Axis, ParamId, builtin_families};
 
 /// Rows that no family has yet: transposed, interleaved, two outer axes, joined columns, experts one by one.

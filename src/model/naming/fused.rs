@@ -1,9 +1,12 @@
-//! Fused parameters: which there are, and of which parameters each is made.
+//! Of which parameters a fused one is made, name by name.
 
-use super::table::{PLAIN, is_linear, schemes, table};
+use super::quantised::quantity_name;
+use super::table::table;
 use crate::model::companion::companions;
-use crate::model::family::{Row, Scheme};
-use crate::model::{Companion, Family, FusionLayout, Mesh, QuantNames, Quantity, Role};
+use crate::model::{Companion, QuantNames, Quantity};
+
+/// The fused layers that nearly every family has, as users know them.
+pub const FUSED_LAYERS: [&str; 2] = ["w_qkv", "w_gate_hidden"];
 
 /// A fused parameter and what it is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,56 +34,6 @@ pub struct Grouping {
     pub height: u64,
 }
 
-/// A fused layer and those that it is made of, by their names in a decoder layer, each with a dot.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct FusedLayer {
-    whole: String,
-    parts: Vec<String>,
-    output: Option<String>,
-}
-
-/// The fused layers of the families, each once.
-pub(super) fn fused_layers(families: &[&'static Family]) -> Vec<FusedLayer> {
-    let mut found: Vec<FusedLayer> = Vec::new();
-    for (family, scheme) in FusionLayout::ALL.into_iter().flat_map(|order| schemes(families, order.scheme())) {
-        for row in scheme.rows.iter().filter(|row| row.params().count() > 1 && is_linear(family, row)) {
-            let Some(layer) = fused_layer(family, row) else { continue };
-            if !found.contains(&layer) {
-                found.push(layer);
-            }
-        }
-    }
-    found
-}
-
-fn fused_layer(family: &Family, row: &Row) -> Option<FusedLayer> {
-    let plain = family.scheme(PLAIN)?;
-    let parts: Vec<u16> = row.params().collect();
-    let names = parts.iter().map(|&param| in_layer(plain.row_of(param)?)).collect::<Option<Vec<_>>>()?;
-    let rows = |param: u16| &family.params()[usize::from(param)].dims[0];
-    let alike = parts.iter().all(|&part| rows(part) == rows(parts[0]));
-    let output = if alike { None } else { Some(output_of(family, plain, parts[0])?) };
-    Some(FusedLayer { whole: in_layer(row)?, parts: names, output })
-}
-
-/// The layer whose columns are what the rows of `query` are: both are cut over one axis.
-fn output_of(family: &Family, plain: &Scheme, query: u16) -> Option<String> {
-    let params = family.params();
-    let cut = |at: u16| params[usize::from(at)].cut.iter().find(|cut| cut.mesh == Mesh::Tensor).map(|cut| cut.axis);
-    let axis = cut(query)?;
-    let takes = |&at: &u16| {
-        let param = &params[usize::from(at)];
-        param.role == Role::Linear && param.dims.get(1).is_some_and(|columns| columns.contains(&axis))
-    };
-    let output = (0..u16::try_from(params.len()).ok()?).find(takes)?;
-    in_layer(plain.row_of(output)?)
-}
-
-/// The name of a row's layer in a decoder layer, with a dot.
-fn in_layer(row: &Row) -> Option<String> {
-    row.pattern.in_layer()?.strip_suffix("weight").map(str::to_owned)
-}
-
 /// The fused parameter that `name` is, or is a part of; `None` for any other name. The factors of an adapter on a fused weight
 /// are fused as the weight is: mindpet adds `B (A x)` to the layer's output, so `B` has the rows of the weight, in its order,
 /// and `A` belongs to the input.
@@ -98,7 +51,7 @@ pub fn fused(name: &str) -> Option<Fused> {
                 continue;
             }
             let quantised = companion.is_some_and(|companion| companion.quantity.factor().is_none());
-            let output = if quantised { super::quantity_name(QuantNames::Gs06, Quantity::Weight)? } else { "weight" };
+            let output = if quantised { quantity_name(QuantNames::Gs06, Quantity::Weight)? } else { "weight" };
             return Some(Fused {
                 name: format!("{prefix}{}{tail}", layer.whole),
                 parts: layer.parts.iter().map(|part| format!("{prefix}{part}{tail}")).collect(),

@@ -2,19 +2,18 @@
 
 use std::sync::OnceLock;
 
-use super::caches::{Cells, cells};
-use super::fused::{FusedLayer, fused_layers};
-use super::role::{Plain, in_every_layer};
+use super::cells::{Cells, cells};
+use super::fused_layers::{FusedLayer, fused_layers};
+use super::plain::{Plain, in_every_layer};
+use super::schemes::{PLAIN, is_linear, schemes};
 use crate::model::FusionLayout;
 use crate::model::companion::Companion;
-use crate::model::family::{Family, Row, Scheme};
+use crate::model::family::Family;
 use crate::model::index::Key;
 use crate::model::lookup::{Hit, Patterns};
 use crate::model::pattern::{Captures, Pattern};
 use crate::model::registry::families;
-
-/// The dialect in which every parameter has a name of its own.
-pub(super) const PLAIN: &str = "mindformers";
+use crate::model::scheme::Row;
 
 /// A name, and what it is in the dialects.
 #[derive(Debug)]
@@ -48,19 +47,6 @@ pub(super) struct Table {
 pub(super) fn table() -> &'static Table {
     static TABLE: OnceLock<Table> = OnceLock::new();
     TABLE.get_or_init(|| Table::new(families()))
-}
-
-/// The dialect of this name of each family that has it.
-pub(super) fn schemes(
-    families: &[&'static Family],
-    name: &str,
-) -> impl Iterator<Item = (&'static Family, &'static Scheme)> {
-    families.iter().filter_map(move |family| Some((*family, family.scheme(name)?)))
-}
-
-/// Whether a row is of a linear layer's weights, one or several.
-pub(super) fn is_linear(family: &Family, row: &Row) -> bool {
-    row.params().all(|param| family.params()[usize::from(param)].role == crate::model::Role::Linear)
 }
 
 impl Table {
