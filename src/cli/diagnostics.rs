@@ -1,6 +1,7 @@
 //! From errors to text with the way out.
 
 use std::borrow::Cow;
+use std::io;
 use std::path::Path;
 
 #[cfg(feature = "calibrate")]
@@ -15,6 +16,7 @@ use crate::model::naming::{HEAD, HEAD_LAYER, role};
 use crate::model::{SpecError, builtin_names};
 use crate::plan::{self, PlanError};
 use crate::report::plain;
+use crate::sys::{FileError, FileOp};
 use crate::{Error, ErrorKind};
 
 /// The error and its causes in one line, and what the user can do in the next.
@@ -82,6 +84,15 @@ pub(super) fn hint(error: &Error) -> Option<String> {
             Some("choose another directory with -is; --overwrite does not replace them".to_owned())
         }
         Error::TargetLink { target, to } => Some(link_hint(target, to)),
+        Error::CannotMount { .. } => Some(
+            "mounting takes /dev/fuse (`modprobe fuse`) and root, or the program fusermount3 of the package fuse3; in a container \
+             --device /dev/fuse --cap-add SYS_ADMIN"
+                .to_owned(),
+        ),
+        Error::NoMountPoint(at) => Some(format!("make one, or name another: mkdir -p {}", at.display())),
+        Error::LeftMounted(at) => {
+            Some(format!("unmount it, then start the same command again: fusermount -u {0} (root: umount {0})", at.display()))
+        }
         Error::FileExists(_) => Some("choose another name, or remove it if nobody needs it".to_owned()),
         Error::NoManifestThere(_) => {
             Some("choose another name with -o; without -o the manifest goes to standard output".to_owned())
@@ -108,7 +119,8 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         #[cfg(feature = "calibrate")]
         Error::Calibrate(calibrate) => calibrate_hint(calibrate).map(str::to_owned),
         Error::Missing { example, .. } => Some(format!("for example: {example}")),
-        Error::Output { published: None, .. } | Error::File(_) | Error::Usage(_) => None,
+        Error::File(e) => read_hint(e).map(str::to_owned),
+        Error::Output { published: None, .. } | Error::Usage(_) => None,
     }
 }
 
@@ -162,11 +174,27 @@ fn engine_hint(error: &EngineError) -> Option<String> {
         EngineError::File(e) if e.source.kind() == std::io::ErrorKind::StorageFull => {
             "free space, or choose another disk with -dc; nothing was published"
         }
-        EngineError::File(_) => "nothing was published",
+        EngineError::File(e) => read_hint(e).unwrap_or("nothing was published"),
         _ => return None,
     };
     Some(text.to_owned())
 }
+
+/// What to do about a source that could not be read.
+fn read_hint(error: &FileError) -> Option<&'static str> {
+    match (error.op, error.source.kind()) {
+        (FileOp::Read, io::ErrorKind::UnexpectedEof) => Some(CHANGES),
+        (FileOp::Read, kind) if kind != io::ErrorKind::PermissionDenied && !error.is_input() => Some(
+            "its disk, or the server of its file system, failed: `dmesg` says more, and `cp` of the file fails there too; start again \
+             when it can be read, or take the file from another copy. Nothing was published",
+        ),
+        _ => None,
+    }
+}
+
+/// What to do about a source that changes.
+const CHANGES: &str =
+    "let whatever writes to the checkpoint finish, or work on a copy of it, and start again; nothing was published";
 
 fn cluster_hint(error: &ClusterError) -> Option<&'static str> {
     Some(match error {
@@ -392,6 +420,10 @@ fn input_hint(error: &InputError) -> Option<String> {
         InputError::Model { source, .. } => return spec_hint(source),
         InputError::Strategy { source, .. } => return plan_hint(source),
         InputError::Format { source, .. } => match source.what {
+            FormatFault::Memory { stated: true, .. } => "give more with --memory",
+            FormatFault::Memory { stated: false, .. } => {
+                "no model has so much in a file: find out where it comes from, or use a machine with more memory"
+            }
             FormatFault::Truncated { .. } | FormatFault::WrongLength { .. } | FormatFault::Empty => {
                 "the file is incomplete: copy or save it again"
             }
@@ -415,9 +447,8 @@ fn input_hint(error: &InputError) -> Option<String> {
                 name(path)
             ));
         }
-        InputError::Changed { .. } => {
-            "let whatever writes to the checkpoint finish, or work on a copy of it, and start again; nothing was published"
-        }
+        InputError::Changed { .. } => CHANGES,
+        InputError::File(e) => return read_hint(e).map(str::to_owned),
         InputError::IsForeign(_) => "use -f pt_to_ms for it",
         InputError::IsMindSpore(_) => "use -f distributed_weight_transfer for it, or -f ms_to_pt for the way back",
         InputError::OtherFamily { .. } => {

@@ -84,6 +84,8 @@ pub fn compare(
         let threads: Vec<_> = reader.into_iter().chain(workers).collect();
         threads.into_iter().map(join).collect()
     });
+    Mapping::check_all(mappings)?;
+    Mapping::check_all(others)?;
     // The others stop because one failed: its reason counts.
     let mut failures: Vec<EngineError> = outcomes.into_iter().filter_map(Result::err).collect();
     failures.sort_by_key(|e| matches!(e, EngineError::Cancelled));

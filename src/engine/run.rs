@@ -107,7 +107,9 @@ pub fn run_parts(
         windows: windows(plan, mappings, &tasks, config),
         gathered: AtomicU64::new(0),
     };
-    let found = on_all_threads(&shared, &tasks)?;
+    let found = on_all_threads(&shared, &tasks);
+    Mapping::check_all(mappings)?;
+    let found = found?;
     observer.event(Event::Flushing);
     let mut sums = Sums::new(found.sums);
     let mut finished = Vec::with_capacity(files.len());

@@ -54,6 +54,7 @@ pub fn differing_sums(
         let threads: Vec<Started<'_, _>> = (0..config.workers.max(1)).map(start).collect();
         threads.into_iter().map(join).collect()
     });
+    Mapping::check_all(mappings)?;
     let mut found = Vec::new();
     for outcome in outcomes {
         found.extend(outcome?);
@@ -73,7 +74,7 @@ fn sum(
     let mut sum = Crc64::EMPTY;
     let mut done = 0;
     while done < place.len() {
-        if cancel.is_cancelled() {
+        if cancel.is_cancelled() || mapping.has_failed() {
             return Err(EngineError::Cancelled);
         }
         let len = chunk.min(place.len() - done);

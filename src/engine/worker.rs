@@ -48,9 +48,11 @@ pub(super) struct Shared<'a> {
 const GATHERED_AT_MOST: u64 = 256 << 20;
 
 impl Shared<'_> {
-    /// Whether somebody cancelled or something failed.
+    /// Whether somebody cancelled or something failed, a read of a mapping included: whoever waits for the threads says of what.
     pub(super) fn is_over(&self) -> bool {
-        self.cancel.is_cancelled() || self.failed.load(Ordering::Relaxed)
+        self.cancel.is_cancelled()
+            || self.failed.load(Ordering::Relaxed)
+            || self.inputs.mappings.iter().any(|mapping| mapping.has_failed())
     }
 
     /// Makes everybody stop.
@@ -307,6 +309,10 @@ impl<'a> Worker<'a> {
             Err(e) if op.direct && e.raw_os_error() == Some(libc::EINVAL) => op.file.write_plain(op.bytes(), op.at)?,
             Err(e) if matches!(e.kind(), std::io::ErrorKind::Interrupted | std::io::ErrorKind::WouldBlock) => {
                 return self.submit(IoOp::Write(op));
+            }
+            // The kernel could not read what it was to write.
+            Err(e) if e.raw_os_error() == Some(libc::EFAULT) && matches!(op.data, IoBuf::Mapped(_)) => {
+                op.file.write_copied(op.bytes(), op.at)?;
             }
             Err(e) => return Err(failed(e).into()),
         }

@@ -28,7 +28,7 @@ pub(super) fn plan(case: &Case<'_>) -> Result<Conversion, Error> {
         let strategy = train_to_infer::strategy(case, &files)?;
         (LeftOut::of_run(case, &files, strategy.as_ref())?, strategy)
     } else {
-        (LeftOut::of_state(case, &files)?, reading::strategy(job.source.strategy.as_deref())?)
+        (LeftOut::of_state(case, &files)?, reading::strategy(job.source.strategy.as_deref(), job.run.reading.memory)?)
     };
     let merged = train_to_infer::merged(job, &left_out)?;
     // As the q, k and v of internlm2 are.

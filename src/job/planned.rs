@@ -71,7 +71,7 @@ impl Planned {
         let known = KnownModel::of_job(job)?;
         let beside = Beside::look(job, &once, &opened, &known)?;
         let case = Case { job, observer: &once, opened: &opened, known: &known, beside: &beside };
-        let conversion = recipe(&case, Gathering::Placeholder)?;
+        let conversion = reading::as_read(&opened.input().mappings(), recipe(&case, Gathering::Placeholder))?;
         let notes = once.into_said();
         Ok(Self { job: job.clone(), opened, known, beside, conversion, notes })
     }
@@ -87,7 +87,8 @@ impl Planned {
         let once = Once::new(observer, std::mem::take(&mut self.notes));
         let (job, opened, known, beside) = (&self.job, &self.opened, &self.known, &self.beside);
         let case = Case { job, observer: &once, opened, known, beside };
-        self.conversion = recipe(&case, Gathering::Run { keep: &keep, cancel })?;
+        let gathering = Gathering::Run { keep: &keep, cancel };
+        self.conversion = reading::as_read(&self.opened.input().mappings(), recipe(&case, gathering))?;
         self.notes = once.into_said();
         Ok(())
     }

@@ -38,7 +38,7 @@ pub(super) fn plan(case: &Case<'_>, foreign: &ForeignInput) -> Result<Conversion
         case.note(&text);
     }
     say(case, &notes);
-    let target = reading::strategy(job.target.strategy.as_deref())?;
+    let target = reading::strategy(job.target.strategy.as_deref(), job.run.reading.memory)?;
     // A head that is left out because it is the embedding must be the embedding.
     let all_replicas = job.checks.replicas || notes.head_is_copy;
     // What a source of Hugging Face's says of its head is settled when it is read.

@@ -197,7 +197,7 @@ impl Conversion {
 }
 
 /// Computes what must be known before anything is written; it becomes the last of the mappings.
-fn compute(
+pub(super) fn compute(
     plan: &Plan,
     mappings: &mut Vec<Arc<Mapping>>,
     engine: &EngineConfig,

@@ -122,14 +122,27 @@ impl Verify {
     /// Where they cannot be compared.
     pub fn run(&self, observer: &dyn Observer, cancel: &CancelToken) -> Result<Verdict, Error> {
         self.reading.check()?;
-        let wishes = self.reading.wishes();
         if self.tolerance.is_some() && (self.reading.reader != choices::Reader::Auto || self.reading.depth.is_some()) {
             let why = "--tolerance compares from the memory mapping: leave --reader and --depth out";
             return Err(Error::Usage(why.to_owned()));
         }
         let ignore = Patterns::of("--ignore", &self.ignore)?;
-        let a = Opened::open(&self.a.path, self.a.gaps())?;
-        let b = Opened::open(&self.b.path, self.b.gaps())?;
+        let a = Opened::open(&self.a.path, self.a.gaps(), self.reading.memory)?;
+        let b = Opened::open(&self.b.path, self.b.gaps(), self.reading.memory)?;
+        let sources = [a.input().mappings(), b.input().mappings()].concat();
+        let verdict = reading::as_read(&sources, self.compare((&a, &b), &ignore, (observer, cancel)))?;
+        reading::check_unchanged(&sources, observer)?;
+        Ok(verdict)
+    }
+
+    /// Compares two checkpoints that are open.
+    fn compare(
+        &self,
+        (a, b): (&Opened, &Opened),
+        ignore: &Patterns,
+        (observer, cancel): (&dyn Observer, &CancelToken),
+    ) -> Result<Verdict, Error> {
+        let wishes = self.reading.wishes();
         a.input().check_ranks()?;
         b.input().check_ranks()?;
         for side in [&self.a, &self.b] {
@@ -137,18 +150,18 @@ impl Verify {
                 observer.note(&text);
             }
         }
-        let spec = self.described(&a, &b)?;
+        let spec = self.described(a, b)?;
         let sides = Sides {
             spec: spec.as_ref(),
             heads: Heads { heads: self.model.heads, kv_heads: self.model.kv_heads },
             ignore: &|name| ignore.matches(name),
-            a: Side::new(&a, self.a.strategy.as_deref())?,
-            b: Side::new(&b, self.b.strategy.as_deref())?,
+            a: Side::new(a, self.a.strategy.as_deref(), self.reading.memory)?,
+            b: Side::new(b, self.b.strategy.as_deref(), self.reading.memory)?,
         };
         let copied = sides.copied();
         let typed = |option, order| (Typed::new(option, order, self.model.force_fusion), copied);
-        let a_order = order(&self.a, &a, typed("--src-fusion", self.a.fusion), observer)?;
-        let b_order = order(&self.b, &b, typed("--dst-fusion", self.b.fusion), observer)?;
+        let a_order = order(&self.a, a, typed("--src-fusion", self.a.fusion), observer)?;
+        let b_order = order(&self.b, b, typed("--dst-fusion", self.b.fusion), observer)?;
         let choice = |(side, order): (&str, &Order)| order.fused.then(|| order.choice(side));
         let choices: Vec<Choice> = [("first", &a_order), ("second", &b_order)].into_iter().filter_map(choice).collect();
         for choice in &choices {
@@ -167,7 +180,6 @@ impl Verify {
             let engine_config = settings::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
             let found = engine::distances(&pairs, &a_maps, &b_maps, &engine_config, &step, cancel)?;
             step.finish();
-            reading::check_unchanged(&[a_maps, b_maps].concat(), observer)?;
             return Ok(within(&a_catalog, choices, &found, steps));
         }
         let mut verdict = Verdict {
@@ -219,7 +231,6 @@ impl Verify {
                 }
             }
         }
-        reading::check_unchanged(&[a.input().mappings(), b.input().mappings()].concat(), observer)?;
         verdict.same = verdict.differences.is_empty();
         Ok(verdict)
     }

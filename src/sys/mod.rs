@@ -8,8 +8,10 @@
 mod aligned;
 mod close;
 mod dir;
+mod fault;
 mod file;
 mod file_error;
+mod fuse;
 mod lock;
 mod machine;
 mod mapping;
@@ -17,6 +19,7 @@ mod marker;
 mod network;
 mod probe;
 mod process;
+mod read_fault;
 mod ring;
 mod share;
 mod signal;
@@ -32,6 +35,7 @@ pub use file::{
     read_small, remove_dir, remove_empty_dirs, rename_exchange, rename_new, sync_dir, write_small,
 };
 pub use file_error::{FileError, FileOp};
+pub use fuse::{Contents, LARGEST_READ, MountedTree, TreeFile, is_left_mounted};
 pub use lock::{Lock, Locked, is_unlocked, lock};
 pub use machine::{anonymous_memory, available_memory, uring};
 pub use mapping::{Mapping, Reader, StableInputs};

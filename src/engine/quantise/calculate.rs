@@ -106,7 +106,7 @@ impl Passes<'_> {
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(task) = tasks.get(at) else { return Ok(found) };
-                if self.cancel.is_cancelled() {
+                if self.cancel.is_cancelled() || self.inputs.mappings.iter().any(|mapping| mapping.has_failed()) {
                     return Err(EngineError::Cancelled);
                 }
                 let c = &self.computed.calculations[task.calculation];
@@ -123,6 +123,7 @@ impl Passes<'_> {
             let threads: Vec<Started<'_, _>> = (0..self.config.workers.max(1)).map(start).collect();
             threads.into_iter().map(join).collect()
         });
+        Mapping::check_all(self.inputs.mappings)?;
         let mut found = Vec::with_capacity(tasks.len());
         for outcome in outcomes {
             found.extend(outcome?);

@@ -61,6 +61,8 @@ pub fn distances(
         let threads: Vec<Started<'_, _>> = (0..config.workers.max(1)).map(start).collect();
         threads.into_iter().map(join).collect()
     });
+    Mapping::check_all(plain.mappings)?;
+    Mapping::check_all(other.mappings)?;
     let mut found = Vec::with_capacity(pairs.pairs.len());
     for outcome in outcomes {
         found.extend(outcome?);
@@ -102,7 +104,7 @@ fn distance(
     let step = (BLOCK_BYTES / size).max(1);
     let mut at = 0;
     while at < elements {
-        if cancel.is_cancelled() {
+        if cancel.is_cancelled() || plain.mappings.iter().chain(other.mappings).any(|mapping| mapping.has_failed()) {
             return Err(EngineError::Cancelled);
         }
         let count = step.min(elements - at);

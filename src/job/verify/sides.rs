@@ -16,8 +16,8 @@ pub(super) struct Side<'a> {
 }
 
 impl<'a> Side<'a> {
-    pub(super) fn new(opened: &'a Opened, strategy: Option<&Path>) -> Result<Self, Error> {
-        Ok(Self { opened, files: opened.input().source_files(), strategy: reading::strategy(strategy)? })
+    pub(super) fn new(opened: &'a Opened, strategy: Option<&Path>, memory: Option<u64>) -> Result<Self, Error> {
+        Ok(Self { opened, files: opened.input().source_files(), strategy: reading::strategy(strategy, memory)? })
     }
 }
 
