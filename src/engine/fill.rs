@@ -126,8 +126,8 @@ impl Inputs<'_> {
             for (route, unit) in self.routes_into(&tensor.routes, from, to) {
                 let source = self.plan.stored(route);
                 runs_into(route, unit, from, to, &mut |src, _, units| {
-                    let places = source.extents.locate(src * unit.read, units * unit.read);
-                    places.for_each(|range| take(source.file, range));
+                    let (first, len) = unit.stored(src, units);
+                    source.extents.locate(first, len).for_each(|range| take(source.file, range));
                 });
             }
         }

@@ -157,7 +157,8 @@ pub(super) fn key_of(plan: &Plan, file: &OutputFile, spans: &[Span<'_>], at: u64
             });
             let run = if moves.dims.is_empty() { from.saturating_sub(moves.dst) } else { 0 };
             let source = plan.stored(route);
-            let first = source.extents.locate((moves.src + step + run) * unit.read, 1).next();
+            let (first, _) = unit.stored(moves.src + step + run, 1);
+            let first = source.extents.locate(first, 1).next();
             return (source.file, first.map_or(0, super::super::source::ByteRange::start));
         }
     }

@@ -89,6 +89,10 @@ fn op(op: &Op, feed: &mut impl Feed) {
             feed.bytes(from.name().as_bytes());
             feed.bytes(to.name().as_bytes());
         }
+        Op::Dequantise { from } => {
+            feed.bytes(b"dequantise");
+            feed.bytes(from.name().as_bytes());
+        }
         Op::AddLowRank(LowRank { a, b, scale, width, from, to, steps }) => {
             feed.bytes(b"low rank");
             feed.numbers([a.index() as u64, b.index() as u64, u64::from(scale.to_bits()), *width]);

@@ -65,7 +65,7 @@ fn prove_routes(plan: &Plan, tensor: &OutputTensor, rank: u32) -> Result<(), Pla
         if dtype != tensor.dtype {
             return Err(PlanError::Cast { name: name(), from: source.dtype.name(), to: tensor.dtype.name() });
         }
-        if route.moves.src_end() * unit.read > source.extents.len() {
+        if unit.stored(0, route.moves.src_end()).1 > source.extents.len() {
             return Err(PlanError::OutOfBounds { name: name(), rank });
         }
         let counted = unit.written / bits;
@@ -84,7 +84,7 @@ fn prove_routes(plan: &Plan, tensor: &OutputTensor, rank: u32) -> Result<(), Pla
 fn operands_fit(plan: &Plan, op: &Op, shape: &Shape) -> bool {
     let operand = |id: super::OperandId, dtype| plan.operands.get(id.index()).filter(|found| found.dtype == dtype);
     match op {
-        Op::Cast { .. } => true,
+        Op::Cast { .. } | Op::Dequantise { .. } => true,
         Op::AddLowRank(LowRank { a, b, width, .. }) => {
             let (Some(a), Some(b)) = (operand(*a, Dtype::F32), operand(*b, Dtype::F32)) else { return false };
             let factors = (a.shape.dims(), b.shape.dims());

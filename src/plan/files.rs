@@ -6,7 +6,7 @@ use super::options::{PlanOptions, WholeModel, WholeReader};
 use super::route::{OutputFile, OutputTensor};
 use super::value::Plan;
 use crate::formats::mindspore::{self, CkptOptions};
-use crate::formats::{FileLayout, FormatKind, TensorToWrite, pytorch, safetensors};
+use crate::formats::{FileLayout, FormatError, FormatFault, FormatKind, TensorToWrite, pytorch, safetensors};
 
 /// Tensors smaller than this are not worth an aligned place.
 const ALIGNED_FROM: u64 = 64 << 10;
@@ -60,6 +60,7 @@ pub(super) fn file(
             let reader = if pytorch { "pt" } else { "ms" };
             safetensors::layout(&list, &[("format".to_owned(), reader.to_owned())])
         }
+        FormatKind::Gguf => Err(FormatError::new(0, FormatFault::NotThisFormat("GGUF files are not written"))),
         FormatKind::PyTorch => pytorch::layout(&list),
     };
     let layout = layout.map_err(|source| PlanError::Header { rank, source })?;

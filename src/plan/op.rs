@@ -4,7 +4,7 @@
 //! the element (a scale, a row of a factor) it reads from an operand of the plan, which has that tensor's rows and columns.
 
 use super::ids::OperandId;
-use crate::tensor::Dtype;
+use crate::tensor::{BlockType, Dtype};
 
 /// One op of a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,11 @@ pub enum Op {
         /// What goes on.
         to: Dtype,
     },
+    /// Numbers of single precision are made of blocks. It can only be the first.
+    Dequantise {
+        /// What comes.
+        from: BlockType,
+    },
     /// A product of two thin matrices is added, in single precision.
     AddLowRank(LowRank),
     /// Integers are made of fp16 numbers.
@@ -25,15 +30,28 @@ pub enum Op {
 /// How much one unit of a route's move is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unit {
-    /// Bytes in the source.
-    pub read: u64,
+    /// Units that are stored together in the source, and the bytes of those.
+    pub block: (u64, u64),
     /// Bits in the target.
     pub written: u64,
 }
 
 impl Unit {
     /// Of what is moved as it is.
-    pub const BYTE: Self = Self { read: 1, written: 8 };
+    pub const BYTE: Self = Self { block: (1, 1), written: 8 };
+
+    /// The unit of what goes through these ops.
+    pub fn of(ops: &[Op]) -> Self {
+        let (Some(first), Some(last)) = (ops.first(), ops.last()) else { return Self::BYTE };
+        Self { block: first.takes().block(), written: last.gives_bits() }
+    }
+
+    /// The bytes of the source that some units are read from: the first, and how many.
+    pub fn stored(self, first: u64, units: u64) -> (u64, u64) {
+        let (together, bytes) = self.block;
+        let (begin, end) = (first / together, (first + units).div_ceil(together));
+        (begin * bytes, if units == 0 { 0 } else { (end - begin) * bytes })
+    }
 
     /// The units that have a part in bytes `from .. to` of the target.
     pub fn within(self, from: u64, to: u64) -> (u64, u64) {
@@ -46,17 +64,12 @@ impl Unit {
     }
 }
 
-/// The unit of what goes through a pipeline.
-pub(super) fn unit(ops: &[Op]) -> Unit {
-    let (Some(first), Some(last)) = (ops.first(), ops.last()) else { return Unit::BYTE };
-    Unit { read: first.takes().size(), written: last.gives_bits() }
-}
-
 impl Op {
     /// The dtype of the elements that come.
     pub fn takes(&self) -> Dtype {
         match self {
             Self::Cast { from, .. } => *from,
+            Self::Dequantise { from } => Dtype::Blocks(*from),
             Self::AddLowRank(_) => Dtype::F32,
             Self::Quantise(_) => Dtype::F16,
         }
@@ -66,7 +79,7 @@ impl Op {
     pub fn gives(&self) -> Dtype {
         match self {
             Self::Cast { to, .. } => *to,
-            Self::AddLowRank(_) => Dtype::F32,
+            Self::Dequantise { .. } | Self::AddLowRank(_) => Dtype::F32,
             Self::Quantise(how) => how.width.stored(),
         }
     }

@@ -9,11 +9,12 @@ use std::collections::HashMap;
 use super::SourceFile;
 use super::catalog::{Catalog, LogicalTensor};
 use super::derive::quantise::Gathered;
-use super::holders::Holders;
+use super::holders::{Holder, Holders};
 use super::ids::{OperandId, OpsId, StoredId};
 use super::made::Pair;
-use super::op::Op;
+use super::op::{LowRank, Op};
 use super::route::{OutputFile, OutputTensor, Route, SourceTensor};
+use super::source::hold_blocks;
 use super::value::{Plan, PlanSource};
 use crate::layout::{Piece, Region};
 use crate::tensor::{Dtype, Shape};
@@ -21,6 +22,8 @@ use crate::tensor::{Dtype, Shape};
 pub(super) struct Router<'a> {
     files: &'a [SourceFile<'a>],
     catalog: &'a Catalog,
+    /// Whether any tensor is quantised by blocks.
+    by_blocks: bool,
     /// (file, entry) to the tensor in the plan.
     index: HashMap<(usize, usize), StoredId>,
     /// The plan so far: no outputs.
@@ -46,10 +49,33 @@ pub(super) struct Way {
 }
 
 impl Way {
+    /// The ops of elements that are stored as this dtype, where that is added to them.
+    fn ops(&self, stored: Dtype, update: Option<LowRank>) -> Vec<Op> {
+        let read = |stored, to| match stored {
+            Dtype::Blocks(from) => [Some(Op::Dequantise { from }), cast(Dtype::F32, to)],
+            _ => [cast(stored, to), None],
+        };
+        let mut ops = Vec::new();
+        if let Some(update) = update {
+            ops.extend(read(stored, Dtype::F32).into_iter().flatten());
+            ops.push(Op::AddLowRank(update));
+            ops.extend(cast(Dtype::F32, self.to));
+        } else {
+            ops.extend(read(stored, self.to).into_iter().flatten());
+        }
+        ops.extend(self.then.clone());
+        ops
+    }
+
     /// Elements that are converted, or just moved, to a tensor of this shape.
     pub(super) fn cast(from: Dtype, to: Dtype, shape: &Shape) -> Self {
         Self { from, to, then: None, columns: shape.dims().get(1).copied().unwrap_or(1) }
     }
+}
+
+/// What brings elements of one floating-point type to another.
+fn cast(from: Dtype, to: Dtype) -> Option<Op> {
+    (from != to).then_some(Op::Cast { from, to })
 }
 
 impl<'a> Router<'a> {
@@ -58,7 +84,7 @@ impl<'a> Router<'a> {
             files.iter().map(|f| PlanSource { path: f.path.clone(), len: f.bytes.len() as u64, rank: f.rank });
         let plan = Plan { sources: sources.collect(), ..Plan::default() };
         let (index, casts, pairs) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { files, catalog, index, plan, merge: true, casts, pairs }
+        Self { files, catalog, by_blocks: hold_blocks(files), index, plan, merge: true, casts, pairs }
     }
 
     /// The plan so far: sources, and what routes are made of; no outputs.
@@ -160,27 +186,34 @@ impl<'a> Router<'a> {
 
     /// What a tensor gives to a box: its elements, and what is added to them.
     fn elements(&mut self, tensor: &LogicalTensor, piece: &Piece, way: &Way, routes: &mut Vec<Route>) {
-        let mut ops = Vec::new();
-        let mut cast = |from, to| ops.extend((from != to).then_some(Op::Cast { from, to }));
-        if let Some(pair) = tensor.update.filter(|_| self.merge) {
-            cast(way.from, Dtype::F32);
-            let pair = self.pair(pair);
-            ops.push(Op::AddLowRank(low_rank::update(pair, piece, &tensor.radices, way.columns)));
-            ops.extend((way.to != Dtype::F32).then_some(Op::Cast { from: Dtype::F32, to: way.to }));
-        } else {
-            cast(way.from, way.to);
+        let pair = tensor.update.filter(|_| self.merge).map(|pair| self.pair(pair));
+        let update = pair.map(|pair| low_rank::update(pair, piece, &tensor.radices, way.columns));
+        let mut last: Option<(Dtype, OpsId)> = None;
+        for holder in tensor.holders.near(&piece.region) {
+            let Some(moves) = holder.piece.to(piece) else { continue };
+            let stored = self.stored_as(holder, way.from);
+            let ops = match last {
+                Some((dtype, ops)) if dtype == stored => ops,
+                _ => self.pipeline(way.ops(stored, update.clone())),
+            };
+            last = Some((stored, ops));
+            let moves = if ops == OpsId::COPY { moves.scaled(stored.size()) } else { moves };
+            routes.push(Route { source: self.source(holder.file, holder.entry), ops, moves });
         }
-        ops.extend(way.then.clone());
-        let ops = self.pipeline(ops);
-        self.bring(&tensor.holders, piece, way.from, ops, routes);
     }
 
-    /// What holders give to a box.
-    fn bring(&mut self, holders: &Holders, piece: &Piece, dtype: Dtype, ops: OpsId, routes: &mut Vec<Route>) {
+    /// What a holder's elements are in its file. Where any tensor is quantised by blocks, all are read as one type, which need not
+    /// be the file's.
+    fn stored_as(&self, holder: &Holder, dtype: Dtype) -> Dtype {
+        if self.by_blocks && dtype.is_float() { self.files[holder.file].entries[holder.entry].dtype } else { dtype }
+    }
+
+    /// What holders give to a box, as it is.
+    fn bring(&mut self, holders: &Holders, piece: &Piece, dtype: Dtype, routes: &mut Vec<Route>) {
         for holder in holders.near(&piece.region) {
             if let Some(moves) = holder.piece.to(piece) {
-                let moves = if ops == OpsId::COPY { moves.scaled(dtype.size()) } else { moves };
-                routes.push(Route { source: self.source(holder.file, holder.entry), ops, moves });
+                let (source, ops) = (self.source(holder.file, holder.entry), OpsId::COPY);
+                routes.push(Route { source, ops, moves: moves.scaled(dtype.size()) });
             }
         }
     }

@@ -25,7 +25,7 @@ impl Plan {
         }
         for (index, ops) in (1..).zip(&self.pipelines) {
             // One that only converts is told beside its routes.
-            if !matches!(&**ops, [Op::Cast { .. }]) {
+            if !matches!(&**ops, [Op::Cast { .. } | Op::Dequantise { .. }]) {
                 lines.push(format!("ops {index}"));
                 lines.extend(ops.iter().map(line_of));
             }
@@ -61,6 +61,7 @@ impl Plan {
         }
         let _ = match self.ops(route.ops) {
             _ if route.ops == OpsId::COPY => Ok(()),
+            [Op::Dequantise { from }] => write!(text, " dequantise {}", from.name()),
             [Op::Cast { from, .. }] => write!(text, " cast {from}"),
             _ => write!(text, " ops {}", route.ops.index()),
         };
@@ -71,6 +72,7 @@ impl Plan {
 fn line_of(op: &Op) -> String {
     match op {
         Op::Cast { from, to } => format!("    cast {from} to {to}"),
+        Op::Dequantise { from } => format!("    dequantise {}", from.name()),
         Op::AddLowRank(LowRank { a, b, scale, width, from, to, steps }) => {
             let (a, b) = (a.index(), b.index());
             let steps: Vec<String> = steps.iter().map(|(target, weight)| format!(" ({target}, {weight})")).collect();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::calculation::Computed;
 use super::ids::{OperandId, OpsId};
-use super::op::{self, Op, Unit};
+use super::op::{Op, Unit};
 use super::route::{OutputFile, OutputTensor, Route, SourceTensor};
 
 /// What is read, what is written, and which bytes go where.
@@ -67,7 +67,7 @@ impl Plan {
 
     /// What one unit is of a move through a pipeline.
     pub fn unit_of(&self, ops: OpsId) -> Unit {
-        op::unit(self.ops(ops))
+        Unit::of(self.ops(ops))
     }
 
     /// An operand of an op.
@@ -87,7 +87,7 @@ impl Plan {
                 let factor = self.operand(update.a);
                 factor.shape.bytes(factor.dtype)
             }
-            Op::Cast { .. } | Op::Quantise(_) => 0,
+            Op::Cast { .. } | Op::Dequantise { .. } | Op::Quantise(_) => 0,
         };
         self.pipelines.iter().flatten().map(bytes).max().unwrap_or(0)
     }
@@ -108,7 +108,7 @@ impl Plan {
                 let mut converted_bits = 0;
                 for route in &tensor.routes {
                     let (unit, volume) = (self.unit(route), route.moves.volume());
-                    totals.read += volume * unit.read;
+                    totals.read += unit.stored(0, volume).1;
                     match route.ops {
                         OpsId::COPY if route.moves.dims.is_empty() => totals.contiguous += volume,
                         OpsId::COPY => totals.gathered += volume,

@@ -3,11 +3,14 @@
 //! A stage takes a block of neighbouring elements of the tensor that they go into and makes as many of it. Which file each comes
 //! from, and how much of the tensor is asked for, it need not know.
 
+mod dequantise;
 mod int4;
 mod low_rank;
 mod operands;
 mod quantise;
 
+use self::dequantise::Decoder;
+pub(super) use self::dequantise::decode as dequantise;
 use self::low_rank::Update;
 pub(super) use self::operands::Operands;
 use self::quantise::Quantiser;
@@ -25,6 +28,7 @@ const WIDEST: usize = 8;
 /// One op, with what it needs beside the elements.
 enum Stage<'a> {
     Cast { from: Dtype, to: Dtype },
+    Dequantise(Decoder),
     AddLowRank(Update<'a>),
     Quantise(Quantiser<'a>),
 }
@@ -35,6 +39,7 @@ impl Stage<'_> {
     fn apply(&mut self, at: u64, elements: &[u8], made: &mut [u8]) -> u64 {
         match self {
             Self::Cast { from, to } => return cast::convert(*from, *to, elements, made),
+            Self::Dequantise(decoder) => decoder.apply(elements, made),
             Self::AddLowRank(update) => update.apply(at, elements, made),
             Self::Quantise(quantiser) => quantiser.apply(at, elements, made),
         }
@@ -45,7 +50,7 @@ impl Stage<'_> {
     fn makes(&self) -> usize {
         match self {
             Self::Cast { to, .. } => to.size_in_memory(),
-            Self::AddLowRank(_) => size_of::<f32>(),
+            Self::Dequantise(_) | Self::AddLowRank(_) => size_of::<f32>(),
             Self::Quantise(_) => 1,
         }
     }
@@ -69,6 +74,7 @@ impl<'a> Pipeline<'a> {
     pub(super) fn new(id: OpsId, ops: &'a [Op], unit: Unit, operands: &'a dyn Operands) -> Self {
         let stage = |op: &'a Op| match op {
             Op::Cast { from, to } => Stage::Cast { from: *from, to: *to },
+            Op::Dequantise { from } => Stage::Dequantise(Decoder::new(*from)),
             Op::AddLowRank(update) => Stage::AddLowRank(Update::new(operands, update)),
             Op::Quantise(how) => Stage::Quantise(Quantiser::new(operands, how)),
         };
@@ -128,7 +134,11 @@ impl<'a> Pipeline<'a> {
     /// Makes a block: elements from `src` on of the source become those from `at` on of the target.
     fn block(&mut self, source: &Source<'_>, src: u64, at: u64, made: &mut [u8]) -> u64 {
         let count = made.len() / self.stages.last().map_or(1, Stage::makes);
-        let (from, bytes) = (src * self.unit.read, count * index(self.unit.read));
+        let (from, bytes) = self.unit.stored(src, count as u64);
+        let bytes = index(bytes);
+        if let Some(Stage::Dequantise(decoder)) = self.stages.first_mut() {
+            decoder.begin(src);
+        }
         let elements = source.piece(from, bytes).unwrap_or_else(|| {
             self.apart.resize(BLOCK * WIDEST, 0);
             source.read(from, &mut self.apart[..bytes]);

@@ -4,7 +4,7 @@ use super::boxes::{groups_of, rows_of, unpacked};
 use super::{Router, Way};
 use crate::layout::{Piece, Region};
 use crate::plan::PlanError;
-use crate::plan::ids::{OperandId, OpsId};
+use crate::plan::ids::OperandId;
 use crate::plan::op::{Op, Quantise};
 use crate::plan::route::Route;
 use crate::plan::target::TargetEntry;
@@ -36,9 +36,9 @@ impl Router<'_> {
                     .ok_or_else(|| PlanError::Groups { name: entry.name.to_string(), size })?,
             };
             let dtype = how.arithmetic.scales();
-            self.bring(&catalog.vectors[how.scales].holders, &scaled, dtype, OpsId::COPY, &mut scales);
+            self.bring(&catalog.vectors[how.scales].holders, &scaled, dtype, &mut scales);
             if let Some(vector) = how.divide {
-                self.bring(&catalog.vectors[vector].holders, &of_rows, Dtype::F16, OpsId::COPY, &mut divide);
+                self.bring(&catalog.vectors[vector].holders, &of_rows, Dtype::F16, &mut divide);
             }
         }
         // All parts of a fused weight have one input, and so the same columns with the same factors.
@@ -48,7 +48,7 @@ impl Router<'_> {
             let region = Region::new([piece.region.start()[axis]], [piece.region.len()[axis]]);
             let mut routes = Vec::new();
             let holders = &catalog.vectors[vector].holders;
-            self.bring(holders, &Piece::dense(region), Dtype::F16, OpsId::COPY, &mut routes);
+            self.bring(holders, &Piece::dense(region), Dtype::F16, &mut routes);
             routes
         });
         let group = first.group.unwrap_or(columns);
