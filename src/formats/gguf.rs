@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value as Json;
 
-use super::{Entry, FormatError, FormatFault, limits, magic};
+use super::{Budget, Entry, FormatError, FormatFault, limits, magic};
 use crate::source::{ByteRange, Extents};
 use crate::tensor::{BlockType, Dtype, Shape, TensorName};
 
@@ -73,13 +73,18 @@ const TYPES: [(u32, &str, Option<Dtype>); 34] = [
 /// A version that is not read; a file that is cut short; a key or name twice; a type that is not read; a shape that cannot be; data
 /// that overlap or lie outside the file.
 pub fn read(file: &[u8]) -> Result<GgufFile, FormatError> {
+    read_within(file, &Budget::unlimited())
+}
+
+/// As [`read`], with so much memory for what the file lists.
+pub fn read_within(file: &[u8], budget: &Budget) -> Result<GgufFile, FormatError> {
     if !magic::is_gguf(file) {
         return Err(FormatError::new(
             0,
             FormatFault::NotThisFormat("this is no GGUF file: it does not begin with GGUF"),
         ));
     }
-    let mut cursor = Cursor { file, at: MAGIC_BYTES };
+    let mut cursor = Cursor { file, at: MAGIC_BYTES, budget };
     match cursor.u32("version")? {
         2 | 3 => {}
         1 => {
@@ -189,6 +194,7 @@ fn held(infos: &[Info]) -> String {
 struct Cursor<'a> {
     file: &'a [u8],
     at: usize,
+    budget: &'a Budget,
 }
 
 impl<'a> Cursor<'a> {
@@ -253,7 +259,10 @@ impl<'a> Cursor<'a> {
                 return Err(self.fault(FormatFault::Duplicate(key.to_owned())));
             }
             let kind = self.u32("type of a value")?;
-            metadata.push((key.to_owned(), self.value(kind, 0)?));
+            let value = self.value(kind, 0)?;
+            let text = value.as_str().map_or(0, str::len);
+            self.budget.take_at(self.at as u64, limits::JSON_NODE_BYTES + (key.len() + text) as u64)?;
+            metadata.push((key.to_owned(), value));
         }
         Ok(metadata)
     }
@@ -322,6 +331,7 @@ impl<'a> Cursor<'a> {
     fn tensor(&mut self) -> Result<Info, FormatError> {
         let at = self.at as u64;
         let name = TensorName::from(self.name("tensor name")?);
+        self.budget.take_at(at, limits::ENTRY_BYTES + name.len() as u64)?;
         let dims = self.u32("number of dimensions")?;
         if dims > MAX_DIMS {
             let (asked, limit) = (dims.into(), MAX_DIMS.into());

@@ -51,8 +51,9 @@ fn pytorch_file(rank: u32, path: &Path, mapping: Arc<Mapping>, budget: &Budget) 
     Ok(LoadedFile { rank, mapping, entries, format, crc: None, strides, others, metadata, counters })
 }
 
-fn gguf_file(rank: u32, path: &Path, mapping: Arc<Mapping>) -> Result<LoadedFile, InputError> {
-    let GgufFile { entries, metadata } = gguf::read(&mapping).map_err(|source| quantised_file::fault(path, source))?;
+fn gguf_file(rank: u32, path: &Path, mapping: Arc<Mapping>, budget: &Budget) -> Result<LoadedFile, InputError> {
+    let read = gguf::read_within(&mapping, budget);
+    let GgufFile { entries, metadata } = read.map_err(|source| quantised_file::fault(path, source))?;
     let (format, counters) = (FormatKind::Gguf, Counters::default());
     let (strides, others) = (Vec::new(), Vec::new());
     Ok(LoadedFile { rank, mapping, entries, format, crc: None, strides, others, metadata, counters })
@@ -91,7 +92,7 @@ fn parsed(rank: u32, path: &Path, mapping: Arc<Mapping>, budget: &Budget) -> Res
             (file.entries, file.crc.map(StatedCrc::Metadata))
         }
         FormatKind::PyTorch => return pytorch_file(rank, path, mapping, budget),
-        FormatKind::Gguf => return gguf_file(rank, path, mapping),
+        FormatKind::Gguf => return gguf_file(rank, path, mapping, budget),
     };
     let (strides, others, metadata) = (Vec::new(), Vec::new(), Vec::new());
     let counters = counters::counters(&mapping, &entries);

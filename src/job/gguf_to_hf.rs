@@ -73,7 +73,7 @@ fn carry_along(
         let why =
             if foreign.tied { "the GGUF file has no output.weight" } else { "the GGUF file has an output.weight" };
         let other = described.is_some_and(|described| described.tied() != foreign.tied);
-        let written = hf_config::Facts { tied: other.then_some((foreign.tied, why.to_owned())), dtype };
+        let written = hf_config::Facts { tied: other.then(|| (foreign.tied, why.to_owned())), dtype };
         let (corrected, changes) = hf_config::corrected(Path::new(name), json, &written, case.observer)?;
         *json = corrected;
         conversion.choices.extend(changes);
