@@ -49,22 +49,22 @@ pub fn dequantise(from: BlockType, blocks: &[u8], out: &mut [f32]) {
 }
 
 /// Quantises a whole row of fp16 elements to as many int8, as golden-stick 0.6.0 does for w8a16: symmetric, in fp16 arithmetic,
-/// half to even. `values`: room for the row. Answers the scale, an fp16 number; infinite where fp16 cannot hold it.
+/// half to even. Returns the scale, an fp16 number; infinite where fp16 cannot hold it.
 ///
 /// ```
 /// use ckpt_convert::internals::engine::kernels;
 ///
 /// let row = [0x00, 0x3c, 0x00, 0xc0]; // 1.0 and -2.0
-/// let (mut values, mut out) = ([0.0; 2], [0; 2]);
-/// assert_eq!(kernels::quantise_row(&row, &mut values, &mut out), 0.015_686_035); // 4 / 255
+/// let mut out = [0; 2];
+/// assert_eq!(kernels::quantise_row(&row, &mut out), 0.015_686_035); // 4 / 255
 /// assert_eq!(out.map(|q| q as i8), [64, -128]); // of 63.75 and -127.5
 /// ```
 ///
 /// # Panics
 /// Where the slices do not hold the same number of elements.
-pub fn quantise_row(row: &[u8], values: &mut [f32], out: &mut [u8]) -> f32 {
-    assert!(row.len() == out.len() * 2 && values.len() == out.len(), "the slices hold as many elements");
-    super::quantise::symmetric_row(row, values, out)
+pub fn quantise_row(row: &[u8], out: &mut [u8]) -> f32 {
+    assert!(row.len() == out.len() * 2, "the slices hold as many elements");
+    super::quantise::symmetric_row(row, out)
 }
 
 /// Any range of the files that a plan writes, put together when it is asked for.
