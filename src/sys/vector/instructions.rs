@@ -4,7 +4,6 @@
 /// those, so that they may use their instructions.
 macro_rules! instructions {
     ($lanes:ident, $numbers:ty, $features:literal, $(fn $name:ident($($arg:ident: $type:ty),*) -> $result:ty $body:block)*) => {
-        #[expect(clippy::inline_always, reason = "only what is inlined is compiled for the processor's vectors")]
         impl super::lanes::Lanes for $lanes {
             type Numbers = $numbers;
 
