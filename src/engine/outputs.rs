@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::fill::{Inputs, Span};
 use super::view::View;
+use crate::formats::Segment;
 use crate::plan::{OutputTensor, Plan};
 use crate::source::{ByteRange, ReadAhead};
 use crate::sys::Mapping;
@@ -42,7 +43,7 @@ impl Outputs {
             Some(start)
         };
         let starts =
-            plan.outputs.iter().map(|file| file.layout.segments.iter().map(|s| s.len()).scan(0, begins).collect());
+            plan.outputs.iter().map(|file| file.layout.segments.iter().map(Segment::len).scan(0, begins).collect());
         let starts = starts.collect();
         let routes = plan.factors.iter().flat_map(OutputTensor::operands);
         let mut factors: Vec<usize> = routes.map(|route| plan.tensors[route.source].file).collect();

@@ -156,7 +156,9 @@ fn wait(tree: &MountedTree, said: &Receiver<String>, observer: &dyn Observer, ca
             tree.unmount();
         }
     }
-    said.try_iter().for_each(|text| observer.note(&text));
+    for text in said.try_iter() {
+        observer.note(&text);
+    }
 }
 
 /// The bytes of a file that is shown.
