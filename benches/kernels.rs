@@ -129,8 +129,6 @@ fn plan(sources: u64, targets: u64) -> Plan {
                 routes: (0..sources).map(route).collect(),
                 quantised: None,
             }],
-            crc: false,
-            tensor_crcs: Vec::new(),
         }
     };
     let plan = Plan {

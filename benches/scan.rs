@@ -32,8 +32,8 @@ fn file(layout: &FileLayout) -> (Vec<u8>, u64) {
                 bytes.extend_from_slice(literal);
                 header += segment.len();
             }
-            Segment::Data { range, .. } => {
-                bytes.resize(bytes.len() + usize::try_from(range.len()).expect("a small tensor"), 0);
+            Segment::Data { .. } | Segment::Late(_) => {
+                bytes.resize(bytes.len() + usize::try_from(segment.len()).expect("a small tensor"), 0);
             }
         }
     }

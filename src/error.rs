@@ -241,6 +241,7 @@ impl From<CalibrateError> for Error {
         match error {
             CalibrateError::Plan(plan) => Self::Plan(plan),
             CalibrateError::Cancelled => Self::Engine(EngineError::Cancelled),
+            CalibrateError::Thread(refused) => Self::Engine(refused.into()),
             other => Self::Calibrate(Box::new(other)),
         }
     }

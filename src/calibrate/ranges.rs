@@ -63,6 +63,8 @@ impl Ranges {
             match segment {
                 Segment::Literal(literal) => bytes.extend_from_slice(literal),
                 Segment::Data { tensor, range } => bytes.extend(range.of(&data[*tensor]).unwrap_or_default()),
+                // A safetensors file has none.
+                Segment::Late(_) => {}
             }
         }
         Ok(bytes)

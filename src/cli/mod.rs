@@ -42,6 +42,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
         }
     };
     sys::raise_open_files_limit();
+    screen::survive_file_limit();
     if let Some(translated) = translated {
         screen::note(&translated);
     }

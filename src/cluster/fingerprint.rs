@@ -67,8 +67,6 @@ fn outputs(plan: &Plan, feed: &mut Feed, routes: &mut Routes) {
     for output in &plan.outputs {
         feed.bytes(output.path.as_bytes());
         feed.number(output.rank.map_or(u64::MAX, u64::from));
-        feed.number(u64::from(output.crc));
-        feed.number(output.tensor_crcs.len() as u64);
         feed.number(output.layout.segments.len() as u64);
         for segment in &output.layout.segments {
             match segment {
@@ -78,6 +76,7 @@ fn outputs(plan: &Plan, feed: &mut Feed, routes: &mut Routes) {
                     feed.number(range.start());
                     feed.number(range.len());
                 }
+                Segment::Late(checksum) => feed.bytes(format!("{checksum:?}").as_bytes()),
             }
         }
         feed.number(output.tensors.len() as u64);

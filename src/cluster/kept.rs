@@ -1,8 +1,8 @@
 //! What a host has written, as numbers: enough to see later that it is still there, and to join it to what the others wrote.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::ClusterError;
 use crate::engine::{Calculated, Crc64, QuantError, RunSummary, TensorResult, Values};
 use crate::formats::Segment;
-use crate::plan::{CRC_TRAILER, OutputFile, Plan, crc_trailer};
+use crate::plan::{OutputFile, Plan};
+use crate::source::ByteRange;
 use crate::sys;
 
 /// What is known of a file, or of a range of one, that is written.
@@ -118,11 +119,8 @@ fn matches(part: &OutputFile, sums: &FileSums, whole: u64, dir: &Path) -> Option
     std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(sums.at)).ok()?;
     let mut found = vec![Crc64::EMPTY; part.tensors.len()];
     let mut buf = vec![0; 1 << 20];
-    let late = late(part);
-    let carrying = if part.tensor_crcs.is_empty() { 0 } else { part.tensors.len() };
-    let mut carried: Vec<Digest> = (0..carrying).map(|_| Digest::new(Crc32IsoHdlc)).collect();
-    let mut before_trailer = Digest::new(Crc32IsoHdlc);
-    let trailer_at = part.layout.len().saturating_sub(CRC_TRAILER);
+    let mut covered: BTreeMap<ByteRange, Digest> =
+        part.layout.late().map(|(_, checksum)| (checksum.of, Digest::new(Crc32IsoHdlc))).collect();
     let mut at: u64 = 0;
     for segment in &part.layout.segments {
         let mut done = 0;
@@ -130,38 +128,32 @@ fn matches(part: &OutputFile, sums: &FileSums, whole: u64, dir: &Path) -> Option
             let len = (segment.len() - done).min(buf.len() as u64);
             let chunk = buf.get_mut(..usize::try_from(len).ok()?)?;
             file.read_exact(chunk).ok()?;
-            if part.crc {
-                let covered = usize::try_from(trailer_at.saturating_sub(at).min(len)).ok()?;
-                before_trailer.update(&chunk[..covered]);
+            for (range, digest) in &mut covered {
+                let (from, to) = (range.start().max(at), range.end().min(at + len));
+                if from < to {
+                    digest.update(&chunk[usize::try_from(from - at).ok()?..usize::try_from(to - at).ok()?]);
+                }
             }
             match segment {
                 Segment::Literal(bytes) => {
                     let from = usize::try_from(done).ok()?;
-                    let expected = bytes.get(from..from + chunk.len())?;
-                    let differ =
-                        |(at, (a, b)): (u64, (&u8, &u8))| a != b && !late.iter().any(|late| late.contains(&at));
-                    if (at..).zip(expected.iter().zip(chunk.iter())).any(differ) {
+                    if bytes.get(from..from + chunk.len())? != chunk {
                         return Some(false);
                     }
                 }
                 Segment::Data { tensor, .. } => {
                     let sum = found.get_mut(*tensor)?;
                     *sum = sum.followed_by(Crc64::of(chunk), len);
-                    if let Some(digest) = carried.get_mut(*tensor) {
-                        digest.update(chunk);
-                    }
                 }
+                Segment::Late(_) => {}
             }
             (at, done) = (at + len, done + len);
         }
     }
     // The sums that the file itself holds.
-    let crc32 = |digest: &Digest| u32::try_from(digest.finalize()).ok();
-    if part.crc && !reads(&file, trailer_at, &crc_trailer(crc32(&before_trailer)?)) {
-        return Some(false);
-    }
-    for place in &part.tensor_crcs {
-        if !reads(&file, place.at, &crc32(carried.get(place.tensor)?)?.to_le_bytes()) {
+    for (at, checksum) in part.layout.late() {
+        let sum = u32::try_from(covered.get(&checksum.of)?.finalize()).ok()?;
+        if !reads(&file, at, &checksum.encode(sum)) {
             return Some(false);
         }
     }
@@ -172,14 +164,6 @@ fn matches(part: &OutputFile, sums: &FileSums, whole: u64, dir: &Path) -> Option
 fn reads(file: &File, at: u64, expected: &[u8]) -> bool {
     let mut found = vec![0; expected.len()];
     file.read_exact_at(&mut found, at).is_ok() && found == expected
-}
-
-/// Where a file holds sums over its own bytes, which its layout does not know.
-fn late(file: &OutputFile) -> Vec<Range<u64>> {
-    let len = file.layout.len();
-    let trailer = file.crc.then(|| len.saturating_sub(CRC_TRAILER)..len);
-    // A CRC-32 takes four bytes.
-    trailer.into_iter().chain(file.tensor_crcs.iter().map(|place| place.at..place.at + 4)).collect()
 }
 
 /// Joins what all hosts have written to what one host would have to say of it, and proves that it is all there is to write.

@@ -34,7 +34,7 @@ pub fn shares(plan: &Plan, count: u32) -> Vec<Vec<Unit>> {
     let count = usize::try_from(count.max(1)).unwrap_or(usize::MAX);
     let lens = lengths(plan);
     // A file that holds sums over its own bytes is made by one process.
-    if lens.len() >= count || plan.outputs.iter().any(|f| f.crc || !f.tensor_crcs.is_empty()) {
+    if lens.len() >= count || plan.outputs.iter().any(|f| f.layout.late().next().is_some()) {
         return packed(&lens, (0..lens.len()).collect(), count);
     }
     let total: u128 = lens.iter().map(|&len| u128::from(len)).sum();
@@ -123,6 +123,8 @@ pub fn part_of(file: &OutputFile, range: ByteRange) -> OutputFile {
                 Segment::Data { tensor, range } => {
                     ByteRange::new(range.start() + skip, len).map(|range| Segment::Data { tensor: *tensor, range })
                 }
+                // A file that holds one is never cut.
+                Segment::Late(checksum) => Some(Segment::Late(*checksum)),
             });
         }
         at += segment.len();

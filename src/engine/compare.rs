@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::fill::{Inputs, Span};
 use super::reader::read_ahead;
-use super::run::{watched, windows};
+use super::run::{start, windows};
 use super::schedule::{From, Task, key_of};
 use super::share::Clones;
+use super::thread::join;
 use super::view::View;
 use super::windows::Staged;
 use super::worker::Shared;
@@ -54,11 +55,15 @@ pub fn compare(
     let segments: Vec<Vec<Segment>> = places.iter().map(|tensors| end_to_end(tensors)).collect();
     let spans: Vec<Vec<Span<'_>>> = segments.iter().map(|segments| spans(segments)).collect();
     let chunks = chunks(plan, &spans, places, config.chunk());
+    if chunks.is_empty() {
+        return Ok(Vec::new());
+    }
     let tasks: Vec<Task> = chunks.iter().map(|chunk| chunk.task).collect();
     let shared = Shared {
         inputs: Inputs { plan, mappings },
         spans: &spans,
         files: &[],
+        covered: &[],
         config,
         observer,
         cancel,
@@ -73,12 +78,14 @@ pub fn compare(
     let outcomes: Vec<Result<(), EngineError>> = std::thread::scope(|scope| {
         let reader = shared.windows.as_ref().map(|windows| {
             let (shared, tasks) = (&shared, &tasks);
-            scope.spawn(move || watched(shared, || read_ahead(shared, tasks, windows).map(|_| ())))
+            start(scope, shared, "reader", move || read_ahead(shared, tasks, windows).map(|_| ()))
         });
-        let workers = (0..config.workers.max(1)).map(|_| scope.spawn(|| watched(&shared, || comparison.work())));
+        let workers = (0..config.workers.max(1)).map(|_| start(scope, &shared, "compare", || comparison.work()));
         let threads: Vec<_> = reader.into_iter().chain(workers).collect();
-        threads.into_iter().map(|t| t.join().unwrap_or(Err(EngineError::WorkerPanicked))).collect()
+        threads.into_iter().map(join).collect()
     });
+    Mapping::check_all(mappings)?;
+    Mapping::check_all(others)?;
     // The others stop because one failed: its reason counts.
     let mut failures: Vec<EngineError> = outcomes.into_iter().filter_map(Result::err).collect();
     failures.sort_by_key(|e| matches!(e, EngineError::Cancelled));
@@ -284,8 +291,6 @@ mod tests {
                 format: None,
                 layout: FileLayout { segments: Vec::new() },
                 tensors: vec![tensor],
-                crc: false,
-                tensor_crcs: Vec::new(),
             }],
             updates: Vec::new(),
             factors: Vec::new(),

@@ -37,21 +37,19 @@ impl std::fmt::Display for Crc64 {
 /// What is summed, and by which sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Of {
-    /// The bytes of the file itself, by CRC-32.
-    File,
     /// A tensor of the file, by CRC-64/NVME, for the manifest.
     Tensor(usize),
-    /// A tensor of the file, by CRC-32, which the file itself carries.
-    Carried(usize),
+    /// A range of the file whose CRC-32 the file itself holds, by its number among those.
+    Covered(usize),
 }
 
-/// The sum of one chunk of a tensor or a file.
+/// The sum of one chunk of a tensor or a covered range.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ChunkSum {
     /// Index of the file.
     pub file: usize,
     pub of: Of,
-    /// Where in the tensor or the file the chunk begins.
+    /// Where in the tensor or, for a covered range, in the file the chunk begins.
     pub at: u64,
     /// Its bytes.
     pub len: u64,
@@ -66,12 +64,8 @@ impl ChunkSum {
         sum.finish()
     }
 
-    pub(super) fn of_file(file: usize, at: u64, bytes: &[u8]) -> Self {
-        Self { file, of: Of::File, at, len: bytes.len() as u64, sum: checksum(Crc32IsoHdlc, bytes) }
-    }
-
-    pub(super) fn carried(file: usize, tensor: usize, at: u64, bytes: &[u8]) -> Self {
-        Self { of: Of::Carried(tensor), ..Self::of_file(file, at, bytes) }
+    pub(super) fn covered(file: usize, range: usize, at: u64, bytes: &[u8]) -> Self {
+        Self { file, of: Of::Covered(range), at, len: bytes.len() as u64, sum: checksum(Crc32IsoHdlc, bytes) }
     }
 }
 
@@ -166,7 +160,7 @@ impl Joiner {
     }
 }
 
-/// The sums of all tensors and files, by (file, tensor).
+/// The sums of all tensors and covered ranges, by file.
 pub(super) struct Sums {
     chunks: Vec<ChunkSum>,
     crc64: Joiner,
@@ -184,23 +178,14 @@ impl Sums {
         Crc64(self.crc64.join(of(&self.chunks, file, Of::Tensor(tensor))))
     }
 
-    /// The CRC-32 of a file's bytes.
-    pub(super) fn file(&mut self, file: usize) -> u32 {
-        self.crc32(file, Of::File)
-    }
-
-    /// The CRC-32 of a tensor's bytes, for files that carry it.
-    pub(super) fn carried(&mut self, file: usize, tensor: usize) -> u32 {
-        self.crc32(file, Of::Carried(tensor))
-    }
-
-    fn crc32(&mut self, file: usize, what: Of) -> u32 {
-        let sum = self.crc32.join(of(&self.chunks, file, what));
+    /// The CRC-32 of a covered range.
+    pub(super) fn covered(&mut self, file: usize, range: usize) -> u32 {
+        let sum = self.crc32.join(of(&self.chunks, file, Of::Covered(range)));
         u32::try_from(sum & u64::from(u32::MAX)).unwrap_or(0)
     }
 }
 
-/// The chunks of one tensor or file, among sorted ones.
+/// The chunks of one tensor or covered range, among sorted ones.
 fn of(chunks: &[ChunkSum], file: usize, what: Of) -> &[ChunkSum] {
     let from = chunks.partition_point(|c| (c.file, c.of) < (file, what));
     let to = chunks.partition_point(|c| (c.file, c.of) <= (file, what));
@@ -218,17 +203,15 @@ mod tests {
         let mut sums =
             Sums::new(cuts.iter().map(|&(a, b)| ChunkSum::of_tensor(0, 2, a as u64, &bytes[a..b])).collect());
         assert_eq!(sums.tensor(0, 2).0, checksum(Crc64Nvme, &bytes));
-        let mut whole = Sums::new(cuts.iter().map(|&(a, b)| ChunkSum::of_file(3, a as u64, &bytes[a..b])).collect());
-        assert_eq!(u64::from(whole.file(3)), checksum(Crc32IsoHdlc, &bytes));
-        assert_eq!(whole.file(4), 0, "the CRC of nothing");
-        let mut carried =
-            Sums::new(cuts.iter().map(|&(a, b)| ChunkSum::carried(3, 1, a as u64, &bytes[a..b])).collect());
-        assert_eq!(u64::from(carried.carried(3, 1)), checksum(Crc32IsoHdlc, &bytes));
+        let mut covered =
+            Sums::new(cuts.iter().map(|&(a, b)| ChunkSum::covered(3, 1, a as u64, &bytes[a..b])).collect());
+        assert_eq!(u64::from(covered.covered(3, 1)), checksum(Crc32IsoHdlc, &bytes));
+        assert_eq!(covered.covered(3, 0), 0, "the CRC of nothing");
         // The check value of the catalogue of CRC parameters for "123456789".
         let mut nine = Sums::new(vec![ChunkSum::of_tensor(1, 0, 4, b"56789"), ChunkSum::of_tensor(1, 0, 0, b"1234")]);
         assert_eq!(nine.tensor(1, 0).0, 0xae8b_1486_0a79_9888);
-        let mut nine = Sums::new(vec![ChunkSum::of_file(1, 4, b"56789"), ChunkSum::of_file(1, 0, b"1234")]);
-        assert_eq!(nine.file(1), 0xcbf4_3926);
+        let mut nine = Sums::new(vec![ChunkSum::covered(1, 0, 4, b"56789"), ChunkSum::covered(1, 0, 0, b"1234")]);
+        assert_eq!(nine.covered(1, 0), 0xcbf4_3926);
         assert_eq!(
             Crc64::EMPTY.followed_by(Crc64::of(b"1234"), 4).followed_by(Crc64::of(b"56789"), 5),
             Crc64::of(b"123456789")

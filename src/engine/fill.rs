@@ -69,6 +69,8 @@ impl Inputs<'_> {
                         overflowed.push((*tensor, count));
                     }
                 }
+                // Written when the rest is.
+                Segment::Late(_) => target.fill(0),
             }
         }
         overflowed

@@ -4,20 +4,23 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::thread::Scope;
 
 use crossbeam::queue::SegQueue;
 
 use super::digest::{Crc64, Sums};
 use super::fill::{Inputs, spans};
+use super::late::Covered;
 use super::reader::read_ahead;
 use super::schedule::{From, Task, tasks};
 use super::share::Clones;
+use super::thread::{Started, join};
 use super::values::{Values, of_fragments};
 use super::windows::Windows;
 use super::worker::{Found, Shared, work};
 use super::{CancelToken, Durability, EngineConfig, EngineError, Event, Observer, QuantError, Ways};
-use crate::plan::{CRC_TRAILER, Plan};
-use crate::sys::{Dir, FilePart, HeldFile, Mapping, OutFile};
+use crate::plan::Plan;
+use crate::sys::{Dir, FilePart, HeldFile, Mapping, OutFile, spawn_scoped};
 
 /// What a run did.
 #[derive(Debug, Default)]
@@ -64,7 +67,7 @@ pub fn run(
 
 /// As [`run`], where the plan's outputs may be parts of files that other processes write the rest of. `parts`: for each output
 /// whether it is one, and which; empty: none is. A part begins at a whole block and its file may be there already; no file that
-/// is written in parts has a CRC trailer.
+/// is written in parts holds a checksum of its own bytes.
 ///
 /// # Errors
 /// As [`run`].
@@ -86,6 +89,7 @@ pub fn run_parts(
     // One file system holds them all, so they all allow it or none does.
     let direct = config.direct && !files.is_empty() && files.iter().all(|f| f.direct().is_some());
     let spans: Vec<_> = plan.outputs.iter().map(spans).collect();
+    let covered: Vec<_> = plan.outputs.iter().map(|file| Covered::new(&file.layout)).collect();
     let tasks = tasks(plan, &spans, direct, config);
     let clones = if config.reflink { Clones::make(&tasks, &files, mappings, cancel) } else { Clones::default() };
     let shared_bytes = clones.bytes();
@@ -93,6 +97,7 @@ pub fn run_parts(
         inputs: Inputs { plan, mappings },
         spans: &spans,
         files: &files,
+        covered: &covered,
         config,
         observer,
         cancel,
@@ -102,18 +107,17 @@ pub fn run_parts(
         windows: windows(plan, mappings, &tasks, config),
         gathered: AtomicU64::new(0),
     };
-    let found = on_all_threads(&shared, &tasks)?;
+    let found = on_all_threads(&shared, &tasks);
+    Mapping::check_all(mappings)?;
+    let found = found?;
     observer.event(Event::Flushing);
     let mut sums = Sums::new(found.sums);
     let mut finished = Vec::with_capacity(files.len());
     for (index, (file, output)) in files.into_iter().zip(&plan.outputs).enumerate() {
         let len = output.layout.len();
-        if output.crc {
-            let trailer = crate::plan::crc_trailer(sums.file(index));
-            file.write_plain(&trailer, len - CRC_TRAILER)?;
-        }
-        for place in &output.tensor_crcs {
-            file.write_plain(&sums.carried(index, place.tensor).to_le_bytes(), place.at)?;
+        for (at, checksum) in output.layout.late() {
+            let sum = covered[index].number(checksum.of).map_or(0, |range| sums.covered(index, range));
+            file.write_plain(&checksum.encode(sum), at)?;
         }
         // The workers are gone, and with them their clones.
         let file = Arc::try_unwrap(file).map_err(|_| EngineError::WorkerPanicked)?;
@@ -192,10 +196,18 @@ impl Drop for Alarm<'_, '_> {
     }
 }
 
-/// What a thread does; when it fails, all others stop.
-pub(super) fn watched<T>(shared: &Shared<'_>, work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
-    let _alarm = Alarm(shared);
-    work().inspect_err(|_| shared.fail())
+/// Starts a thread. When it cannot be started, fails or panics, all others stop.
+pub(super) fn start<'scope, 'a: 'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    shared: &'scope Shared<'a>,
+    name: &'static str,
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'scope,
+) -> Started<'scope, T> {
+    let watched = move || {
+        let _alarm = Alarm(shared);
+        work().inspect_err(|_| shared.fail())
+    };
+    spawn_scoped(scope, name, watched).inspect_err(|_| shared.fail())
 }
 
 /// Runs the tasks. Past the page cache any worker takes the next task; through it each file belongs to one worker, because
@@ -211,17 +223,17 @@ fn on_all_threads(shared: &Shared<'_>, tasks: &[Task]) -> Result<Found, EngineEr
     }
     let outcomes: Vec<Result<Found, EngineError>> = std::thread::scope(|scope| {
         let reader = shared.windows.as_ref().map(|windows| {
-            scope.spawn(move || {
-                let read = watched(shared, || read_ahead(shared, tasks, windows))?;
+            start(scope, shared, "reader", move || {
+                let read = read_ahead(shared, tasks, windows)?;
                 Ok(Found { ways: Ways { read_ahead: read, ..Ways::default() }, ..Found::default() })
             })
         });
         let workers = (0..workers).map(|worker| {
             let queue = &queues[worker % queues.len()];
-            scope.spawn(move || watched(shared, || work(shared, tasks, queue)))
+            start(scope, shared, "worker", move || work(shared, tasks, queue))
         });
         let threads: Vec<_> = reader.into_iter().chain(workers).collect();
-        threads.into_iter().map(|t| t.join().unwrap_or(Err(EngineError::WorkerPanicked))).collect()
+        threads.into_iter().map(join).collect()
     });
     let mut all = Found::default();
     let mut failure = None;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::thread::{Started, join};
 use super::{CancelToken, Crc64, EngineConfig, EngineError, Event, Observer};
 use crate::source::Extents;
-use crate::sys::Mapping;
+use crate::sys::{Mapping, spawn_scoped};
 
 /// The bytes of one tensor of a source, and their sum.
 #[derive(Clone, Debug)]
@@ -47,9 +48,13 @@ pub fn differing_sums(
         }
     };
     let outcomes: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..config.workers.max(1)).map(|_| scope.spawn(one_worker)).collect();
-        threads.into_iter().map(|t| t.join().unwrap_or(Err(EngineError::WorkerPanicked))).collect()
+        // Without all threads there is no result: those that have started stop.
+        let start =
+            |_| spawn_scoped(scope, "sums", one_worker).inspect_err(|_| next.store(stated.len(), Ordering::Relaxed));
+        let threads: Vec<Started<'_, _>> = (0..config.workers.max(1)).map(start).collect();
+        threads.into_iter().map(join).collect()
     });
+    Mapping::check_all(mappings)?;
     let mut found = Vec::new();
     for outcome in outcomes {
         found.extend(outcome?);
@@ -69,7 +74,7 @@ fn sum(
     let mut sum = Crc64::EMPTY;
     let mut done = 0;
     while done < place.len() {
-        if cancel.is_cancelled() {
+        if cancel.is_cancelled() || mapping.has_failed() {
             return Err(EngineError::Cancelled);
         }
         let len = chunk.min(place.len() - done);

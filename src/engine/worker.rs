@@ -8,6 +8,7 @@ use crossbeam::queue::SegQueue;
 
 use super::digest::{ChunkSum, TensorSum};
 use super::fill::{Inputs, Span, overlapping};
+use super::late::Covered;
 use super::pool::BufferPool;
 use super::schedule::{From, Task};
 use super::share::Clones;
@@ -25,6 +26,8 @@ pub(super) struct Shared<'a> {
     pub inputs: Inputs<'a>,
     pub spans: &'a [Vec<Span<'a>>],
     pub files: &'a [Arc<OutFile>],
+    /// What the checksums of each file cover.
+    pub covered: &'a [Covered],
     pub config: &'a EngineConfig,
     pub observer: &'a dyn Observer,
     pub cancel: &'a CancelToken,
@@ -45,9 +48,11 @@ pub(super) struct Shared<'a> {
 const GATHERED_AT_MOST: u64 = 256 << 20;
 
 impl Shared<'_> {
-    /// Whether somebody cancelled or something failed.
+    /// Whether somebody cancelled or something failed, a read of a mapping included: whoever waits for the threads says of what.
     pub(super) fn is_over(&self) -> bool {
-        self.cancel.is_cancelled() || self.failed.load(Ordering::Relaxed)
+        self.cancel.is_cancelled()
+            || self.failed.load(Ordering::Relaxed)
+            || self.inputs.mappings.iter().any(|mapping| mapping.has_failed())
     }
 
     /// Makes everybody stop.
@@ -305,6 +310,10 @@ impl<'a> Worker<'a> {
             Err(e) if matches!(e.kind(), std::io::ErrorKind::Interrupted | std::io::ErrorKind::WouldBlock) => {
                 return self.submit(IoOp::Write(op));
             }
+            // The kernel could not read what it was to write.
+            Err(e) if e.raw_os_error() == Some(libc::EFAULT) && matches!(op.data, IoBuf::Mapped(_)) => {
+                op.file.write_copied(op.bytes(), op.at)?;
+            }
             Err(e) => return Err(failed(e).into()),
         }
         observer.event(Event::Written { bytes: op.file.own_bytes(op.at, left as u64) });
@@ -320,7 +329,7 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// Sums of the parts of a chunk, tensor by tensor, and of the file where it carries a CRC.
+/// Sums of the parts of a chunk, tensor by tensor, and of what the file's own checksums cover.
 fn note_sums(shared: &Shared<'_>, task: &Task, bytes: &[u8], found: &mut Found) {
     for span in overlapping(&shared.spans[task.file], task.at, task.len) {
         let Segment::Data { tensor, range } = span.segment else { continue };
@@ -333,14 +342,9 @@ fn note_sums(shared: &Shared<'_>, task: &Task, bytes: &[u8], found: &mut Found) 
         *found.values.entry(key).or_default() +=
             of_chunk(dtype, key, at, part, &mut found.fragments, |bytes| sum.add(bytes));
         found.sums.push(sum.finish());
-        if !shared.inputs.plan.outputs[task.file].tensor_crcs.is_empty() {
-            found.sums.push(ChunkSum::carried(task.file, *tensor, at, part));
-        }
     }
-    let file = &shared.inputs.plan.outputs[task.file];
-    if file.crc {
-        let covered = file.layout.len() - crate::plan::CRC_TRAILER.min(file.layout.len());
-        let len = covered.saturating_sub(task.at).min(task.len);
-        found.sums.push(ChunkSum::of_file(task.file, task.at, &bytes[..index(len)]));
+    for (range, from, to) in shared.covered[task.file].within(task.at, task.len) {
+        let part = &bytes[index(from - task.at)..index(to - task.at)];
+        found.sums.push(ChunkSum::covered(task.file, range, from, part));
     }
 }

@@ -29,6 +29,57 @@ pub enum Segment {
         /// Which of the tensor's bytes.
         range: ByteRange,
     },
+    /// A checksum that is known only when the bytes that it covers are written.
+    Late(Checksum),
+}
+
+/// A checksum that a file holds of other bytes of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Checksum {
+    /// Which checksum.
+    pub kind: ChecksumKind,
+    /// Of which bytes of the file. None of them is itself of a [`Segment::Late`].
+    pub of: ByteRange,
+    /// How it is stored.
+    pub encoding: Encoding,
+}
+
+/// A kind of checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChecksumKind {
+    /// The CRC-32 of zip and zlib.
+    Crc32,
+}
+
+/// How a number is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// In as many bytes as it has, the lowest first.
+    LittleEndian,
+    /// In as many bytes as it has, the highest first.
+    BigEndian,
+}
+
+impl Checksum {
+    /// The number of bytes that it takes.
+    pub const fn len(&self) -> u64 {
+        match self.kind {
+            ChecksumKind::Crc32 => 4,
+        }
+    }
+
+    /// Whether it takes none, which no checksum does.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes to store.
+    pub fn encode(&self, sum: u32) -> [u8; 4] {
+        match (self.kind, self.encoding) {
+            (ChecksumKind::Crc32, Encoding::LittleEndian) => sum.to_le_bytes(),
+            (ChecksumKind::Crc32, Encoding::BigEndian) => sum.to_be_bytes(),
+        }
+    }
 }
 
 impl Segment {
@@ -37,6 +88,7 @@ impl Segment {
         match self {
             Self::Literal(bytes) => bytes.len() as u64,
             Self::Data { range, .. } => range.len(),
+            Self::Late(checksum) => checksum.len(),
         }
     }
 
@@ -82,6 +134,16 @@ impl FileLayout {
         extents
     }
 
+    /// The checksums that are known only when what they cover is written, each with its offset.
+    pub fn late(&self) -> impl Iterator<Item = (u64, &Checksum)> {
+        let mut at = 0;
+        self.segments.iter().filter_map(move |segment| {
+            let begin = at;
+            at += segment.len();
+            if let Segment::Late(checksum) = segment { Some((begin, checksum)) } else { None }
+        })
+    }
+
     /// Appends header bytes, joining them to a literal that already ends the file.
     pub(crate) fn literal(&mut self, bytes: &[u8]) {
         if let Some(Segment::Literal(last)) = self.segments.last_mut() {
@@ -91,9 +153,9 @@ impl FileLayout {
         }
     }
 
-    /// Leaves room at the end for bytes that are known only when everything else is written.
-    pub(crate) fn reserve(&mut self, len: u64) {
-        self.literal(&vec![0; usize::try_from(len).unwrap_or(0)]);
+    /// Appends a checksum of earlier or later bytes.
+    pub(crate) fn checksum(&mut self, checksum: Checksum) {
+        self.segments.push(Segment::Late(checksum));
     }
 
     /// Appends tensor data.

@@ -80,7 +80,7 @@ impl Mount {
         let mut mappings = planned.opened.input().mappings();
         let chosen = settings::settle(&job.run.reading.wishes(), &mappings, None);
         let buffers = chosen.config.workers as u64 * LARGEST_READ;
-        let memory = checks::memory(&planned.conversion.plan, &chosen.config).max(buffers);
+        let memory = settings::memory(&planned.conversion.plan, &chosen.config).max(buffers);
         if memory > chosen.memory {
             return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
         }
@@ -172,7 +172,7 @@ enum Content {
 /// The files below the mount point.
 fn shown(planned: &Planned, summary: &RunSummary) -> Result<(Vec<TreeFile>, Vec<Content>), Error> {
     let plan = &planned.conversion.plan;
-    let late = plan.outputs.iter().find(|file| file.crc || !file.tensor_crcs.is_empty());
+    let late = plan.outputs.iter().find(|file| file.layout.late().next().is_some());
     if let Some(file) = late {
         return Err(Error::Usage(format!(
             "{} states checksums of bytes that are known only when all of it is written, so it cannot be shown: leave --crc and \

@@ -254,16 +254,7 @@ impl Conversion {
         for (path, content) in carried.files {
             let segments = if content.is_empty() { Vec::new() } else { vec![Segment::Literal(content)] };
             let layout = FileLayout { segments };
-            let (tensors, tensor_crcs) = (Vec::new(), Vec::new());
-            self.plan.outputs.push(OutputFile {
-                path,
-                rank: None,
-                format: None,
-                layout,
-                tensors,
-                crc: false,
-                tensor_crcs,
-            });
+            self.plan.outputs.push(OutputFile { path, rank: None, format: None, layout, tensors: Vec::new() });
         }
     }
 }

@@ -77,8 +77,6 @@ pub fn compare(
             format: None,
             layout: FileLayout::default(),
             tensors,
-            crc: false,
-            tensor_crcs: Vec::new(),
         });
         places.push(extents);
     }

@@ -2,7 +2,7 @@
 
 use super::PlanError;
 use super::options::{PlanOptions, WholeModel, WholeReader};
-use super::route::{OutputFile, OutputTensor, SourceTensor, TensorCrc, Transform};
+use super::route::{OutputFile, OutputTensor, SourceTensor, Transform};
 use crate::formats::mindspore::{self, CkptOptions};
 use crate::formats::{FileLayout, FormatKind, TensorToWrite, pytorch, safetensors};
 
@@ -48,30 +48,20 @@ pub(super) fn file(
     options: &PlanOptions,
 ) -> Result<OutputFile, PlanError> {
     let list: Vec<TensorToWrite> = tensors.iter().map(|t| to_write(sources, t)).collect();
-    let crc = options.crc && options.format == FormatKind::Ckpt;
-    let mut tensor_crcs = Vec::new();
     let layout = match options.format {
         FormatKind::Ckpt => {
             let defaults = CkptOptions::default();
-            mindspore::layout(&list, CkptOptions { padding: options.padding, ..defaults }).map(|mut layout| {
-                if crc {
-                    layout.reserve(mindspore::TRAILER_LEN);
-                }
-                layout
-            })
+            mindspore::layout(&list, CkptOptions { padding: options.padding, crc: options.crc, ..defaults })
         }
         FormatKind::Safetensors => {
             let pytorch = options.whole.is_some_and(|whole| whole.reader == WholeReader::HuggingFace);
             let reader = if pytorch { "pt" } else { "ms" };
             safetensors::layout(&list, &[("format".to_owned(), reader.to_owned())])
         }
-        FormatKind::PyTorch => pytorch::layout(&list).map(|written| {
-            tensor_crcs = written.checksums.into_iter().map(|c| TensorCrc { at: c.at, tensor: c.tensor }).collect();
-            written.file
-        }),
+        FormatKind::PyTorch => pytorch::layout(&list),
     };
     let layout = layout.map_err(|source| PlanError::Header { rank, source })?;
-    Ok(OutputFile { path, rank: Some(rank), format: Some(options.format), layout, tensors, crc, tensor_crcs })
+    Ok(OutputFile { path, rank: Some(rank), format: Some(options.format), layout, tensors })
 }
 
 /// A whole-model directory: numbered files, and an index under the names that its readers look for.
@@ -120,15 +110,7 @@ pub(super) fn whole_model(
     for path in names {
         let mut layout = FileLayout::default();
         layout.literal(&index);
-        outputs.push(OutputFile {
-            path: (*path).to_owned(),
-            rank: None,
-            format: None,
-            layout,
-            tensors: Vec::new(),
-            crc: false,
-            tensor_crcs: Vec::new(),
-        });
+        outputs.push(OutputFile { path: (*path).to_owned(), rank: None, format: None, layout, tensors: Vec::new() });
     }
     Ok(outputs)
 }

@@ -66,6 +66,3 @@ pub use training::{Fate, Sorted, Sorter, check_ranks, counters, sort_entries};
 pub use value::{Plan, PlanSource, PlanTotals};
 pub use whole_numbers::{WholeNumbers, check_whole_numbers};
 pub use written::{rules_strategy, strategies};
-
-/// The length and bytes of the CRC trailer that files with [`OutputFile::crc`] end in.
-pub use crate::formats::mindspore::{TRAILER_LEN as CRC_TRAILER, trailer as crc_trailer};

@@ -58,23 +58,10 @@ pub struct OutputFile {
     pub rank: Option<u32>,
     /// Its format. `None` for index files.
     pub format: Option<FormatKind>,
-    /// Header bytes and tensor data, in file order.
+    /// Header bytes, tensor data and checksums, in file order.
     pub layout: FileLayout,
     /// Its tensors, by the index that the layout uses.
     pub tensors: Vec<OutputTensor>,
-    /// Whether the last 17 bytes are MindSpore's CRC trailer, known only when everything before is written.
-    pub crc: bool,
-    /// Where the CRC-32 of a tensor's bytes belongs in the file (a zip archive's), once they are written.
-    pub tensor_crcs: Vec<TensorCrc>,
-}
-
-/// A place in an output file for the CRC-32 of a tensor, 4 bytes, little-endian.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TensorCrc {
-    /// The offset in the file.
-    pub at: u64,
-    /// The index of the tensor in the file.
-    pub tensor: usize,
 }
 
 /// A tensor of an output file.

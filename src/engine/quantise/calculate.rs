@@ -10,11 +10,12 @@ use super::block::{Row, measure_row, prepare_row, raise_peaks};
 use super::rows::{QuantError, Rows};
 use super::{arithmetic, fold};
 use crate::engine::fill::Inputs;
+use crate::engine::thread::{Started, join};
 use crate::engine::view::View;
 use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer};
 use crate::plan::{Calculation, Computed, Plan};
 use crate::source::index;
-use crate::sys::Mapping;
+use crate::sys::{Mapping, spawn_scoped};
 
 /// Bytes of a block of rows: what the second cache holds, or one row.
 const BLOCK_BYTES: u64 = 256 << 10;
@@ -105,7 +106,7 @@ impl Passes<'_> {
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(task) = tasks.get(at) else { return Ok(found) };
-                if self.cancel.is_cancelled() {
+                if self.cancel.is_cancelled() || self.inputs.mappings.iter().any(|mapping| mapping.has_failed()) {
                     return Err(EngineError::Cancelled);
                 }
                 let c = &self.computed.calculations[task.calculation];
@@ -115,20 +116,14 @@ impl Passes<'_> {
                 self.observer.event(Event::Written { bytes: bytes.len() as u64 });
             }
         };
+        let none_left = || next.store(tasks.len(), Ordering::Relaxed);
+        let work = || one_worker().inspect_err(|_| none_left());
         let outcomes: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..self.config.workers.max(1))
-                .map(|_| {
-                    scope.spawn(|| {
-                        let outcome = one_worker();
-                        if outcome.is_err() {
-                            next.store(tasks.len(), Ordering::Relaxed);
-                        }
-                        outcome
-                    })
-                })
-                .collect();
-            threads.into_iter().map(|t| t.join().unwrap_or(Err(EngineError::WorkerPanicked))).collect()
+            let start = |_| spawn_scoped(scope, "quantise", work).inspect_err(|_| none_left());
+            let threads: Vec<Started<'_, _>> = (0..self.config.workers.max(1)).map(start).collect();
+            threads.into_iter().map(join).collect()
         });
+        Mapping::check_all(self.inputs.mappings)?;
         let mut found = Vec::with_capacity(tasks.len());
         for outcome in outcomes {
             found.extend(outcome?);

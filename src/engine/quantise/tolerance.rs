@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use half::f16;
 
 use crate::engine::fill::Inputs;
+use crate::engine::thread::{Started, join};
 use crate::engine::view::View;
 use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer};
 use crate::plan::{Compare, Tolerance, Width};
 use crate::source::index;
-use crate::sys::Mapping;
+use crate::sys::{Mapping, spawn_scoped};
 
 /// Bytes of unquantised elements that are compared at once.
 const BLOCK_BYTES: u64 = 256 << 10;
@@ -54,9 +55,14 @@ pub fn distances(
         }
     };
     let outcomes: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..config.workers.max(1)).map(|_| scope.spawn(one_worker)).collect();
-        threads.into_iter().map(|t| t.join().unwrap_or(Err(EngineError::WorkerPanicked))).collect()
+        // Without all threads there is no result: those that have started stop.
+        let none_left = |_: &_| next.store(pairs.pairs.len(), Ordering::Relaxed);
+        let start = |_| spawn_scoped(scope, "tolerance", one_worker).inspect_err(none_left);
+        let threads: Vec<Started<'_, _>> = (0..config.workers.max(1)).map(start).collect();
+        threads.into_iter().map(join).collect()
     });
+    Mapping::check_all(plain.mappings)?;
+    Mapping::check_all(other.mappings)?;
     let mut found = Vec::with_capacity(pairs.pairs.len());
     for outcome in outcomes {
         found.extend(outcome?);
@@ -98,7 +104,7 @@ fn distance(
     let step = (BLOCK_BYTES / size).max(1);
     let mut at = 0;
     while at < elements {
-        if cancel.is_cancelled() {
+        if cancel.is_cancelled() || plain.mappings.iter().chain(other.mappings).any(|mapping| mapping.has_failed()) {
             return Err(EngineError::Cancelled);
         }
         let count = step.min(elements - at);

@@ -81,8 +81,6 @@ impl Merge {
             format: None,
             layout: FileLayout { segments: vec![Segment::Literal(HEADER.to_vec())] },
             tensors: Vec::new(),
-            crc: false,
-            tensor_crcs: Vec::new(),
         };
         for (tensor, (dtype, width, routes)) in tensors.into_iter().enumerate() {
             let range = ByteRange::new(0, ROWS * width * dtype.size()).unwrap();

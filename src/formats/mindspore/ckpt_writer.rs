@@ -9,12 +9,9 @@ use std::collections::HashSet;
 use super::ckpt::TRAILER_TAG;
 use super::dtype;
 use super::wire::{put_varint, put_varint_of, varint_len};
-use crate::formats::{FileLayout, FormatError, FormatFault, TensorToWrite, limits};
+use crate::formats::{Checksum, ChecksumKind, Encoding, FileLayout, FormatError, FormatFault, TensorToWrite, limits};
 use crate::source::ByteRange;
 use crate::tensor::Dtype;
-
-/// Length in bytes of the checksum at the end of a file.
-pub const TRAILER_LEN: u64 = 17;
 
 /// Key of the padding field: number 15, length-delimited. The highest number that takes one byte, so that a later
 /// schema is least likely to claim it.
@@ -28,17 +25,18 @@ pub struct CkptOptions {
     /// Bytes of content above which a parameter is split over several records. A multiple of
     /// [`FileLayout::BLOCK`] keeps the pieces whole blocks; 0 counts as 1.
     pub slice_bytes: u64,
+    /// Whether the file ends in the checksum of all bytes before it.
+    pub crc: bool,
 }
 
 impl Default for CkptOptions {
-    /// No padding, MindSpore's own slices of 512 MiB: byte for byte what `save_checkpoint` writes.
+    /// No padding, MindSpore's own slices of 512 MiB, no checksum: byte for byte what `save_checkpoint` writes.
     fn default() -> Self {
-        Self { padding: false, slice_bytes: 512 << 20 }
+        Self { padding: false, slice_bytes: 512 << 20, crc: false }
     }
 }
 
-/// The segments of a `.ckpt` file that holds the tensors in the given order, without a checksum: that is
-/// `trailer`'s, to be appended by whoever sees the bytes.
+/// The segments of a `.ckpt` file that holds the tensors in the given order.
 ///
 /// Errors (at offset 0): a tensor without elements, which MindSpore does not write either; one name twice or too long;
 /// a dtype that the format cannot hold.
@@ -52,16 +50,18 @@ pub fn layout(tensors: &[TensorToWrite], options: CkptOptions) -> Result<FileLay
         }
         at = put_tensor(&mut file, at, index, tensor, options)?;
     }
+    if options.crc {
+        put_trailer(&mut file, at);
+    }
     Ok(file)
 }
 
-/// The checksum at the end of a file, `crc` being [`crc32`](super::crc32) of all bytes before it.
-pub fn trailer(crc: u32) -> [u8; 17] {
-    let mut bytes = [0; 17];
-    let (tag, number) = bytes.split_at_mut(TRAILER_TAG.len());
-    tag.copy_from_slice(TRAILER_TAG);
-    number[6..].copy_from_slice(&crc.to_be_bytes());
-    bytes
+/// The checksum of all `at` bytes before it: a tag, then a number of ten bytes, the highest first, of which four are used.
+fn put_trailer(file: &mut FileLayout, at: u64) {
+    let Some(of) = ByteRange::new(0, at) else { return };
+    file.literal(TRAILER_TAG);
+    file.literal(&[0; 6]);
+    file.checksum(Checksum { kind: ChecksumKind::Crc32, of, encoding: Encoding::BigEndian });
 }
 
 /// Appends the records of one tensor to a file of `at` bytes and answers its new length.

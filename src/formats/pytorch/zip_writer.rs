@@ -1,32 +1,14 @@
 //! Writes checkpoints as `torch.save` does: a zip archive of stored entries, the data of each tensor at a multiple of 64.
 //!
-//! The CRC-32 of an entry is part of a zip archive, but is known only when the data have been moved. PyTorch never looks
-//! at it (its reader is built with `MINIZ_DISABLE_ZIP_READER_CRC32_CHECKS`, and `torch.serialization.set_crc32_options`
-//! leaves it out on request), so the layout has zeros there; other programs, Python's `zipfile` for one, refuse to
-//! extract such entries. [`PytorchLayout::checksums`] tells where the numbers belong, for whoever can fill them in.
+//! The CRC-32 of an entry is part of a zip archive, but is known only when the data have been moved: a
+//! [late](crate::formats::Segment::Late) segment, behind the data and in the directory. PyTorch never looks at it (its
+//! reader is built with `MINIZ_DISABLE_ZIP_READER_CRC32_CHECKS`, and `torch.serialization.set_crc32_options` leaves it
+//! out on request); other programs, Python's `zipfile` for one, refuse to extract entries without it.
 
 use super::pickle_writer;
 use crate::formats::mindspore::crc32;
-use crate::formats::{FileLayout, FormatError, FormatFault, TensorToWrite};
+use crate::formats::{Checksum, ChecksumKind, Encoding, FileLayout, FormatError, FormatFault, TensorToWrite};
 use crate::source::ByteRange;
-
-/// A checkpoint to be written.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct PytorchLayout {
-    /// Its segments.
-    pub file: FileLayout,
-    /// Where the CRC-32s of tensors belong: two places for each tensor with data.
-    pub checksums: Vec<Checksum>,
-}
-
-/// A place for a CRC-32 of 4 bytes, little-endian. The layout has zeros there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Checksum {
-    /// The offset in the file.
-    pub at: u64,
-    /// Of the bytes of which tensor, in the order given to [`layout`].
-    pub tensor: usize,
-}
 
 /// The name of the archive, before the slash of every entry: what `torch.save` writes where it knows no file name.
 const ARCHIVE: &str = "archive";
@@ -45,7 +27,7 @@ const VERSION: u16 = 45;
 /// The segments of a checkpoint that holds the tensors in the given order, for `torch.load`, mapped or not.
 ///
 /// Errors (at offset 0): as for the pickle; a file beyond 2^63 bytes.
-pub fn layout(tensors: &[TensorToWrite]) -> Result<PytorchLayout, FormatError> {
+pub fn layout(tensors: &[TensorToWrite]) -> Result<FileLayout, FormatError> {
     let mut archive = Archive::default();
     archive.small("data.pkl", &pickle_writer::state_dict(tensors)?);
     archive.small("byteorder", b"little");
@@ -61,12 +43,12 @@ pub fn layout(tensors: &[TensorToWrite]) -> Result<PytorchLayout, FormatError> {
     // The version of the format that every PyTorch since 1.6 reads.
     archive.small("version", b"3\n");
     archive.finish();
-    Ok(archive.written)
+    Ok(archive.file)
 }
 
 #[derive(Default)]
 struct Archive {
-    written: PytorchLayout,
+    file: FileLayout,
     /// The length of the file so far.
     at: u64,
     entries: Vec<Entry>,
@@ -76,104 +58,115 @@ struct Entry {
     name: String,
     header: u64,
     size: u64,
-    crc: u32,
-    /// The tensor whose data it holds.
-    tensor: Option<usize>,
+    crc: Crc,
+}
+
+/// The CRC-32 of an entry.
+#[derive(Clone, Copy)]
+enum Crc {
+    Known(u32),
+    /// That of these bytes of the file.
+    Late(ByteRange),
 }
 
 impl Archive {
     fn literal(&mut self, bytes: &[u8]) {
-        self.written.file.literal(bytes);
+        self.file.literal(bytes);
         self.at += bytes.len() as u64;
+    }
+
+    fn crc(&mut self, crc: Crc) {
+        match crc {
+            Crc::Known(crc) => self.literal(&crc.to_le_bytes()),
+            Crc::Late(of) => {
+                let checksum = Checksum { kind: ChecksumKind::Crc32, of, encoding: Encoding::LittleEndian };
+                self.file.checksum(checksum);
+                self.at += checksum.len();
+            }
+        }
     }
 
     fn small(&mut self, name: &str, content: &[u8]) {
         let size = content.len() as u64;
-        self.header(
-            Entry { name: format!("{ARCHIVE}/{name}"), header: self.at, size, crc: crc32(content), tensor: None },
-            None,
-        );
+        let name = format!("{ARCHIVE}/{name}");
+        let header = self.header(&name, size, None);
         self.literal(content);
-        self.descriptor();
+        self.finish_entry(Entry { name, header, size, crc: Crc::Known(crc32(content)) });
     }
 
     fn tensor(&mut self, index: usize, size: u64, phase: Option<u64>) {
         let name = format!("{ARCHIVE}/data/{index}");
-        self.header(Entry { name, header: self.at, size, crc: 0, tensor: Some(index) }, phase);
+        let header = self.header(&name, size, phase);
+        let data = ByteRange::new(self.at, size).filter(|data| !data.is_empty());
         if let Some(range) = ByteRange::new(0, size) {
-            self.written.file.data(index, range);
+            self.file.data(index, range);
         }
         self.at += size;
-        self.descriptor();
+        self.finish_entry(Entry { name, header, size, crc: data.map_or(Crc::Known(0), Crc::Late) });
     }
 
-    /// The local header, with padding in an extra field so that the data begin where they should.
-    fn header(&mut self, entry: Entry, phase: Option<u64>) {
+    /// The local header, with padding in an extra field so that the data begin where they should. Returns its offset.
+    fn header(&mut self, name: &str, data: u64, phase: Option<u64>) -> u64 {
+        let header = self.at;
         let mut bytes = Vec::new();
         bytes.extend(b"PK\x03\x04");
         for number in [VERSION, FLAGS, 0, 0, 0] {
             bytes.extend(number.to_le_bytes());
         }
-        let large = entry.size >= u64::from(SENTINEL);
+        let large = data >= u64::from(SENTINEL);
         let size = if large { SENTINEL } else { 0 };
         for number in [0, size, size] {
             bytes.extend(number.to_le_bytes());
         }
-        let long = if large { extra64(&[entry.size, entry.size]) } else { Vec::new() };
-        let fixed = bytes.len() + 4 + entry.name.len() + long.len() + 4;
-        let padding = padding(self.at + fixed as u64, phase.filter(|_| entry.size >= WORTH_A_PHASE));
-        bytes.extend(short(entry.name.len()));
+        let long = if large { extra64(&[data, data]) } else { Vec::new() };
+        let fixed = bytes.len() + 4 + name.len() + long.len() + 4;
+        let padding = padding(self.at + fixed as u64, phase.filter(|_| data >= WORTH_A_PHASE));
+        bytes.extend(short(name.len()));
         bytes.extend(short(long.len() + 4 + padding));
-        bytes.extend(entry.name.as_bytes());
+        bytes.extend(name.as_bytes());
         bytes.extend(long);
         // PyTorch's own padding field.
         bytes.extend(b"FB");
         bytes.extend(short(padding));
         bytes.resize(bytes.len() + padding, b'Z');
         self.literal(&bytes);
-        self.entries.push(entry);
+        header
     }
 
-    /// CRC-32 and sizes of the last entry, behind its data.
-    fn descriptor(&mut self) {
-        let Some(entry) = self.entries.last() else { return };
-        let mut bytes = b"PK\x07\x08".to_vec();
-        bytes.extend(entry.crc.to_le_bytes());
+    /// CRC-32 and sizes of an entry, behind its data.
+    fn finish_entry(&mut self, entry: Entry) {
+        self.literal(b"PK\x07\x08");
+        self.crc(entry.crc);
+        let mut bytes = Vec::new();
         for _ in 0..2 {
             match u32::try_from(entry.size) {
                 Ok(size) if size != SENTINEL => bytes.extend(size.to_le_bytes()),
                 _ => bytes.extend(entry.size.to_le_bytes()),
             }
         }
-        let place = entry.tensor.filter(|_| entry.size > 0).map(|tensor| Checksum { at: self.at + 4, tensor });
-        self.written.checksums.extend(place);
         self.literal(&bytes);
+        self.entries.push(entry);
     }
 
     /// The directory and the end records.
     fn finish(&mut self) {
         let start = self.at;
-        let mut directory = Vec::new();
-        for entry in &self.entries {
-            if let Some(tensor) = entry.tensor.filter(|_| entry.size > 0) {
-                self.written.checksums.push(Checksum { at: start + directory.len() as u64 + 16, tensor });
-            }
-            entry.list(&mut directory);
-        }
-        let (count, size) = (self.entries.len() as u64, directory.len() as u64);
-        self.literal(&directory);
+        let entries = std::mem::take(&mut self.entries);
+        entries.iter().for_each(|entry| entry.list(self));
+        let (count, size) = (entries.len() as u64, self.at - start);
         self.literal(&end_records(count, size, start, self.at));
     }
 }
 
 impl Entry {
     /// Its record in the directory.
-    fn list(&self, directory: &mut Vec<u8>) {
-        directory.extend(b"PK\x01\x02");
+    fn list(&self, archive: &mut Archive) {
+        archive.literal(b"PK\x01\x02");
         for number in [VERSION, VERSION, FLAGS, 0, 0, 0] {
-            directory.extend(number.to_le_bytes());
+            archive.literal(&number.to_le_bytes());
         }
-        directory.extend(self.crc.to_le_bytes());
+        archive.crc(self.crc);
+        let mut directory = Vec::new();
         let fits = |n: u64| u32::try_from(n).ok().filter(|&n| n != SENTINEL);
         let mut long: Vec<u64> = Vec::new();
         let mut number = |n: u64, times: usize| {
@@ -195,6 +188,7 @@ impl Entry {
         directory.extend(header);
         directory.extend(self.name.as_bytes());
         directory.extend(extra);
+        archive.literal(&directory);
     }
 }
 

@@ -31,9 +31,9 @@ fn the_reader_finds_each_tensor_where_the_layout_puts_it() {
         tensor("d", Dtype::F32, &[0, 5], None),
     ];
     let written = layout(&tensors).unwrap();
-    let found = pytorch::read(&rendered(&written.file)).unwrap();
+    let found = pytorch::read(&rendered(&written)).unwrap();
     let entries: Vec<_> = found.tensors.iter().map(|t| t.entry().unwrap()).collect();
-    let extents = written.file.extents(tensors.len());
+    let extents = written.extents(tensors.len());
     assert_eq!(entries.len(), tensors.len());
     for ((entry, tensor), extents) in entries.into_iter().zip(&tensors).zip(extents) {
         assert_eq!((&entry.name, entry.dtype, &entry.shape), (&tensor.name, tensor.dtype, &tensor.shape));
@@ -48,11 +48,11 @@ fn the_reader_finds_each_tensor_where_the_layout_puts_it() {
 fn a_large_tensor_moves_what_follows_past_four_gigabytes() {
     let tensors = [tensor("large", Dtype::F32, &[1 << 30, 1], None), tensor("small", Dtype::I8, &[1], None)];
     let written = layout(&tensors).unwrap();
-    let found = pytorch::read(&rendered(&written.file)).unwrap();
+    let found = pytorch::read(&rendered(&written)).unwrap();
     let starts: Vec<_> = found.tensors.iter().map(|t| (t.span.start(), t.span.len())).collect();
     assert_eq!(starts[0].1, 4 << 30);
     assert!(starts[1].0 > 4 << 30 && starts[1].1 == 1);
-    assert_eq!(written.file.extents(2)[1].parts()[0].1.start(), starts[1].0);
+    assert_eq!(written.extents(2)[1].parts()[0].1.start(), starts[1].0);
 }
 
 #[test]
@@ -64,11 +64,11 @@ fn tensors_worth_it_get_their_phase() {
         tensor("small", Dtype::U8, &[10], Some(704)),
     ];
     let written = layout(&tensors).unwrap();
-    let starts: Vec<u64> = written.file.extents(4).iter().map(|e| e.parts()[0].1.start()).collect();
+    let starts: Vec<u64> = written.extents(4).iter().map(|e| e.parts()[0].1.start()).collect();
     assert_eq!((starts[0] % 4096, starts[1] % 4096), (704, 64));
     assert!(starts[2..].iter().all(|start| start.is_multiple_of(64)));
     assert!(starts[3] - starts[2] < WORTH_A_PHASE + 256, "no block of padding for ten bytes");
-    assert_eq!(pytorch::read(&rendered(&written.file)).unwrap().tensors[1].span.start(), starts[1]);
+    assert_eq!(pytorch::read(&rendered(&written)).unwrap().tensors[1].span.start(), starts[1]);
 }
 
 #[test]
