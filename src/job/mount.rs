@@ -239,6 +239,10 @@ impl Shown {
         if let Some(why) = watched.changed.get() {
             return Err(why);
         }
+        // What the system could not read was read as zeros.
+        if let Err(e) = self.outputs.mappings()[source].check() {
+            return Err(watched.changed.get_or_init(|| e.to_string()));
+        }
         let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         let looked = watched.looked.load(Ordering::Relaxed);
         if looked > 0 && u128::from(now - looked.min(now)) < watched.counts.as_millis() {

@@ -247,7 +247,7 @@ fn nobody_writes_to_it() {
 fn a_signal_or_umount_ends_it_and_a_reader_keeps_his_file() {
     let env = env();
     let line = "-f distributed_weight_transfer -p fp16 -w 1 -y model.yaml -sc src";
-    for end in ["-INT", "-TERM", "umount"] {
+    for end in ["-INT", "-TERM", "-HUP", "umount"] {
         let Some(mut mounted) = Mounted::new(&env, line) else { return };
         if end == "umount" {
             assert!(Command::new("umount").arg(&mounted.at).status().unwrap().success());
