@@ -324,7 +324,7 @@ fn what_is_known_only_when_all_is_written_is_refused() {
         env.line(&format!("mount {line} {option}")).failed(1, &[&format!("mount writes nothing: leave {named} out")]);
     }
     env.line("mount -f quant_weight -p w8a8 -w 1 -sc src -y model.yaml -d boolq -dp x target")
-        .failed(1, &["mount does not run the model", "--stats"]);
+        .failed(1, &["only a target on a disk runs the model", "--stats"]);
     env.line("mount -p fp16 target").failed(1, &["missing: -f, -sc and -w (or -ds)"]);
     env.line(&format!("mount {line}").replace("src target", "src nowhere"))
         .failed(1, &["nowhere is not an empty directory"]);

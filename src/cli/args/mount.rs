@@ -7,9 +7,10 @@ use clap::Args;
 use super::convert::ConvertArgs;
 
 /// Options of a conversion that mean nothing where none is written, by their names in clap.
-pub(in crate::cli) const UNUSED: [&str; 16] = [
+pub(in crate::cli) const UNUSED: [&str; 17] = [
     "dry_run",
     "dst_ckpt_path",
+    "rank",
     "infer_strategy_file",
     "overwrite",
     "writes",
