@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::fill::{Inputs, Span};
 use super::view::View;
+use crate::formats::Segment;
 use crate::plan::Plan;
 use crate::source::{ByteRange, ReadAhead};
 use crate::sys::Mapping;
@@ -42,7 +43,7 @@ impl Outputs {
             Some(start)
         };
         let starts =
-            plan.outputs.iter().map(|file| file.layout.segments.iter().map(|s| s.len()).scan(0, begins).collect());
+            plan.outputs.iter().map(|file| file.layout.segments.iter().map(Segment::len).scan(0, begins).collect());
         let starts = starts.collect();
         let computed = plan.computed.as_ref().map(|computed| computed.source);
         let routes = plan.operands.iter().flat_map(|operand| &operand.routes);
@@ -81,16 +82,28 @@ impl Outputs {
         }
     }
 
-    /// Reads bytes `at ..` of a file. What is known only when all of it is written, a checksum of it, is read as zeros.
+    /// The length of a file.
+    pub fn len(&self, file: usize) -> u64 {
+        self.plan.outputs[file].layout.len()
+    }
+
+    /// How many tensors a file has.
+    pub fn tensors(&self, file: usize) -> usize {
+        self.plan.outputs[file].tensors.len()
+    }
+
+    /// Reads bytes `at ..` of a file. What is known only when all of it is written, a checksum of it, is read as zeros. Returns how
+    /// many finite values became infinite, each counted where it begins.
     ///
     /// # Panics
     /// Where the range ends after the file.
-    pub fn read(&self, file: usize, at: u64, buf: &mut [u8]) {
+    pub fn read(&self, file: usize, at: u64, buf: &mut [u8]) -> u64 {
         let output = &self.plan.outputs[file];
         let end = at.checked_add(buf.len() as u64);
         assert!(end.is_some_and(|end| end <= output.layout.len()), "the range ends after the file");
         let spans = self.spans(file, at, buf.len() as u64);
-        self.inputs().fill_file(output, &spans, at, buf, &View::default());
+        let overflowed = self.inputs().fill_file(output, &spans, at, buf, &View::default());
+        overflowed.into_iter().map(|(_, count)| count).sum()
     }
 
     fn inputs(&self) -> Inputs<'_> {
