@@ -24,7 +24,8 @@ use crate::input::check_unchanged;
 use crate::plan::Plan;
 use crate::report::{bytes, duration};
 use crate::source::index;
-use crate::sys::{self, FileError, Mapping, Nameless, SHARED_MEMORY};
+use crate::storage::LocalBlob;
+use crate::sys::{self, FileError, Nameless, SHARED_MEMORY};
 
 /// What a thread puts together in one go; it should stay in the caches.
 const PIECE: u64 = 1 << 20;
@@ -210,7 +211,7 @@ impl InMemory {
             };
             threads.into_iter().map(join).collect()
         });
-        Mapping::check_all(self.outputs.mappings())?;
+        LocalBlob::check_all(self.outputs.mappings())?;
         outcomes.into_iter().collect::<Result<(), Error>>()?;
         check_unchanged(self.outputs.mappings())?;
         step.finish();
