@@ -199,6 +199,20 @@ pub enum Error {
         /// The tensors, each with its file and where it begins.
         tensors: Vec<String>,
     },
+    /// Nothing can be mounted there.
+    #[error("cannot mount at {}: {source}", .at.display())]
+    CannotMount {
+        /// The mount point.
+        at: std::path::PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A mount point that is not there, or that would hide something.
+    #[error("{} is not an empty directory", .0.display())]
+    NoMountPoint(std::path::PathBuf),
+    /// A mount point whose process has ended without unmounting it.
+    #[error("{} is still mounted, by a process that has ended", .0.display())]
+    LeftMounted(std::path::PathBuf),
     /// Other strategy files are there.
     #[error("{} holds other strategies than this conversion's", .0.display())]
     OtherStrategies(std::path::PathBuf),
@@ -227,6 +241,7 @@ impl From<CalibrateError> for Error {
         match error {
             CalibrateError::Plan(plan) => Self::Plan(plan),
             CalibrateError::Cancelled => Self::Engine(EngineError::Cancelled),
+            CalibrateError::Thread(refused) => Self::Engine(refused.into()),
             other => Self::Calibrate(Box::new(other)),
         }
     }
@@ -291,6 +306,8 @@ impl Error {
             | Self::NoManifestThere(_)
             | Self::InputInTarget { .. }
             | Self::OtherModel { .. }
+            | Self::NoMountPoint(_)
+            | Self::LeftMounted(_)
             | Self::Plan(_) => ErrorKind::Input,
             Self::Input(_)
             | Self::Cluster(_)
@@ -300,6 +317,7 @@ impl Error {
             | Self::Output { .. }
             | Self::NotWritable(_)
             | Self::StrategiesMissing { .. }
+            | Self::CannotMount { .. }
             | Self::CannotMake { .. } => ErrorKind::Environment,
             #[cfg(feature = "calibrate")]
             Self::Calibrate(e) => match **e {

@@ -21,7 +21,11 @@
 //! know goes to the [`Observer`].
 //!
 //! **Sources are mapped.** Nobody may modify or truncate the files that a job names while it, its plan or a comparison is there:
-//! other bytes than the plan saw would be read, or the process would end with SIGBUS. Nothing is published then.
+//! other bytes than the plan saw would be read. Where that is noticed it is an error, and nothing is published. So it is where a
+//! source cannot be read: a bad disk, a server that fails, a file that was truncated. The kernel announces such reads of a mapping by
+//! SIGBUS. While a job, a plan or a comparison is there, and no longer, the process therefore has a handler of that signal, which
+//! hands on whatever is not of a source to the handler that was there before. Where another handler is set meanwhile, it must do the
+//! same.
 //!
 //! # Inside
 //!
@@ -68,6 +72,6 @@ mod tensor;
 pub use engine::{CancelToken, Event};
 pub use error::{Error, ErrorKind};
 pub use job::{
-    Function, Inspect, Job, Listing, Observer, Outcome, Planned, Precision, Silent, Verdict, Verify, add_families,
-    inspect, verify,
+    Function, Inspect, Job, Listing, Mount, Mounted, Observer, Outcome, Planned, Precision, Silent, Verdict, Verify,
+    add_families, inspect, verify,
 };

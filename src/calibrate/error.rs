@@ -1,6 +1,7 @@
 //! What stops a calibration.
 
 use crate::plan::PlanError;
+use crate::sys::ThreadError;
 
 /// A data set that does not parse.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +67,9 @@ pub enum CalibrateError {
     /// No plan of the whole model can be made, or the statistics do not fit it.
     #[error(transparent)]
     Plan(#[from] Box<PlanError>),
+    /// A thread could not be had.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
     /// Somebody asked to stop.
     #[error("interrupted")]
     Cancelled,

@@ -1,5 +1,7 @@
 //! All samples through all layers.
 
+use std::io;
+
 use candle_core::{Device, Tensor};
 
 use super::arithmetic::Arithmetic;
@@ -11,6 +13,7 @@ use crate::engine::{CancelToken, Event, Observer};
 use crate::model::Model;
 use crate::model::naming::{EMBEDDING, LayerParam, layer_suffixes};
 use crate::plan::{Observed, PlanError};
+use crate::sys::ThreadError;
 
 /// Bytes that running these samples takes at most, about: one layer, all samples' activations, and what the longest sample
 /// needs on its way through a layer.
@@ -30,8 +33,28 @@ pub fn memory(spec: &Model, samples: &[Vec<u32>]) -> u64 {
 ///
 /// # Errors
 /// A parameter that is missing, not known or of another shape than the model's; a token without a row in the embedding;
-/// numbers that are not finite; a cancelled run.
+/// numbers that are not finite; a cancelled run; a system that gives no threads.
 pub fn gather(
+    weights: &Weights,
+    spec: &Model,
+    how: &Arithmetic,
+    samples: &[Vec<u32>],
+    observer: &dyn Observer,
+    cancel: &CancelToken,
+) -> Result<Vec<u8>, CalibrateError> {
+    threads()?.install(|| run(weights, spec, how, samples, observer, cancel))
+}
+
+/// The threads of everything that a calibration does. Those that rayon would start by itself it starts or panics.
+fn threads() -> Result<rayon::ThreadPool, CalibrateError> {
+    let name = "calibrate";
+    rayon::ThreadPoolBuilder::new()
+        .thread_name(move |_| name.to_owned())
+        .build()
+        .map_err(|e| CalibrateError::Thread(ThreadError { name, source: io::Error::other(e) }))
+}
+
+fn run(
     weights: &Weights,
     spec: &Model,
     how: &Arithmetic,

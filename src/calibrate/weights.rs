@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use super::CalibrateError;
 use crate::engine::kernels::OutputReader;
 use crate::formats::FormatKind;
@@ -110,8 +112,7 @@ impl Reader<'_> {
         if end > dims.iter().product() {
             return Err(CalibrateError::Model(format!("`{name}` ends before element {end}")));
         }
-        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let share = into.len().div_ceil(threads).max(SHARE / WIDTH);
+        let share = into.len().div_ceil(rayon::current_num_threads()).max(SHARE / WIDTH);
         let one = |number: usize, part: &mut [f32]| {
             let from = at + ((first + number * share) * WIDTH) as u64;
             self.output.read(0, from, bytemuck::cast_slice_mut(part));
@@ -121,18 +122,8 @@ impl Reader<'_> {
                 }
             }
         };
-        std::thread::scope(|scope| {
-            let mut parts = into.chunks_mut(share).enumerate();
-            // One share is read here: a thread costs more than a row of an embedding.
-            let here = parts.next();
-            for (number, part) in parts {
-                let one = &one;
-                scope.spawn(move || one(number, part));
-            }
-            if let Some((number, part)) = here {
-                one(number, part);
-            }
-        });
+        // What is one share is read here: another thread costs more than a row of an embedding.
+        into.par_chunks_mut(share).enumerate().for_each(|(number, part)| one(number, part));
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ mod cluster;
 mod definition;
 mod files;
 mod layout;
+mod mount;
 mod place;
 mod quantise;
 mod tools;
@@ -28,6 +29,7 @@ pub(super) use cluster::{ClusterArgs, MergeArgs};
 pub(super) use definition::{DOCUMENTATION, EXAMPLES, STATUSES, definition, two_letters_in_help, two_letters_in_man};
 pub(super) use files::FilesArgs;
 pub(super) use layout::LayoutArgs;
+pub(super) use mount::{MountArgs, UNUSED as UNUSED_TO_MOUNT};
 pub(super) use place::PlaceArgs;
 pub(super) use quantise::QuantArgs;
 pub(super) use tools::{
@@ -64,6 +66,10 @@ pub(super) enum Command {
     /// The simplified form of the original scripts: -f distributed_weight_transfer with other defaults, fp16, llama2_7b, and target directories named after the
     /// number of ranks.
     NToM(Box<NToMArgs>),
+    /// Show the target of a conversion as a read-only directory, without writing it.
+    ///
+    /// Takes the options of a conversion. The files are put together as they are read, until Ctrl-C or umount. Needs Linux's FUSE.
+    Mount(Box<MountArgs>),
     /// Compare two checkpoints bit for bit, whatever their layout.
     ///
     /// The numbers of ranks, the fusion and the formats may differ.
@@ -142,6 +148,7 @@ impl Cli {
         match &self.command {
             None => &self.convert.layout.family,
             Some(Command::NToM(args)) => &args.convert.layout.family,
+            Some(Command::Mount(args)) => &args.convert.layout.family,
             Some(Command::Verify(args)) => &args.family,
             Some(Command::Inspect(args)) => &args.family,
             Some(Command::Doctor(args)) => &args.family,

@@ -1,6 +1,7 @@
 //! From errors to text with the way out.
 
 use std::borrow::Cow;
+use std::io;
 use std::path::Path;
 
 #[cfg(feature = "calibrate")]
@@ -11,10 +12,11 @@ use crate::formats::FormatFault;
 use crate::input::InputError;
 use crate::layout::LayoutError;
 use crate::model::QuantTool;
-use crate::model::naming::{HEAD, role};
+use crate::model::naming::{HEAD, HEAD_LAYER, role};
 use crate::model::{SpecError, builtin_names};
 use crate::plan::{self, PlanError};
 use crate::report::plain;
+use crate::sys::{FileError, FileOp};
 use crate::{Error, ErrorKind};
 
 /// The error and its causes in one line, and what the user can do in the next.
@@ -56,11 +58,10 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         Error::Engine(engine) => engine_hint(engine),
         Error::Cluster(cluster) => cluster_hint(cluster).map(str::to_owned),
         Error::Overlap { .. } => Some("choose directories apart from each other with -dc and -is".to_owned()),
-        Error::ReplicasDiffer(names) if names.iter().all(|name| name.strip_prefix(HEAD).is_some_and(|rest| rest.starts_with(" in "))) => Some(
-            "config.json or -y says tie_word_embeddings: true, but lm_head is not the embedding: if it was trained, say false \
-             there; if it is a left-over, leave it out with --ignore lm_head.weight"
-                .to_owned(),
-        ),
+        Error::ReplicasDiffer(names) if names.iter().all(|name| name.strip_prefix(HEAD).is_some_and(|rest| rest.starts_with(" in "))) => Some(format!(
+            "config.json or -y says tie_word_embeddings: true, but {HEAD_LAYER} is not the embedding: if it was trained, say false \
+             there; if it is a left-over, leave it out with --ignore {HEAD}"
+        )),
         Error::ReplicasDiffer(_) => {
             Some("the rank directories are not of one checkpoint, or not of one step of it".to_owned())
         }
@@ -83,6 +84,15 @@ pub(super) fn hint(error: &Error) -> Option<String> {
             Some("choose another directory with -is; --overwrite does not replace them".to_owned())
         }
         Error::TargetLink { target, to } => Some(link_hint(target, to)),
+        Error::CannotMount { .. } => Some(
+            "mounting takes /dev/fuse (`modprobe fuse`) and root, or the program fusermount3 of the package fuse3; in a container \
+             --device /dev/fuse --cap-add SYS_ADMIN"
+                .to_owned(),
+        ),
+        Error::NoMountPoint(at) => Some(format!("make one, or name another: mkdir -p {}", at.display())),
+        Error::LeftMounted(at) => {
+            Some(format!("unmount it, then start the same command again: fusermount -u {0} (root: umount {0})", at.display()))
+        }
         Error::FileExists(_) => Some("choose another name, or remove it if nobody needs it".to_owned()),
         Error::NoManifestThere(_) => {
             Some("choose another name with -o; without -o the manifest goes to standard output".to_owned())
@@ -109,7 +119,8 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         #[cfg(feature = "calibrate")]
         Error::Calibrate(calibrate) => calibrate_hint(calibrate).map(str::to_owned),
         Error::Missing { example, .. } => Some(format!("for example: {example}")),
-        Error::Output { published: None, .. } | Error::File(_) | Error::Usage(_) => None,
+        Error::File(e) => read_hint(e).map(str::to_owned),
+        Error::Output { published: None, .. } | Error::Usage(_) => None,
     }
 }
 
@@ -154,14 +165,36 @@ fn engine_hint(error: &EngineError) -> Option<String> {
         }
         EngineError::Uring(_) => "use --writer auto or --writer pwrite",
         EngineError::Memory { .. } => "use fewer --workers or a smaller --chunk",
+        EngineError::Thread(_) => {
+            "use fewer --workers, or raise the limit of this user (ulimit -u) or of the container (pids.max)"
+        }
+        EngineError::File(e) if e.source.kind() == std::io::ErrorKind::FileTooLarge && !e.is_input() => {
+            "raise the limit of a file's size (ulimit -f), or choose another file system with -dc or -is; nothing was published"
+        }
         EngineError::File(e) if e.source.kind() == std::io::ErrorKind::StorageFull => {
             "free space, or choose another disk with -dc; nothing was published"
         }
-        EngineError::File(_) => "nothing was published",
+        EngineError::File(e) => read_hint(e).unwrap_or("nothing was published"),
         _ => return None,
     };
     Some(text.to_owned())
 }
+
+/// What to do about a source that could not be read.
+fn read_hint(error: &FileError) -> Option<&'static str> {
+    match (error.op, error.source.kind()) {
+        (FileOp::Read, io::ErrorKind::UnexpectedEof) => Some(CHANGES),
+        (FileOp::Read, kind) if kind != io::ErrorKind::PermissionDenied && !error.is_input() => Some(
+            "its disk, or the server of its file system, failed: `dmesg` says more, and `cp` of the file fails there too; start again \
+             when it can be read, or take the file from another copy. Nothing was published",
+        ),
+        _ => None,
+    }
+}
+
+/// What to do about a source that changes.
+const CHANGES: &str =
+    "let whatever writes to the checkpoint finish, or work on a copy of it, and start again; nothing was published";
 
 fn cluster_hint(error: &ClusterError) -> Option<&'static str> {
     Some(match error {
@@ -187,6 +220,10 @@ fn cluster_hint(error: &ClusterError) -> Option<&'static str> {
         ClusterError::BadRecord { .. } | ClusterError::Incomplete(_) => {
             "nothing was published; start the same command on all hosts again"
         }
+        ClusterError::Unreadable { .. } => {
+            "if another user's conversion is at work there, let that user make the directory readable for this one (chmod -R a+rX); \
+             if none is, remove the directory"
+        }
         ClusterError::Counted(_) => "remove that directory once no host of this conversion is at work",
         ClusterError::Merge(_) => "give all parts of one conversion, as --local-output made them",
         _ => return None,
@@ -199,10 +236,13 @@ fn dequantise(tool: Option<QuantTool>) -> String {
     format!("convert the 16-bit model that it was made from, or dequantise it first, {how}")
 }
 
-/// `lm_head` is all that is missing.
-const HEADLESS: &str = "if lm_head is the embedding, say tie_word_embeddings: true in config.json or the yaml (-y), or, where there is \
-                        neither, give --tie-word-embeddings true; if not, the model was saved without its head: save the whole one \
-                        (AutoModelForCausalLM)";
+/// The head is all that is missing.
+fn headless() -> String {
+    format!(
+        "if {HEAD_LAYER} is the embedding, say tie_word_embeddings: true in config.json or the yaml (-y), or, where there is neither, \
+         give --tie-word-embeddings true; if not, the model was saved without its head: save the whole one (AutoModelForCausalLM)"
+    )
+}
 
 fn plan_hint(error: &PlanError) -> Option<String> {
     let text = match error {
@@ -230,7 +270,7 @@ fn plan_hint(error: &PlanError) -> Option<String> {
             "if it is the embedding, say so with --tie-word-embeddings true, or name the model with -y. If not, the file is cut off, \
              or the model was saved without its head (LlamaModel instead of LlamaForCausalLM): copy or save the whole one"
         }
-        PlanError::Lacks(names) if names.iter().all(|name| name == HEAD) => HEADLESS,
+        PlanError::Lacks(names) if names.iter().all(|name| name == HEAD) => return Some(headless()),
         PlanError::Spec(spec) => return spec_hint(spec),
         PlanError::HeadsUnknown { query, key, .. } => return Some(heads_hint(*query, *key)),
         PlanError::Heads(_) => {
@@ -380,6 +420,10 @@ fn input_hint(error: &InputError) -> Option<String> {
         InputError::Model { source, .. } => return spec_hint(source),
         InputError::Strategy { source, .. } => return plan_hint(source),
         InputError::Format { source, .. } => match source.what {
+            FormatFault::Memory { stated: true, .. } => "give more with --memory",
+            FormatFault::Memory { stated: false, .. } => {
+                "no model has so much in a file: find out where it comes from, or use a machine with more memory"
+            }
             FormatFault::Truncated { .. } | FormatFault::WrongLength { .. } | FormatFault::Empty => {
                 "the file is incomplete: copy or save it again"
             }
@@ -403,9 +447,8 @@ fn input_hint(error: &InputError) -> Option<String> {
                 name(path)
             ));
         }
-        InputError::Changed { .. } => {
-            "let whatever writes to the checkpoint finish, or work on a copy of it, and start again; nothing was published"
-        }
+        InputError::Changed { .. } => CHANGES,
+        InputError::File(e) => return read_hint(e).map(str::to_owned),
         InputError::IsForeign(_) => "use -f pt_to_ms for it",
         InputError::IsMindSpore(_) => "use -f distributed_weight_transfer for it, or -f ms_to_pt for the way back",
         InputError::OtherFamily { .. } => {

@@ -22,7 +22,7 @@ use clap::{ArgMatches, FromArgMatches};
 pub use exit::ExitStatus;
 
 use crate::{Error, report, sys};
-use args::{Cli, Command, ConvertArgs, TWO_LETTERS, definition, two_letters_in_help};
+use args::{Cli, Command, ConvertArgs, MountArgs, TWO_LETTERS, definition, two_letters_in_help};
 
 /// Runs the program with these arguments (the first is its name).
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
@@ -42,6 +42,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
         }
     };
     sys::raise_open_files_limit();
+    screen::survive_file_limit();
     if let Some(translated) = translated {
         screen::note(&translated);
     }
@@ -62,6 +63,7 @@ fn dispatch(cli: Cli, typed: &[OsString], matches: &ArgMatches) -> Result<ExitSt
     match cli.command {
         None => convert(&cli.convert, typed),
         Some(Command::NToM(args)) => n_to_m(typed, &args.convert, matches),
+        Some(Command::Mount(args)) => mount(&args, typed, matches),
         Some(Command::Scripts(args)) => commands::scripts::run(&args),
         Some(Command::Example(args)) => commands::example::run(&args),
         Some(Command::MergeManifest(args)) => commands::merge_manifest::run(&args),
@@ -177,6 +179,15 @@ fn convert(args: &ConvertArgs, typed: &[OsString]) -> Result<ExitStatus, Error> 
     }
     missing::check(args, typed)?;
     commands::convert::run(args, &environment::read())
+}
+
+/// As a conversion.
+fn mount(args: &MountArgs, typed: &[OsString], matches: &ArgMatches) -> Result<ExitStatus, Error> {
+    if let Some(job) = job::job(&args.convert) {
+        job.check()?;
+    }
+    missing::check(&args.convert, typed)?;
+    commands::mount::run(args, matches)
 }
 
 /// The simplified form: the conversion that it stands for.

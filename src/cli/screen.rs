@@ -1,13 +1,42 @@
 //! What a job says, on standard error: notes, and the progress of whatever takes a while.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU, SIGXFSZ};
+use signal_hook::flag;
 
 use super::environment;
 use super::run_args::OutputArgs;
 use crate::Error;
 use crate::job::Observer;
 use crate::report::{self, Progress, ProgressMode};
+use crate::sys::is_ignored;
 use crate::{CancelToken, Event};
+
+/// A signal that ends a run.
+struct End {
+    signal: i32,
+    /// Whether a run that was started with this signal ignored goes on: `nohup`, and a shell's background.
+    unless_ignored: bool,
+    /// Whether a second one ends the program at once, and leaves what is unfinished. Some come several times by themselves: SIGHUP
+    /// of the terminal and of its shell, SIGXCPU each second.
+    second_ends_at_once: bool,
+}
+
+/// All that by default ends a program and says that somebody, or a limit, wants it to.
+const END: [End; 5] = [
+    End { signal: SIGINT, unless_ignored: false, second_ends_at_once: true },
+    End { signal: SIGTERM, unless_ignored: false, second_ends_at_once: true },
+    End { signal: SIGQUIT, unless_ignored: true, second_ends_at_once: true },
+    End { signal: SIGHUP, unless_ignored: true, second_ends_at_once: false },
+    End { signal: SIGXCPU, unless_ignored: true, second_ends_at_once: false },
+];
+
+/// Makes a file that grows beyond its limit (`ulimit -f`) an error of the write, which says which file, rather than the end.
+pub(super) fn survive_file_limit() {
+    // Whoever writes is told; where the signal cannot be caught it ends the program, as it would without this.
+    let _ = flag::register(SIGXFSZ, Arc::default());
+}
 
 /// The terminal, or whatever else standard error leads to.
 #[derive(Debug)]
@@ -38,7 +67,7 @@ impl Screen {
         Self { mode, progress: RwLock::new(None), cancel: CancelToken::default() }
     }
 
-    /// What Ctrl-C and SIGTERM cancel, from the moment on at which something is written.
+    /// What [`END`] cancels, from the moment on at which something is written.
     pub(super) fn cancel(&self) -> &CancelToken {
         &self.cancel
     }
@@ -73,11 +102,19 @@ impl Observer for Screen {
         }
     }
 
-    /// Until here a signal may end the program as it likes. A second one ends it at once.
+    /// Until here a signal may end the program as it likes.
     fn before_writing(&self) -> Result<(), Error> {
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            let registered = signal_hook::flag::register_conditional_shutdown(signal, 130, self.cancel.flag())
-                .and_then(|_| signal_hook::flag::register(signal, self.cancel.flag()));
+        for end in END {
+            let signal = end.signal;
+            if end.unless_ignored && is_ignored(signal) {
+                continue;
+            }
+            let second = if end.second_ends_at_once {
+                flag::register_conditional_shutdown(signal, 130, self.cancel.flag()).map(|_| ())
+            } else {
+                Ok(())
+            };
+            let registered = second.and_then(|()| flag::register(signal, self.cancel.flag()));
             registered.map_err(|e| Error::Usage(format!("cannot watch for signal {signal}: {e}")))?;
         }
         Ok(())

@@ -55,7 +55,7 @@ impl Session {
         let dir = RunDir::new(&wanted.target, &wanted.run);
         sweep(&dir);
         let finished = !wanted.replace && is_published(wanted);
-        if finished && dir.owner().is_none_or(|(_, run)| run == wanted.run) {
+        if finished && dir.owner().is_ok_and(|owner| owner.is_none_or(|(_, run)| run == wanted.run)) {
             clear(&dir);
         }
         finished
@@ -99,7 +99,7 @@ impl Session {
             early: wanted.early.clone(),
             every: interval(wanted.stale_after),
             cancel: cancel.clone(),
-        });
+        })?;
         let complete = seen.claim.is_some();
         if !complete && !seen.files && seen.has_records() && vanished(&wanted, &dir) {
             drop(watch);

@@ -110,6 +110,14 @@ pub enum ClusterError {
     /// A meeting place with names whose numbers no run reaches: somebody else put them there.
     #[error("{} holds names with numbers that no conversion reaches", .0.display())]
     Counted(PathBuf),
+    /// A meeting place of which this process cannot see whose it is.
+    #[error("cannot see which conversion {} belongs to: {source}", .meeting.display())]
+    Unreadable {
+        /// The meeting place.
+        meeting: PathBuf,
+        /// What cannot be read in it.
+        source: FileError,
+    },
     /// All hosts are done, but something is not there.
     #[error("all hosts are done, but not everything is there: {0}")]
     Incomplete(String),

@@ -12,10 +12,11 @@ use crate::sys;
 /// Makes the meeting place this run's and this process a host of it. Answers its attempt.
 pub(super) fn arrive(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<(u64, Beat), ClusterError> {
     loop {
+        go_on(cancel)?;
         join(wanted, dir, cancel)?;
         sys::create_dir(&dir.run)?;
         let Some((attempt, beat)) = take_place(wanted, dir, cancel)? else { continue };
-        if dir.owner().is_some_and(|(_, run)| run == wanted.run) {
+        if dir.owner()?.is_some_and(|(_, run)| run == wanted.run) {
             return Ok((attempt, beat));
         }
         // The run ended meanwhile, and its place was cleared: what was made in there now belongs to nobody.
@@ -23,18 +24,23 @@ pub(super) fn arrive(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Res
     }
 }
 
+fn go_on(cancel: &CancelToken) -> Result<(), EngineError> {
+    if cancel.is_cancelled() { Err(EngineError::Cancelled) } else { Ok(()) }
+}
+
 /// Makes the meeting place this run's, where it is nobody's or a dead run's.
 fn join(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<(), ClusterError> {
     let begun = Instant::now();
     loop {
+        go_on(cancel)?;
         sys::create_dir(&dir.meeting)?;
-        let owner = dir.owner();
+        let owner = dir.owner()?;
         let (number, dead) = match owner {
             Some((_, run)) if run == wanted.run => return Ok(()),
             None => (0, None),
             // It is being written just now; or its writer died over it.
             Some((number, run)) if !is_run(&run) => {
-                if begun.elapsed() < wanted.stale_after && !cancel.is_cancelled() {
+                if begun.elapsed() < wanted.stale_after {
                     std::thread::sleep(Duration::from_millis(50));
                     continue;
                 }
@@ -84,7 +90,8 @@ fn lives(dir: &RunDir, stale_after: Duration, cancel: &CancelToken) -> Result<bo
 fn take_place(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<Option<(u64, Beat)>, ClusterError> {
     let node = wanted.node;
     loop {
-        let seen = dir.look().unwrap_or_default();
+        go_on(cancel)?;
+        let seen = dir.read()?.unwrap_or_default();
         let Latest { attempt, .. } = seen.latest(node);
         let own = || dir.look().and_then(|seen| Some(vec![(node, seen.has_beat(node)?)])).unwrap_or_default();
         if let Some(beat) = living(dir, &own, wanted.stale_after, cancel)? {
@@ -122,9 +129,7 @@ fn living(
         if !doubtful {
             return Ok(None);
         }
-        if cancel.is_cancelled() {
-            return Err(EngineError::Cancelled.into());
-        }
+        go_on(cancel)?;
         std::thread::sleep(interval(stale_after).min(Duration::from_millis(100)));
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::early::EarlyFailures;
 use super::records::{Beat, to_bytes};
 use super::rundir::{Progress, RunDir};
-use crate::engine::CancelToken;
+use crate::engine::{CancelToken, EngineError};
 use crate::sys;
 
 /// Counters as they were last seen, and since when they have been so.
@@ -76,12 +76,12 @@ pub(super) struct Watched {
 }
 
 impl Watch {
-    pub(super) fn start(watched: Watched) -> Self {
+    pub(super) fn start(watched: Watched) -> Result<Self, EngineError> {
         let over = Arc::new(AtomicBool::new(false));
         let reason = Reason::default();
         let (ends, says) = (Arc::clone(&over), Arc::clone(&reason));
-        let thread = std::thread::spawn(move || watch(watched, &ends, &says));
-        Self { over, reason, thread: Some(thread) }
+        let thread = sys::spawn("liveness", move || watch(watched, &ends, &says))?;
+        Ok(Self { over, reason, thread: Some(thread) })
     }
 
     /// The host that failed, and why, where that has stopped the work.

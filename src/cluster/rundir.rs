@@ -13,6 +13,8 @@
 //! Each process has an attempt of its own, so that one that was taken for dead and comes back spoils nothing of the next.
 
 use std::collections::BTreeMap;
+use std::fs::ReadDir;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -20,7 +22,7 @@ use serde::de::DeserializeOwned;
 use super::ClusterError;
 use super::kept::Written;
 use super::records::{Beat, Failed};
-use crate::sys;
+use crate::sys::{self, FileError, FileOp};
 
 /// Bytes of a record. The sums of a file of a million tensors take some 60 MB.
 const MAX_RECORD: u64 = 1 << 30;
@@ -107,9 +109,14 @@ impl RunDir {
         self.target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
-    /// What is in the run's directory. `None`: it is gone.
+    /// What is in the run's directory. `None`: it is gone, or cannot be read.
     pub(super) fn look(&self) -> Option<Seen> {
-        let entries = std::fs::read_dir(&self.run).ok()?;
+        self.read().ok().flatten()
+    }
+
+    /// What is in the run's directory. `None`: it is gone.
+    pub(super) fn read(&self) -> Result<Option<Seen>, ClusterError> {
+        let Some(entries) = self.entries(&self.run)? else { return Ok(None) };
         let mut seen = Seen::default();
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -123,7 +130,21 @@ impl RunDir {
                 seen.others.push(name);
             }
         }
-        Some(seen)
+        Ok(Some(seen))
+    }
+
+    /// What is in a directory here. `None`: it is gone. One that cannot be read is no empty one: whoever took it for that would
+    /// try the same names for ever.
+    fn entries(&self, dir: &Path) -> Result<Option<ReadDir>, ClusterError> {
+        match std::fs::read_dir(dir) {
+            Ok(entries) => Ok(Some(entries)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(self.unreadable(FileError { op: FileOp::Open, path: dir.to_owned(), source })),
+        }
+    }
+
+    fn unreadable(&self, source: FileError) -> ClusterError {
+        ClusterError::Unreadable { meeting: self.meeting.clone(), source }
     }
 
     /// The record of a marker, or `None` where it is not there or not readable.
@@ -152,16 +173,21 @@ impl RunDir {
         record.ok_or_else(|| ClusterError::BadRecord { node, what: "its record cannot be read".to_owned() })
     }
 
-    /// The run that the meeting place belongs to, and the number of its claim.
-    pub(super) fn owner(&self) -> Option<(u64, String)> {
-        let entries = std::fs::read_dir(&self.meeting).ok()?;
+    /// The run that the meeting place belongs to, and the number of its claim. `None`: it is nobody's, or has just gone.
+    pub(super) fn owner(&self) -> Result<Option<(u64, String)>, ClusterError> {
+        let Some(entries) = self.entries(&self.meeting)? else { return Ok(None) };
         let numbers = entries.flatten().filter_map(|e| {
             let name = e.file_name();
             count(name.to_str()?.strip_prefix("claim-")?)
         });
-        let highest = numbers.max()?;
-        let text = sys::read_small(&self.meeting.join(format!("claim-{highest}")), 4096).ok()?;
-        Some((highest, String::from_utf8_lossy(&text).trim().to_owned()))
+        let Some(highest) = numbers.max() else { return Ok(None) };
+        let path = self.meeting.join(format!("claim-{highest}"));
+        match sys::read_small(&path, 4096) {
+            Ok(text) => Ok(Some((highest, String::from_utf8_lossy(&text).trim().to_owned()))),
+            // A link that leads nowhere is there all the same.
+            Err(_) if path.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound) => Ok(None),
+            Err(source) => Err(self.unreadable(source)),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What stops a run.
 
-use crate::sys::FileError;
+use crate::sys::{FileError, ThreadError};
 
 /// What stops a run. Whatever it is, nothing was published.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,9 @@ pub enum EngineError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A thread could not be had.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
     /// Numbers that cannot be quantised.
     #[error("row {row} of `{name}` {why}")]
     Unquantisable {

@@ -63,9 +63,11 @@ impl<'a> Feed<'a> {
         Self { inputs, targets, config, observer, cancel, failed, windows, gathered }
     }
 
-    /// Whether somebody cancelled or something failed.
+    /// Whether somebody cancelled or something failed, a read of a mapping included: whoever waits for the threads says of what.
     pub(super) fn is_over(&self) -> bool {
-        self.cancel.is_cancelled() || self.failed.load(Ordering::Relaxed)
+        self.cancel.is_cancelled()
+            || self.failed.load(Ordering::Relaxed)
+            || self.inputs.mappings.iter().any(|mapping| mapping.has_failed())
     }
 
     /// Makes everybody stop.

@@ -1,5 +1,7 @@
 //! The threads of a run: one for each worker, and one that reads ahead of them. There are no others.
 
+use std::thread::{Scope, ScopedJoinHandle};
+
 use crossbeam::queue::SegQueue;
 
 use super::EngineError;
@@ -8,6 +10,7 @@ use super::reader::read_ahead;
 use super::schedule::Task;
 use super::sink::Sink;
 use super::worker::work;
+use crate::sys::{Mapping, ThreadError, spawn_scoped};
 
 /// What came of a run.
 pub(super) struct Outcome<T> {
@@ -28,10 +31,26 @@ impl Drop for Alarm<'_, '_> {
     }
 }
 
-/// What a thread does; when it fails, all others stop.
-fn watched<T>(feed: &Feed<'_>, work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
-    let _alarm = Alarm(feed);
-    work().inspect_err(|_| feed.fail())
+/// Starts a thread. When it cannot be started, fails or panics, all others stop.
+fn start<'scope, 'a: 'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    feed: &'scope Feed<'a>,
+    name: &'static str,
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'scope,
+) -> Started<'scope, T> {
+    let watched = move || {
+        let _alarm = Alarm(feed);
+        work().inspect_err(|_| feed.fail())
+    };
+    spawn_scoped(scope, name, watched).inspect_err(|_| feed.fail())
+}
+
+/// A thread that was to be started.
+type Started<'scope, T> = Result<ScopedJoinHandle<'scope, Result<T, EngineError>>, ThreadError>;
+
+/// Waits for a thread. Returns what it returned; or that it could not be started, or panicked.
+fn join<T>(thread: Started<'_, T>) -> Result<T, EngineError> {
+    thread?.join().unwrap_or(Err(EngineError::WorkerPanicked))
 }
 
 /// Does the tasks, each by whichever worker is next. `sink` makes the end of each worker, on its thread.
@@ -56,20 +75,19 @@ pub(super) fn run_queues<S: Sink<Found: Send>>(
         return Ok(Outcome { found: Vec::new(), read_ahead: 0 });
     }
     let (read, outcomes) = std::thread::scope(|scope| {
-        let reader = feed
-            .windows
-            .as_ref()
-            .map(|windows| scope.spawn(move || watched(feed, || read_ahead(feed, tasks, windows))));
+        let windows = feed.windows.as_ref();
+        let reader = windows.map(|windows| start(scope, feed, "reader", move || read_ahead(feed, tasks, windows)));
         let workers: Vec<_> = (0..feed.config.workers.max(1))
             .map(|worker| {
                 let (queue, sink) = (&queues[worker % queues.len()], &sink);
-                scope.spawn(move || watched(feed, || work(feed, tasks, queue, sink()?)))
+                start(scope, feed, "worker", move || work(feed, tasks, queue, sink()?))
             })
             .collect();
-        let read = reader.map_or(Ok(0), |t| t.join().unwrap_or(Err(EngineError::WorkerPanicked)));
-        let join = |t: std::thread::ScopedJoinHandle<'_, _>| t.join().unwrap_or(Err(EngineError::WorkerPanicked));
-        (read, workers.into_iter().map(join).collect::<Vec<Result<S::Found, EngineError>>>())
+        let read = reader.map_or(Ok(0), join);
+        (read, workers.into_iter().map(join).collect::<Vec<_>>())
     });
+    // Whoever saw that a mapping could not be read stopped, and does not know why.
+    Mapping::check_all(feed.inputs.mappings)?;
     let (mut found, mut failures) = (Vec::with_capacity(outcomes.len()), Vec::new());
     let read_ahead = read.unwrap_or_else(|e| {
         failures.push(e);

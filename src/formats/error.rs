@@ -58,6 +58,14 @@ pub enum FormatFault {
         /// The most that is accepted.
         limit: u64,
     },
+    /// More memory than may be taken for what a header says.
+    #[error("what it lists takes more memory than {}, {allowed} bytes", if *.stated { "--memory allows" } else { "this machine has" })]
+    Memory {
+        /// Bytes that may be taken.
+        allowed: u64,
+        /// Whether the user has said so.
+        stated: bool,
+    },
     /// A required field is not there.
     #[error("`{tensor}` has no `{field}`")]
     Missing {

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::{FormatError, FormatFault, limits};
+use super::budget::Loan;
+use super::{Budget, FormatError, FormatFault, limits};
 
 /// A JSON value. Numbers that are no 64-bit integers are [`Node::Other`]: no field of the formats is a fraction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,12 +66,24 @@ impl Node {
 ///
 /// Errors: too large a file, invalid JSON, a key twice in one object.
 pub(super) fn tree(file: &[u8]) -> Result<Node, FormatError> {
+    tree_within(file, &mut Budget::unlimited().loan())
+}
+
+/// As [`tree`], in memory that is lent.
+pub(super) fn tree_within(file: &[u8], loan: &mut Loan<'_>) -> Result<Node, FormatError> {
     let size = file.len() as u64;
     if size > limits::MAX_SIDE_FILE_BYTES {
         let (field, limit) = ("file size", limits::MAX_SIDE_FILE_BYTES);
         return Err(FormatError::new(0, FormatFault::LimitExceeded { field, asked: size, limit }));
     }
-    let node: Node = serde_json::from_slice(file).map_err(|error| fault(file, 0, &error))?;
+    let mut fault_of_memory = None;
+    let mut parser = serde_json::Deserializer::from_slice(file);
+    let parsed = Seed { loan, fault: &mut fault_of_memory }.deserialize(&mut parser);
+    let parsed = parsed.and_then(|node| parser.end().map(|()| node));
+    let node = match (fault_of_memory, parsed) {
+        (Some(fault), _) => return Err(fault),
+        (None, parsed) => parsed.map_err(|error| fault(file, 0, &error))?,
+    };
     match node.duplicate() {
         Some(key) => Err(FormatError::new(0, FormatFault::Duplicate(key.to_owned()))),
         None => Ok(node),
@@ -87,57 +99,85 @@ pub(super) fn fault(text: &[u8], base: u64, error: &serde_json::Error) -> Format
     FormatError::new(at, FormatFault::Json(format!("invalid JSON: {error}")))
 }
 
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
+/// Makes a node, where there is memory for it.
+struct Seed<'a, 'b> {
+    loan: &'a mut Loan<'b>,
+    /// Why there is none.
+    fault: &'a mut Option<FormatError>,
+}
+
+impl<'b> Seed<'_, 'b> {
+    fn take<E: serde::de::Error>(&mut self, text: usize) -> Result<(), E> {
+        self.loan.take_at(0, limits::JSON_NODE_BYTES + text as u64).map_err(|fault| {
+            *self.fault = Some(fault);
+            E::custom("too large")
+        })
+    }
+
+    fn inner(&mut self) -> Seed<'_, 'b> {
+        Seed { loan: &mut *self.loan, fault: &mut *self.fault }
     }
 }
 
-struct NodeVisitor;
+impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
+    type Value = Node;
 
-impl<'de> Visitor<'de> for NodeVisitor {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_, '_> {
     type Value = Node;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Node, E> {
+    fn visit_unit<E: serde::de::Error>(mut self) -> Result<Node, E> {
+        self.take(0)?;
         Ok(Node::Other)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
-        Ok(Node::Other)
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<Node, E> {
+        self.visit_unit()
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
-        Ok(Node::Other)
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Node, E> {
+        self.visit_unit()
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
+    fn visit_i64<E: serde::de::Error>(mut self, value: i64) -> Result<Node, E> {
+        self.take(0)?;
         Ok(Node::Integer(value))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
+    fn visit_u64<E: serde::de::Error>(mut self, value: u64) -> Result<Node, E> {
+        self.take(0)?;
         Ok(i64::try_from(value).map_or(Node::Other, Node::Integer))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Node, E> {
+    fn visit_str<E: serde::de::Error>(mut self, value: &str) -> Result<Node, E> {
+        self.take(value.len())?;
         Ok(Node::Text(value.to_owned()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Node, A::Error> {
+        self.take(0)?;
         let mut nodes = Vec::new();
-        while let Some(node) = seq.next_element()? {
+        while let Some(node) = seq.next_element_seed(self.inner())? {
             nodes.push(node);
         }
         Ok(Node::List(nodes))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Node, A::Error> {
+        self.take(0)?;
         let mut pairs = Vec::new();
-        while let Some(pair) = map.next_entry()? {
-            pairs.push(pair);
+        while let Some(key) = map.next_key::<String>()? {
+            self.take(key.len())?;
+            let value = map.next_value_seed(self.inner())?;
+            pairs.push((key, value));
         }
         Ok(Node::Map(pairs))
     }

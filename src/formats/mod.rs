@@ -3,10 +3,12 @@
 //! Invariant: nothing here opens a file, copies tensor data, or trusts a length. A parser gets the whole file as a byte
 //! slice (a mapping, as a rule) and answers where each tensor lies; a writer answers which header bytes stand where.
 
+mod budget;
 mod crc;
 mod detect;
 mod error;
 mod json;
+mod json_cost;
 mod lfs;
 pub mod limits;
 mod magic;
@@ -15,9 +17,11 @@ mod output;
 pub mod pytorch;
 pub mod safetensors;
 
+pub use budget::Budget;
 pub use crc::StatedCrc;
 pub use detect::detect;
 pub use error::{FormatError, FormatFault};
+pub use json_cost::json_cost;
 pub use lfs::lfs_pointer;
 pub use output::{Checksum, ChecksumKind, Encoding, FileLayout, Segment, TensorToWrite};
 

@@ -78,6 +78,7 @@ pub(super) fn rank_dirs(path: &Path, gaps: RankGaps) -> Result<Option<Vec<RankDi
             Some(rank) => {
                 ranks.insert(rank, path.join(name));
             }
+            None if *is_dir && holds_strategies(&path.join(name)) => {}
             None if *is_dir || is_checkpoint(name) => stray.push(name.clone()),
             None => {}
         }
@@ -98,6 +99,12 @@ pub(super) fn rank_dirs(path: &Path, gaps: RankGaps) -> Result<Option<Vec<RankDi
         dirs.push(RankDir { rank, names: files.map(|(name, _)| name).collect(), path });
     }
     Ok(Some(dirs))
+}
+
+/// Whether a directory is that of the ranks' strategies, which lies beside them where a target is mounted.
+fn holds_strategies(dir: &Path) -> bool {
+    let is_strategy = |(name, is_dir): &(String, bool)| !is_dir && name.starts_with("ckpt_strategy_rank_");
+    dir.ends_with("strategy") && list_dir(dir).is_ok_and(|all| !all.is_empty() && all.iter().all(is_strategy))
 }
 
 /// A directory that holds one model: one file, or several with an index.

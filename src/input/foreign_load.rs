@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use super::companions::refuse_pointer;
 use super::foreign::{ForeignFiles, ForeignIndex, ForeignKind, check_index, discover_foreign};
 use super::loaded_file::load;
-use super::{Input, InputError, LoadedFile, quantised};
+use super::{Input, InputError, LoadedFile, Opening, quantised};
 use crate::formats::FormatKind;
 use crate::model::{
     Dialect, Model, Origin, Place, SpecError, check_adapters, from_config_json, from_params_json, name_in_meta_release,
     origin,
 };
-use crate::sys::{StableInputs, read_small};
+use crate::sys::read_small;
 
 /// More than any configuration has.
 const CONFIG_LIMIT: u64 = 4 << 20;
@@ -41,7 +41,7 @@ impl ForeignInput {
     /// # Errors
     /// As the files are discovered and parsed; a configuration that cannot be used; names that are mindformers', of no family
     /// or of two.
-    pub fn open(path: &Path, promise: StableInputs) -> Result<Self, InputError> {
+    pub fn open(path: &Path, opening: Opening<'_>) -> Result<Self, InputError> {
         let ForeignFiles { kind, config, companions, notes } = discover_foreign(path)?;
         let (paths, index, params): (Vec<PathBuf>, Option<ForeignIndex>, Option<PathBuf>) = match kind {
             ForeignKind::HfSafetensors { files, index } | ForeignKind::HfBin { files, index } => (files, index, None),
@@ -50,7 +50,7 @@ impl ForeignInput {
         };
         let mut files = Vec::with_capacity(paths.len());
         for (number, path) in (0u32..).zip(&paths) {
-            files.push(load(if params.is_some() { number } else { 0 }, path, promise)?);
+            files.push(load(if params.is_some() { number } else { 0 }, path, opening)?);
         }
         if let Some(index) = &index {
             let name = |f: &LoadedFile| f.mapping.path().file_name().unwrap_or_default().to_string_lossy().into_owned();

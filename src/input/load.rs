@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use super::loaded_file::{LoadedFile, load};
 use super::saves::{WhichSave, discover_training};
-use super::{CheckpointFiles, InputError, RankGaps, discover, save_name};
+use super::{CheckpointFiles, InputError, Opening, RankGaps, discover, save_name};
 use crate::formats::FormatKind;
 use crate::model::naming::SAVE_MARKS;
 use crate::plan::SourceFile;
-use crate::sys::{Change, Mapping, StableInputs};
+use crate::sys::{Change, Mapping};
 
 /// A checkpoint: its files mapped, their headers parsed. No tensor was touched.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ pub struct Input {
 
 impl Input {
     /// Finds, maps and parses a checkpoint.
-    pub fn open(path: &Path, gaps: RankGaps, promise: StableInputs) -> Result<Self, InputError> {
-        Self::of_files(path, discover(path, gaps)?, promise)
+    pub fn open(path: &Path, gaps: RankGaps, opening: Opening<'_>) -> Result<Self, InputError> {
+        Self::of_files(path, discover(path, gaps)?, opening)
     }
 
     /// Finds, maps and parses one save of a training run.
@@ -34,9 +34,9 @@ impl Input {
     /// # Errors
     /// As [`Self::open`]; where the save that is meant is not clear, or not there in every rank, those that can be named are
     /// listed.
-    pub fn open_training(path: &Path, which: WhichSave<'_>, promise: StableInputs) -> Result<Self, InputError> {
-        let (files, why) = discover_training(path, which, promise)?;
-        Ok(Self { why, ..Self::of_files(path, files, promise)? })
+    pub fn open_training(path: &Path, which: WhichSave<'_>, opening: Opening<'_>) -> Result<Self, InputError> {
+        let (files, why) = discover_training(path, which, opening)?;
+        Ok(Self { why, ..Self::of_files(path, files, opening)? })
     }
 
     /// Whether every file is of the rank in whose directory it is, and all are of one save.
@@ -47,11 +47,11 @@ impl Input {
         check_ranks(&self.files)
     }
 
-    fn of_files(path: &Path, found: CheckpointFiles, promise: StableInputs) -> Result<Self, InputError> {
+    fn of_files(path: &Path, found: CheckpointFiles, opening: Opening<'_>) -> Result<Self, InputError> {
         let CheckpointFiles { files: paths, index } = found;
         let mut files: Vec<LoadedFile> = Vec::with_capacity(paths.len());
         for (rank, path) in paths {
-            let file = load(rank, &path, promise)?;
+            let file = load(rank, &path, opening)?;
             if let Some(first) = files.first().filter(|first| first.format != file.format) {
                 let (a, b) = (first.mapping.path().to_owned(), path);
                 let (ckpt, safetensors) = if first.format == FormatKind::Ckpt { (a, b) } else { (b, a) };
@@ -98,6 +98,7 @@ pub fn check_crc(file: &LoadedFile) -> Result<(), InputError> {
         .verify(&file.mapping, &file.entries)
         .map_err(|source| InputError::Format { path: file.mapping.path().to_owned(), source: source.into() });
     file.mapping.release(0, file.mapping.len() as u64);
+    file.mapping.check()?;
     verified
 }
 
@@ -105,11 +106,12 @@ pub fn check_crc(file: &LoadedFile) -> Result<(), InputError> {
 /// others of their name: what was read is of the ones that were mapped.
 ///
 /// # Errors
-/// The first file that was written to, or may have been.
+/// The first file that was written to, or may have been, or that could not be read.
 pub fn check_unchanged(mappings: &[Arc<Mapping>]) -> Result<Vec<PathBuf>, InputError> {
     let mut replaced = Vec::new();
     for mapping in mappings {
         let path = || mapping.path().to_owned();
+        mapping.check()?;
         match mapping.change()? {
             None => {}
             Some(Change::Replaced) => replaced.push(path()),

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::counters::{self, Counters};
-use super::{InputError, quantised_file};
+use super::{InputError, Opening, quantised_file};
 use crate::formats::pytorch::{self, TensorView};
-use crate::formats::{Entry, FormatError, FormatFault, FormatKind, StatedCrc, detect, mindspore, safetensors};
+use crate::formats::{Budget, Entry, FormatError, FormatFault, FormatKind, StatedCrc, detect, mindspore, safetensors};
 use crate::source::Extents;
-use crate::sys::{Mapping, StableInputs};
+use crate::sys::Mapping;
 
 /// A file of a checkpoint.
 #[derive(Debug)]
@@ -31,8 +31,8 @@ pub struct LoadedFile {
     pub(super) counters: Counters,
 }
 
-fn pytorch_file(rank: u32, path: &Path, mapping: Mapping) -> Result<LoadedFile, InputError> {
-    let file = pytorch::read(&mapping).map_err(|source| quantised_file::fault(path, source))?;
+fn pytorch_file(rank: u32, path: &Path, mapping: Arc<Mapping>, budget: &Budget) -> Result<LoadedFile, InputError> {
+    let file = pytorch::read_within(&mapping, budget).map_err(|source| quantised_file::fault(path, source))?;
     let mut strides = Vec::with_capacity(file.tensors.len());
     let mut entries = Vec::with_capacity(file.tensors.len());
     for TensorView { name, dtype, shape, strides: steps, span, .. } in file.tensors {
@@ -42,20 +42,23 @@ fn pytorch_file(rank: u32, path: &Path, mapping: Mapping) -> Result<LoadedFile, 
     let others = file.others.into_iter().map(|other| (other.name, other.kind)).collect();
     let format = FormatKind::PyTorch;
     let counters = Counters::default();
-    Ok(LoadedFile { rank, mapping: Arc::new(mapping), entries, format, crc: None, strides, others, counters })
+    Ok(LoadedFile { rank, mapping, entries, format, crc: None, strides, others, counters })
 }
 
 /// Maps and parses a file.
-pub(super) fn load(rank: u32, path: &Path, promise: StableInputs) -> Result<LoadedFile, InputError> {
-    let file = parsed(rank, path, promise)?;
+pub(super) fn load(rank: u32, path: &Path, opening: Opening<'_>) -> Result<LoadedFile, InputError> {
+    let mapping = Arc::new(Mapping::open(path, opening.promise)?);
+    let parsed = parsed(rank, path, Arc::clone(&mapping), opening.budget);
+    // Before anything is said of a header that may be zeros for want of a disk.
+    mapping.check()?;
+    let file = parsed?;
     // A header is a few pages, but of a cached file the kernel maps 2 MiB for each page that is touched: with a record for every
     // tensor that is most of the file (measured: 837 MB for 408 tensors).
     file.mapping.release(0, file.mapping.len() as u64);
     Ok(file)
 }
 
-fn parsed(rank: u32, path: &Path, promise: StableInputs) -> Result<LoadedFile, InputError> {
-    let mapping = Mapping::open(path, promise)?;
+fn parsed(rank: u32, path: &Path, mapping: Arc<Mapping>, budget: &Budget) -> Result<LoadedFile, InputError> {
     let error = |source: FormatError| quantised_file::fault(path, source);
     let format = detect(&mapping).ok_or_else(|| {
         let what = if mapping.is_empty() {
@@ -67,16 +70,16 @@ fn parsed(rank: u32, path: &Path, promise: StableInputs) -> Result<LoadedFile, I
     })?;
     let (entries, crc) = match format {
         FormatKind::Ckpt => {
-            let file = mindspore::scan(&mapping).map_err(error)?;
+            let file = mindspore::scan_within(&mapping, budget).map_err(error)?;
             (file.entries, file.crc.map(StatedCrc::Trailer))
         }
         FormatKind::Safetensors => {
-            let file = safetensors::read(&mapping).map_err(error)?;
+            let file = safetensors::read_within(&mapping, budget).map_err(error)?;
             (file.entries, file.crc.map(StatedCrc::Metadata))
         }
-        FormatKind::PyTorch => return pytorch_file(rank, path, mapping),
+        FormatKind::PyTorch => return pytorch_file(rank, path, mapping, budget),
     };
     let (strides, others) = (Vec::new(), Vec::new());
     let counters = counters::counters(&mapping, &entries);
-    Ok(LoadedFile { rank, mapping: Arc::new(mapping), entries, format, crc, strides, others, counters })
+    Ok(LoadedFile { rank, mapping, entries, format, crc, strides, others, counters })
 }

@@ -9,8 +9,7 @@ use std::path::Path;
 use super::discover::{RankDir, list_dir, rank_dirs, rank_of};
 use super::loaded_file::load;
 use super::save_name::{SaveName, moment_of, number, stem_of};
-use super::{CheckpointFiles, InputError, RankGaps, discover};
-use crate::sys::StableInputs;
+use super::{CheckpointFiles, InputError, Opening, RankGaps, discover};
 
 /// Which save of a training run is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +89,7 @@ impl<'a> Saves<'a> {
 
     /// The saves that a number may mean, each with the reason: the step that is stored in it or appears in its name, or, where
     /// every epoch has one step, the epoch.
-    fn numbered(&self, wanted: u64, promise: StableInputs) -> Vec<(&SaveName, &'static str)> {
+    fn numbered(&self, wanted: u64, opening: Opening<'_>) -> Vec<(&SaveName, &'static str)> {
         let regular = || self.held.keys().filter(|save| !save.breakpoint);
         let one_step = regular().filter_map(|save| save.at).all(|(_, step)| step == 1);
         let why = |save: &SaveName| {
@@ -98,7 +97,7 @@ impl<'a> Saves<'a> {
             let stored = || {
                 let (rank, name) = self.held.get(save)?.first_key_value()?;
                 let dir = self.dirs.iter().find(|dir| dir.rank == *rank)?;
-                Some(stored_steps(&dir.path.join(name), promise).contains(&wanted))
+                Some(stored_steps(&dir.path.join(name), opening).contains(&wanted))
             };
             if step == wanted {
                 Some("by the step in its name")
@@ -115,14 +114,14 @@ impl<'a> Saves<'a> {
     ///
     /// # Errors
     /// Where several may be meant, none is, or a rank lacks it; what can be typed instead is listed.
-    pub(super) fn choose(&self, which: WhichSave<'_>, promise: StableInputs) -> Result<Chosen<'a>, InputError> {
+    pub(super) fn choose(&self, which: WhichSave<'_>, opening: Opening<'_>) -> Result<Chosen<'a>, InputError> {
         let (save, why) = match which {
             WhichSave::Only => return self.only().map(|files| (files, None)),
             WhichSave::Latest => self.latest()?,
             WhichSave::Named(text) => match self.named(text).as_slice() {
                 [one] => (*one, None),
                 [] => {
-                    let found = number(text).map(|wanted| self.numbered(wanted, promise)).unwrap_or_default();
+                    let found = number(text).map(|wanted| self.numbered(wanted, opening)).unwrap_or_default();
                     match found.as_slice() {
                         [(one, why)] => (*one, Some(format!("--step {text} is {}, {why}", self.typed(one)))),
                         [] => return Err(self.lacking(text, Vec::new())),
@@ -238,14 +237,14 @@ fn started_again(mut save: SaveName, prefixes: &BTreeSet<String>) -> SaveName {
 pub(super) fn discover_training(
     path: &Path,
     which: WhichSave<'_>,
-    promise: StableInputs,
+    opening: Opening<'_>,
 ) -> Result<(CheckpointFiles, Option<String>), InputError> {
     let dirs = match rank_dirs(path, RankGaps::Allowed)? {
         Some(dirs) => dirs,
         None if which == WhichSave::Only => return Ok((discover(path, RankGaps::Allowed)?, None)),
         None => vec![own_dir(path)?],
     };
-    let (files, why) = Saves::of(&dirs)?.choose(which, promise)?;
+    let (files, why) = Saves::of(&dirs)?.choose(which, opening)?;
     let file = |dir: &RankDir| Some((dir.rank, dir.path.join(files.get(&dir.rank)?)));
     Ok((CheckpointFiles { files: dirs.iter().filter_map(file).collect(), index: None }, why))
 }
@@ -260,8 +259,8 @@ fn own_dir(path: &Path) -> Result<RankDir, InputError> {
 }
 
 /// The steps that are stored in a file. None where it cannot be read: whoever wants that file gets the error.
-fn stored_steps(path: &Path, promise: StableInputs) -> Vec<u64> {
-    let Ok(file) = load(0, path, promise) else { return Vec::new() };
+fn stored_steps(path: &Path, opening: Opening<'_>) -> Vec<u64> {
+    let Ok(file) = load(0, path, opening) else { return Vec::new() };
     let steps = file.counters.iter().filter(|(name, _)| name.ends_with("step") || name.ends_with("step_num"));
     steps.filter_map(|(_, value)| value.parse().ok()).collect()
 }

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::InputError;
-use crate::formats::mindspore::{StrategyFile, read_strategy};
+use crate::formats::Budget;
+use crate::formats::limits::MAX_SIDE_FILE_BYTES;
+use crate::formats::mindspore::{StrategyFile, read_strategy_within};
 use crate::plan::StrategySet;
 use crate::sys::{FileError, FileOp, open_regular, read_small};
 
@@ -16,12 +18,9 @@ pub struct StrategySource {
     pub files: Vec<PathBuf>,
 }
 
-/// The largest strategy file that is read. Those of a 405B model have a few MiB.
-const MAX_STRATEGY: u64 = 512 << 20;
-
 /// Reads a strategy file, or all strategy files of a directory: one for each rank or stage, or one merged file.
-pub fn load_strategies(path: &Path) -> Result<StrategySource, InputError> {
-    let files = strategy_files(path)?;
+pub fn load_strategies(path: &Path, budget: &Budget) -> Result<StrategySource, InputError> {
+    let files = strategy_files(path, budget)?;
     let paths = files.iter().map(|(path, _)| path.clone()).collect();
     let set = StrategySet::new(files)
         .map_err(|source| InputError::Strategy { path: path.to_owned(), source: source.into() })?;
@@ -60,11 +59,11 @@ pub fn strategy_paths(path: &Path) -> Result<Vec<PathBuf>, InputError> {
 }
 
 /// Reads the strategy files at a path, in the order of their names.
-pub fn strategy_files(path: &Path) -> Result<Vec<(PathBuf, StrategyFile)>, InputError> {
+pub fn strategy_files(path: &Path, budget: &Budget) -> Result<Vec<(PathBuf, StrategyFile)>, InputError> {
     let read = |path: PathBuf| {
         let bytes = strategy_bytes(&path)?;
-        let file =
-            read_strategy(&bytes).map_err(|source| InputError::Format { path: path.clone(), source: source.into() })?;
+        let file = read_strategy_within(&bytes, budget)
+            .map_err(|source| InputError::Format { path: path.clone(), source: source.into() })?;
         Ok((path, file))
     };
     strategy_paths(path)?.into_iter().map(read).collect()
@@ -72,7 +71,7 @@ pub fn strategy_files(path: &Path) -> Result<Vec<(PathBuf, StrategyFile)>, Input
 
 /// The bytes of a strategy file.
 pub fn strategy_bytes(path: &Path) -> Result<Vec<u8>, InputError> {
-    Ok(read_small(path, MAX_STRATEGY)?)
+    Ok(read_small(path, MAX_SIDE_FILE_BYTES)?)
 }
 
 /// Whether a path is a strategy rather than a checkpoint, told by the first bytes of the file, or of the first such file in

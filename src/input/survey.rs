@@ -9,9 +9,8 @@ use super::load::check_ranks;
 use super::loaded_file::load;
 use super::save_name::SaveName;
 use super::saves::{Saves, WhichSave};
-use super::{Input, InputError, RankGaps};
+use super::{Input, InputError, Opening, RankGaps};
 use crate::plan::{Finding, list};
-use crate::sys::StableInputs;
 
 /// What was found, and the checkpoint as far as it can be read.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ pub struct Survey {
 ///
 /// # Errors
 /// Where nothing can be said at all: the path does not exist, or a directory cannot be read.
-pub fn survey(path: &Path, which: WhichSave<'_>, promise: StableInputs) -> Result<Survey, InputError> {
+pub fn survey(path: &Path, which: WhichSave<'_>, opening: Opening<'_>) -> Result<Survey, InputError> {
     let dirs = match rank_dirs(path, RankGaps::Allowed) {
         Ok(dirs) => dirs,
         Err(InputError::Stray { dir, names }) => {
@@ -38,17 +37,17 @@ pub fn survey(path: &Path, which: WhichSave<'_>, promise: StableInputs) -> Resul
         Err(e) => return Err(e),
     };
     let Some(dirs) = dirs else {
-        return Ok(match Input::open(path, RankGaps::Allowed, promise) {
+        return Ok(match Input::open(path, RankGaps::Allowed, opening) {
             Ok(input) => Survey { findings: Vec::new(), input: Some(input) },
             Err(e @ (InputError::NotFound(_) | InputError::File(_))) => return Err(e),
             Err(e) => Survey { findings: vec![Finding::wrong(e.to_string(), REMEDY)], input: None },
         });
     };
     let mut findings = leftovers(&dirs);
-    let chosen = choose(&dirs, which, promise, &mut findings);
+    let chosen = choose(&dirs, which, opening, &mut findings);
     let mut files = Vec::new();
     for (dir, name) in chosen {
-        match load(dir.rank, &dir.path.join(name), promise) {
+        match load(dir.rank, &dir.path.join(name), opening) {
             Ok(file) => files.push(file),
             Err(e) => findings.push(Finding::wrong(e.to_string(), REMEDY)),
         }
@@ -93,7 +92,7 @@ fn leftovers(dirs: &[RankDir]) -> Vec<Finding> {
 fn choose<'a>(
     dirs: &'a [RankDir],
     which: WhichSave<'_>,
-    promise: StableInputs,
+    opening: Opening<'_>,
     findings: &mut Vec<Finding>,
 ) -> Vec<(&'a RankDir, &'a str)> {
     let empty: Vec<String> = dirs.iter().filter(|d| d.names.is_empty()).map(|d| format!("rank_{}", d.rank)).collect();
@@ -120,7 +119,7 @@ fn choose<'a>(
         findings.push(Finding::wrong(what, "choose one with --step or --latest, or remove the others"));
         taken = WhichSave::Latest;
     }
-    match saves.choose(taken, promise) {
+    match saves.choose(taken, opening) {
         Ok((files, why)) => {
             if which == WhichSave::Only {
                 let why = why.unwrap_or_default();

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::observer::Observer;
 use super::planned::Planned;
-use super::run::{Finished, Means, Stage, Unpublished};
+use super::stage::{Finished, Means, Stage, Unpublished};
 use super::targets;
 use crate::Error;
 use crate::cluster::Unit;

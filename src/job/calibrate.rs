@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::observer::{Observer, Step};
 use super::planner::Facts;
+use super::reading;
 use super::spec::Job;
 use crate::Error;
 use crate::calibrate::{self, Arithmetic, CalibrateError, DataSet, Special, Weights, Words};
@@ -32,9 +33,11 @@ pub(super) fn run(facts: &Facts<'_>, spec: &Model, keep: &Path, cancel: &CancelT
     if needed > allowed {
         return Err(CalibrateError::Memory { needed, allowed }.into());
     }
-    let weights = Weights::new(facts.files, &facts.catalog, spec, facts.case.input().mappings())?;
+    let mappings = facts.case.input().mappings();
+    let weights = Weights::new(facts.files, &facts.catalog, spec, mappings.clone())?;
     let step = Step::begin(observer, "calibrating");
-    let bytes = calibrate::gather(&weights, spec, &how, &samples, &step, cancel)?;
+    let gathered = calibrate::gather(&weights, spec, &how, &samples, &step, cancel).map_err(Error::from);
+    let bytes = reading::as_read(&mappings, gathered)?;
     step.finish();
     let made = crate::formats::safetensors::read(&bytes)
         .map_err(|source| PlanError::Header { rank: 0, source })

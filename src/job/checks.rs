@@ -1,30 +1,11 @@
 //! What is checked between the plan and the first byte: the source against what it says of itself, replicas against each other.
 
-use std::sync::Arc;
-
 use super::observer::{Observer, Step};
 use super::planned::Planned;
 use super::reading;
 use crate::Error;
 use crate::engine::{self, CancelToken, Crc64, EngineConfig, SumOf};
 use crate::input::ListedSum;
-use crate::plan::{Computed, Plan};
-use crate::sys::{self, Mapping};
-
-/// The sources' bytes, in the plan's order.
-pub(super) fn sources(mappings: &[Arc<Mapping>]) -> Vec<&[u8]> {
-    mappings.iter().map(|mapping| &***mapping).collect()
-}
-
-/// Bytes of memory that running a plan takes, with what the process holds already.
-pub(super) fn memory(plan: &Plan, engine: &EngineConfig) -> u64 {
-    let factors = plan.factor_bytes() * engine.workers as u64;
-    // The computed range is held as the plan has it, as it is computed, and as it is read.
-    // Scales are gathered in blocks before they go into it, in single precision.
-    let scales = |c: &Computed| c.calculations.iter().map(|c| c.rows * (c.columns / c.group.max(1)) * 8).sum::<u64>();
-    let computed = plan.computed.as_ref().map_or(0, |c| 2 * c.bytes.len() as u64 + scales(c));
-    engine.buffer_bytes() + factors + computed + sys::anonymous_memory().unwrap_or(0)
-}
 
 /// The source must be what its trailers say, and the manifest of the conversion that made it: one fused matrix of each file, or
 /// on request all tensors. Replicas must be what they are replicas of.

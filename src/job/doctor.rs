@@ -52,7 +52,11 @@ impl Doctor {
         let args = self;
         let finding = |error: &Error| finding(error, remedy);
         let known = KnownModel::read(args.model.as_deref(), &args.path)?;
-        let found = survey(&args.path, which_save(args.step.as_deref(), args.latest), settings::stable_inputs())?;
+        let found = survey(
+            &args.path,
+            which_save(args.step.as_deref(), args.latest),
+            settings::opening(&settings::budget(None)),
+        )?;
         let mut findings = found.findings;
         let strategy = match args.strategy.as_deref() {
             Some(path) => strategy_of(path, &mut findings, remedy)?,
@@ -95,7 +99,7 @@ impl Doctor {
 
 /// The strategy; what is wrong with its files becomes findings.
 fn strategy_of(path: &Path, findings: &mut Vec<Finding>, remedy: &Remedy<'_>) -> Result<Option<StrategySource>, Error> {
-    let source = match load_strategies(path) {
+    let source = match load_strategies(path, &settings::budget(None)) {
         Ok(source) => source,
         Err(e @ (InputError::NotFound(_) | InputError::File(_))) => return Err(e.into()),
         Err(e) => {
@@ -103,7 +107,7 @@ fn strategy_of(path: &Path, findings: &mut Vec<Finding>, remedy: &Remedy<'_>) ->
             return Ok(None);
         }
     };
-    let named = strategy_files(path)?.into_iter().filter_map(|(path, file)| {
+    let named = strategy_files(path, &settings::budget(None))?.into_iter().filter_map(|(path, file)| {
         Some((strategy_rank(&path)?, path.display().to_string(), file.stages.into_keys().collect()))
     });
     findings.extend(diagnose_strategy_files(&named.collect::<Vec<_>>(), &source.set));

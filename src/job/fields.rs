@@ -167,6 +167,12 @@ pub(super) fn given(job: &Job) -> Vec<&'static Field> {
 }
 
 impl Job {
+    /// Whether the source is a training run: several steps, stages and the optimizer's state may be in it.
+    pub(super) fn is_trained(&self) -> bool {
+        let said = |field: &&Field| field.is_of_training();
+        self.function == Function::TrainToInfer || self.function == Function::MsToPt && given(self).iter().any(said)
+    }
+
     /// What decides what is made, by name: two jobs of which it is the same make the same of the same source.
     pub fn deciding(&self) -> Vec<(String, Value)> {
         let given: Vec<&str> = given(self).into_iter().map(|field| field.key).collect();

@@ -87,12 +87,12 @@ pub(super) fn leave_copy_out(case: &Case<'_>, files: &[SourceFile<'_>], catalog:
         return Err(Error::ReplicasDiffer(vec![format!("{HEAD} in {}", case.job.source.path.display())]));
     }
     catalog.leave_head_out();
-    case.note("lm_head.weight is left out: the model ties it to the embedding, to which it is equal");
+    case.note(&format!("{HEAD} is left out: the model ties it to the embedding, to which it is equal"));
     Ok(())
 }
 
 /// What a configuration must say instead of what it says, and why.
-pub(super) type Correction = (bool, &'static str);
+pub(super) type Correction = (bool, String);
 
 /// Decides about `lm_head` where the configuration (`tied`) says otherwise than the ranks: what is the embedding byte for
 /// byte is left out, what is not is kept. Returns what the configuration must say instead, where that is another thing.
@@ -105,14 +105,13 @@ pub(super) fn settle(
     match (catalog.has_head(), tied) {
         (true, true) if is_embedding(case, files, catalog)? => {
             catalog.leave_head_out();
-            case.note(
-                "lm_head.weight is equal to the embedding, and config.json says that they are one (tie_word_embeddings): \
-                 it is left out",
-            );
+            case.note(&format!(
+                "{HEAD} is equal to the embedding, and config.json says that they are one (tie_word_embeddings): it is left out"
+            ));
             Ok(None)
         }
-        (true, true) => Ok(Some((false, "lm_head.weight differs from the embedding and is kept"))),
-        (false, false) => Ok(Some((true, "the model has no lm_head.weight of its own"))),
+        (true, true) => Ok(Some((false, format!("{HEAD} differs from the embedding and is kept")))),
+        (false, false) => Ok(Some((true, format!("the model has no {HEAD} of its own")))),
         (true, false) | (false, true) => Ok(None),
     }
 }

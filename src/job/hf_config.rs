@@ -48,7 +48,7 @@ pub(super) fn corrected(
         choices.push(Choice::new(format!("`{field}` in config.json"), &value, format!("it was {was}{why}")));
         changes.push((field, value));
     };
-    if let Some((tied, why)) = facts.tied {
+    if let Some((tied, why)) = &facts.tied {
         change(TIED, tied.to_string(), &format!("; {why}"));
     }
     let stated = DTYPES.into_iter().filter_map(|field| Some((field, text.get(field)?)));

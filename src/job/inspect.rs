@@ -85,8 +85,8 @@ impl Inspect {
 
 fn checkpoint(asked: &Inspect) -> Result<CheckpointListing, Error> {
     let spec = asked.model.as_deref().map(load_model).transpose()?;
-    let strategy = reading::strategy(asked.strategy.as_deref())?;
-    let opened = Opened::open(&asked.path, RankGaps::Allowed)?;
+    let strategy = reading::strategy(asked.strategy.as_deref(), None)?;
+    let opened = Opened::open(&asked.path, RankGaps::Allowed, None)?;
     let input = opened.input();
     let files = input.source_files();
     let how = Reading {
@@ -145,6 +145,7 @@ fn checkpoint(asked: &Inspect) -> Result<CheckpointListing, Error> {
     }
     let faults =
         if asked.no_crc_check { Vec::new() } else { reading::crc_faults(input, settings::processors(), &Noop)? };
+    reading::as_read(&input.mappings(), Ok(()))?;
     notes.extend(faults.iter().map(|(_, fault)| fault.to_string()));
     let ranks: Vec<RankListing> = input
         .files
@@ -182,7 +183,7 @@ fn checkpoint(asked: &Inspect) -> Result<CheckpointListing, Error> {
 /// # Errors
 /// Where they cannot be read.
 pub fn inspect_strategy(path: &Path) -> Result<StrategyListing, Error> {
-    let source = load_strategies(path)?;
+    let source = load_strategies(path, &settings::budget(None))?;
     let mut params = Vec::new();
     for (stage, layouts) in source.set.stages().iter().enumerate() {
         for (name, param) in layouts {

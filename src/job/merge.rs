@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use super::observer::Observer;
+use super::settings;
 use crate::Error;
 use crate::cluster::{ClusterError, PartManifest, merge};
-use crate::input::{MANIFEST, is_manifest};
+use crate::formats::{FormatError, json_cost};
+use crate::input::{InputError, MANIFEST, is_manifest};
 use crate::report::write_merged;
 use crate::sys;
 
-/// Bytes of a manifest. A tensor takes some 300 bytes: this is fourteen million.
-const MAX_MANIFEST: u64 = 4 << 30;
+/// Bytes of a manifest. A tensor takes some 300 bytes: this is 900,000.
+const MAX_MANIFEST: u64 = 256 << 20;
 
 /// The manifests of parts, joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,10 +37,13 @@ pub fn merge_manifests(parts: &[PathBuf], output: Option<&Path>, observer: &dyn 
     {
         return Err(Error::NoManifestThere(path.to_owned()));
     }
-    let mut read = Vec::with_capacity(parts.len());
+    let (budget, mut read) = (settings::budget(None), Vec::with_capacity(parts.len()));
     for path in parts {
         let file = if path.is_dir() { path.join(MANIFEST) } else { path.clone() };
-        let manifest = PartManifest::parse(&sys::read_small(&file, MAX_MANIFEST)?)?;
+        let bytes = sys::read_small(&file, MAX_MANIFEST)?;
+        let fault = |what| InputError::Format { path: file.clone(), source: FormatError::new(0, what).into() };
+        budget.take(json_cost(&bytes)).map_err(fault)?;
+        let manifest = PartManifest::parse(&bytes)?;
         if path.is_dir() {
             check_files(path, &manifest)?;
         } else {

@@ -12,6 +12,7 @@ use super::{head, hf_config, reading, train_to_infer};
 use crate::Error;
 use crate::formats::FormatKind;
 use crate::input::{companions, load_config, read_companions};
+use crate::model::naming::HEAD_LAYER;
 use crate::model::{Dialect, Family, Model};
 use crate::plan::{self, Catalog, PlanError, PlanOptions, WholeModel, WholeReader};
 
@@ -27,7 +28,7 @@ pub(super) fn plan(case: &Case<'_>) -> Result<Conversion, Error> {
         let strategy = train_to_infer::strategy(case, &files)?;
         (LeftOut::of_run(case, &files, strategy.as_ref())?, strategy)
     } else {
-        (LeftOut::of_state(case, &files)?, reading::strategy(job.source.strategy.as_deref())?)
+        (LeftOut::of_state(case, &files)?, reading::strategy(job.source.strategy.as_deref(), job.run.reading.memory)?)
     };
     let merged = train_to_infer::merged(job, &left_out)?;
     // As the q, k and v of internlm2 are.
@@ -92,9 +93,9 @@ impl Beside {
     fn ask_for_configuration(&self, case: &Case<'_>, catalog: &Catalog) {
         if self.described.is_none() {
             let tied = if catalog.has_head() {
-                ""
+                String::new()
             } else {
-                ", and it must say `tie_word_embeddings: true`: there is no lm_head"
+                format!(", and it must say `tie_word_embeddings: true`: there is no {HEAD_LAYER}")
             };
             case.note(&format!(
                 "no config.json beside the source: transformers needs one to load the result (--hf-config DIR carries it along){tied}",
@@ -115,7 +116,7 @@ impl Beside {
             let (corrected, changes) = hf_config::corrected(Path::new(name), json, written, case.observer)?;
             *json = corrected;
             conversion.choices.extend(changes);
-        } else if let Some((tied, why)) = written.tied {
+        } else if let Some((tied, why)) = &written.tied {
             case.note(&format!(
                 "no config.json is written: the one that the result gets must say `tie_word_embeddings: {tied}` ({why})"
             ));

@@ -14,12 +14,12 @@ use super::reading::{self, Opened};
 use super::spec::Job;
 use super::statistics::Gathering;
 use super::target::Strategies;
-use super::{checks, families, ms_to_pt, pt_to_ms, quant_weight, settings, targets, train_to_infer, transfer};
+use super::{families, ms_to_pt, pt_to_ms, quant_weight, train_to_infer, transfer};
 use crate::Error;
 use crate::cluster::plan_id;
-use crate::engine::{self, CancelToken};
+use crate::engine::CancelToken;
 use crate::plan::Plan;
-use crate::report::{Choice, PartOf, PlanReport, Provenance, plan_report};
+use crate::report::{Choice, PartOf, Provenance};
 
 /// A job that is planned. Nothing was written.
 #[derive(Debug)]
@@ -30,15 +30,6 @@ pub struct Planned {
     pub(super) beside: Beside,
     pub(super) conversion: Conversion,
     notes: Vec<String>,
-}
-
-/// A target that is there and whole but for its strategies, because a run was interrupted after it had published it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Completion {
-    /// The target.
-    pub target: PathBuf,
-    /// Where its strategies go.
-    pub strategies: PathBuf,
 }
 
 impl Job {
@@ -80,7 +71,7 @@ impl Planned {
         let known = KnownModel::of_job(job)?;
         let beside = Beside::look(job, &once, &opened, &known)?;
         let case = Case { job, observer: &once, opened: &opened, known: &known, beside: &beside };
-        let conversion = recipe(&case, Gathering::Placeholder)?;
+        let conversion = reading::as_read(&opened.input().mappings(), recipe(&case, Gathering::Placeholder))?;
         let notes = once.into_said();
         Ok(Self { job: job.clone(), opened, known, beside, conversion, notes })
     }
@@ -96,7 +87,8 @@ impl Planned {
         let once = Once::new(observer, std::mem::take(&mut self.notes));
         let (job, opened, known, beside) = (&self.job, &self.opened, &self.known, &self.beside);
         let case = Case { job, observer: &once, opened, known, beside };
-        self.conversion = recipe(&case, Gathering::Run { keep: &keep, cancel })?;
+        let gathering = Gathering::Run { keep: &keep, cancel };
+        self.conversion = reading::as_read(&self.opened.input().mappings(), recipe(&case, gathering))?;
         self.notes = once.into_said();
         Ok(())
     }
@@ -133,43 +125,7 @@ impl Planned {
 
     /// The fingerprint of the plan: two that are the same write the same bytes.
     pub fn id(&self) -> String {
-        plan_id(&self.conversion.plan, &checks::sources(&self.opened.input().mappings()))
-    }
-
-    /// Whether only the strategies of the target are missing, so that a run writes nothing else.
-    ///
-    /// # Errors
-    /// Where they may not be made.
-    pub fn completion(&self) -> Result<Option<Completion>, Error> {
-        let Some(strategies) = targets::missing_strategies(self) else { return Ok(None) };
-        targets::keep_apart(self)?;
-        Ok(Some(Completion { target: self.conversion.target.clone(), strategies: strategies.dir().to_owned() }))
-    }
-
-    /// What would be done, on this machine, and whether it can be.
-    ///
-    /// # Errors
-    /// A target that may not be made; a source that was changed since.
-    pub fn report(&self) -> Result<PlanReport, Error> {
-        self.report_with(&Silent)
-    }
-
-    /// As [`Self::report`]; what a user should know goes to the observer.
-    ///
-    /// # Errors
-    /// As [`Self::report`].
-    pub fn report_with(&self, observer: &dyn Observer) -> Result<PlanReport, Error> {
-        let Conversion { plan, target, choices, .. } = &self.conversion;
-        let free = targets::check(self)?;
-        let left = engine::leftovers(target);
-        let mappings = self.opened.input().mappings();
-        let chosen = settings::settle(&self.job.wishes(), &mappings, Some((target, plan.totals().written)));
-        let memory = checks::memory(plan, &chosen.config);
-        let mut report = plan_report(plan, &target.display().to_string(), (free, &left), memory);
-        report.settings = chosen.settings;
-        report.choices.clone_from(choices);
-        reading::check_unchanged(&mappings, observer)?;
-        Ok(report)
+        plan_id(&self.conversion.plan, &reading::sources(&self.opened.input().mappings()))
     }
 
     /// Where the result comes from: the job as it was settled, restricted to what decides. `plan`: the fingerprint of the plan;

@@ -10,6 +10,7 @@ use crate::formats::FormatKind;
 use crate::input::{ForeignInput, read_companions};
 use crate::model::FusionLayout;
 use crate::model::Model;
+use crate::model::naming::{HEAD, HEAD_LAYER};
 use crate::plan::{self, ForeignNotes, PlanError};
 
 /// Plans it.
@@ -37,7 +38,7 @@ pub(super) fn plan(case: &Case<'_>, foreign: &ForeignInput) -> Result<Conversion
         case.note(&text);
     }
     say(case, &notes);
-    let target = reading::strategy(job.target.strategy.as_deref())?;
+    let target = reading::strategy(job.target.strategy.as_deref(), job.run.reading.memory)?;
     // A head that is left out because it is the embedding must be the embedding.
     let all_replicas = job.checks.replicas || notes.head_is_copy;
     // What a source of Hugging Face's says of its head is settled when it is read.
@@ -55,12 +56,12 @@ fn say(case: &Case<'_>, notes: &ForeignNotes) {
         case.note(&format!("{count} buffers that are no parameters were left out: {}", plan::list(&notes.dropped)));
     }
     if notes.head_from_embedding {
-        case.note(
-            "the source ties lm_head to the embedding, the target does not: lm_head.weight is written from the embedding",
-        );
+        case.note(&format!(
+            "the source ties {HEAD_LAYER} to the embedding, the target does not: {HEAD} is written from the embedding"
+        ));
     }
     if notes.head_is_copy {
-        case.note("lm_head.weight is left out: the model ties it to the embedding, to which it is compared");
+        case.note(&format!("{HEAD} is left out: the model ties it to the embedding, to which it is compared"));
     }
 }
 

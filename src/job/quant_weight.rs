@@ -12,8 +12,8 @@ use crate::Error;
 pub(super) fn plan(case: &Case<'_>, gathering: Gathering<'_>) -> Result<Conversion, Error> {
     let job = case.job;
     let mut quantiser = Quantiser::of(case)?;
-    let strategy = reading::strategy(job.source.strategy.as_deref())?;
-    let target = reading::strategy(job.target.strategy.as_deref())?;
+    let strategy = reading::strategy(job.source.strategy.as_deref(), job.run.reading.memory)?;
+    let target = reading::strategy(job.target.strategy.as_deref(), job.run.reading.memory)?;
     let files = case.input().source_files();
     let facts = Facts::for_ranks(case, &files, LeftOut::as_asked(case)?, strategy.as_ref(), target)?;
     if job.runs_the_model() {

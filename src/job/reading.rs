@@ -10,7 +10,7 @@ use super::spec::Job;
 use super::strategy_name::is_strategy_name;
 use super::{settings, target};
 use crate::Error;
-use crate::engine::{self, Event};
+use crate::engine::{self, EngineError, Event};
 use crate::input::{
     self, ForeignInput, Input, InputError, ManifestHead, Provenance, RankGaps, StrategySource, WhichSave, check_crc,
     load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
@@ -21,7 +21,7 @@ use crate::plan::{
     self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Heads, Inferred, PlanError, SourceFile,
     WholeNumbers, list, rank_count,
 };
-use crate::sys::Mapping;
+use crate::sys::{Mapping, spawn_scoped};
 
 /// The save that is meant.
 pub(super) fn which_save(step: Option<&str>, latest: bool) -> WhichSave<'_> {
@@ -61,8 +61,8 @@ pub(super) struct Read {
 }
 
 /// The strategy at a path, if one was given; it must be for as many ranks as there are.
-pub(super) fn strategy(path: Option<&Path>) -> Result<Option<StrategySource>, Error> {
-    Ok(path.map(load_strategies).transpose()?)
+pub(super) fn strategy(path: Option<&Path>, memory: Option<u64>) -> Result<Option<StrategySource>, Error> {
+    Ok(path.map(|path| load_strategies(path, &settings::budget(memory))).transpose()?)
 }
 
 /// What is to be said where strategy files are not those that were written with a checkpoint, as far as its manifest says: an
@@ -144,21 +144,22 @@ pub(super) enum Opened {
 impl Opened {
     /// Opens the source that the function of a job wants; another's is named as what it is.
     pub(super) fn of_job(job: &Job, observer: &dyn Observer) -> Result<Self, Error> {
-        let (path, promise) = (job.source.path.as_path(), settings::stable_inputs());
+        let budget = settings::budget(job.run.reading.memory);
+        let (path, opening) = (job.source.path.as_path(), settings::opening(&budget));
         let whose = provenance(path)?;
         if job.function == Function::PtToMs {
             if whose == Provenance::MindSpore {
                 return Err(InputError::IsMindSpore(path.to_owned()).into());
             }
-            return Ok(Self::Foreign(Box::new(ForeignInput::open(path, promise)?)));
+            return Ok(Self::Foreign(Box::new(ForeignInput::open(path, opening)?)));
         }
         if whose == Provenance::Foreign {
             return Err(InputError::IsForeign(path.to_owned()).into());
         }
         let input = if job.is_trained() {
-            Input::open_training(path, which_save(job.source.step.as_deref(), job.source.latest), promise)?
+            Input::open_training(path, which_save(job.source.step.as_deref(), job.source.latest), opening)?
         } else {
-            Input::open(path, job.gaps(), promise)?
+            Input::open(path, job.gaps(), opening)?
         };
         input.why.iter().for_each(|why| observer.note(why));
         input.check_ranks()?;
@@ -185,13 +186,14 @@ impl Opened {
     }
 
     /// Opens whatever is there; where file names do not tell whose it is, the parameters' names do.
-    pub(super) fn open(path: &Path, gaps: RankGaps) -> Result<Self, Error> {
-        let promise = settings::stable_inputs();
-        let ours = || Ok(Self::Ours(Input::open(path, gaps, promise)?));
+    pub(super) fn open(path: &Path, gaps: RankGaps, memory: Option<u64>) -> Result<Self, Error> {
+        let budget = settings::budget(memory);
+        let opening = settings::opening(&budget);
+        let ours = || Ok(Self::Ours(Input::open(path, gaps, opening)?));
         match provenance(path)? {
             Provenance::MindSpore => ours(),
-            Provenance::Foreign => Ok(Self::Foreign(Box::new(ForeignInput::open(path, promise)?))),
-            Provenance::ByNames => match ForeignInput::open(path, promise) {
+            Provenance::Foreign => Ok(Self::Foreign(Box::new(ForeignInput::open(path, opening)?))),
+            Provenance::ByNames => match ForeignInput::open(path, opening) {
                 Err(InputError::IsMindSpore(_) | InputError::NoFamily { .. } | InputError::Foreign { .. }) => ours(),
                 other => Ok(Self::Foreign(Box::new(other?))),
             },
@@ -341,6 +343,13 @@ pub(super) fn check_unchanged(mappings: &[Arc<Mapping>], observer: &dyn Observer
     Ok(())
 }
 
+/// What was made of sources, where all that was read of them is what they hold: else what the system says, and not what zeros in
+/// the place of bytes led to.
+pub(super) fn as_read<T>(mappings: &[Arc<Mapping>], made: Result<T, Error>) -> Result<T, Error> {
+    Mapping::check_all(mappings)?;
+    made
+}
+
 /// Checks the CRCs of all files that state one.
 pub(super) fn check_crcs(input: &Input, workers: usize, observer: &dyn engine::Observer) -> Result<(), Error> {
     let faults = crc_faults(input, workers, observer)?;
@@ -360,14 +369,19 @@ pub(super) fn crc_faults(
     }
     for batch in with_crc.chunks(workers.max(1)) {
         let outcomes: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = batch.iter().map(|file| scope.spawn(|| check_crc(file))).collect();
-            threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+            let threads: Vec<_> = batch.iter().map(|file| spawn_scoped(scope, "crc", || check_crc(file))).collect();
+            threads.into_iter().map(|thread| Ok(thread?.join())).collect()
         });
         for (file, outcome) in batch.iter().zip(outcomes) {
-            let outcome = outcome.map_err(|_| crate::engine::EngineError::WorkerPanicked)?;
+            let outcome = outcome.map_err(EngineError::Thread)?.map_err(|_| EngineError::WorkerPanicked)?;
             observer.event(Event::Written { bytes: file.mapping.len() as u64 });
             faults.extend(outcome.err().map(|fault| (file.mapping.path().to_owned(), fault)));
         }
     }
     Ok(faults)
+}
+
+/// The sources' bytes, in the plan's order.
+pub(super) fn sources(mappings: &[Arc<Mapping>]) -> Vec<&[u8]> {
+    mappings.iter().map(|mapping| &***mapping).collect()
 }

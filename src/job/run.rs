@@ -8,21 +8,22 @@
 //! What differs is behind [`Stage`] and [`Unpublished`]: whoever is alone stages below a hidden name and takes back what it
 //! cannot finish ([`super::alone`]); one of several meets the others beside the target ([`super::together`]).
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::alone::Alone;
+use super::dry_run::Completion;
 use super::observer::{Observer, PeakMemory, Step};
-use super::planned::{Completion, Planned};
+use super::planned::Planned;
 use super::planner::Conversion;
 use super::spec::Job;
+use super::stage::{Finished, Means, Stage, Unpublished};
 use super::target::Strategies;
 use super::together::Part;
 use super::{checks, reading, settings, targets};
 use crate::Error;
-use crate::cluster::{EarlyFailures, Unit};
+use crate::cluster::EarlyFailures;
 use crate::engine::{self, Calculated, CancelToken, EngineConfig, EngineError, RunSummary};
 use crate::plan::Plan;
 use crate::report::{PartOf, Summary, manifest};
@@ -40,78 +41,6 @@ pub enum Outcome {
     Elsewhere(PathBuf),
     /// This host's share is written; so many hosts have not begun, and the last one publishes.
     Left(usize),
-}
-
-/// What writing takes.
-pub(super) struct Means<'a> {
-    pub engine: &'a EngineConfig,
-    pub mappings: &'a [Arc<Mapping>],
-    pub step: &'a Step<'a>,
-    pub cancel: &'a CancelToken,
-}
-
-/// What is written before it has its final name.
-pub(super) trait Stage {
-    /// Whether everything is written already, by whomever.
-    fn is_complete(&self) -> bool {
-        false
-    }
-
-    /// Whether anything is left to write here.
-    fn has_work(&self) -> bool {
-        true
-    }
-
-    /// Takes note of what was computed before anything is written.
-    fn computed(&mut self, calculated: Calculated);
-
-    /// What is left to write, in groups, and its bytes. Where there is no room for it, an error.
-    fn groups(
-        &mut self,
-        planned: &Planned,
-        workers: usize,
-        observer: &dyn Observer,
-    ) -> Result<(Vec<Vec<Unit>>, u64), Error>;
-
-    /// Writes a group.
-    fn write(&mut self, plan: &mut Plan, group: &[Unit], means: &Means<'_>) -> Result<(), Error>;
-
-    /// A group is written, of sources that have not changed since.
-    fn keep(&mut self, plan: &Plan, group: &[Unit]) -> Result<(), Error>;
-
-    /// All groups are.
-    fn done(&mut self) -> Result<(), Error>;
-
-    /// Writing has failed. `None`: the target is published all the same, by others.
-    fn stopped(self: Box<Self>, error: Error) -> Option<Error>;
-
-    /// Waits until everything is written, by whomever.
-    fn finish(self: Box<Self>, cancel: &CancelToken, observer: &dyn Observer) -> Result<Finished, Error>;
-}
-
-/// Who publishes.
-pub(super) enum Finished {
-    /// This process.
-    Ours(Box<dyn Unpublished>),
-    /// Another has.
-    Elsewhere,
-    /// The last of so many that have not begun.
-    Left(usize),
-}
-
-/// What is all written, and for this process to publish.
-pub(super) trait Unpublished {
-    /// What all have done, proved to be the whole.
-    fn result(&mut self, plan: &Plan) -> Result<RunSummary, Error>;
-
-    /// It will not be published by this process, now.
-    fn give_back(&self) {}
-
-    /// Writes the manifest.
-    fn write(&mut self, fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> Result<(), Error>;
-
-    /// Gives the checkpoint its name, then the strategies that it names theirs, both flushed before.
-    fn publish(self: Box<Self>, planned: &Planned, observer: &dyn Observer) -> Result<(), Error>;
 }
 
 impl Job {
@@ -161,7 +90,7 @@ impl Planned {
         let bytes = place.bytes(&self.conversion.plan);
         let chosen = settings::settle(&self.job.wishes(), &mappings, Some((&self.conversion.target, bytes)));
         place.check_room(&self, free)?;
-        let memory = checks::memory(&self.conversion.plan, &chosen.config);
+        let memory = settings::memory(&self.conversion.plan, &chosen.config);
         if memory > chosen.memory {
             return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
         }
@@ -268,7 +197,7 @@ impl Conversion {
 }
 
 /// Computes what must be known before anything is written; it becomes the last of the mappings.
-fn compute(
+pub(super) fn compute(
     plan: &Plan,
     mappings: &mut Vec<Arc<Mapping>>,
     engine: &EngineConfig,

@@ -5,22 +5,38 @@ use std::sync::Arc;
 
 use super::choices::{Reader, Reflink, Writer, Writes};
 use super::spec::{Job, Reading};
-use crate::engine::{self, Chosen, Durability, Facts, Publish, Wishes, WriterKind, choose};
-use crate::plan::Precision;
+use crate::engine::{self, Chosen, Durability, EngineConfig, Facts, Publish, Wishes, WriterKind, choose};
+use crate::formats::Budget;
+use crate::input::Opening;
+use crate::plan::{Computed, Plan, Precision};
 use crate::sys::{self, Mapping, Place, StableInputs};
 use crate::tensor::Dtype;
 
 /// The promise that the inputs stay unchanged.
-pub(super) fn stable_inputs() -> StableInputs {
+fn stable_inputs() -> StableInputs {
     // SAFETY: `assume` asks that nobody modifies or truncates the mapped files. The library cannot make sure of that; it is
     // what the documentation of the crate, `--help` and the README ask of the user, as `cp` gives no sensible result either while
     // its source is written to.
     // The obligation is the user's: this reasoning should be treated as suspect. What follows where it is broken: other bytes
-    // than the plan saw, or a SIGBUS; in neither case is anything published, as staged files get their names only at the end.
+    // than the plan saw, or zeros and a mapping that reports them; in neither case is anything published, as staged files get their
+    // names only at the end.
     #[expect(unsafe_code, reason = "the promise that only the user can keep")]
     unsafe {
         StableInputs::assume()
     }
+}
+
+/// What may be taken for what headers list, beside what the process holds already: what `--memory` allows, or what the machine has.
+pub(super) fn budget(memory: Option<u64>) -> Budget {
+    let allowed = memory.or_else(sys::available_memory).unwrap_or(u64::MAX);
+    // What the machine has is without what is held.
+    let held = memory.and_then(|_| sys::anonymous_memory()).unwrap_or(0);
+    Budget::new(allowed, held, memory.is_some())
+}
+
+/// What reading a checkpoint takes.
+pub(super) fn opening(budget: &Budget) -> Opening<'_> {
+    Opening { promise: stable_inputs(), budget }
 }
 
 impl Reading {
@@ -108,4 +124,14 @@ pub(super) fn settle(wishes: &Wishes, sources: &[Arc<Mapping>], target: Option<(
         source.set_reader(*reader);
     }
     chosen
+}
+
+/// Bytes of memory that running a plan takes, with what the process holds already.
+pub(super) fn memory(plan: &Plan, engine: &EngineConfig) -> u64 {
+    let factors = plan.factor_bytes() * engine.workers as u64;
+    // The computed range is held as the plan has it, as it is computed, and as it is read.
+    // Scales are gathered in blocks before they go into it, in single precision.
+    let scales = |c: &Computed| c.calculations.iter().map(|c| c.rows * (c.columns / c.group.max(1)) * 8).sum::<u64>();
+    let computed = plan.computed.as_ref().map_or(0, |c| 2 * c.bytes.len() as u64 + scales(c));
+    engine.buffer_bytes() + factors + computed + sys::anonymous_memory().unwrap_or(0)
 }

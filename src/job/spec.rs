@@ -9,7 +9,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::choices::{CkptRecords, Format, Function, Fusion, Lora, Names, Precision, Reader, Reflink, Writer, Writes};
-use super::fields::{Field, given};
 use super::serialised::{path, paths, seconds, step};
 use crate::Error;
 use crate::cluster::{Identity, RankTable};
@@ -459,11 +458,5 @@ impl Job {
     /// The strategy of the training run.
     pub(super) fn train_strategy(&self) -> Option<&Path> {
         self.source.train_strategy.as_deref().or(self.source.strategy.as_deref())
-    }
-
-    /// Whether the source is a training run: several steps, stages and the optimizer's state may be in it.
-    pub(super) fn is_trained(&self) -> bool {
-        let said = |field: &&Field| field.is_of_training();
-        self.function == Function::TrainToInfer || self.function == Function::MsToPt && given(self).iter().any(said)
     }
 }

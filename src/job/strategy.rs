@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::settings;
 use super::strategy_name::strategy_name;
 use crate::Error;
 use crate::engine::{Durability, Publish, Staging};
@@ -43,7 +44,7 @@ pub fn convert_strategy(from: &Path, to: &Path, model: Option<&str>) -> Result<S
 
 fn merge(dir: &Path, out: &Path) -> Result<String, Error> {
     // Stages that are missing or contradict each other are found by reading them as one.
-    let source = load_strategies(dir)?;
+    let source = load_strategies(dir, &settings::budget(None))?;
     let files: Vec<Vec<u8>> = source.files.iter().map(|path| strategy_bytes(path)).collect::<Result<_, _>>()?;
     if let Some(at) = files.iter().position(|bytes| is_json_strategy(bytes) != is_json_strategy(&files[0])) {
         let (first, second) = (source.files[0].display(), source.files[at].display());

@@ -163,6 +163,11 @@ impl Strategies {
         strategy_sum(&self.bytes)
     }
 
+    /// The files, by their names in the directory: all have the same bytes.
+    pub(super) fn files(&self) -> (impl Iterator<Item = String> + '_, &[u8]) {
+        ((0..self.ranks).map(strategy_name), &self.bytes)
+    }
+
     /// Whether just these files are there already.
     fn are_there(&self) -> bool {
         let count = std::fs::read_dir(&self.dir).map_or(0, Iterator::count);

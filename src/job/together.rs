@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::observer::Observer;
 use super::planned::Planned;
-use super::run::{Finished, Means, Stage, Unpublished};
+use super::stage::{Finished, Means, Stage, Unpublished};
 use super::target::{self, Strategies};
 use crate::Error;
 use crate::cluster::{self, EarlyFailures, FileSums, Identity, Measured, Publication, Session, Unit, Wanted};

@@ -20,7 +20,7 @@ pub(super) fn plan(case: &Case<'_>) -> Result<Conversion, Error> {
     let left_out = LeftOut::of_run(case, &files, strategy.as_ref())?;
     let merged = merged(job, &left_out)?;
     let quantiser = if job.is_quantising() { Some(Quantiser::of(case)?) } else { None };
-    let named = reading::strategy(job.target.strategy.as_deref())?;
+    let named = reading::strategy(job.target.strategy.as_deref(), job.run.reading.memory)?;
     let target = if job.target.strip_only { strategy.clone() } else { named };
     let mut facts = Facts::for_ranks(case, &files, left_out, strategy.as_ref(), target)?;
     if let Some(alpha) = merged {
@@ -41,7 +41,7 @@ pub(super) fn strategy(case: &Case<'_>, files: &[SourceFile<'_>]) -> Result<Opti
     if let Some(mode) = &source.mode {
         case.note(&format!("-tm {mode}: modes 1 and 2 give the same result"));
     }
-    let strategy = reading::strategy(case.job.train_strategy())?;
+    let strategy = reading::strategy(case.job.train_strategy(), case.job.run.reading.memory)?;
     let stages = match &strategy {
         Some(strategy) => strategy.set.stages().len(),
         None if rank_count(files) == 1 => 1,

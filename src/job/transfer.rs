@@ -9,8 +9,8 @@ use crate::Error;
 /// Plans it.
 pub(super) fn plan(case: &Case<'_>) -> Result<Conversion, Error> {
     let job = case.job;
-    let strategy = reading::strategy(job.source.strategy.as_deref())?;
-    let target = reading::strategy(job.target.strategy.as_deref())?;
+    let strategy = reading::strategy(job.source.strategy.as_deref(), job.run.reading.memory)?;
+    let target = reading::strategy(job.target.strategy.as_deref(), job.run.reading.memory)?;
     let files = case.input().source_files();
     let left_out = LeftOut::as_asked(case)?;
     if case.beside.copied {

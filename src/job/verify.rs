@@ -1,24 +1,25 @@
 //! `verify A B`: are two checkpoints the same model?
 
 mod other_order;
+mod sides;
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use self::other_order::other_order;
+use self::sides::{Side, Sides};
 use super::choices::{self, Fusion};
 use super::fusion_order::{self, Order, Typed};
 use super::observer::{Observer, Silent, Step};
 use super::patterns::Patterns;
-use super::reading::{self, Opened, Read, Reading};
+use super::reading::{self, Opened};
 use super::{settings, spec};
 use crate::Error;
 use crate::engine::{self, CancelToken};
-use crate::input::{RankGaps, StrategySource, load_model};
-use crate::model::FusionLayout;
+use crate::input::{RankGaps, load_model};
 use crate::model::Model;
-use crate::plan::{self, Catalog, Compared, Heads, SourceFile};
+use crate::plan::{self, Catalog, Compared, Heads};
 use crate::report::{Choice, bytes, plain};
 
 /// How many differences are listed.
@@ -83,56 +84,6 @@ pub fn verify(a: impl AsRef<Path>, b: impl AsRef<Path>) -> Result<Verdict, Error
     Verify::new(a, b).run(&Silent, &CancelToken::default())
 }
 
-/// One of the two checkpoints.
-struct Side<'a> {
-    opened: &'a Opened,
-    files: Vec<SourceFile<'a>>,
-    strategy: Option<StrategySource>,
-}
-
-impl<'a> Side<'a> {
-    fn new(opened: &'a Opened, strategy: Option<&Path>) -> Result<Self, Error> {
-        Ok(Self { opened, files: opened.input().source_files(), strategy: reading::strategy(strategy)? })
-    }
-}
-
-/// Both checkpoints, and what is known of their model.
-struct Sides<'a> {
-    spec: Option<&'a Model>,
-    heads: Heads,
-    ignore: &'a dyn Fn(&str) -> bool,
-    a: Side<'a>,
-    b: Side<'a>,
-}
-
-impl Sides<'_> {
-    /// Whether both are one rank of a model of no known family, so that names are only names.
-    fn copied(&self) -> bool {
-        let any = |side: &Side<'_>| side.strategy.is_none() && side.opened.is_of_no_family(self.ignore);
-        self.spec.is_none() && any(&self.a) && any(&self.b)
-    }
-
-    /// Reads the headers of both as models, with their fused rows in these orders.
-    fn read(&self, a: FusionLayout, b: FusionLayout) -> Result<(Read, Read), Error> {
-        if self.copied() {
-            return Ok((
-                reading::read_copied(&self.a.files, self.ignore)?,
-                reading::read_copied(&self.b.files, self.ignore)?,
-            ));
-        }
-        let one = |side: &Side<'_>, fusion, other| {
-            let (spec, strategy, ignore) = (self.spec, side.strategy.as_ref(), self.ignore);
-            let other_grouped = other == FusionLayout::Grouped;
-            side.opened.read(&side.files, &Reading { spec, strategy, fusion, other_grouped, heads: self.heads, ignore })
-        };
-        let (mut a, mut b) = (one(&self.a, a, b)?, one(&self.b, b, a)?);
-        // Meta's rows are read by the halves of their heads.
-        a.catalog.refine_like(&b.catalog);
-        b.catalog.refine_like(&a.catalog);
-        Ok((a, b))
-    }
-}
-
 /// The order of a side's fused rows. That its files are not those of the manifest beside it is only said: how far they differ
 /// is what the comparison shows. An option then decides alone.
 fn order(
@@ -171,14 +122,27 @@ impl Verify {
     /// Where they cannot be compared.
     pub fn run(&self, observer: &dyn Observer, cancel: &CancelToken) -> Result<Verdict, Error> {
         self.reading.check()?;
-        let wishes = self.reading.wishes();
         if self.tolerance.is_some() && (self.reading.reader != choices::Reader::Auto || self.reading.depth.is_some()) {
             let why = "--tolerance compares from the memory mapping: leave --reader and --depth out";
             return Err(Error::Usage(why.to_owned()));
         }
         let ignore = Patterns::of("--ignore", &self.ignore)?;
-        let a = Opened::open(&self.a.path, self.a.gaps())?;
-        let b = Opened::open(&self.b.path, self.b.gaps())?;
+        let a = Opened::open(&self.a.path, self.a.gaps(), self.reading.memory)?;
+        let b = Opened::open(&self.b.path, self.b.gaps(), self.reading.memory)?;
+        let sources = [a.input().mappings(), b.input().mappings()].concat();
+        let verdict = reading::as_read(&sources, self.compare((&a, &b), &ignore, (observer, cancel)))?;
+        reading::check_unchanged(&sources, observer)?;
+        Ok(verdict)
+    }
+
+    /// Compares two checkpoints that are open.
+    fn compare(
+        &self,
+        (a, b): (&Opened, &Opened),
+        ignore: &Patterns,
+        (observer, cancel): (&dyn Observer, &CancelToken),
+    ) -> Result<Verdict, Error> {
+        let wishes = self.reading.wishes();
         a.input().check_ranks()?;
         b.input().check_ranks()?;
         for side in [&self.a, &self.b] {
@@ -186,18 +150,18 @@ impl Verify {
                 observer.note(&text);
             }
         }
-        let spec = self.described(&a, &b)?;
+        let spec = self.described(a, b)?;
         let sides = Sides {
             spec: spec.as_ref(),
             heads: Heads { heads: self.model.heads, kv_heads: self.model.kv_heads },
             ignore: &|name| ignore.matches(name),
-            a: Side::new(&a, self.a.strategy.as_deref())?,
-            b: Side::new(&b, self.b.strategy.as_deref())?,
+            a: Side::new(a, self.a.strategy.as_deref(), self.reading.memory)?,
+            b: Side::new(b, self.b.strategy.as_deref(), self.reading.memory)?,
         };
         let copied = sides.copied();
         let typed = |option, order| (Typed::new(option, order, self.model.force_fusion), copied);
-        let a_order = order(&self.a, &a, typed("--src-fusion", self.a.fusion), observer)?;
-        let b_order = order(&self.b, &b, typed("--dst-fusion", self.b.fusion), observer)?;
+        let a_order = order(&self.a, a, typed("--src-fusion", self.a.fusion), observer)?;
+        let b_order = order(&self.b, b, typed("--dst-fusion", self.b.fusion), observer)?;
         let choice = |(side, order): (&str, &Order)| order.fused.then(|| order.choice(side));
         let choices: Vec<Choice> = [("first", &a_order), ("second", &b_order)].into_iter().filter_map(choice).collect();
         for choice in &choices {
@@ -216,7 +180,6 @@ impl Verify {
             let engine_config = settings::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
             let found = engine::distances(&pairs, &a_maps, &b_maps, &engine_config, &step, cancel)?;
             step.finish();
-            reading::check_unchanged(&[a_maps, b_maps].concat(), observer)?;
             return Ok(within(&a_catalog, choices, &found, steps));
         }
         let mut verdict = Verdict {
@@ -268,7 +231,6 @@ impl Verify {
                 }
             }
         }
-        reading::check_unchanged(&[a.input().mappings(), b.input().mappings()].concat(), observer)?;
         verdict.same = verdict.differences.is_empty();
         Ok(verdict)
     }

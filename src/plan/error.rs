@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::layout::{CoverFault, LayoutError};
 use crate::model::SpecError;
+use crate::model::naming::HEAD;
 use crate::model::{ModelError, QuantSigns};
 use crate::tensor::Shape;
 
@@ -275,8 +276,9 @@ pub enum PlanError {
     },
     /// No `lm_head`, and nothing says whether the embedding is meant.
     #[error(
-        "the source has no `lm_head.weight`, and nothing says whether it is the embedding (as `tie_word_embeddings` of a \
-         config.json would) or is missing"
+        "the source has no `{}`, and nothing says whether it is the embedding (as `tie_word_embeddings` of a config.json would) or is \
+         missing",
+        HEAD
     )]
     NoHead,
     /// Columns with one scale that the target's layout cuts.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::units;
+use crate::model::naming::FUSED_LAYERS;
 
 /// A checkpoint.
 #[derive(Clone, Debug, Serialize)]
@@ -68,7 +69,7 @@ impl CheckpointListing {
             self.format,
             self.ranks.len(),
             units::bytes(self.bytes),
-            if self.fused { "fused (w_qkv, w_gate_hidden)" } else { "not fused" },
+            if self.fused { format!("fused ({})", FUSED_LAYERS.join(", ")) } else { "not fused".to_owned() },
         );
         // Writing to a string cannot fail.
         let mut line = |s: String| {

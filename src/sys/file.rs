@@ -112,6 +112,19 @@ impl OutFile {
         self.plain.write_all_at(bytes, at).map_err(FileError::of(FileOp::Write, &self.path))
     }
 
+    /// As [`Self::write_plain`], of bytes that the kernel cannot read from where they are. They are read here, where a mapping that
+    /// cannot be read takes note of it.
+    pub fn write_copied(&self, bytes: &[u8], at: u64) -> Result<(), FileError> {
+        let (mut at, mut copy) = (at, Vec::new());
+        for piece in bytes.chunks(1 << 20) {
+            copy.clear();
+            copy.extend_from_slice(piece);
+            self.write_plain(&copy, at)?;
+            at += piece.len() as u64;
+        }
+        Ok(())
+    }
+
     /// Cuts the file to its length, flushes it if `durable`, and closes it, looking at every answer: on network file systems
     /// a failed close is lost data. `dir`: where it was made.
     pub fn finish(self, dir: &Dir, len: u64, durable: bool) -> Result<HeldFile, FileError> {

@@ -5,12 +5,14 @@ use std::io::Write;
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
+use super::fault::Watch;
 use super::file_error::{FileError, FileOp};
+use super::read_fault::ReadFault;
 use super::stamp::{Change, Stamp};
 use crate::source::{ByteRange, ReadAhead};
 
@@ -24,8 +26,8 @@ impl StableInputs {
     /// Makes the promise.
     ///
     /// # Safety
-    /// No other process may modify or truncate a mapped file while its mapping lives. Where one does, reads see other bytes,
-    /// and a read behind the new end kills the process with SIGBUS.
+    /// No other process may modify or truncate a mapped file while its mapping lives. Where one does, reads see other bytes: behind
+    /// the new end zeros, which [`Mapping::check`] reports.
     pub unsafe fn assume() -> Self {
         Self(())
     }
@@ -55,9 +57,17 @@ pub enum Reader {
 const LOOK: u64 = 1 << 30;
 
 /// A file mapped for reading. Derefs to its bytes.
+///
+/// Where the system cannot read some of them, zeros are there instead: whoever makes anything of the bytes asks [`Self::check`]
+/// afterwards.
 #[derive(Debug)]
 pub struct Mapping {
     path: PathBuf,
+    /// Faults of `map`, so it is before it: fields are dropped in their order. `None` where nothing is mapped, or what is cannot
+    /// fail.
+    watch: Option<Watch>,
+    /// What the system says of the first fault.
+    fault: OnceLock<ReadFault>,
     /// `None` for an empty file, which cannot be mapped.
     map: Option<Mmap>,
     page: usize,
@@ -77,7 +87,7 @@ impl Mapping {
         let file = super::file::open_regular(path)?;
         let stamp = Stamp::of(&file).map_err(error(FileOp::Stat))?;
         if stamp.len == 0 {
-            return Ok(Self::made(path.to_owned(), Some((file, stamp)), None));
+            return Ok(Self::made(path.to_owned(), Some((file, stamp)), None, None));
         }
         // SAFETY: the mapping is read-only and shared. `Mmap::map` asks that the file is not modified or truncated while it
         // is mapped: `_promise` is a `StableInputs`, which exists only where the program has promised just that.
@@ -85,7 +95,8 @@ impl Mapping {
         // Headers are scattered over the file: without this hint each of them would bring in megabytes around it.
         // Only a hint; a kernel without it reads all the same.
         let _ = map.advise(Advice::Random);
-        Ok(Self::made(path.to_owned(), Some((file, stamp)), Some(map)))
+        let watch = Watch::new(&map).map_err(error(FileOp::Map))?;
+        Ok(Self::made(path.to_owned(), Some((file, stamp)), Some(map), Some(watch)))
     }
 
     /// Maps a copy of some bytes in a file without a name, for running plans on what is in memory already.
@@ -102,12 +113,36 @@ impl Mapping {
             Some(unsafe { MmapOptions::new().map(&file) }?)
         };
         // Nothing has that name, so it is read from the mapping only.
-        Ok(Self::made(PathBuf::from("in-memory"), None, map))
+        Ok(Self::made(PathBuf::from("in-memory"), None, map, None))
     }
 
-    fn made(path: PathBuf, plain: Option<(File, Stamp)>, map: Option<Mmap>) -> Self {
+    fn made(path: PathBuf, plain: Option<(File, Stamp)>, map: Option<Mmap>, watch: Option<Watch>) -> Self {
         let page = rustix::param::page_size();
-        Self { path, map, page, reader: OnceLock::new(), plain, direct: OnceLock::new() }
+        let (fault, reader, direct) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { path, watch, fault, map, page, reader, plain, direct }
+    }
+
+    /// Whether some of the bytes could not be read. Costs next to nothing.
+    pub fn has_failed(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.first().is_some())
+    }
+
+    /// Whether all that was read from the mapping until now is what the file holds.
+    ///
+    /// # Errors
+    /// What the system says of the first page that it could not read.
+    pub fn check(&self) -> Result<(), FileError> {
+        let Some(at) = self.watch.as_ref().and_then(Watch::first) else { return Ok(()) };
+        let fault = self.fault.get_or_init(|| ReadFault::of(self.plain(), at as u64));
+        Err(FileError { op: FileOp::Read, path: self.path.clone(), source: (*fault).into() })
+    }
+
+    /// As [`Self::check`], of several.
+    ///
+    /// # Errors
+    /// Of the first that has failed.
+    pub fn check_all(mappings: &[Arc<Self>]) -> Result<(), FileError> {
+        mappings.iter().try_for_each(|mapping| mapping.check())
     }
 
     /// Where the file lies.
@@ -260,6 +295,7 @@ impl Deref for Mapping {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::{Dir, OutFile};
 
     #[test]
     fn bytes_in_memory_stay_when_they_are_let_go() {
@@ -271,5 +307,47 @@ mod tests {
         mapping.set_reader(Reader::Direct);
         assert!(mapping.descriptor().is_none());
         assert!(Mapping::in_memory(&[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_truncated_while_it_is_read_is_an_error_that_says_where() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("source");
+        std::fs::write(&path, vec![7; 100_000]).unwrap();
+        let mapping = Mapping::open(&path, StableInputs::in_test()).unwrap();
+        assert_eq!((mapping[0], mapping[99_999]), (7, 7));
+        File::options().write(true).open(&path).unwrap().set_len(10).unwrap();
+        assert!(mapping[70_000..].iter().all(|byte| *byte == 0));
+        assert!(mapping.has_failed());
+        let page = 70_000 / mapping.page * mapping.page;
+        let said = mapping.check().unwrap_err().to_string();
+        let expected = format!(
+            "cannot read {}: it was truncated while it was read: it has 10 bytes now, and byte {page} was to be read",
+            path.display()
+        );
+        assert_eq!(said, expected);
+        // What was said stays.
+        std::fs::write(&path, vec![7; 100_000]).unwrap();
+        assert_eq!(mapping.check().unwrap_err().to_string(), expected);
+        let other = Arc::new(Mapping::open(&path, StableInputs::in_test()).unwrap());
+        assert!(other.iter().all(|byte| *byte == 7));
+        assert!(Mapping::check_all(&[Arc::clone(&other)]).is_ok());
+        assert!(Mapping::check_all(&[other, Arc::new(mapping)]).is_err());
+    }
+
+    /// The kernel announces no fault where it is the one that reads: a write from there is a "bad address".
+    #[test]
+    fn what_the_kernel_cannot_write_from_a_mapping_is_a_fault_of_the_mapping() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("source");
+        std::fs::write(&path, vec![7; 100_000]).unwrap();
+        let mapping = Mapping::open(&path, StableInputs::in_test()).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(10).unwrap();
+        let target = Dir::make(&dir.path().join("out")).unwrap();
+        let file = OutFile::create(&target, "file", 100_000, false).unwrap();
+        let refused = file.write_plain(&mapping[70_000..], 0).unwrap_err();
+        assert_eq!((refused.source.raw_os_error(), mapping.has_failed()), (Some(libc::EFAULT), false));
+        file.write_copied(&mapping[70_000..], 0).unwrap();
+        assert!(mapping.check().unwrap_err().to_string().contains("it was truncated while it was read"));
     }
 }

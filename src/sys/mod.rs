@@ -8,8 +8,10 @@
 mod aligned;
 mod close;
 mod dir;
+mod fault;
 mod file;
 mod file_error;
+mod fuse;
 mod lock;
 mod machine;
 mod mapping;
@@ -17,10 +19,13 @@ mod marker;
 mod network;
 mod probe;
 mod process;
+mod read_fault;
 mod ring;
 mod share;
+mod signal;
 mod stamp;
 mod terminal;
+mod thread;
 mod vector;
 
 pub use aligned::AlignedBuf;
@@ -30,6 +35,7 @@ pub use file::{
     read_small, remove_dir, remove_empty_dirs, rename_exchange, rename_new, sync_dir, write_small,
 };
 pub use file_error::{FileError, FileOp};
+pub use fuse::{Contents, LARGEST_READ, MountedTree, TreeFile, is_left_mounted};
 pub use lock::{Lock, Locked, is_unlocked, lock};
 pub use machine::{anonymous_memory, available_memory, uring};
 pub use mapping::{Mapping, Reader, StableInputs};
@@ -41,6 +47,8 @@ pub use probe::{FileSystem, Place};
 pub use process::ProcessId;
 pub use ring::{Completion, IoBuf, IoOp, ReadOp, Ring, WriteOp};
 pub use share::clone_range;
+pub use signal::is_ignored;
 pub use stamp::Change;
 pub use terminal::{columns, in_foreground};
+pub use thread::{ThreadError, spawn, spawn_scoped};
 pub use vector::{Kernel, Vectors};

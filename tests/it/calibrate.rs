@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use ckpt_convert::internals::calibrate::{DataSet, Special, Texts, Words};
 
+use crate::limits::without_threads;
 use crate::support::{TestEnv, data, numbers, read_tensors};
 
 const SETS: [(&str, &str); 3] =
@@ -146,6 +147,14 @@ fn the_kept_statistics_serve_a_second_run() {
     let statistics =
         |dir: &str| std::fs::read(env.path(&format!("{dir}/w8a8_2p.statistics.safetensors"))).expect("kept");
     assert_ne!(statistics("a"), statistics("c"));
+}
+
+#[test]
+fn no_thread_for_the_model_is_an_error() {
+    let env = source("llama", 1, false);
+    let line = "-f quant_weight -p w8a8 -w 2 -y model.yaml -sc src/fp16_1p -dc a -is s -q -d boolq -dp boolq.jsonl --samples 1";
+    without_threads(&env, line).failed(2, &["no further thread (`calibrate`)", "hint: "]);
+    assert!(!env.path("a/w8a8_2p").exists());
 }
 
 #[test]

@@ -71,6 +71,22 @@ fn a_source_that_grows_during_the_run_is_an_error() {
     refused(&run, &env, &[&format!("it had {len} bytes, and has {} now", len + 4)]);
 }
 
+/// The kernel announces a read of what is gone by a signal that ends a program.
+#[test]
+fn a_source_that_is_truncated_during_the_run_is_an_error_whichever_way_it_is_read() {
+    for reader in ["auto", "mapped", "direct", "sequential"] {
+        let env = slow();
+        let run = converted(&env, &format!("--workers 1 --reader {reader}"), |path| {
+            File::options().write(true).open(path).unwrap().set_len(5000).unwrap();
+        });
+        let gone = "it was truncated while it was read: it has 5000 bytes now, and byte ";
+        run.failed(2, &["error: cannot read ", SOURCE, gone, "hint: ", "nothing was published"]);
+        for left in ["out", "st"] {
+            assert_eq!(std::fs::read_dir(env.path(left)).into_iter().flatten().count(), 0, "{reader}");
+        }
+    }
+}
+
 #[test]
 fn a_source_whose_time_was_set_back_is_an_error() {
     let env = slow();

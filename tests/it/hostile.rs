@@ -39,6 +39,21 @@ fn refused(env: &TestEnv, line: &str, said: &[&str]) {
     assert_eq!(env.tree(), before, "something was written");
 }
 
+/// A header of a megabyte that lists more than fits in what `--memory` allows, and the same where that is more.
+#[test]
+fn headers_take_no_more_memory_than_is_allowed() {
+    let env = TestEnv::new();
+    let tensor = |n| format!("\"{n}\":{{\"dtype\":\"F16\",\"shape\":[0],\"data_offsets\":[0,0]}}");
+    let header = format!("{{{}}}", (0..20_000).map(tensor).collect::<Vec<_>>().join(","));
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+    env.write("src.safetensors", file);
+    let line = "-f distributed_weight_transfer -p keep -w 1 -sc src.safetensors -dc out -is st";
+    let said = "src.safetensors: what it lists takes more memory than --memory allows, 33554432 bytes (at byte 8)";
+    refused(&env, &format!("{line} --memory 32MiB"), &[said, "hint: give more with --memory"]);
+    let more = bounded(&env, &format!("{line} --memory 256MiB"));
+    assert!(!more.stderr.contains("--memory"), "{more:#?}");
+}
+
 /// A checkpoint whose one parameter every rank would hold whole, so that any number of ranks divides it.
 fn norm_only() -> TestEnv {
     let env = TestEnv::new();

@@ -1,6 +1,7 @@
 //! Integration tests, one binary.
 
 mod any_model;
+mod bad_disk;
 mod beside;
 #[cfg(feature = "calibrate")]
 mod calibrate;
@@ -27,7 +28,9 @@ mod help;
 mod hostile;
 mod inspect;
 mod library;
+mod limits;
 mod lora;
+mod mount;
 mod options;
 mod oracle;
 mod overwrite;

@@ -238,7 +238,7 @@ fn eight_quantised_ranks_to_four_are_what_the_original_makes_of_them() {
 }
 
 /// A small model's checkpoint of one rank in `src`, changed before it is written.
-fn source(env: &TestEnv, change: impl Fn(&mut Vec<Tensor>)) -> Llama {
+pub(crate) fn source(env: &TestEnv, change: impl Fn(&mut Vec<Tensor>)) -> Llama {
     let model = Llama { kv_heads: 2, rep: 2, head_dim: 2, ffn: 8, vocab: 8, ..Llama::small() };
     let mut full = model.full();
     tame(&mut full);

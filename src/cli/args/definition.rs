@@ -42,6 +42,11 @@ pub(in crate::cli) fn definition(brief: bool) -> Command {
         .override_usage(USAGE)
         .after_help(short_end())
         .after_long_help(long_end())
+        .mut_subcommand("mount", |command| {
+            command.override_usage(
+                "ckpt-convert mount -f <FUNCTION> -p <PRECISION> -sc <PATH> -w <N> [OPTIONS] <MOUNT_POINT>",
+            )
+        })
         .mut_subcommand("n-to-m", |command| command.override_usage("ckpt-convert n-to-m -w <N> -sc <PATH> [OPTIONS]"));
     let version = Arg::new("version").short('V').long("version").action(ArgAction::Version);
     command.arg(version.help("Print the version").help_heading("Output"))

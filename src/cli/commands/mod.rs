@@ -8,6 +8,7 @@ pub(super) mod families;
 pub(super) mod inspect;
 pub(super) mod man;
 pub(super) mod merge_manifest;
+pub(super) mod mount;
 pub(super) mod scripts;
 mod shipped;
 pub(super) mod strategy;

@@ -148,6 +148,10 @@ impl<'a> FileSink<'a> {
             Err(e) if matches!(e.kind(), std::io::ErrorKind::Interrupted | std::io::ErrorKind::WouldBlock) => {
                 return self.submit(IoOp::Write(op));
             }
+            // The kernel could not read what it was to write.
+            Err(e) if e.raw_os_error() == Some(libc::EFAULT) && matches!(op.data, IoBuf::Mapped(_)) => {
+                op.file.write_copied(op.bytes(), op.at)?;
+            }
             Err(e) => return Err(failed(e).into()),
         }
         observer.event(Event::Written { bytes: op.file.own_bytes(op.at, left as u64) });

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use super::ckpt_record::Record;
 use super::wire::{Fields, Payload, malformed};
-use crate::formats::{Entry, FormatError, FormatFault, limits, magic};
+use crate::formats::{Budget, Entry, FormatError, FormatFault, limits, magic};
 use crate::source::{ByteRange, Extents};
 use crate::tensor::{Dtype, Shape, TensorName};
 
@@ -42,12 +42,17 @@ const FILE_FIELDS: &[&str] = &["unknown field", "value"];
 ///
 /// Errors: no checkpoint, an encrypted one, a damaged or contradictory one. Offsets are those of the field at fault.
 pub fn scan(file: &[u8]) -> Result<CkptFile, FormatError> {
+    scan_within(file, &Budget::unlimited())
+}
+
+/// As [`scan`], with so much memory for what the file lists.
+pub fn scan_within(file: &[u8], budget: &Budget) -> Result<CkptFile, FormatError> {
     refuse_other_formats(file)?;
     let crc = find_trailer(file)?;
     let end = crc.map_or(file.len() as u64, |trailer| trailer.covered);
     let end = usize::try_from(end).unwrap_or(file.len());
     let mut fields = Fields::new(file, &(0..end), FILE_FIELDS);
-    let mut parameters = Parameters::default();
+    let mut parameters = Parameters { budget, entries: Vec::new(), seen: HashSet::new(), open: None };
     while let Some(field) = fields.next_field()? {
         match (field.number, field.payload) {
             (1, Payload::Bytes(range)) => parameters.add(Record::read(file, field.at, &range)?)?,
@@ -117,8 +122,8 @@ fn find_trailer(file: &[u8]) -> Result<Option<CrcTrailer>, FormatError> {
 }
 
 /// The parameters seen so far; the last one may still grow.
-#[derive(Default)]
-struct Parameters {
+struct Parameters<'b> {
+    budget: &'b Budget,
     entries: Vec<Entry>,
     seen: HashSet<TensorName>,
     open: Option<Open>,
@@ -134,7 +139,7 @@ struct Open {
     extents: Extents,
 }
 
-impl Parameters {
+impl Parameters<'_> {
     fn add(&mut self, record: Record<'_>) -> Result<(), FormatError> {
         let length = record.content.len() as u64;
         let content = ByteRange::new(record.content.start as u64, length)
@@ -143,6 +148,7 @@ impl Parameters {
             if open.dtype != record.dtype {
                 return Err(malformed(record.at, "split parameter: its parts differ in `tensor_type`"));
             }
+            self.budget.take_at(record.at, limits::EXTENT_BYTES)?;
             open.dims = record.dims;
             open.extents.push(content);
             return Ok(());
@@ -153,6 +159,7 @@ impl Parameters {
             let (field, limit) = ("number of parameters", limits::MAX_ENTRIES as u64);
             return Err(FormatError::new(record.at, FormatFault::LimitExceeded { field, asked, limit }));
         }
+        self.budget.take_at(record.at, limits::ENTRY_BYTES + record.tag.len() as u64)?;
         let name = TensorName::from(record.tag);
         if !self.seen.insert(name.clone()) {
             return Err(FormatError::new(record.at, FormatFault::Duplicate(record.tag.into())));

@@ -14,10 +14,13 @@ mod strategy_json;
 mod strategy_proto;
 mod wire;
 
-pub use ckpt::{CrcTrailer, crc32, scan, verify_crc};
+pub use ckpt::{CrcTrailer, crc32, scan, scan_within, verify_crc};
 pub use ckpt_writer::{CkptOptions, layout};
 pub use layout_check::ParamLayout;
-pub use strategy::{StrategyFile, is_rewritten_alike, read as read_strategy, write as write_strategy};
+pub use strategy::{
+    StrategyFile, is_rewritten_alike, read as read_strategy, read_within as read_strategy_within,
+    write as write_strategy,
+};
 pub use strategy_files::{
     is_json as is_json_strategy, merge as merge_strategies, to_json as strategy_to_json,
     to_protobuf as strategy_to_protobuf,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::layout_check::{ParamLayout, RawLayout, RawStrategy};
 use super::{strategy_json, strategy_proto};
-use crate::formats::{FormatError, FormatFault, limits};
+use crate::formats::{Budget, FormatError, FormatFault, limits};
 use crate::layout::TensorLayout;
 
 /// What a strategy file says.
@@ -22,6 +22,11 @@ pub struct StrategyFile {
 /// Errors: another kind of file, a damaged one, a parameter twice in a stage, a layout that contradicts itself or has
 /// another number of devices than the others of its stage.
 pub fn read(file: &[u8]) -> Result<StrategyFile, FormatError> {
+    read_within(file, &Budget::unlimited())
+}
+
+/// As [`read`], with so much memory for what the file lists.
+pub fn read_within(file: &[u8], budget: &Budget) -> Result<StrategyFile, FormatError> {
     let size = file.len() as u64;
     let limit = limits::MAX_SIDE_FILE_BYTES;
     // No record of a checkpoint begins with blanks and a brace: its second field is shorter than 123 bytes then.
@@ -33,7 +38,7 @@ pub fn read(file: &[u8]) -> Result<StrategyFile, FormatError> {
     } else if size > limit {
         FormatFault::LimitExceeded { field: "size of the strategy file", asked: size, limit }
     } else {
-        let raw = if json { strategy_json::read(file)? } else { strategy_proto::read(file)? };
+        let raw = if json { strategy_json::read(file, budget)? } else { strategy_proto::read_within(file, budget)? };
         return by_stage(&raw);
     };
     Err(FormatError::new(0, what))

@@ -4,14 +4,16 @@
 use super::layout_check::{RawLayout, RawStrategy};
 use super::wire::malformed;
 use crate::formats::json::{self, Node};
-use crate::formats::{FormatError, FormatFault};
+use crate::formats::{Budget, FormatError, FormatFault, limits};
 
-pub(super) fn read(file: &[u8]) -> Result<RawStrategy, FormatError> {
-    let tree = json::tree(file)?;
+pub(super) fn read(file: &[u8], budget: &Budget) -> Result<RawStrategy, FormatError> {
+    let mut loan = budget.loan();
+    let tree = json::tree_within(file, &mut loan)?;
     let Some(Node::Map(items)) = tree.get("parallel_layout_item") else {
         return Err(malformed(0, "strategy file: no object `parallel_layout_item`"));
     };
     let layouts = items.iter().map(|(name, item)| {
+        budget.take_at(0, limits::LAYOUT_BYTES + name.len() as u64)?;
         raw_layout(name, item)
             .map_err(|why| FormatError::new(0, FormatFault::BadLayout { param: name.clone(), why: why.to_owned() }))
     });

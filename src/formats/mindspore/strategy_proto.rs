@@ -7,7 +7,7 @@ use prost::Message;
 
 use super::layout_check::{RawLayout, RawStrategy};
 use super::wire::{Fields, Payload, malformed};
-use crate::formats::{FormatError, FormatFault, limits};
+use crate::formats::{Budget, FormatError, FormatFault, limits};
 use crate::layout::{OptimizerShard, TensorLayout};
 
 #[derive(Clone, PartialEq, Message)]
@@ -85,6 +85,10 @@ pub(super) struct Dims64 {
 const MAP_FIELDS: &[&str] = &["unknown field", "current_stage", "parallel_strategy_item", "parallel_layout_item"];
 
 pub(super) fn read(file: &[u8]) -> Result<RawStrategy, FormatError> {
+    read_within(file, &Budget::unlimited())
+}
+
+pub(super) fn read_within(file: &[u8], budget: &Budget) -> Result<RawStrategy, FormatError> {
     let mut fields = Fields::new(file, &(0..file.len()), MAP_FIELDS);
     let (mut current_stage, mut stage, mut layouts) = (None, None, Vec::new());
     while let Some(field) = fields.next_field()? {
@@ -103,7 +107,9 @@ pub(super) fn read(file: &[u8]) -> Result<RawStrategy, FormatError> {
                     let what = FormatFault::LimitExceeded { field: "number of layouts", asked, limit };
                     return Err(FormatError::new(field.at, what));
                 }
-                layouts.push(raw_layout(decode(file.get(range), field.at)?, field.at)?);
+                let layout = raw_layout(decode(file.get(range), field.at)?, field.at)?;
+                budget.take_at(field.at, limits::LAYOUT_BYTES + layout.name.len() as u64)?;
+                layouts.push(layout);
             }
             (1..=3, _) => {
                 return Err(malformed(field.at, "strategy file: a field of the wrong wire type"));
@@ -148,6 +154,13 @@ fn raw_layout(item: ParallelLayoutItem, at: u64) -> Result<RawLayout, FormatErro
     let [dev_matrix] = layouts.dev_matrix.as_slice() else {
         return Err(bad("it has not just one `dev_matrix`"));
     };
+    // Before they are copied, and by the words of [`RawLayout::check`].
+    let longest = layouts.tensor_map.iter().map(|axes| axes.dim.len()).fold(layouts.tensor_map.len(), usize::max);
+    for (list, axes) in [("dev_matrix", dev_matrix.dim.len()), ("tensor_map", longest)] {
+        if axes > limits::MAX_RANK {
+            return Err(bad(&format!("`{list}` has {axes} axes")));
+        }
+    }
     let tensor_map = match layouts.tensor_map.as_slice() {
         [] => return Err(bad("it has no `tensor_map`")),
         // One message: a list with one entry per tensor axis.

@@ -1,15 +1,16 @@
 //! The form since PyTorch 1.6: a zip archive with `<name>/data.pkl` and a stored entry `<name>/data/<key>` for each storage.
 
 use super::contents::PytorchFile;
+use super::machine::Lent;
 use super::zip::Archive;
 use super::{machine, state_dict};
-use crate::formats::{FormatError, FormatFault};
+use crate::formats::{Budget, FormatError, FormatFault};
 
 /// Entries that only `TorchScript` archives (`torch.jit.save`) have.
 const SCRIPT: [&str; 2] = ["constants.pkl", "code/"];
 
-pub(super) fn read(file: &[u8]) -> Result<PytorchFile, FormatError> {
-    let archive = Archive::read(file)?;
+pub(super) fn read(file: &[u8], budget: &Budget) -> Result<PytorchFile, FormatError> {
+    let archive = Archive::read(file, budget)?;
     let wrong = |what| FormatError::new(0, FormatFault::NotThisFormat(what));
     // PyTorch's reader takes the first component of the first name for the archive's own.
     let Some((name, _)) = archive.first().and_then(|name| name.split_once('/')) else {
@@ -29,8 +30,8 @@ pub(super) fn read(file: &[u8]) -> Result<PytorchFile, FormatError> {
         Some(b"big") => return Err(wrong("this checkpoint was written on a big-endian machine, which is not read")),
         Some(_) => return Err(wrong("this checkpoint names a byte order that is neither `little` nor `big`")),
     }
-    let pickle = machine::run(data.of(file).unwrap_or_default(), data.start())?;
-    state_dict::read(&pickle, data.start(), |storage| inside(&format!("data/{}", storage.key)))
+    let pickle = machine::run(data.of(file).unwrap_or_default(), data.start(), &mut Lent::of(budget))?;
+    state_dict::read(&pickle, data.start(), budget, |storage| inside(&format!("data/{}", storage.key)))
 }
 
 /// The name of an entry without the archive's own.

@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 
 use super::contents::PytorchFile;
+use super::machine::Lent;
 use super::value::{Pickle, Storage, Value};
 use super::{machine, state_dict};
-use crate::formats::{FormatError, FormatFault};
+use crate::formats::{Budget, FormatError, FormatFault};
 use crate::source::ByteRange;
 
 /// `MAGIC_NUMBER` of `serialization.py`, 0x1950a86a20f9469cfc6c, as `LONG1` stores it.
@@ -18,17 +19,18 @@ pub(super) fn looks_like(file: &[u8]) -> bool {
     matches!(file, [0x80, 2..=5, ..])
 }
 
-pub(super) fn read(file: &[u8]) -> Result<PytorchFile, FormatError> {
+pub(super) fn read(file: &[u8], budget: &Budget) -> Result<PytorchFile, FormatError> {
     let wrong = |at, what| Err(FormatError::new(at, FormatFault::NotThisFormat(what)));
-    let magic = next(file, 0)?;
+    let lent = &mut Lent::of(budget);
+    let magic = next(file, 0, lent)?;
     if !matches!(magic.root(), Value::Long(bytes) if **bytes == MAGIC) {
         return wrong(0, "this is a pickle, but not one that torch.save wrote");
     }
-    let version = next(file, magic.end)?;
+    let version = next(file, magic.end, lent)?;
     if !matches!(version.root(), Value::Int(PROTOCOL)) {
         return wrong(magic.end, "this checkpoint is of a version of PyTorch's legacy form that is not known");
     }
-    let machine = next(file, version.end)?;
+    let machine = next(file, version.end, lent)?;
     match fact(&machine, "little_endian") {
         Some(Value::Bool(true)) => {}
         Some(Value::Bool(false)) => {
@@ -36,10 +38,10 @@ pub(super) fn read(file: &[u8]) -> Result<PytorchFile, FormatError> {
         }
         _ => return Err(malformed(version.end, "legacy checkpoint: no byte order")),
     }
-    let pickle = next(file, machine.end)?;
-    let keys = next(file, pickle.end)?;
+    let pickle = next(file, machine.end, lent)?;
+    let keys = next(file, pickle.end, lent)?;
     let places = places(file, &pickle, &keys)?;
-    state_dict::read(&pickle, machine.end, |storage| places.get(storage.key).copied())
+    state_dict::read(&pickle, machine.end, budget, |storage| places.get(storage.key).copied())
 }
 
 fn malformed(at: u64, what: &'static str) -> FormatError {
@@ -47,9 +49,9 @@ fn malformed(at: u64, what: &'static str) -> FormatError {
 }
 
 /// The pickle at an offset.
-fn next(file: &[u8], at: u64) -> Result<Pickle<'_>, FormatError> {
+fn next<'a>(file: &'a [u8], at: u64, lent: &mut Lent<'_>) -> Result<Pickle<'a>, FormatError> {
     let rest = usize::try_from(at).ok().and_then(|at| file.get(at..)).unwrap_or_default();
-    machine::run(rest, at)
+    machine::run(rest, at, lent)
 }
 
 /// A value of the dict that a pickle holds.

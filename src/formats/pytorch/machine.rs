@@ -8,13 +8,24 @@ use std::collections::HashMap;
 use super::globals;
 use super::opcodes::{Op, Opcodes};
 use super::value::{Id, Pickle, Storage, Value};
-use crate::formats::{FormatError, FormatFault, limits};
+use crate::formats::budget::Loan;
+use crate::formats::{Budget, FormatError, FormatFault, limits};
 
 /// Runs the pickle at the beginning of `bytes`, which begin at the offset `at` of the file.
 ///
 /// Errors: a damaged pickle; a name that is not on the list; more values than [`limits::MAX_PICKLE_VALUES`].
-pub(super) fn run(bytes: &[u8], at: u64) -> Result<Pickle<'_>, FormatError> {
-    let mut machine = Machine::default();
+///
+/// `lent`: what the pickles of the file have taken until now.
+pub(super) fn run<'a>(bytes: &'a [u8], at: u64, lent: &mut Lent<'_>) -> Result<Pickle<'a>, FormatError> {
+    let mut machine = Machine {
+        values: Vec::new(),
+        storages: Vec::new(),
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+        lent,
+        at,
+    };
     let mut opcodes = Opcodes::new(bytes, at);
     loop {
         machine.at = opcodes.at();
@@ -27,21 +38,34 @@ pub(super) fn run(bytes: &[u8], at: u64) -> Result<Pickle<'_>, FormatError> {
     }
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Machine<'a> {
+/// The memory of the pickles of one file.
+#[derive(Debug)]
+pub(super) struct Lent<'b> {
+    loan: Loan<'b>,
+    /// How many values, references and marks were made so far.
+    used: usize,
+}
+
+impl<'b> Lent<'b> {
+    pub(super) fn of(budget: &'b Budget) -> Self {
+        Self { loan: budget.loan(), used: 0 }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Machine<'a, 'l, 'b> {
     pub(super) values: Vec<Value<'a>>,
     pub(super) storages: Vec<Storage<'a>>,
     stack: Vec<Id>,
     /// The heights of the stack at which marks stand.
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
-    /// How many values, references and marks were made so far.
-    used: usize,
+    lent: &'l mut Lent<'b>,
     /// Where in the file the opcode stands that is being run.
     pub(super) at: u64,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> Machine<'a, '_, '_> {
     fn step(&mut self, op: Op<'a>) -> Result<(), FormatError> {
         match op {
             Op::Stop | Op::Nothing => Ok(()),
@@ -140,12 +164,13 @@ impl<'a> Machine<'a> {
 
     /// Counts values that are about to be made, referred to or copied, before memory is taken for them.
     pub(super) fn charge(&mut self, count: usize) -> Result<(), FormatError> {
-        let (used, limit) = (self.used.saturating_add(count), limits::MAX_PICKLE_VALUES);
+        let (used, limit) = (self.lent.used.saturating_add(count), limits::MAX_PICKLE_VALUES);
         if used > limit {
             let (field, asked, limit) = ("values of the pickle", used as u64, limit as u64);
             return Err(FormatError::new(self.at, FormatFault::LimitExceeded { field, asked, limit }));
         }
-        self.used = used;
+        self.lent.loan.take_at(self.at, count as u64 * limits::PICKLE_VALUE_BYTES)?;
+        self.lent.used = used;
         Ok(())
     }
 

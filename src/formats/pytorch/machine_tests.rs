@@ -3,6 +3,10 @@
 use super::super::value::Value;
 use super::*;
 
+fn run(pickle: &[u8], at: u64) -> Result<Pickle<'_>, FormatError> {
+    super::run(pickle, at, &mut Lent::of(&Budget::unlimited()))
+}
+
 fn fault(pickle: &[u8]) -> FormatFault {
     run(pickle, 0).expect_err("refused").what
 }

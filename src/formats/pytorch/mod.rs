@@ -26,7 +26,8 @@ pub use contents::{Other, PytorchFile};
 pub use view::TensorView;
 pub use zip_writer::layout;
 
-use super::{FormatError, FormatFault};
+use self::machine::Lent;
+use super::{Budget, FormatError, FormatFault};
 use crate::source::ByteRange;
 
 /// Lists the tensors of a PyTorch checkpoint. `file`: all of its bytes.
@@ -38,14 +39,19 @@ use crate::source::ByteRange;
 /// a pickle that names anything outside the fixed list; no state dict, or several; a tensor that is sparse, quantised,
 /// of another dtype, or reaches out of its storage. Offsets are those of the opcode or field at fault.
 pub fn read(file: &[u8]) -> Result<PytorchFile, FormatError> {
+    read_within(file, &Budget::unlimited())
+}
+
+/// As [`read`], with so much memory for what the pickle and the archive list.
+pub fn read_within(file: &[u8], budget: &Budget) -> Result<PytorchFile, FormatError> {
     let what = if file.is_empty() {
         FormatFault::Empty
     } else if is_tar(file) {
         FormatFault::NotThisFormat("this is PyTorch's tar form of 2016, which is not read: save it again with PyTorch")
     } else if zip::looks_like(file) {
-        return archive::read(file);
+        return archive::read(file, budget);
     } else if legacy::looks_like(file) {
-        return legacy::read(file);
+        return legacy::read(file, budget);
     } else {
         FormatFault::NotThisFormat("this is no PyTorch checkpoint: neither a zip archive nor a pickle")
     };
@@ -56,14 +62,14 @@ pub fn read(file: &[u8]) -> Result<PytorchFile, FormatError> {
 ///
 /// Errors: as [`read`] gives them for the pickle in a checkpoint.
 pub fn run_pickle(bytes: &[u8]) -> Result<u64, FormatError> {
-    machine::run(bytes, 0).map(|pickle| pickle.end)
+    machine::run(bytes, 0, &mut Lent::of(&Budget::unlimited())).map(|pickle| pickle.end)
 }
 
 /// Reads the directory of a zip archive alone, for fuzzing: the names of its entries and where their bytes lie.
 ///
 /// Errors: as [`read`] gives them for the archive.
 pub fn archive_entries(file: &[u8]) -> Result<Vec<(&str, ByteRange)>, FormatError> {
-    let archive = zip::Archive::read(file)?.stored()?;
+    let archive = zip::Archive::read(file, &Budget::unlimited())?.stored()?;
     Ok(archive.names().filter_map(|name| Some((name, archive.get(name)?))).collect())
 }
 

@@ -9,7 +9,7 @@ use crate::formats::{FormatError, limits};
 /// Attributes that change what the bytes of a tensor mean (`torch._utils.get_tensor_metadata`).
 const LAZY: [&str; 2] = ["conj", "neg"];
 
-impl<'a> Machine<'a> {
+impl<'a> Machine<'a, '_, '_> {
     /// Calls a function with a tuple of arguments, and answers the value that it makes or hands on.
     pub(super) fn call(&mut self, function: Id, arguments: Id) -> Result<Id, FormatError> {
         let Value::Global(global) = *self.get(function) else {

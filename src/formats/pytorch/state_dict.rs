@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::contents::{Other, PytorchFile};
 use super::value::{Id, Pickle, Storage, Value};
 use super::view::TensorView;
-use crate::formats::{FormatError, FormatFault, limits};
+use crate::formats::{Budget, FormatError, FormatFault, limits};
 use crate::source::ByteRange;
 
 /// Keys under which training scripts put the state dict.
@@ -20,6 +20,7 @@ const LISTED: usize = 8;
 pub(super) fn read(
     pickle: &Pickle<'_>,
     at: u64,
+    budget: &Budget,
     mut place: impl FnMut(&Storage<'_>) -> Option<ByteRange>,
 ) -> Result<PytorchFile, FormatError> {
     let fault = |what| FormatError::new(at, what);
@@ -48,6 +49,8 @@ pub(super) fn read(
     let mut names = HashSet::new();
     let mut census = Census::new(pickle);
     for &(key, value) in dict(pickle, candidate.dict) {
+        let text = if let Value::Text(name) = pickle.get(key) { name.len() } else { 0 };
+        budget.take_at(at, limits::ENTRY_BYTES + text as u64)?;
         if !pickle.get(value).is_tensor() {
             file.others.push(census.other(key, value));
             continue;

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::formats::{FormatError, FormatFault, limits};
+use crate::formats::{Budget, FormatError, FormatFault, limits};
 use crate::source::ByteRange;
 
 const LOCAL: &[u8; 4] = b"PK\x03\x04";
@@ -44,8 +44,11 @@ pub(super) struct Archive<'a> {
 
 impl<'a> Archive<'a> {
     /// Reads and checks the directory. `file`: all bytes of the archive.
-    pub(super) fn read(file: &'a [u8]) -> Result<Self, FormatError> {
+    pub(super) fn read(file: &'a [u8], budget: &Budget) -> Result<Self, FormatError> {
         let directory = Directory::find(file)?;
+        // The most that is needed at once; the names are the file's.
+        let at = directory.range.start();
+        budget.loan().take_at(at, directory.count * limits::ZIP_ENTRY_BYTES)?;
         let mut entries = Vec::new();
         let mut at = directory.range.start();
         for _ in 0..directory.count {

@@ -66,14 +66,14 @@ fn build(entries: &[(&str, &[u8])], long: bool) -> Built {
 const TWO: [(&str, &[u8]); 2] = [("a/one", b"first"), ("a/two", b"the second")];
 
 fn why(file: &[u8]) -> String {
-    Archive::read(file).and_then(Archive::stored).expect_err("refused").what.to_string()
+    Archive::read(file, &Budget::unlimited()).and_then(Archive::stored).expect_err("refused").what.to_string()
 }
 
 #[test]
 fn entries_are_found_with_and_without_zip64() {
     for long in [false, true] {
         let built = build(&TWO, long);
-        let archive = Archive::read(&built.file).unwrap();
+        let archive = Archive::read(&built.file, &Budget::unlimited()).unwrap();
         assert_eq!(archive.first(), Some("a/one"));
         for (name, data) in TWO {
             assert_eq!(archive.get(name).and_then(|range| range.of(&built.file)), Some(data));
@@ -83,7 +83,7 @@ fn entries_are_found_with_and_without_zip64() {
     let mut commented = build(&TWO, false);
     commented.file[commented.end + 20] = 3;
     commented.file.extend(b"abc");
-    assert_eq!(Archive::read(&commented.file).unwrap().names().count(), 2);
+    assert_eq!(Archive::read(&commented.file, &Budget::unlimited()).unwrap().names().count(), 2);
 }
 
 #[test]
@@ -91,10 +91,10 @@ fn a_file_that_is_cut_anywhere_is_refused() {
     for long in [false, true] {
         let built = build(&TWO, long);
         for end in 0..built.file.len() {
-            assert!(Archive::read(&built.file[..end]).is_err(), "{end}");
+            assert!(Archive::read(&built.file[..end], &Budget::unlimited()).is_err(), "{end}");
         }
         for start in 1..built.file.len() {
-            assert!(Archive::read(&built.file[start..]).is_err(), "{start}");
+            assert!(Archive::read(&built.file[start..], &Budget::unlimited()).is_err(), "{start}");
         }
     }
 }

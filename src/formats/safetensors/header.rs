@@ -1,13 +1,14 @@
 //! Reads safetensors headers: eight bytes of length, JSON, data.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::{INT4_MARK, METADATA, crc, dtype};
-use crate::formats::{Entry, FormatError, FormatFault, detect, json, limits, magic};
+use crate::formats::{Budget, Entry, FormatError, FormatFault, detect, json, limits, magic};
 use crate::source::{ByteRange, Extents};
 use crate::tensor::{Dtype, Shape, TensorName};
 
@@ -32,9 +33,17 @@ const LENGTH_BYTES: usize = 8;
 /// Errors: a damaged header; a name twice; a `crc_num` that is not a number; a dtype that is not supported; data that overlap,
 /// leave a hole, are not as long as dtype and shape say, or do not end with the file.
 pub fn read(file: &[u8]) -> Result<SafetensorsFile, FormatError> {
+    read_within(file, &Budget::unlimited())
+}
+
+/// As [`read`], with so much memory for what the header lists.
+pub fn read_within(file: &[u8], budget: &Budget) -> Result<SafetensorsFile, FormatError> {
     let (header, data_start) = header_bytes(file)?;
-    let header: Header =
-        serde_json::from_slice(header).map_err(|error| json::fault(header, LENGTH_BYTES as u64, &error))?;
+    let mut parser = serde_json::Deserializer::from_slice(header);
+    let parsed = HeaderVisitor(budget).deserialize(&mut parser);
+    let parsed = parsed.and_then(|parsed| parser.end().map(|()| parsed));
+    budget.check().map_err(header_fault)?;
+    let header: Header<'_> = parsed.map_err(|error| json::fault(header, LENGTH_BYTES as u64, &error))?;
     let metadata = unique_metadata(header.metadata)?;
     let mut tensors = header.tensors;
     // Stable: of tensors without bytes at one offset the header's order holds.
@@ -113,14 +122,16 @@ fn unique_metadata(pairs: Option<Pairs>) -> Result<BTreeMap<String, String>, For
 /// What the header says of a tensor.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Info {
-    dtype: String,
+struct Info<'a> {
+    #[serde(borrow)]
+    dtype: Cow<'a, str>,
+    #[serde(deserialize_with = "dims")]
     shape: Vec<u64>,
     /// Begin and end, counted from the end of the header.
     data_offsets: (u64, u64),
 }
 
-impl Info {
+impl Info<'_> {
     /// Checks the tensor against its dtype and against `expected`, the end of the one before it.
     fn entry(&self, name: TensorName, int4: bool, data_start: u64, expected: u64) -> Result<Entry, FormatError> {
         let dtype = match dtype::from_name(&self.dtype) {
@@ -148,35 +159,63 @@ impl Info {
     }
 }
 
+/// Dimensions, of which no more are kept than a tensor has at the very most, and one more.
+fn dims<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+    deserializer.deserialize_seq(Dims)
+}
+
+struct Dims;
+
+impl<'de> Visitor<'de> for Dims {
+    type Value = Vec<u64>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of dimensions")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<u64>, A::Error> {
+        let mut dims = Vec::new();
+        while let Some(dim) = seq.next_element()? {
+            if dims.len() > limits::MAX_RANK {
+                return Err(A::Error::custom("a tensor of too many dimensions"));
+            }
+            dims.push(dim);
+        }
+        Ok(dims)
+    }
+}
+
 /// The header in file order with all duplicates.
-struct Header {
-    tensors: Vec<(String, Info)>,
+struct Header<'a> {
+    tensors: Vec<(String, Info<'a>)>,
     metadata: Option<Pairs>,
 }
 
 /// The metadata in file order with all duplicates.
 struct Pairs(Vec<(String, String)>);
 
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(HeaderVisitor)
+struct HeaderVisitor<'b>(&'b Budget);
+
+impl<'de> DeserializeSeed<'de> for HeaderVisitor<'_> {
+    type Value = Header<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Header<'de>, D::Error> {
+        deserializer.deserialize_map(self)
     }
 }
 
-struct HeaderVisitor;
-
-impl<'de> Visitor<'de> for HeaderVisitor {
-    type Value = Header;
+impl<'de> Visitor<'de> for HeaderVisitor<'_> {
+    type Value = Header<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of tensors")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header<'de>, A::Error> {
         let (mut tensors, mut metadata) = (Vec::new(), None);
         while let Some(name) = map.next_key::<String>()? {
             if name == METADATA {
-                if metadata.replace(map.next_value()?).is_some() {
+                if metadata.replace(map.next_value_seed(PairsVisitor(self.0))?).is_some() {
                     return Err(A::Error::custom("`__metadata__` stands in the header twice"));
                 }
                 continue;
@@ -184,21 +223,24 @@ impl<'de> Visitor<'de> for HeaderVisitor {
             if name.len() as u64 > limits::MAX_NAME_BYTES || tensors.len() >= limits::MAX_ENTRIES {
                 return Err(A::Error::custom("too long a name, or too many tensors"));
             }
+            self.0.take(limits::ENTRY_BYTES + name.len() as u64).map_err(A::Error::custom)?;
             tensors.push((name, map.next_value()?));
         }
         Ok(Header { tensors, metadata })
     }
 }
 
-impl<'de> Deserialize<'de> for Pairs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(PairsVisitor)
+struct PairsVisitor<'b>(&'b Budget);
+
+impl<'de> DeserializeSeed<'de> for PairsVisitor<'_> {
+    type Value = Pairs;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Pairs, D::Error> {
+        deserializer.deserialize_map(self)
     }
 }
 
-struct PairsVisitor;
-
-impl<'de> Visitor<'de> for PairsVisitor {
+impl<'de> Visitor<'de> for PairsVisitor<'_> {
     type Value = Pairs;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -207,8 +249,10 @@ impl<'de> Visitor<'de> for PairsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
         let mut pairs = Vec::new();
-        while let Some(pair) = map.next_entry()? {
-            pairs.push(pair);
+        while let Some((key, value)) = map.next_entry::<String, String>()? {
+            let text = (key.len() + value.len()) as u64;
+            self.0.take(limits::JSON_NODE_BYTES + text).map_err(A::Error::custom)?;
+            pairs.push((key, value));
         }
         Ok(Pairs(pairs))
     }

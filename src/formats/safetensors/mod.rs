@@ -10,7 +10,7 @@ mod header_writer;
 mod index;
 
 pub use crc::crc;
-pub use header::read;
+pub use header::{read, read_within};
 pub use header_writer::layout;
 pub use index::{read as read_index, write as write_index};
 

@@ -4,7 +4,7 @@
 //! looked at, and only where the order was not stated.
 
 use super::super::fusion_order::Order;
-use super::Sides;
+use super::sides::Sides;
 use crate::Error;
 use crate::model::FusionLayout;
 use crate::model::naming::fused;

@@ -5,6 +5,9 @@ use super::table::table;
 use crate::model::companion::companions;
 use crate::model::{Companion, QuantNames, Quantity};
 
+/// The fused layers that nearly every family has, as users know them.
+pub const FUSED_LAYERS: [&str; 2] = ["w_qkv", "w_gate_hidden"];
+
 /// A fused parameter and what it is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fused {

@@ -18,7 +18,7 @@ mod table;
 
 pub use adapters::{is_lora, lora_factor};
 pub use caches::{cache_name, cache_names};
-pub use fused::{Fused, Grouping, fused};
+pub use fused::{FUSED_LAYERS, Fused, Grouping, fused};
 pub use layer_param::LayerParam;
 pub use plain::Split;
 pub use quantised::{
@@ -27,7 +27,8 @@ pub use quantised::{
     weight_names,
 };
 pub use role::{
-    EMBEDDING, HEAD, Role, TRANSFORMER_TOP, decoder_layer, layer_names, layer_suffixes, numbered_layer, role,
+    EMBEDDING, HEAD, HEAD_LAYER, Role, TRANSFORMER_TOP, decoder_layer, layer_names, layer_suffixes, numbered_layer,
+    role,
 };
 pub use state::{
     OTHER_COUNTERS, SAVE_MARKS, is_counter, is_model_name, is_network_buffer, is_training_state, names_parameter,

@@ -24,6 +24,8 @@ pub struct Role<'a> {
 pub const EMBEDDING: &str = "model.tok_embeddings.embedding_weight";
 /// `lm_head`, which a model may share with the embedding.
 pub const HEAD: &str = "lm_head.weight";
+/// The layer of [`HEAD`].
+pub const HEAD_LAYER: &str = "lm_head";
 
 /// The parameters outside the layers.
 pub const TRANSFORMER_TOP: [&str; 3] = [EMBEDDING, "model.norm_out.weight", HEAD];

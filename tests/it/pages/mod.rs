@@ -42,6 +42,7 @@ pages! {
     verify_and_manifest: "docs/en/verify-and-manifest.md", "docs/zh/verify-and-manifest.md";
     troubleshooting: "docs/en/troubleshooting.md", "docs/zh/troubleshooting.md";
     tuning: "docs/en/tuning.md", "docs/zh/tuning.md";
+    mount: "docs/en/mount.md", "docs/zh/mount.md";
     limits: "docs/en/limits.md", "docs/zh/limits.md";
 }
 
