@@ -53,20 +53,23 @@ fn join<T>(thread: Started<'_, T>) -> Result<T, EngineError> {
     thread?.join().unwrap_or(Err(EngineError::WorkerPanicked))
 }
 
-/// Does the tasks, each by whichever worker is next. `sink` makes the end of each worker, on its thread.
+/// Does the tasks, each by whichever worker is next. `name`: what the workers are for. `sink` makes the end of each, on its
+/// thread.
 pub(super) fn run<S: Sink<Found: Send>>(
     feed: &Feed<'_>,
+    name: &'static str,
     tasks: &[Task],
     sink: impl Fn() -> Result<S, EngineError> + Sync,
 ) -> Result<Outcome<S::Found>, EngineError> {
     let queue = SegQueue::new();
     (0..tasks.len()).for_each(|number| queue.push(number));
-    run_queues(feed, tasks, &[queue], sink)
+    run_queues(feed, name, tasks, &[queue], sink)
 }
 
 /// As [`run`], where worker n takes tasks from queue n, or n modulo the number of queues.
 pub(super) fn run_queues<S: Sink<Found: Send>>(
     feed: &Feed<'_>,
+    name: &'static str,
     tasks: &[Task],
     queues: &[SegQueue<usize>],
     sink: impl Fn() -> Result<S, EngineError> + Sync,
@@ -80,7 +83,7 @@ pub(super) fn run_queues<S: Sink<Found: Send>>(
         let workers: Vec<_> = (0..feed.config.workers.max(1))
             .map(|worker| {
                 let (queue, sink) = (&queues[worker % queues.len()], &sink);
-                start(scope, feed, "worker", move || work(feed, tasks, queue, sink()?))
+                start(scope, feed, name, move || work(feed, tasks, queue, sink()?))
             })
             .collect();
         let read = reader.map_or(Ok(0), join);

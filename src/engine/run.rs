@@ -79,7 +79,8 @@ pub fn run_parts(
     let shared_bytes = clones.bytes();
     let feed = Feed::new(Inputs { plan, mappings }, &targets, &tasks, config, observer, cancel);
     let sink = Files { files: &files, covered: &covered, direct, clones };
-    let outcome = pool::run_queues(&feed, &tasks, &queues(&tasks, direct, config), || FileSink::new(&feed, &sink))?;
+    let outcome =
+        pool::run_queues(&feed, "worker", &tasks, &queues(&tasks, direct, config), || FileSink::new(&feed, &sink))?;
     let mut found = Found::default();
     found.ways.read_ahead = outcome.read_ahead;
     outcome.found.into_iter().for_each(|more| found.join(more));

@@ -64,7 +64,8 @@ pub fn differing_sums(
     }
     sort(&mut tasks);
     let feed = Feed::new(Inputs { plan: &plan, mappings }, &targets, &tasks, config, observer, cancel);
-    let chunks = measure(&feed, &tasks, |_, task, bytes| Ok(ChunkSum::of_tensor(task.file, 0, task.at, bytes)))?;
+    let chunks =
+        measure(&feed, "sums", &tasks, |_, task, bytes| Ok(ChunkSum::of_tensor(task.file, 0, task.at, bytes)))?;
     let mut sums = Sums::new(chunks);
     found.extend((0..stated.len()).filter(|&at| is_there(&stated[at]) && sums.tensor(at, 0) != stated[at].sum));
     found.sort_unstable();

@@ -114,7 +114,7 @@ impl Passes<'_> {
     ) -> Result<Vec<(Block, T)>, EngineError> {
         let inputs = Inputs { plan: self.plan, mappings: self.mappings };
         let feed = Feed::new(inputs, self.targets, tasks, self.config, self.observer, self.cancel);
-        let mut found = measure(&feed, tasks, |_, task, bytes| {
+        let mut found = measure(&feed, "quantise", tasks, |_, task, bytes| {
             let row = self.computed.calculations[task.file].columns * 2;
             let block = Block { calculation: task.file, first: task.at / row.max(1) };
             Ok((block, work(&block, bytes)?))

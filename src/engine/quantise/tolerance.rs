@@ -63,7 +63,7 @@ pub fn distances(
     sort(&mut tasks);
     observer.event(Event::Started { bytes: targets.iter().map(Target::len).sum() });
     let feed = Feed::new(Inputs { plan: &plan, mappings: &mappings }, &targets, &tasks, config, observer, cancel);
-    let mut blocks = measure(&feed, &tasks, |_, task, bytes| {
+    let mut blocks = measure(&feed, "tolerance", &tasks, |_, task, bytes| {
         let pair = &pairs[task.file];
         let first = task.at / (pair.here(pair.step()) + pair.there(pair.step())) * pair.step();
         Ok((task.file, pair.distance(first, bytes, &feed.inputs)))

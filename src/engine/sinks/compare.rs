@@ -55,8 +55,9 @@ pub fn compare(
     let feed = Feed::new(Inputs { plan, mappings }, &targets, &tasks, config, observer, cancel);
     let comparison =
         Comparison { feed: &feed, chunks: &chunks, others, first: first(places), read: Gathered::default() };
-    let outcome =
-        pool::run(&feed, &tasks, || Ok(CompareSink { of: &comparison, ours: Vec::new(), theirs: Theirs::new(config) }));
+    let outcome = pool::run(&feed, "compare", &tasks, || {
+        Ok(CompareSink { of: &comparison, ours: Vec::new(), theirs: Theirs::new(config) })
+    });
     Mapping::check_all(others)?;
     outcome?;
     let found = comparison.first.into_iter().filter_map(|((file, tensor), at)| {

@@ -13,14 +13,15 @@ struct MeasureSink<'a, F, T> {
     found: Vec<(usize, T)>,
 }
 
-/// Calls `look(number, task, bytes)` for each chunk, on all workers. Returns what it returned, in the order of the tasks.
+/// Calls `look(number, task, bytes)` for each chunk, on all workers. `name`: what these are for. Returns what it returned, in the order of the tasks.
 pub(in crate::engine) fn measure<T: Send>(
     feed: &Feed<'_>,
+    name: &'static str,
     tasks: &[Task],
     look: impl Fn(usize, &Task, &[u8]) -> Result<T, EngineError> + Sync,
 ) -> Result<Vec<T>, EngineError> {
     let sink = || Ok(MeasureSink { feed, look: &look, buf: Vec::new(), found: Vec::new() });
-    let mut found: Vec<(usize, T)> = pool::run(feed, tasks, sink)?.found.into_iter().flatten().collect();
+    let mut found: Vec<(usize, T)> = pool::run(feed, name, tasks, sink)?.found.into_iter().flatten().collect();
     found.sort_unstable_by_key(|(number, _)| *number);
     Ok(found.into_iter().map(|(_, one)| one).collect())
 }

@@ -47,7 +47,7 @@ pub fn into_memory(
     let places = places(&tasks, into);
     let sink = || Ok(MemorySink { feed: &feed, places: &places, covered: &covered, found: Found::default() });
     let mut found = Found::default();
-    pool::run(&feed, &tasks, sink)?.found.into_iter().for_each(|more| found.join(more));
+    pool::run(&feed, "memory", &tasks, sink)?.found.into_iter().for_each(|more| found.join(more));
     drop(places);
     let mut results = found.results(&feed.inputs, &targets);
     for (at, checksum) in output.layout.late() {
