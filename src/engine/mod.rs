@@ -15,6 +15,7 @@ mod cancel;
 mod cast;
 mod choose;
 mod config;
+mod dequantise;
 mod digest;
 mod error;
 mod feed;
