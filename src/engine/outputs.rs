@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::fill::{Inputs, Span};
+use super::fill::{Inputs, Span, Target};
 use super::view::View;
 use crate::formats::Segment;
 use crate::plan::Plan;
@@ -62,9 +62,7 @@ impl Outputs {
     /// What bytes `at .. at + len` of a file are made of: of each source one range or a few, which may hold more than is read.
     pub fn reads(&self, file: usize, at: u64, len: u64) -> Reads {
         let mut reads: Reads = SmallVec::new();
-        let spans = self.spans(file, at, len);
-        let output = &self.plan.outputs[file];
-        self.inputs().reads(output, &spans, at, len, &mut |source, range| {
+        self.inputs().reads(&self.target(file, at, len), at, len, &mut |source, range| {
             let known = reads.iter_mut().rev().find(|(known, read)| *known == source && are_near(*read, range));
             match known {
                 Some((_, read)) => *read = hull(*read, range),
@@ -101,8 +99,7 @@ impl Outputs {
         let output = &self.plan.outputs[file];
         let end = at.checked_add(buf.len() as u64);
         assert!(end.is_some_and(|end| end <= output.layout.len()), "the range ends after the file");
-        let spans = self.spans(file, at, buf.len() as u64);
-        let overflowed = self.inputs().fill_file(output, &spans, at, buf, &View::default());
+        let overflowed = self.inputs().fill_target(&self.target(file, at, buf.len() as u64), at, buf, &View::default());
         overflowed.into_iter().map(|(_, count)| count).sum()
     }
 
@@ -110,12 +107,13 @@ impl Outputs {
         Inputs { plan: &self.plan, mappings: &self.mappings }
     }
 
-    /// The segments of a file that bytes `at .. at + len` lie in.
-    fn spans(&self, file: usize, at: u64, len: u64) -> SmallVec<[Span<'_>; 4]> {
+    /// The part of a file that bytes `at .. at + len` lie in.
+    fn target(&self, file: usize, at: u64, len: u64) -> Target<'_> {
         let (starts, segments) = (&self.starts[file], &self.plan.outputs[file].layout.segments);
         let first = starts.partition_point(|start| *start <= at).saturating_sub(1);
         let places = starts.iter().zip(segments).skip(first).take_while(|(start, _)| **start < at + len);
-        places.map(|(at, segment)| Span { at: *at, segment }).collect()
+        let spans = places.map(|(at, segment)| Span { at: *at, segment }).collect();
+        Target { tensors: &self.plan.outputs[file].tensors, spans }
     }
 }
 
