@@ -80,8 +80,7 @@ impl<'a> OutputReader<'a> {
     /// # Panics
     /// Where there is not one mapping of the right length for each source.
     pub fn new(plan: &'a Plan, mappings: &'a [Arc<Mapping>]) -> Self {
-        let lengths = plan.sources.iter().map(|source| source.len);
-        assert!(lengths.eq(mappings.iter().map(|mapping| mapping.len() as u64)), "one mapping for each source");
+        assert!(plan.lengths().eq(mappings.iter().map(|mapping| mapping.len() as u64)), "one mapping for each source");
         Self { inputs: Inputs { plan, mappings }, spans: plan.outputs.iter().map(spans).collect() }
     }
 

@@ -175,7 +175,7 @@ pub(super) fn windows(
     }
     // How many files one tensor is put together from, at most.
     let sources = plan.outputs.iter().flat_map(|file| &file.tensors).map(|tensor| {
-        let mut files: Vec<usize> = tensor.routes.iter().map(|route| plan.stored(route).file).collect();
+        let mut files: Vec<usize> = tensor.routes.iter().map(|route| plan.stored(route).file.index()).collect();
         files.sort_unstable();
         files.dedup();
         files.len()

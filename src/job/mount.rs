@@ -86,7 +86,7 @@ impl Mount {
         }
         checks::check(&planned, &chosen.config, observer, cancel)?;
         let mut summary = RunSummary::default();
-        if planned.conversion.plan.computed.is_some() {
+        if !planned.conversion.plan.passes.is_empty() {
             summary.quantised =
                 compute(&planned.conversion.plan, &mut mappings, &chosen.config, (observer, cancel))?.errors;
         }

@@ -13,23 +13,23 @@ use crate::engine::fill::Inputs;
 use crate::engine::thread::{Started, join};
 use crate::engine::view::View;
 use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer};
-use crate::plan::{Calculation, Computed, Plan};
+use crate::plan::{Calculation, Plan};
 use crate::source::index;
 use crate::sys::{Mapping, spawn_scoped};
 
 /// Bytes of a block of rows: what the second cache holds, or one row.
 const BLOCK_BYTES: u64 = 256 << 10;
 
-/// The computed range and what it was computed from.
+/// What the passes of a plan have computed.
 #[derive(Debug, Default)]
 pub struct Calculated {
-    /// The range, as the plan's [`Computed`] says.
+    /// What is in the memory of the plan.
     pub bytes: Vec<u8>,
     /// One for each matrix.
     pub errors: Vec<QuantError>,
 }
 
-/// Computes the plan's computed range. `mappings` are the source files'.
+/// Carries out the passes of a plan. `mappings` are the source files'.
 ///
 /// # Errors
 /// Numbers that are not finite, or scales that fp16 cannot hold; a cancelled run.
@@ -40,24 +40,24 @@ pub fn calculate(
     observer: &dyn Observer,
     cancel: &CancelToken,
 ) -> Result<Calculated, EngineError> {
-    let Some(computed) = &plan.computed else { return Ok(Calculated::default()) };
     for mapping in mappings {
         mapping.read_through();
     }
-    let run = Passes { computed, inputs: Inputs { plan, mappings }, config, observer, cancel };
+    let run =
+        Passes { matrices: plan.matrices().collect(), inputs: Inputs { plan, mappings }, config, observer, cancel };
     let passes = |c: &Calculation| if c.smooth.is_some() { 2 } else { 1 };
-    let bytes = computed.calculations.iter().map(|c| c.rows * c.columns * 2 * passes(c)).sum();
+    let bytes = run.matrices.iter().map(|c| c.rows * c.columns * 2 * passes(c)).sum();
     observer.event(Event::Started { bytes });
-    let mut bytes = computed.bytes.clone();
+    let mut bytes = plan.memory.clone();
     let peaks = run.column_peaks()?;
-    fold::smooth(computed, &run.inputs, &peaks, &mut bytes)?;
+    fold::smooth(&run.matrices, &run.inputs, &peaks, &mut bytes)?;
     let rows = run.rows(&bytes)?;
-    let mut errors = Vec::with_capacity(computed.calculations.len());
-    for (calculation, rows) in computed.calculations.iter().zip(&rows) {
+    let mut errors = Vec::with_capacity(run.matrices.len());
+    for (calculation, rows) in run.matrices.iter().zip(&rows) {
         fold::finish(calculation, &run.inputs, rows, &mut bytes)?;
         errors.push(rows.error(calculation));
     }
-    for cache in &computed.caches {
+    for cache in plan.caches() {
         fold::cache(cache, &mut bytes)?;
     }
     Ok(Calculated { bytes, errors })
@@ -72,7 +72,7 @@ struct Task {
 }
 
 struct Passes<'a> {
-    computed: &'a Computed,
+    matrices: Vec<&'a Calculation>,
     inputs: Inputs<'a>,
     config: &'a EngineConfig,
     observer: &'a dyn Observer,
@@ -83,7 +83,7 @@ impl Passes<'_> {
     /// The blocks of the matrices that `wanted` names, in order.
     fn tasks(&self, wanted: impl Fn(&Calculation) -> bool) -> Vec<Task> {
         let mut tasks = Vec::new();
-        for (calculation, c) in self.computed.calculations.iter().enumerate().filter(|(_, c)| wanted(c)) {
+        for (calculation, c) in self.matrices.iter().enumerate().filter(|(_, c)| wanted(c)) {
             let rows = (BLOCK_BYTES / (c.columns * 2).max(1)).max(1);
             let mut first = 0;
             while first < c.rows {
@@ -109,7 +109,7 @@ impl Passes<'_> {
                 if self.cancel.is_cancelled() || self.inputs.mappings.iter().any(|mapping| mapping.has_failed()) {
                     return Err(EngineError::Cancelled);
                 }
-                let c = &self.computed.calculations[task.calculation];
+                let c = &self.matrices[task.calculation];
                 bytes.resize(index(task.rows * c.columns * 2), 0);
                 self.inputs.fill_tensor(&c.weight, task.first * c.columns * 2, &mut bytes, &View::default());
                 found.push((at, work(task, &bytes)?));
@@ -135,9 +135,9 @@ impl Passes<'_> {
     /// The greatest magnitude of each column of the matrices that are smoothed; empty for others.
     fn column_peaks(&self) -> Result<Vec<Vec<f32>>, EngineError> {
         let of = |c: &Calculation| if c.smooth.is_some() { vec![0f32; index(c.columns)] } else { Vec::new() };
-        let peaks: Vec<Mutex<Vec<f32>>> = self.computed.calculations.iter().map(|c| Mutex::new(of(c))).collect();
+        let peaks: Vec<Mutex<Vec<f32>>> = self.matrices.iter().map(|c| Mutex::new(of(c))).collect();
         self.on_all_workers(&self.tasks(|c| c.smooth.is_some()), |task, bytes| {
-            let columns = index(self.computed.calculations[task.calculation].columns);
+            let columns = index(self.matrices[task.calculation].columns);
             let mut here = vec![0f32; columns];
             bytes.chunks(columns * 2).for_each(|row| raise_peaks(row, &mut here));
             let mut all = peaks[task.calculation].lock().unwrap_or_else(PoisonError::into_inner);
@@ -154,13 +154,13 @@ impl Passes<'_> {
             let smooth = c.smooth.as_ref().map(|s| fold::halves(bytes, s.factors, c.columns));
             (smooth, c.divide.map(|at| fold::halves(bytes, at, c.rows)))
         };
-        let factors: Vec<_> = self.computed.calculations.iter().map(factors).collect();
+        let factors: Vec<_> = self.matrices.iter().map(|matrix| factors(matrix)).collect();
         let blocks = self.on_all_workers(&tasks, |task, bytes| {
             let (multiply, divide) = &factors[task.calculation];
-            let c = &self.computed.calculations[task.calculation];
+            let c = &self.matrices[task.calculation];
             rows_of(c, task, bytes, multiply.as_deref(), divide.as_deref())
         })?;
-        Ok(gathered(self.computed.calculations.len(), &tasks, blocks))
+        Ok(gathered(self.matrices.len(), &tasks, blocks))
     }
 }
 
