@@ -16,7 +16,7 @@ pub mod cluster {
 
 /// Arithmetic is measured by itself.
 pub mod engine {
-    pub use crate::engine::kernels;
+    pub use crate::engine::{OutputReader, into_memory, kernels};
 }
 
 /// Parsers and writers are fuzzed, measured, and held against files of the peers.

@@ -25,53 +25,89 @@ pub(super) struct Span<'a> {
     pub segment: &'a Segment,
 }
 
-/// The pieces of a file, in order, each with its offset.
-pub(super) fn spans(file: &OutputFile) -> Vec<Span<'_>> {
-    let mut at = 0;
-    let place = |segment| {
-        let span = Span { at, segment };
-        at += segment.len();
-        span
-    };
-    file.layout.segments.iter().map(place).collect()
+/// Something that is put together: tensors, and the pieces of the file, written or not, that they are in.
+#[derive(Debug)]
+pub(super) struct Target<'a> {
+    pub tensors: &'a [OutputTensor],
+    /// In order.
+    pub spans: Vec<Span<'a>>,
 }
 
-/// The spans that overlap `at .. at + len`.
-pub(super) fn overlapping<'s, 'a>(spans: &'s [Span<'a>], at: u64, len: u64) -> &'s [Span<'a>] {
-    let from = spans.partition_point(|s| s.at + s.segment.len() <= at);
-    let to = spans.partition_point(|s| s.at < at + len);
-    &spans[from..to.max(from)]
+impl<'a> Target<'a> {
+    pub(super) fn new(tensors: &'a [OutputTensor], segments: &'a [Segment]) -> Self {
+        let mut at = 0;
+        let place = |segment: &'a Segment| {
+            let span = Span { at, segment };
+            at += segment.len();
+            span
+        };
+        Self { tensors, spans: segments.iter().map(place).collect() }
+    }
+
+    /// A file that a plan writes.
+    pub(super) fn of(file: &'a OutputFile) -> Self {
+        Self::new(&file.tensors, &file.layout.segments)
+    }
+
+    /// Its bytes.
+    pub(super) fn len(&self) -> u64 {
+        self.spans.last().map_or(0, |span| span.at + span.segment.len())
+    }
+
+    /// The spans that overlap `at .. at + len`.
+    pub(super) fn overlapping(&self, at: u64, len: u64) -> &[Span<'a>] {
+        let from = self.spans.partition_point(|s| s.at + s.segment.len() <= at);
+        let to = self.spans.partition_point(|s| s.at < at + len);
+        &self.spans[from..to.max(from)]
+    }
 }
 
 impl Inputs<'_> {
-    /// Writes bytes `at ..` of a file to `buf`. Answers how many values overflowed, tensor by tensor.
-    pub(super) fn fill_file(
+    /// Writes bytes `at ..` of a target to `buf`. Returns how many values overflowed, tensor by tensor.
+    pub(super) fn fill_target(
         &self,
-        file: &OutputFile,
-        spans: &[Span<'_>],
+        target: &Target<'_>,
         at: u64,
         buf: &mut [u8],
         view: &View<'_>,
     ) -> Vec<(usize, u64)> {
         let mut overflowed = Vec::new();
-        for span in overlapping(spans, at, buf.len() as u64) {
+        for span in target.overlapping(at, buf.len() as u64) {
             let from = at.max(span.at);
             let to = (at + buf.len() as u64).min(span.at + span.segment.len());
-            let target = &mut buf[index(from - at)..index(to - at)];
+            let part = &mut buf[index(from - at)..index(to - at)];
             let skip = from - span.at;
             match span.segment {
-                Segment::Literal(bytes) => target.copy_from_slice(&bytes[index(skip)..index(skip) + target.len()]),
+                Segment::Literal(bytes) => part.copy_from_slice(&bytes[index(skip)..index(skip) + part.len()]),
                 Segment::Data { tensor, range } => {
-                    let count = self.fill_tensor(&file.tensors[*tensor], range.start() + skip, target, view);
+                    let count = self.fill_tensor(&target.tensors[*tensor], range.start() + skip, part, view);
                     if count > 0 {
                         overflowed.push((*tensor, count));
                     }
                 }
                 // Written when the rest is.
-                Segment::Late(_) => target.fill(0),
+                Segment::Late(_) => part.fill(0),
             }
         }
         overflowed
+    }
+
+    /// Bytes `at .. at + len` of a target, where they lie in one piece of a source as they are.
+    pub(super) fn piece<'v>(&'v self, target: &Target<'_>, at: u64, len: u64, view: &'v View<'v>) -> Option<&'v [u8]> {
+        let [Span { at: begin, segment: Segment::Data { tensor, range } }] = target.overlapping(at, len) else {
+            return None;
+        };
+        let tensor = &target.tensors[*tensor];
+        let from = range.start() + (at - begin);
+        let mut routes = self.routes_into(&tensor.routes, from, from + len);
+        let (Some((route, _)), None) = (routes.next(), routes.next()) else { return None };
+        let moves = &route.moves;
+        let whole = moves.dims.is_empty() && moves.dst <= from && from + len <= moves.dst + moves.run;
+        if route.ops != OpsId::COPY || !whole {
+            return None;
+        }
+        let source = Source::new(self.plan.stored(route), self.mappings, view);
+        source.piece(moves.src + (from - moves.dst), index(len))
     }
 
     /// Writes bytes `from ..` of an output tensor to `buf`. Answers how many values overflowed.
@@ -109,20 +145,13 @@ impl Inputs<'_> {
         overflowed
     }
 
-    /// Calls `take(source file, range)` for everything that `fill_file` would read for bytes `at .. at + len` of a file.
-    pub(super) fn reads(
-        &self,
-        file: &OutputFile,
-        spans: &[Span<'_>],
-        at: u64,
-        len: u64,
-        take: &mut impl FnMut(usize, ByteRange),
-    ) {
-        for span in overlapping(spans, at, len) {
+    /// Calls `take(source file, range)` for everything that `fill_target` would read for bytes `at .. at + len` of a target.
+    pub(super) fn reads(&self, target: &Target<'_>, at: u64, len: u64, take: &mut impl FnMut(usize, ByteRange)) {
+        for span in target.overlapping(at, len) {
             let Segment::Data { tensor, range } = span.segment else { continue };
             let from = range.start() + at.saturating_sub(span.at);
             let to = range.start() + (at + len - span.at).min(range.len());
-            let tensor = &file.tensors[*tensor];
+            let tensor = &target.tensors[*tensor];
             for (route, unit) in self.routes_into(&tensor.routes, from, to) {
                 let source = self.plan.stored(route);
                 runs_into(route, unit, from, to, &mut |src, _, units| {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::fill::{Inputs, Span};
+use super::fill::{Inputs, Span, Target};
 use super::view::View;
+use crate::formats::Segment;
 use crate::plan::{Plan, SourceId};
 use crate::source::{ByteRange, ReadAhead};
 use crate::sys::Mapping;
@@ -41,7 +42,7 @@ impl Outputs {
             Some(start)
         };
         let starts =
-            plan.outputs.iter().map(|file| file.layout.segments.iter().map(|s| s.len()).scan(0, begins).collect());
+            plan.outputs.iter().map(|file| file.layout.segments.iter().map(Segment::len).scan(0, begins).collect());
         let starts = starts.collect();
         let routes = plan.operands.iter().flat_map(|operand| &operand.routes);
         let files = routes.map(|route| plan.stored(route).file).filter(|file| !plan.is_memory(*file));
@@ -59,9 +60,7 @@ impl Outputs {
     /// What bytes `at .. at + len` of a file are made of: of each source one range or a few, which may hold more than is read.
     pub fn reads(&self, file: usize, at: u64, len: u64) -> Reads {
         let mut reads: Reads = SmallVec::new();
-        let spans = self.spans(file, at, len);
-        let output = &self.plan.outputs[file];
-        self.inputs().reads(output, &spans, at, len, &mut |source, range| {
+        self.inputs().reads(&self.target(file, at, len), at, len, &mut |source, range| {
             let known = reads.iter_mut().rev().find(|(known, read)| *known == source && are_near(*read, range));
             match known {
                 Some((_, read)) => *read = hull(*read, range),
@@ -79,28 +78,40 @@ impl Outputs {
         }
     }
 
-    /// Reads bytes `at ..` of a file. What is known only when all of it is written, a checksum of it, is read as zeros.
+    /// The length of a file.
+    pub fn len(&self, file: usize) -> u64 {
+        self.plan.outputs[file].layout.len()
+    }
+
+    /// How many tensors a file has.
+    pub fn tensors(&self, file: usize) -> usize {
+        self.plan.outputs[file].tensors.len()
+    }
+
+    /// Reads bytes `at ..` of a file. What is known only when all of it is written, a checksum of it, is read as zeros. Returns how
+    /// many finite values became infinite, each counted where it begins.
     ///
     /// # Panics
     /// Where the range ends after the file.
-    pub fn read(&self, file: usize, at: u64, buf: &mut [u8]) {
+    pub fn read(&self, file: usize, at: u64, buf: &mut [u8]) -> u64 {
         let output = &self.plan.outputs[file];
         let end = at.checked_add(buf.len() as u64);
         assert!(end.is_some_and(|end| end <= output.layout.len()), "the range ends after the file");
-        let spans = self.spans(file, at, buf.len() as u64);
-        self.inputs().fill_file(output, &spans, at, buf, &View::default());
+        let overflowed = self.inputs().fill_target(&self.target(file, at, buf.len() as u64), at, buf, &View::default());
+        overflowed.into_iter().map(|(_, count)| count).sum()
     }
 
     fn inputs(&self) -> Inputs<'_> {
         Inputs { plan: &self.plan, mappings: &self.mappings }
     }
 
-    /// The segments of a file that bytes `at .. at + len` lie in.
-    fn spans(&self, file: usize, at: u64, len: u64) -> SmallVec<[Span<'_>; 4]> {
+    /// The part of a file that bytes `at .. at + len` lie in.
+    fn target(&self, file: usize, at: u64, len: u64) -> Target<'_> {
         let (starts, segments) = (&self.starts[file], &self.plan.outputs[file].layout.segments);
         let first = starts.partition_point(|start| *start <= at).saturating_sub(1);
         let places = starts.iter().zip(segments).skip(first).take_while(|(start, _)| **start < at + len);
-        places.map(|(at, segment)| Span { at: *at, segment }).collect()
+        let spans = places.map(|(at, segment)| Span { at: *at, segment }).collect();
+        Target { tensors: &self.plan.outputs[file].tensors, spans }
     }
 }
 

@@ -333,7 +333,8 @@ fn what_is_compared_or_summed_adds_up_too() {
     // A place past the end of the file has no sum, but is counted.
     let mut past = Extents::default();
     past.push(ByteRange::new(merge.expected.len() as u64 - 5, 1 << 20).unwrap());
-    let sum = |place: &Extents| crate::engine::SumOf { source: 0, place: place.clone(), sum: Crc64::EMPTY };
+    let sum =
+        |place: &Extents| crate::engine::SumOf { source: 0, place: place.clone(), sum: crate::engine::Crc64::EMPTY };
     let stated: Vec<_> = places.iter().chain([&past]).map(sum).collect();
     let counted = Counted::default();
     let found = crate::engine::differing_sums(&other, &stated, &config, &counted, &cancel).unwrap();
