@@ -23,6 +23,10 @@ pub mod engine {
 pub mod formats {
     pub use crate::formats::{Entry, FileLayout, FormatFault, FormatKind, Segment, TensorToWrite, detect};
 
+    pub mod gguf {
+        pub use crate::formats::gguf::{GgufFile, read};
+    }
+
     pub mod mindspore {
         pub use crate::formats::mindspore::{
             CkptOptions, StrategyFile, crc32, is_json_strategy, layout, merge_strategies, read_strategy, scan,
@@ -77,5 +81,5 @@ pub mod sys {
 
 /// The vocabulary of the others.
 pub mod tensor {
-    pub use crate::tensor::{Dtype, Shape};
+    pub use crate::tensor::{BlockType, Dtype, Shape};
 }

@@ -21,11 +21,12 @@ declare -A seeds=(
     [pickle]='tests/data/torch/pickles/*.pkl tests/data/torch/hostile/*.pkl'
     [zip_read]='tests/data/torch/*.bin tests/data/torch/*.pt tests/data/torch/hostile/*'
     [pytorch_read]='tests/data/torch/*.bin tests/data/torch/*.pt tests/data/torch/hostile/*'
+    [gguf_read]='tests/data/gguf/*.gguf'
     [model_yaml]='tests/data/yaml/*.yaml tests/data/models/*.yaml'
     [family_file]='src/model/families/*.yaml'
 )
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(ckpt_scan strategy_read safetensors_header pickle zip_read pytorch_read model_yaml family_file)
+[ ${#targets[@]} -gt 0 ] || targets=(ckpt_scan strategy_read safetensors_header pickle zip_read pytorch_read gguf_read model_yaml family_file)
 for target in "${targets[@]}"; do
     mkdir -p "fuzz/corpus/$target"
     # The globs are meant to expand.

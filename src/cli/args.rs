@@ -66,7 +66,7 @@ pub(super) enum Command {
     /// The simplified form of the original scripts: -f distributed_weight_transfer with other defaults, fp16, llama2_7b, and target directories named after the
     /// number of ranks.
     NToM(Box<NToMArgs>),
-    /// Show the target of a conversion as a read-only directory, without writing it.
+    /// Show a target as a read-only directory, without writing it.
     ///
     /// Takes the options of a conversion. The files are put together as they are read, until Ctrl-C or umount. Needs Linux's FUSE.
     Mount(Box<MountArgs>),
@@ -85,7 +85,7 @@ pub(super) enum Command {
     /// Show, merge, make and convert strategy files.
     #[command(subcommand)]
     Strategy(StrategyCommand),
-    /// List the model families whose checkpoints are converted by their names.
+    /// List the model families that are known by their names.
     Families(FamiliesArgs),
     /// Join the manifests of --local-output, and prove them complete.
     MergeManifest(MergeArgs),

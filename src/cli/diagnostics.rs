@@ -427,6 +427,10 @@ fn input_hint(error: &InputError) -> Option<String> {
             FormatFault::Truncated { .. } | FormatFault::WrongLength { .. } | FormatFault::Empty => {
                 "the file is incomplete: copy or save it again"
             }
+            FormatFault::GgmlType { .. } => {
+                "read are F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0, Q4_1, Q4_K, Q5_K and Q6_K: take a file of one of these types, or \
+                 convert the model that it was made from. llama-quantize --allow-requantize IN OUT Q8_0 makes one"
+            }
             FormatFault::CrcMismatch { .. } => {
                 "the file is damaged: copy it again (or skip the check with --no-crc-check)"
             }
@@ -450,6 +454,9 @@ fn input_hint(error: &InputError) -> Option<String> {
         InputError::Changed { .. } => CHANGES,
         InputError::File(e) => return read_hint(e).map(str::to_owned),
         InputError::IsForeign(_) => "use -f pt_to_ms for it",
+        InputError::IsGguf(_) => {
+            "use -f pt_to_ms for rank files of MindSpore, or -f ms_to_pt for a Hugging Face directory"
+        }
         InputError::IsMindSpore(_) => "use -f distributed_weight_transfer for it, or -f ms_to_pt for the way back",
         InputError::OtherFamily { .. } => {
             "put the config.json of this model beside its files. If the family has a place for neither, --family FILE adds one"

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::cast;
+use super::dequantise;
 use super::low_rank::{Factors, Run};
 use super::view::{Source, View, count};
 use crate::formats::Segment;
@@ -119,6 +120,10 @@ impl Inputs<'_> {
                 overflowed += cast_run(&source, (dtype, to), src, dst, units, from, buf);
                 count(&view.converted, inside(dst, units, to.size()));
             }
+            Transform::Dequantise { from: kind, to } => {
+                overflowed += dequantise::run(&source, (kind, to), (src, dst, units), from, buf);
+                count(&view.converted, inside(dst, units, to.size()));
+            }
         });
         overflowed
     }
@@ -142,9 +147,9 @@ impl Inputs<'_> {
             let (from, to) = (from * widened, to * widened);
             for route in routes_into(tensor.operands(), from, to) {
                 let source = &self.plan.tensors[route.source];
-                let (unit, _) = route.transform.unit();
                 runs_into(route, from, to, &mut |src, _, units| {
-                    source.extents.locate(src * unit, units * unit).for_each(|range| take(source.file, range));
+                    let (first, len) = route.transform.stored(src, units);
+                    source.extents.locate(first, len).for_each(|range| take(source.file, range));
                 });
             }
         }
@@ -154,14 +159,14 @@ impl Inputs<'_> {
 /// The routes that bring something to bytes `from .. to` of a tensor.
 fn routes_into(routes: &[Route], from: u64, to: u64) -> impl Iterator<Item = &Route> {
     // Routes are sorted by where they begin.
-    let begun = routes.iter().take_while(move |route| route.moves.dst * route.transform.unit().1 < to);
-    begun.filter(move |route| route.moves.dst_end() * route.transform.unit().1 > from)
+    let begun = routes.iter().take_while(move |route| route.moves.dst * route.transform.unit() < to);
+    begun.filter(move |route| route.moves.dst_end() * route.transform.unit() > from)
 }
 
 /// Calls `take(src, dst, units)` for every part of a route that falls into bytes `from .. to` of its target. In units of the
 /// move; a unit that lies only partly in there counts.
 fn runs_into(route: &Route, from: u64, to: u64, take: &mut impl FnMut(u64, u64, u64)) {
-    let (_, unit) = route.transform.unit();
+    let unit = route.transform.unit();
     let moves = &route.moves;
     walk(&moves.dims, moves.run, moves.src, moves.dst, (from / unit, to.div_ceil(unit)), take);
 }

@@ -15,6 +15,7 @@ mod cast;
 mod choose;
 mod compare;
 mod config;
+mod dequantise;
 mod digest;
 mod error;
 mod fill;

@@ -7,7 +7,7 @@ mod fold;
 mod rows;
 mod tolerance;
 
-use self::block::{BLOCK, Row, prepare_row, quantise_row};
+use self::block::{BLOCK, Row, extent, quantise_row};
 use super::fill::Inputs;
 use super::view::View;
 use crate::plan::{Arithmetic, Quantised, Route, Width};
@@ -17,11 +17,10 @@ pub use self::calculate::{Calculated, calculate};
 pub use self::rows::QuantError;
 pub use self::tolerance::{Distance, distances};
 
-/// Quantises a whole row as w8a16 does: the scale of its greatest magnitude, then int8. `values`: room for the row. Answers the
-/// scale.
-pub(super) fn symmetric_row(bytes: &[u8], values: &mut [f32], out: &mut [u8]) -> f32 {
+/// Quantises a whole row as w8a16 does: the scale of its greatest magnitude, then int8. Returns the scale.
+pub(super) fn symmetric_row(bytes: &[u8], out: &mut [u8]) -> f32 {
     let mut row = Row { width: Width::Int8, arithmetic: Arithmetic::Half, scale: 0.0, multiply: None, divide: None };
-    row.scale = arithmetic::scale(prepare_row(&row, bytes, values).0, row.width, row.arithmetic);
+    row.scale = arithmetic::scale(extent(&row, bytes).peak, row.width, row.arithmetic);
     quantise_row(&row, bytes, out);
     row.scale
 }

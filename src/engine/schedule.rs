@@ -147,7 +147,7 @@ pub(super) fn key_of(plan: &Plan, file: &OutputFile, spans: &[Span<'_>], at: u64
         let widened = tensor.quantised.as_ref().map_or(1, |how| how.operand_bytes());
         let from = (range.start() + at.saturating_sub(span.at)) * widened;
         for route in tensor.operands() {
-            let (unit_in, unit_out) = route.transform.unit();
+            let unit_out = route.transform.unit();
             let moves = &route.moves;
             if moves.dst_end() * unit_out <= from {
                 continue;
@@ -159,7 +159,8 @@ pub(super) fn key_of(plan: &Plan, file: &OutputFile, spans: &[Span<'_>], at: u64
             });
             let run = if moves.dims.is_empty() { (from / unit_out).saturating_sub(moves.dst) } else { 0 };
             let source = &plan.tensors[route.source];
-            let first = source.extents.locate((moves.src + step + run) * unit_in, 1).next();
+            let (first, _) = route.transform.stored(moves.src + step + run, 1);
+            let first = source.extents.locate(first, 1).next();
             return (source.file, first.map_or(0, super::super::source::ByteRange::start));
         }
     }

@@ -11,6 +11,9 @@ pub fn detect(file: &[u8]) -> Option<FormatKind> {
     if magic::is_safetensors(file) {
         return Some(FormatKind::Safetensors);
     }
+    if magic::is_gguf(file) {
+        return Some(FormatKind::Gguf);
+    }
     if pytorch::looks_like(file) {
         return Some(FormatKind::PyTorch);
     }
@@ -26,6 +29,7 @@ mod tests {
     #[test]
     fn content_decides() {
         assert_eq!(detect(b""), None);
+        assert_eq!(detect(b"GGUF\x03\0\0\0"), Some(FormatKind::Gguf));
         assert_eq!(detect(b"PK\x03\x04"), Some(FormatKind::PyTorch));
         assert_eq!(detect(b"\x80\x02\x8a\x0al\xfc\x9cF"), Some(FormatKind::PyTorch));
         // A header of 640 bytes begins like a pickle.

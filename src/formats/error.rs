@@ -82,6 +82,16 @@ pub enum FormatFault {
         /// The dtype as the file spells it.
         dtype: String,
     },
+    /// A type of ggml's that is not read.
+    #[error("`{tensor}` is {kind}, which is not read (the tensors of the file: {held})")]
+    GgmlType {
+        /// The tensor.
+        tensor: String,
+        /// ggml's name of the type.
+        kind: String,
+        /// How many tensors of which types there are.
+        held: String,
+    },
     /// A shape that cannot be.
     #[error("`{tensor}`: {source}")]
     BadShape {

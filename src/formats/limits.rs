@@ -37,6 +37,12 @@ pub const MAX_RANK: usize = 16;
 /// written can be read elsewhere.
 pub const MAX_SAFETENSORS_HEADER: u64 = 100_000_000;
 
+/// Keys of a GGUF file. Files of the field have some fifty; a key and its value take some 200 bytes in memory, texts apart.
+pub const MAX_GGUF_PAIRS: u64 = 1 << 16;
+
+/// Bytes of a text that a GGUF file states and that is kept: names and types are shorter, templates of prompts need not be read.
+pub const MAX_GGUF_TEXT: u64 = 1 << 10;
+
 /// Bytes of a strategy or index file. A strategy item takes some 150 bytes: 64 MiB is over 400,000 parameters. A tree
 /// of such JSON takes at most sixteen times its size in memory.
 pub const MAX_SIDE_FILE_BYTES: u64 = 64 << 20;

@@ -11,6 +11,11 @@ pub(super) fn is_safetensors(file: &[u8]) -> bool {
     file.get(LENGTH_BYTES) == Some(&b'{') && length.is_some_and(|n| n <= limits::MAX_SAFETENSORS_HEADER)
 }
 
+/// Whether the file begins as llama.cpp's do.
+pub(super) fn is_gguf(file: &[u8]) -> bool {
+    file.starts_with(b"GGUF")
+}
+
 /// The cipher of MindSpore's encrypted container, known from its magic number. Releases before 2.x used the first one for
 /// all ciphers.
 pub(super) fn encryption(file: &[u8]) -> Option<&'static str> {

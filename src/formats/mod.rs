@@ -7,6 +7,7 @@ mod budget;
 mod crc;
 mod detect;
 mod error;
+pub mod gguf;
 mod json;
 mod json_cost;
 mod lfs;
@@ -50,6 +51,8 @@ pub enum FormatKind {
     Safetensors,
     /// PyTorch's zip archive or its legacy form.
     PyTorch,
+    /// llama.cpp's container. It is read only.
+    Gguf,
 }
 
 impl FormatKind {
@@ -59,6 +62,7 @@ impl FormatKind {
             Self::Ckpt => "ckpt",
             Self::Safetensors => "safetensors",
             Self::PyTorch => "bin",
+            Self::Gguf => "gguf",
         }
     }
 }

@@ -166,6 +166,9 @@ pub enum InputError {
     /// A checkpoint of PyTorch's where one of MindSpore's is wanted.
     #[error("{} is a checkpoint of PyTorch's", .0.display())]
     IsForeign(PathBuf),
+    /// llama.cpp's files where MindSpore's are wanted.
+    #[error("{0} is a GGUF checkpoint")]
+    IsGguf(PathBuf),
     /// A checkpoint of MindSpore's where one of PyTorch's is wanted.
     #[error("{} holds mindformers' parameter names", .0.display())]
     IsMindSpore(PathBuf),

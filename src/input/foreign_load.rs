@@ -8,8 +8,8 @@ use super::loaded_file::load;
 use super::{Input, InputError, LoadedFile, Opening, quantised};
 use crate::formats::FormatKind;
 use crate::model::{
-    Dialect, Model, Origin, Place, SpecError, check_adapters, from_config_json, from_params_json, name_in_meta_release,
-    origin,
+    Dialect, GgufModel, Model, Origin, Place, SpecError, check_adapters, from_config_json, from_gguf, from_params_json,
+    name_in_meta_release, origin,
 };
 use crate::sys::read_small;
 
@@ -23,6 +23,8 @@ pub struct ForeignInput {
     pub input: Input,
     /// The model, where a configuration stands beside the files.
     pub model: Option<Model>,
+    /// What the metadata of a GGUF file says of it.
+    pub gguf: Option<GgufModel>,
     /// Whose names the parameters have.
     pub dialect: Dialect,
     /// Model-parallel shards: more than one only for Meta's releases.
@@ -46,6 +48,7 @@ impl ForeignInput {
         let (paths, index, params): (Vec<PathBuf>, Option<ForeignIndex>, Option<PathBuf>) = match kind {
             ForeignKind::HfSafetensors { files, index } | ForeignKind::HfBin { files, index } => (files, index, None),
             ForeignKind::SinglePth(file) => (vec![file], None, None),
+            ForeignKind::Gguf(files) => (files, None, None),
             ForeignKind::Meta { shards, params } => (shards, None, Some(params)),
         };
         let mut files = Vec::with_capacity(paths.len());
@@ -58,7 +61,9 @@ impl ForeignInput {
             check_index(index, named.iter().map(|(name, f)| (name.as_str(), f.entries.iter().map(|e| &*e.name))))?;
         }
         let shards = if params.is_some() { files.len() as u64 } else { 1 };
+        let gguf = gguf_model(&files)?;
         let model = match (&params, &config) {
+            _ if gguf.is_some() => gguf.as_ref().map(|found| found.model.clone()),
             (Some(params), _) => Some(meta_model(params, &files, shards)?),
             (None, Some(config)) => {
                 Some(load_config(config).map_err(|error| quantised::by_config(path, &files, error))?)
@@ -98,7 +103,7 @@ impl ForeignInput {
         let tied = model.as_ref().is_some_and(Model::tied) && params.is_none();
         let format = files.first().map_or(FormatKind::PyTorch, |f| f.format);
         let input = Input { files, format, why: None };
-        Ok(Self { input, model, dialect, shards, tied, companions, notes })
+        Ok(Self { input, model, gguf, dialect, shards, tied, companions, notes })
     }
 
     /// The strides of an entry (file, entry), where it is a view that is not row-major.
@@ -116,6 +121,16 @@ pub fn load_config(path: &Path) -> Result<Model, InputError> {
 
 fn model_error(path: &Path, source: SpecError) -> InputError {
     InputError::Model { name: path.display().to_string(), source }
+}
+
+/// The model of llama.cpp's files: of several the first has the metadata.
+fn gguf_model(files: &[LoadedFile]) -> Result<Option<GgufModel>, InputError> {
+    let Some(first) = files.first().filter(|file| file.format == FormatKind::Gguf) else { return Ok(None) };
+    let rows = |name: &str| {
+        let entry = files.iter().flat_map(|file| &file.entries).find(|entry| *entry.name == *name)?;
+        entry.shape.dims().first().copied()
+    };
+    from_gguf(&first.metadata, &rows).map(Some).map_err(|source| model_error(first.mapping.path(), source))
 }
 
 /// The model of a Meta release, whose `params.json` may leave the vocabulary to the tensors.

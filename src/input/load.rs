@@ -63,8 +63,10 @@ impl Input {
             check_index(&path, &map, &files)?;
         }
         let format = files.first().map(|f| f.format).ok_or_else(|| InputError::NoCheckpoint(path.to_owned()))?;
-        if format == FormatKind::PyTorch {
-            return Err(InputError::IsForeign(path.to_owned()));
+        match format {
+            FormatKind::PyTorch => return Err(InputError::IsForeign(path.to_owned())),
+            FormatKind::Gguf => return Err(InputError::IsGguf(path.to_owned())),
+            FormatKind::Ckpt | FormatKind::Safetensors => {}
         }
         Ok(Self { files, format, why: None })
     }
@@ -82,6 +84,11 @@ impl Input {
                 ahead: Some(&*f.mapping),
             })
             .collect()
+    }
+
+    /// Whether any tensor is quantised by blocks, so that its bytes are not those of its elements.
+    pub fn holds_blocks(&self) -> bool {
+        self.files.iter().flat_map(|file| &file.entries).any(|entry| entry.dtype.block().0 > 1)
     }
 
     /// The mappings, in the order of the files.

@@ -3,8 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::Value as Json;
+
 use super::counters::{self, Counters};
 use super::{InputError, Opening, quantised_file};
+use crate::formats::gguf::{self, GgufFile};
 use crate::formats::pytorch::{self, TensorView};
 use crate::formats::{Budget, Entry, FormatError, FormatFault, FormatKind, StatedCrc, detect, mindspore, safetensors};
 use crate::source::Extents;
@@ -27,6 +30,8 @@ pub struct LoadedFile {
     pub strides: Vec<Option<Vec<u64>>>,
     /// Values among the tensors of a PyTorch state dict that are none: name and kind.
     pub others: Vec<(String, &'static str)>,
+    /// The metadata of a GGUF file, key by key; empty for other formats.
+    pub metadata: Vec<(String, Json)>,
     /// What it says of the moment at which it was saved.
     pub(super) counters: Counters,
 }
@@ -42,7 +47,16 @@ fn pytorch_file(rank: u32, path: &Path, mapping: Arc<Mapping>, budget: &Budget) 
     let others = file.others.into_iter().map(|other| (other.name, other.kind)).collect();
     let format = FormatKind::PyTorch;
     let counters = Counters::default();
-    Ok(LoadedFile { rank, mapping, entries, format, crc: None, strides, others, counters })
+    let metadata = Vec::new();
+    Ok(LoadedFile { rank, mapping, entries, format, crc: None, strides, others, metadata, counters })
+}
+
+fn gguf_file(rank: u32, path: &Path, mapping: Arc<Mapping>, budget: &Budget) -> Result<LoadedFile, InputError> {
+    let read = gguf::read_within(&mapping, budget);
+    let GgufFile { entries, metadata } = read.map_err(|source| quantised_file::fault(path, source))?;
+    let (format, counters) = (FormatKind::Gguf, Counters::default());
+    let (strides, others) = (Vec::new(), Vec::new());
+    Ok(LoadedFile { rank, mapping, entries, format, crc: None, strides, others, metadata, counters })
 }
 
 /// Maps and parses a file.
@@ -78,8 +92,9 @@ fn parsed(rank: u32, path: &Path, mapping: Arc<Mapping>, budget: &Budget) -> Res
             (file.entries, file.crc.map(StatedCrc::Metadata))
         }
         FormatKind::PyTorch => return pytorch_file(rank, path, mapping, budget),
+        FormatKind::Gguf => return gguf_file(rank, path, mapping, budget),
     };
-    let (strides, others) = (Vec::new(), Vec::new());
+    let (strides, others, metadata) = (Vec::new(), Vec::new(), Vec::new());
     let counters = counters::counters(&mapping, &entries);
-    Ok(LoadedFile { rank, mapping, entries, format, crc, strides, others, counters })
+    Ok(LoadedFile { rank, mapping, entries, format, crc, strides, others, metadata, counters })
 }

@@ -27,7 +27,7 @@ pub use companions::{Companions, read_companions};
 pub use contents::{Contents, is_manifest};
 pub use discover::{CheckpointFiles, RankGaps, discover, rank_of};
 pub use error::InputError;
-pub use foreign::{ForeignFault, Provenance, companions, provenance};
+pub use foreign::{ForeignFault, Provenance, companions, holds_gguf, provenance};
 pub use foreign_load::{ForeignInput, load_config};
 pub use load::{Input, check_crc, check_unchanged};
 pub use loaded_file::LoadedFile;

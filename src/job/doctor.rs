@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use super::known_model::KnownModel;
 use super::observer::Observer;
-use super::reading::{self, Reading, which_save};
+use super::reading::{self, Opened, Reading, which_save};
 use super::strategy_name::strategy_rank;
 use super::{fusion_order, settings};
 use crate::Error;
 use crate::engine::Noop;
-use crate::input::{Input, InputError, RankGaps, StrategySource, load_strategies, strategy_files, survey};
+use crate::input::{Input, InputError, RankGaps, StrategySource, holds_gguf, load_strategies, strategy_files, survey};
 use crate::model::{FusionLayout, Model};
 use crate::plan::{
     self, Fate, Finding, Heads, Sorter, SourceFile, diagnose_entries, diagnose_strategy, diagnose_strategy_files,
@@ -51,6 +51,9 @@ impl Doctor {
     pub fn run(&self, observer: &dyn Observer, remedy: &Remedy<'_>) -> Result<Diagnosis, Error> {
         let args = self;
         let finding = |error: &Error| finding(error, remedy);
+        if holds_gguf(&args.path)? {
+            return Ok(Diagnosis::new(args.path.display().to_string(), args.of_gguf(observer, remedy)));
+        }
         let known = KnownModel::read(args.model.as_deref(), &args.path)?;
         let found = survey(
             &args.path,
@@ -94,6 +97,29 @@ impl Doctor {
             findings.push(finding(&e));
         }
         Ok(Diagnosis::new(args.path.display().to_string(), findings))
+    }
+}
+
+impl Doctor {
+    /// What a conversion of llama.cpp's files would refuse.
+    fn of_gguf(&self, observer: &dyn Observer, remedy: &Remedy<'_>) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if self.strategy.is_some() {
+            let what = "the strategy is not looked at: a GGUF file holds whole tensors".to_owned();
+            findings.push(Finding::note(what, "leave -ts out"));
+        }
+        let whole = Opened::open(&self.path, RankGaps::Refused, None).and_then(|opened| {
+            let files = opened.input().source_files();
+            let fusion = FusionLayout::RankConcat;
+            let (heads, ignore) = (Heads::default(), &|_: &str| false);
+            let how = Reading { spec: None, strategy: None, fusion, other_grouped: false, heads, ignore };
+            opened.check_whole_numbers(ignore)?;
+            let read = opened.read(&files, &how)?;
+            read.catalog.check_complete(opened.described().map(Model::tied))?;
+            reading::check_unchanged(&opened.input().mappings(), observer)
+        });
+        findings.extend(whole.err().map(|error| finding(&error, remedy)));
+        findings
     }
 }
 

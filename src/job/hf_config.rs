@@ -66,7 +66,7 @@ pub(super) fn corrected(
 }
 
 /// torch's name of a dtype.
-fn torch_name(dtype: Dtype) -> Option<&'static str> {
+pub(super) fn torch_name(dtype: Dtype) -> Option<&'static str> {
     match dtype {
         Dtype::F16 => Some("float16"),
         Dtype::BF16 => Some("bfloat16"),

@@ -168,6 +168,7 @@ fn checkpoint(asked: &Inspect) -> Result<CheckpointListing, Error> {
             FormatKind::Ckpt => "MindSpore .ckpt".to_owned(),
             FormatKind::Safetensors => "safetensors".to_owned(),
             FormatKind::PyTorch => "PyTorch".to_owned(),
+            FormatKind::Gguf => "GGUF".to_owned(),
         },
         bytes: ranks.iter().map(|r| r.bytes).sum(),
         fused: tensors.iter().any(|t| fused(&t.name).is_some_and(|f| f.name == t.name)),

@@ -19,6 +19,7 @@ mod dry_run;
 mod families;
 mod fields;
 mod fusion_order;
+mod gguf_to_hf;
 mod head;
 mod hf_config;
 mod hosts;

@@ -50,7 +50,7 @@ pub(super) fn plan(case: &Case<'_>) -> Result<Conversion, Error> {
     let ranks = vec![plan::foreign_target(&facts.catalog, &names)?];
     let target = job.target.dir.join(format!("{}_hf", job.precision));
     let laid_out = LaidOut { files: files.clone(), ranks, quantised: None, target, strategies: None };
-    let mut conversion = facts.planned(laid_out, &plan_options(job))?;
+    let mut conversion = facts.planned(laid_out, &hugging_face_options(job))?;
     let written = hf_config::Facts { tied, dtype: hf_config::dtype_of_weights(&conversion.plan) };
     beside.carry_along(case, &facts.left_out, &written, &mut conversion)?;
     Ok(conversion)
@@ -142,7 +142,7 @@ fn check_whole(case: &Case<'_>, catalog: &Catalog, known: bool) -> Result<(), Er
 }
 
 /// How the files are written.
-fn plan_options(job: &Job) -> PlanOptions {
+pub(super) fn hugging_face_options(job: &Job) -> PlanOptions {
     PlanOptions {
         precision: job.weights(),
         norms: job.norms(),
@@ -161,7 +161,7 @@ fn plan_options(job: &Job) -> PlanOptions {
 }
 
 /// The names that Hugging Face's files have for the parameters of a family.
-fn names_of(family: &'static Family) -> Result<Dialect, Error> {
+pub(super) fn names_of(family: &'static Family) -> Result<Dialect, Error> {
     let none = || PlanError::NoForeignName { family: &family.name, names: vec!["any parameter".to_owned()] };
     Ok(Dialect::hugging_face(family).ok_or_else(none)?)
 }

@@ -14,7 +14,7 @@ use super::reading::{self, Opened};
 use super::spec::Job;
 use super::statistics::Gathering;
 use super::target::Strategies;
-use super::{families, ms_to_pt, pt_to_ms, quant_weight, train_to_infer, transfer};
+use super::{families, gguf_to_hf, ms_to_pt, pt_to_ms, quant_weight, train_to_infer, transfer};
 use crate::Error;
 use crate::cluster::plan_id;
 use crate::engine::CancelToken;
@@ -159,7 +159,10 @@ impl Serialize for Planned {
 /// The recipe of the job's function.
 fn recipe(case: &Case<'_>, gathering: Gathering<'_>) -> Result<Conversion, Error> {
     let planned = match (case.opened, case.job.function) {
-        (Opened::Foreign(source), _) => pt_to_ms::plan(case, source),
+        (Opened::Foreign(source), function) => match &source.gguf {
+            Some(gguf) if function == Function::MsToPt => gguf_to_hf::plan(case, source, gguf),
+            _ => pt_to_ms::plan(case, source),
+        },
         (Opened::Ours(_), Function::MsToPt) => ms_to_pt::plan(case),
         (Opened::Ours(_), Function::QuantWeight) => quant_weight::plan(case, gathering),
         (Opened::Ours(_), Function::TrainToInfer) => train_to_infer::plan(case),

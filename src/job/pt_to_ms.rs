@@ -50,7 +50,8 @@ pub(super) fn plan(case: &Case<'_>, foreign: &ForeignInput) -> Result<Conversion
     Ok(conversion)
 }
 
-fn say(case: &Case<'_>, notes: &ForeignNotes) {
+/// Says what was done beside renaming.
+pub(super) fn say(case: &Case<'_>, notes: &ForeignNotes) {
     if !notes.dropped.is_empty() {
         let count = notes.dropped.len();
         case.note(&format!("{count} buffers that are no parameters were left out: {}", plan::list(&notes.dropped)));

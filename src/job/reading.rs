@@ -13,7 +13,7 @@ use crate::Error;
 use crate::engine::{self, EngineError, Event};
 use crate::input::{
     self, ForeignInput, Input, InputError, ManifestHead, Provenance, RankGaps, StrategySource, WhichSave, check_crc,
-    load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
+    holds_gguf, load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
 };
 use crate::model::naming::names_parameter;
 use crate::model::{Family, FusionLayout, Model, Origin, Place, origin};
@@ -147,11 +147,15 @@ impl Opened {
         let budget = settings::budget(job.run.reading.memory);
         let (path, opening) = (job.source.path.as_path(), settings::opening(&budget));
         let whose = provenance(path)?;
-        if job.function == Function::PtToMs {
+        // llama.cpp's files become both.
+        if job.function == Function::PtToMs || (job.function == Function::MsToPt && holds_gguf(path)?) {
             if whose == Provenance::MindSpore {
                 return Err(InputError::IsMindSpore(path.to_owned()).into());
             }
             return Ok(Self::Foreign(Box::new(ForeignInput::open(path, opening)?)));
+        }
+        if holds_gguf(path)? {
+            return Err(InputError::IsGguf(path.to_owned()).into());
         }
         if whose == Provenance::Foreign {
             return Err(InputError::IsForeign(path.to_owned()).into());

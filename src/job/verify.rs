@@ -25,6 +25,9 @@ use crate::report::{Choice, bytes, plain};
 /// How many differences are listed.
 const SHOWN: usize = 20;
 
+const BOTH_BY_BLOCKS: &str = "both are GGUF files whose weights are quantised by blocks, which are not compared with each \
+                              other: convert one of them first";
+
 /// A comparison that is asked for: are two checkpoints the same model, whatever their layout?
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -194,14 +197,15 @@ impl Verify {
             // All that B holds against A; then what A holds more than once, and was not looked at, against B.
             let (a_maps, b_maps) = (a.input().mappings(), b.input().mappings());
             let engine_config = settings::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
-            let both_ways = [
-                (Compared::All, (a_files, &a_catalog, &a_maps), (b_files, &b_catalog, &b_maps)),
-                (
-                    Compared::Replicas { at_most: u64::MAX },
-                    (b_files, &b_catalog, &b_maps),
-                    (a_files, &a_catalog, &a_maps),
-                ),
-            ];
+            let of_a = (a_files, &a_catalog, &a_maps);
+            let of_b = (b_files, &b_catalog, &b_maps);
+            // What is quantised by blocks is read, but there are no bytes to be compared with.
+            let (first, second) = match (a.input().holds_blocks(), b.input().holds_blocks()) {
+                (true, true) => return Err(Error::Usage(BOTH_BY_BLOCKS.to_owned())),
+                (false, true) => (of_b, of_a),
+                (_, false) => (of_a, of_b),
+            };
+            let both_ways = [(Compared::All, first, second), (Compared::Replicas { at_most: u64::MAX }, second, first)];
             for (which, (files, catalog, maps), (other_files, other_catalog, other_maps)) in both_ways {
                 let (plan, places) = plan::compare(which, files, catalog, other_files, other_catalog);
                 plan::prove_covered(&plan)?;

@@ -66,16 +66,17 @@ fn prove_tensor(plan: &Plan, tensor: &OutputTensor, rank: u32) -> Result<(), Pla
 fn prove_routes(plan: &Plan, tensor: &OutputTensor, rank: u32) -> Result<(), PlanError> {
     let name = || tensor.name.to_string();
     // Copies are counted in bytes, everything else in elements: one unit where all are alike, else bytes.
-    let mut units: Vec<u64> = tensor.routes.iter().map(|route| route.transform.unit().1).collect();
+    let mut units: Vec<u64> = tensor.routes.iter().map(|route| route.transform.unit()).collect();
     units.dedup();
     let unit = if let [unit] = units.as_slice() { *unit } else { 1 };
     let mut moves: Vec<Cow<'_, Move>> = Vec::with_capacity(tensor.routes.len());
     for route in &tensor.routes {
-        let (from, to) = route.transform.unit();
+        let to = route.transform.unit();
         let source = &plan.tensors[route.source];
         let (read_as, written_as) = match route.transform {
             Transform::Copy => (tensor.dtype, tensor.dtype),
             Transform::Cast { from, to } => (from, to),
+            Transform::Dequantise { from, to } => (Dtype::Blocks(from), to),
             Transform::Update { from, to, update } => {
                 if !factors_fit(plan, update) {
                     return Err(PlanError::OutOfBounds { name: name(), rank });
@@ -86,7 +87,7 @@ fn prove_routes(plan: &Plan, tensor: &OutputTensor, rank: u32) -> Result<(), Pla
         if source.dtype != read_as || tensor.dtype != written_as {
             return Err(PlanError::Cast { name: name(), from: source.dtype.name(), to: tensor.dtype.name() });
         }
-        if route.moves.src_end() * from > plan.tensors[route.source].extents.len() {
+        if route.transform.stored(0, route.moves.src_end()).1 > source.extents.len() {
             return Err(PlanError::OutOfBounds { name: name(), rank });
         }
         let counted = to / unit;

@@ -4,7 +4,7 @@ use super::PlanError;
 use super::options::{PlanOptions, WholeModel, WholeReader};
 use super::route::{OutputFile, OutputTensor, SourceTensor, Transform};
 use crate::formats::mindspore::{self, CkptOptions};
-use crate::formats::{FileLayout, FormatKind, TensorToWrite, pytorch, safetensors};
+use crate::formats::{FileLayout, FormatError, FormatFault, FormatKind, TensorToWrite, pytorch, safetensors};
 
 /// Tensors smaller than this are not worth an aligned place.
 const ALIGNED_FROM: u64 = 64 << 10;
@@ -59,6 +59,7 @@ pub(super) fn file(
             safetensors::layout(&list, &[("format".to_owned(), reader.to_owned())])
         }
         FormatKind::PyTorch => pytorch::layout(&list),
+        FormatKind::Gguf => Err(FormatError::new(0, FormatFault::NotThisFormat("GGUF files are not written"))),
     };
     let layout = layout.map_err(|source| PlanError::Header { rank, source })?;
     Ok(OutputFile { path, rank: Some(rank), format: Some(options.format), layout, tensors })

@@ -3,7 +3,7 @@
 use crate::formats::{FileLayout, FormatKind};
 use crate::layout::Move;
 use crate::source::Extents;
-use crate::tensor::{Dtype, Shape, TensorName};
+use crate::tensor::{BlockType, Dtype, Shape, TensorName};
 
 /// A product of two thin matrices that is added to a weight `W`: `W + scale * B A`.
 #[derive(Clone, Debug, PartialEq)]
@@ -196,14 +196,32 @@ pub enum Transform {
         /// Index among the updates of the plan.
         update: usize,
     },
+    /// Elements of blocks, computed in single precision and converted to nearest even.
+    Dequantise {
+        /// The source's type.
+        from: BlockType,
+        /// The target's dtype.
+        to: Dtype,
+    },
 }
 
 impl Transform {
-    /// Bytes of one unit of the route's move, in the source and in the target.
-    pub fn unit(self) -> (u64, u64) {
+    /// Bytes of one unit of the route's move in the target.
+    pub fn unit(self) -> u64 {
         match self {
-            Self::Copy => (1, 1),
-            Self::Cast { from, to } | Self::Update { from, to, .. } => (from.size(), to.size()),
+            Self::Copy => 1,
+            Self::Cast { to, .. } | Self::Update { to, .. } | Self::Dequantise { to, .. } => to.size(),
         }
+    }
+
+    /// The bytes of the source tensor that some units of the route's move are read from: the first, and how many.
+    pub fn stored(self, first: u64, units: u64) -> (u64, u64) {
+        let (elements, bytes) = match self {
+            Self::Copy => (1, 1),
+            Self::Cast { from, .. } | Self::Update { from, .. } => (1, from.size()),
+            Self::Dequantise { from, .. } => (from.elements(), from.bytes()),
+        };
+        let (begin, end) = (first / elements, (first + units).div_ceil(elements));
+        (begin * bytes, if units == 0 { 0 } else { (end - begin) * bytes })
     }
 }

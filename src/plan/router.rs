@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use super::SourceFile;
 use super::catalog::{Catalog, LogicalTensor};
 use super::derive::quantise::Gathered;
-use super::holders::Holders;
+use super::holders::{Holder, Holders};
 use super::made::Pair;
 use super::route::{LowRank, OutputTensor, Route, SourceTensor, Transform};
+use super::source::hold_blocks;
 use super::value::{Plan, PlanSource};
 use crate::layout::{Piece, Region};
 use crate::tensor::{Dtype, Shape};
@@ -23,7 +24,7 @@ pub(super) fn sources(files: &[SourceFile<'_>]) -> Vec<PlanSource> {
 
 /// Routes by where their bytes begin in the target.
 fn in_target_order(routes: &mut [Route]) {
-    routes.sort_by_key(|r| r.moves.dst * r.transform.unit().1);
+    routes.sort_by_key(|r| r.moves.dst * r.transform.unit());
 }
 
 /// What brings elements of one floating-point type to another.
@@ -34,6 +35,8 @@ fn to(from: Dtype, to: Dtype) -> Transform {
 pub(super) struct Router<'a> {
     files: &'a [SourceFile<'a>],
     catalog: &'a Catalog,
+    /// Whether any tensor is quantised by blocks.
+    by_blocks: bool,
     /// (file, entry) to the index among `tensors`.
     index: HashMap<(usize, usize), usize>,
     pub tensors: Vec<SourceTensor>,
@@ -48,7 +51,8 @@ pub(super) struct Router<'a> {
 impl<'a> Router<'a> {
     pub(super) fn new(files: &'a [SourceFile<'a>], catalog: &'a Catalog) -> Self {
         let (tensors, updates, factors) = (Vec::new(), Vec::new(), Vec::new());
-        Self { files, catalog, index: HashMap::new(), tensors, merge: true, updates, factors, pairs: HashMap::new() }
+        let (by_blocks, index, pairs) = (hold_blocks(files), HashMap::new(), HashMap::new());
+        Self { files, catalog, by_blocks, index, tensors, merge: true, updates, factors, pairs }
     }
 
     /// The factors that are merged into a weight, whole and in single precision, and their scale.
@@ -152,10 +156,23 @@ impl<'a> Router<'a> {
     fn bring(&mut self, holders: &Holders, piece: &Piece, dtype: Dtype, transform: Transform, routes: &mut Vec<Route>) {
         for holder in holders.near(&piece.region) {
             if let Some(moves) = holder.piece.to(piece) {
-                let moves = if transform == Transform::Copy { moves.scaled(dtype.size()) } else { moves };
+                let (transform, to) = self.decoding(holder, dtype, transform);
+                let moves = if transform == Transform::Copy { moves.scaled(to.size()) } else { moves };
                 routes.push(Route { source: self.source(holder.file, holder.entry), transform, moves });
             }
         }
+    }
+
+    /// What is done to the elements of a holder, and what they become. Where any tensor is quantised by blocks, a holder's dtype need
+    /// not be that of its tensor.
+    fn decoding(&self, holder: &Holder, dtype: Dtype, transform: Transform) -> (Transform, Dtype) {
+        let to = if let Transform::Cast { to, .. } = transform { to } else { dtype };
+        let transform = match self.files[holder.file].entries[holder.entry].dtype {
+            Dtype::Blocks(from) => Transform::Dequantise { from, to },
+            from if self.by_blocks && dtype.is_float() => self::to(from, to),
+            _ => transform,
+        };
+        (transform, to)
     }
 
     pub(super) fn source(&mut self, file: usize, entry: usize) -> usize {

@@ -31,6 +31,12 @@ impl std::fmt::Debug for SourceFile<'_> {
     }
 }
 
+/// Whether any tensor is quantised by blocks. All floating-point numbers of such files are read as singles, so that what was left
+/// in another type can be joined and compared with the others.
+pub(super) fn hold_blocks(files: &[SourceFile<'_>]) -> bool {
+    files.iter().flat_map(|file| file.entries).any(|entry| entry.dtype.block().0 > 1)
+}
+
 /// The number of ranks of a checkpoint: one more than the highest.
 pub fn rank_count(files: &[SourceFile<'_>]) -> u32 {
     files.iter().map(|f| f.rank.saturating_add(1)).max().unwrap_or(0)

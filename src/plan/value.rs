@@ -74,15 +74,16 @@ impl Plan {
                 totals.tensors += 1;
                 if let Some(quantised) = &tensor.quantised {
                     totals.read +=
-                        quantised.operand.iter().map(|r| r.moves.volume() * r.transform.unit().0).sum::<u64>();
+                        quantised.operand.iter().map(|r| r.transform.stored(0, r.moves.volume()).1).sum::<u64>();
                     totals.converted += tensor.shape.bytes(tensor.dtype);
                 }
                 for route in &tensor.routes {
-                    let (from, to) = route.transform.unit();
-                    let (read, written) = (route.moves.volume() * from, route.moves.volume() * to);
-                    totals.read += read;
+                    let written = route.moves.volume() * route.transform.unit();
+                    totals.read += route.transform.stored(0, route.moves.volume()).1;
                     match route.transform {
-                        Transform::Cast { .. } | Transform::Update { .. } => totals.converted += written,
+                        Transform::Cast { .. } | Transform::Update { .. } | Transform::Dequantise { .. } => {
+                            totals.converted += written;
+                        }
                         Transform::Copy if route.moves.dims.is_empty() => totals.contiguous += written,
                         Transform::Copy => totals.gathered += written,
                     }

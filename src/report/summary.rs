@@ -113,7 +113,8 @@ impl Summary {
     /// Sums up a run.
     pub fn new(plan: &Plan, run: &RunSummary, time: Duration, peak: u64) -> Self {
         let PlanTotals { tensors, read, written: bytes_written, .. } = plan.totals();
-        let cast = |r: &crate::plan::Route| matches!(r.transform, Transform::Cast { .. });
+        let cast =
+            |r: &crate::plan::Route| matches!(r.transform, Transform::Cast { .. } | Transform::Dequantise { .. });
         let merged = |r: &crate::plan::Route| matches!(r.transform, Transform::Update { .. });
         let written = || plan.outputs.iter().flat_map(|f| &f.tensors);
         let converted = written().filter(|t| t.quantised.is_some() || t.routes.iter().any(cast)).count();

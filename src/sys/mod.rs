@@ -53,4 +53,6 @@ pub use signal::is_ignored;
 pub use stamp::Change;
 pub use terminal::{columns, in_foreground};
 pub use thread::{ThreadError, spawn, spawn_scoped};
-pub use vector::{Kernel, Vectors};
+#[cfg(test)]
+pub use vector::Plain;
+pub use vector::{Kernel, LANES, Lanes, Vectors, Wide};

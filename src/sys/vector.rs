@@ -2,7 +2,21 @@
 //!
 //! The baseline of `x86_64` has vectors of 16 bytes only, and not all of their instructions, but what one machine builds must
 //! run on another. A plain loop over integers, compiled for AVX2 or AVX-512, keeps up with the memory: nothing need be written
-//! by hand. Other architectures get the loop as it is (the baseline of aarch64 has NEON).
+//! by hand. Other architectures get the loop as it is (the baseline of aarch64 has NEON). What a compiler does not find in a plain
+//! loop, as conversions of fp16, is written with [`Lanes`].
+
+mod instructions;
+mod lanes;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(any(test, not(target_arch = "aarch64")))]
+mod plain;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use lanes::{LANES, Lanes};
+#[cfg(any(test, not(target_arch = "aarch64")))]
+pub use plain::Plain;
 
 /// A loop that gains from wide vectors.
 pub trait Kernel {
@@ -12,6 +26,15 @@ pub trait Kernel {
     /// Does the work. Implementations must be `#[inline(always)]`, as must everything that their loops call: only what is
     /// inlined is compiled anew for each width. One that is not gives the same answer, slower.
     fn run(self) -> Self::Output;
+}
+
+/// A loop written with operations on several numbers.
+pub trait Wide {
+    /// What it returns.
+    type Output;
+
+    /// Does the work. As for [`Kernel::run`], everything must be `#[inline(always)]`.
+    fn run<L: Lanes>(self, lanes: L) -> Self::Output;
 }
 
 /// Vectors that this processor has.
@@ -40,7 +63,7 @@ impl Width {
         match self {
             Self::Baseline => true,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => is_x86_feature_detected!("avx2"),
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c"),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
                 is_x86_feature_detected!("avx512f")
@@ -63,6 +86,21 @@ impl Vectors {
         Self::all().next().unwrap_or(Self(Width::Baseline))
     }
 
+    /// Runs a loop with the operations of these vectors. What it returns does not depend on them.
+    pub fn run_wide<W: Wide>(self, wide: W) -> W::Output {
+        match self.0 {
+            // The baseline of aarch64 has NEON; that of x86_64 does not convert fp16.
+            #[cfg(target_arch = "aarch64")]
+            Width::Baseline => wide.run(neon::Neon(())),
+            #[cfg(not(target_arch = "aarch64"))]
+            Width::Baseline => wide.run(Plain),
+            #[cfg(target_arch = "x86_64")]
+            Width::Avx2 => self.run(With(x86::Avx2(()), wide)),
+            #[cfg(target_arch = "x86_64")]
+            Width::Avx512 => self.run(With(x86::Avx512(()), wide)),
+        }
+    }
+
     /// Runs a loop compiled for these vectors. The answer does not depend on them.
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
@@ -78,8 +116,23 @@ impl Vectors {
     }
 }
 
+/// A loop and its operations, to be compiled for their vectors.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
+struct With<L, W>(L, W);
+
+#[cfg(target_arch = "x86_64")]
+impl<L: Lanes, W: Wide> Kernel for With<L, W> {
+    type Output = W::Output;
+
+    #[expect(clippy::inline_always, reason = "only what is inlined is compiled for the processor's vectors")]
+    #[inline(always)]
+    fn run(self) -> W::Output {
+        self.1.run(self.0)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,f16c")]
 fn avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
@@ -89,3 +142,6 @@ fn avx2<K: Kernel>(kernel: K) -> K::Output {
 fn avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::BlockType;
+
 /// The type of a tensor's elements. All data are little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -36,15 +38,25 @@ pub enum Dtype {
     Int4,
     /// Text as MindSpore's `append_dict` stores it: one UTF-32LE code point an element.
     Str,
+    /// Floating-point numbers that are quantised block by block. No file is written so: they are read as singles.
+    Blocks(BlockType),
 }
 
 impl Dtype {
-    /// The size of one element in bytes.
+    /// Of how many elements and bytes the smallest piece is that can be read by itself.
+    pub const fn block(self) -> (u64, u64) {
+        match self {
+            Self::Blocks(kind) => (kind.elements(), kind.bytes()),
+            other => (1, other.size()),
+        }
+    }
+
+    /// The size of one element in bytes, once it is read. How many bytes elements take in a file [`Self::block`] says.
     pub const fn size(self) -> u64 {
         match self {
             Self::Bool | Self::I8 | Self::U8 | Self::Int4 => 1,
             Self::I16 | Self::U16 | Self::F16 | Self::BF16 => 2,
-            Self::I32 | Self::U32 | Self::F32 | Self::Str => 4,
+            Self::I32 | Self::U32 | Self::F32 | Self::Str | Self::Blocks(_) => 4,
             Self::I64 | Self::U64 | Self::F64 => 8,
         }
     }
@@ -61,7 +73,7 @@ impl Dtype {
 
     /// Whether the elements are floating-point numbers, so that a precision can be asked for.
     pub const fn is_float(self) -> bool {
-        matches!(self, Self::F16 | Self::BF16 | Self::F32 | Self::F64)
+        matches!(self, Self::F16 | Self::BF16 | Self::F32 | Self::F64 | Self::Blocks(_))
     }
 
     /// The short name used in reports and the manifest, such as `fp16`.
@@ -82,6 +94,7 @@ impl Dtype {
             Self::F64 => "fp64",
             Self::Int4 => "int4",
             Self::Str => "str",
+            Self::Blocks(kind) => kind.name(),
         }
     }
 }

@@ -60,7 +60,8 @@ impl Shape {
 
     /// The size in bytes of the elements in row-major order without padding.
     pub fn bytes(&self, dtype: Dtype) -> u64 {
-        self.elements() * dtype.size()
+        let (elements, bytes) = dtype.block();
+        self.elements().div_ceil(elements) * bytes
     }
 
     /// Row-major strides in elements, outermost first.
@@ -94,6 +95,7 @@ impl fmt::Display for Shape {
 
 #[cfg(test)]
 mod tests {
+    use super::super::BlockType;
     use super::*;
 
     #[test]
@@ -101,6 +103,15 @@ mod tests {
         assert!(Shape::new(vec![1 << 32, 1 << 32]).is_err());
         assert!(Shape::new(vec![0, u64::MAX, 3]).is_err());
         assert_eq!(Shape::new(vec![0, 4]).unwrap().elements(), 0);
+    }
+
+    #[test]
+    fn what_is_quantised_by_blocks_takes_whole_blocks() {
+        let shape = Shape::new(vec![3, 64]).unwrap();
+        assert_eq!(shape.bytes(Dtype::Blocks(BlockType::Q8_0)), 6 * 34);
+        assert_eq!(shape.bytes(Dtype::F16), 384);
+        let largest = Shape::new(vec![(1 << 60) - 1]).unwrap();
+        assert!(BlockType::ALL.iter().all(|kind| largest.bytes(Dtype::Blocks(*kind)) < 1 << 63));
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod filesystems;
 mod foreign;
 mod formats;
 mod fusion;
+mod gguf;
 mod head;
 mod heads;
 mod help;

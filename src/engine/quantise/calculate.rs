@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::block::{Row, measure_row, prepare_row, raise_peaks};
+use super::block::{Extent, Row, extent, measure_row, raise_peaks};
 use super::rows::{QuantError, Rows};
 use super::{arithmetic, fold};
 use crate::engine::fill::Inputs;
@@ -190,7 +190,6 @@ fn rows_of(
     divide: Option<&[f32]>,
 ) -> Result<Rows, EngineError> {
     let (columns, group) = (index(c.columns), index(c.group));
-    let mut values = vec![0f32; group];
     let mut found = Rows::default();
     for (number, bytes) in (task.first..).zip(bytes.chunks(columns * 2)) {
         let divide = divide.map(|d| d[index(number)]);
@@ -199,7 +198,7 @@ fn rows_of(
         for (at, bytes) in bytes.chunks(group * 2).enumerate() {
             let multiply = multiply.map(|m| &m[at * group..(at + 1) * group]);
             let mut row = Row { width: c.width, arithmetic: c.arithmetic, scale: 0.0, multiply, divide };
-            let (peak, squares) = prepare_row(&row, bytes, &mut values);
+            let Extent { peak, squares } = extent(&row, bytes);
             if !peak.is_finite() {
                 return Err(bad("holds a number that is not finite in fp16"));
             }
@@ -207,7 +206,7 @@ fn rows_of(
             if !arithmetic::half(row.scale).is_finite() {
                 return Err(bad("has a scale that fp16 cannot hold"));
             }
-            let outcome = measure_row(&row, &values);
+            let outcome = measure_row(&row, bytes);
             sum += outcome.sum;
             found.squares += squares;
             found.scales.push(row.scale);

@@ -2,6 +2,7 @@
 //! an index).
 
 mod fault;
+mod gguf;
 mod listing;
 mod numbered;
 mod sets;
@@ -10,13 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub use fault::ForeignFault;
+pub use gguf::holds_gguf;
 pub use listing::ForeignIndex;
 
-use self::listing::Listing;
+use self::listing::{GGUF, Listing, TORCH, extension, is_dir};
 use self::sets::{BIN, SAFETENSORS, Set};
 use super::InputError;
 use super::discover::rank_of;
-use crate::sys::{FileError, FileOp};
 
 /// The files of a foreign checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub enum ForeignKind {
     },
     /// One file that `torch.save` wrote.
     SinglePth(PathBuf),
+    /// llama.cpp's, in one file or several.
+    Gguf(Vec<PathBuf>),
     /// Meta's release.
     Meta {
         /// The shards `consolidated.<nn>.pth` in order.
@@ -75,10 +78,8 @@ pub enum Provenance {
 const MINDSPORE_INDEX: &str = "param_name_map.json";
 /// What tells an adapter's directory.
 const ADAPTER: [&str; 3] = ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"];
-/// What `torch.save` writes.
-const TORCH: [&str; 3] = ["bin", "pth", "pt"];
 /// Models of other programs, which are named in the refusal.
-const OTHERS: [&str; 6] = ["gguf", "msgpack", "h5", "onnx", "ot", "npz"];
+const OTHERS: [&str; 5] = ["msgpack", "h5", "onnx", "ot", "npz"];
 const CONFIG: &str = "config.json";
 const PARAMS: &str = "params.json";
 
@@ -93,7 +94,7 @@ const COMPANIONS: [&str; 6] =
 pub fn provenance(path: &Path) -> Result<Provenance, InputError> {
     if !is_dir(path)? {
         return Ok(match extension(path) {
-            Some("bin" | "pth" | "pt") => Provenance::Foreign,
+            Some("bin" | "pth" | "pt" | GGUF) => Provenance::Foreign,
             Some("safetensors") => Provenance::ByNames,
             _ => Provenance::MindSpore,
         });
@@ -106,7 +107,8 @@ pub fn provenance(path: &Path) -> Result<Provenance, InputError> {
         return Ok(Provenance::MindSpore);
     }
     // What cannot be read, an adapter too, is best refused by who knows what it is.
-    let foreign = listing.adapter().is_some() || listing.files.contains(CONFIG) || has(&TORCH) || has(&OTHERS);
+    let foreign =
+        listing.adapter().is_some() || listing.files.contains(CONFIG) || has(&TORCH) || has(&[GGUF]) || has(&OTHERS);
     Ok(match (has(&["safetensors"]), foreign) {
         (true, _) if listing.adapter().is_none() => Provenance::ByNames,
         (_, true) => Provenance::Foreign,
@@ -237,6 +239,7 @@ fn one_file(path: &Path) -> Result<ForeignFiles, InputError> {
             }
         }
         Some("pth" | "pt") => ForeignKind::SinglePth(path.to_owned()),
+        Some(GGUF) => ForeignKind::Gguf(listing.parts_of(&name)?),
         _ => return Err(fault(ForeignFault::Nothing { found: vec![name] })),
     };
     Ok(listing.with_companions(kind, Vec::new()))
@@ -245,18 +248,6 @@ fn one_file(path: &Path) -> Result<ForeignFiles, InputError> {
 fn ignored_shards(dir: &Path, shards: &BTreeMap<u64, String>) -> Option<String> {
     let some = !shards.is_empty();
     some.then(|| format!("{}: Hugging Face's files are read, consolidated.*.pth are not", dir.display()))
-}
-
-fn is_dir(path: &Path) -> Result<bool, InputError> {
-    let meta = std::fs::metadata(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => InputError::NotFound(path.to_owned()),
-        _ => FileError { op: FileOp::Open, path: path.to_owned(), source }.into(),
-    })?;
-    Ok(meta.is_dir())
-}
-
-fn extension(path: &Path) -> Option<&str> {
-    path.extension().and_then(|e| e.to_str())
 }
 
 impl Listing<'_> {
@@ -293,7 +284,7 @@ impl Listing<'_> {
         let torch = |name: &&String| matches!(extension(Path::new(name)), Some("pth" | "pt"));
         let found: Vec<&String> = self.files.iter().filter(torch).collect();
         match found.as_slice() {
-            [] => Err(self.nothing()),
+            [] => gguf::only_one(self)?.map(ForeignKind::Gguf).ok_or_else(|| self.nothing()),
             [one] => Ok(ForeignKind::SinglePth(self.dir.join(one))),
             _ => Err(InputError::Several { dir: self.dir.to_owned(), names: found.into_iter().cloned().collect() }),
         }

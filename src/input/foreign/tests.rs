@@ -126,7 +126,7 @@ fn an_index_that_does_not_fit_its_files_is_refused() {
 fn what_cannot_be_read_is_named() {
     refused(&["adapter_config.json", "adapter_model.safetensors"], &["adapter", "merge"]);
     refused(&["adapter_config.json", "model.safetensors"], &["adapter"]);
-    for other in ["model-q4.gguf", "flax_model.msgpack", "tf_model.h5"] {
+    for other in ["model.onnx", "flax_model.msgpack", "tf_model.h5"] {
         refused(&["config.json", other], &[other, "expected", "pytorch_model.bin", "consolidated"]);
     }
     refused(&["consolidated.safetensors", "params.json"], &["`consolidated.safetensors`"]);

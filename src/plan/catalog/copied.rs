@@ -21,6 +21,7 @@ impl Catalog {
             rank_concat: false,
             strides: &|_, _| None,
             foreign: false,
+            by_blocks: false,
             named: &named,
             index: index(&named),
         };

@@ -6,6 +6,7 @@ use super::reader::{CatalogOptions, Named, Reader, index};
 use super::{Catalog, LogicalTensor};
 use crate::model::{Dialect, FusionLayout, Model, Place, Role};
 use crate::plan::holders::{Holder, Holders};
+use crate::plan::source::hold_blocks;
 use crate::plan::{Arrangement, PlanError, SourceFile};
 
 /// How to read a foreign checkpoint.
@@ -77,11 +78,12 @@ impl Catalog {
             rank_concat: false,
             strides: options.strides,
             foreign: true,
+            by_blocks: hold_blocks(files),
             named: &named,
             index: index(&named),
         };
         reader.read(&mut catalog)?;
-        catalog.tie(options, &mut notes)?;
+        catalog.tie(files, options, &mut notes)?;
         // The rest is the same for every origin: all parameters of the model, all layers alike.
         let spec = options.spec.map(|spec| spec.clone().with_tied(options.target_tied));
         catalog.check_whole(&CatalogOptions {
@@ -95,12 +97,24 @@ impl Catalog {
 
     /// Gives the target the `lm_head` that it wants: none where it shares the embedding, the embedding's where the source
     /// shares it and the target does not.
-    fn tie(&mut self, options: &ForeignOptions<'_>, notes: &mut ForeignNotes) -> Result<(), PlanError> {
+    fn tie(
+        &mut self,
+        files: &[SourceFile<'_>],
+        options: &ForeignOptions<'_>,
+        notes: &mut ForeignNotes,
+    ) -> Result<(), PlanError> {
         let Some(embedding) = self.of_role(Role::Embedding) else { return Ok(()) };
         match self.of_role(Role::Head) {
             Some(head) if options.target_tied => {
                 let copies: Vec<Holder> = self.tensors[head].holders.all().cloned().collect();
                 let kept = &self.tensors[embedding];
+                let by_blocks = |holder: &Holder| files[holder.file].entries[holder.entry].dtype.block().0 > 1;
+                if copies.iter().chain(kept.holders.all()).any(by_blocks) {
+                    return Err(PlanError::Ambiguous(format!(
+                        "`{}` should be the embedding, but is quantised by itself: the model is not tied",
+                        self.tensors[head].name
+                    )));
+                }
                 if kept.shape != self.tensors[head].shape || kept.dtype != self.tensors[head].dtype {
                     let what = format!(
                         "`{}` should be the embedding, but has another shape or dtype",

@@ -115,9 +115,10 @@ impl Reader<'_> {
                     expected_by: "the strategy (over all ranks)".to_owned(),
                 });
             }
+            let dtype = if self.by_blocks && found.dtype.is_float() { Dtype::F32 } else { found.dtype };
             match &known {
-                None => known = Some((shape, found.dtype, (file, entry))),
-                Some((first_shape, first_dtype, first)) if (first_shape, *first_dtype) != (&shape, found.dtype) => {
+                None => known = Some((shape, dtype, (file, entry))),
+                Some((first_shape, first_dtype, first)) if (first_shape, *first_dtype) != (&shape, dtype) => {
                     let show = |(file, entry): (usize, usize)| {
                         let e = &self.files[file].entries[entry];
                         format!("{}{}", e.dtype, e.shape)

@@ -4,6 +4,7 @@ use super::Catalog;
 use super::add::Adding;
 use super::reader::{CatalogOptions, Reader, Reading, index};
 use crate::model::{Dialect, FusionLayout};
+use crate::plan::source::hold_blocks;
 use crate::plan::{Arrangement, PlanError, SourceFile, agreement, rank_count};
 
 impl Catalog {
@@ -36,6 +37,7 @@ impl Catalog {
             rank_concat: options.fusion == FusionLayout::RankConcat,
             strides: &|_, _| None,
             foreign: false,
+            by_blocks: hold_blocks(files),
             named: &named,
             index: index(&named),
         };

@@ -82,6 +82,8 @@ pub(super) struct Reader<'a> {
     pub strides: &'a dyn Fn(usize, usize) -> Option<Vec<u64>>,
     /// Whether they are files of PyTorch programs.
     pub foreign: bool,
+    /// Whether any tensor is quantised by blocks: all floating-point numbers are read as singles.
+    pub by_blocks: bool,
     pub named: &'a [Named],
     pub index: HashMap<&'a str, usize>,
 }

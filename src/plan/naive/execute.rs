@@ -46,7 +46,7 @@ pub(super) fn made(plan: &Plan, sources: &[Vec<u8>], tensor: &OutputTensor, from
                 assert_eq!((f, to), (from, tensor.dtype));
                 from.size_in_memory()
             }
-            Transform::Update { .. } => panic!("nothing is merged"),
+            Transform::Update { .. } | Transform::Dequantise { .. } => panic!("nothing is merged or quantised"),
         };
         let run = usize::try_from(route.moves.run).expect("small") * unit;
         walk(route.moves.src, route.moves.dst, &route.moves.dims, &mut |src, dst| {

@@ -64,6 +64,7 @@ fn of_routes(plan: &Plan, what: &str, routes: &[Route], lines: &mut Vec<String>)
         words.extend(match transform {
             Transform::Copy => None,
             Transform::Cast { from, .. } => Some(format!("cast {from}")),
+            Transform::Dequantise { from, .. } => Some(format!("dequantise {}", from.name())),
             Transform::Update { from, update, .. } => Some(format!("cast {from} update {update}")),
         });
         lines.push(words.join(" "));
