@@ -16,7 +16,7 @@ pub mod cluster {
 
 /// Arithmetic is measured by itself.
 pub mod engine {
-    pub use crate::engine::kernels;
+    pub use crate::engine::{OutputReader, into_memory, kernels};
 }
 
 /// Parsers and writers are fuzzed, measured, and held against files of the peers.
@@ -64,8 +64,8 @@ pub mod model {
 /// Planning is measured by itself.
 pub mod plan {
     pub use crate::plan::{
-        Arrangement, Catalog, CatalogOptions, OutputFile, OutputTensor, Plan, PlanOptions, PlanSource, Precision,
-        Route, SourceFile, SourceTensor, TargetOptions, Transform, build, prove, targets,
+        Arrangement, Catalog, CatalogOptions, Op, OpsId, OutputFile, OutputTensor, Plan, PlanOptions, PlanSource,
+        Precision, Route, SourceFile, SourceTensor, StoredId, TargetOptions, build, prove, targets,
     };
 }
 

@@ -57,7 +57,6 @@ pub(super) struct ChunkSum {
 }
 
 impl ChunkSum {
-    #[cfg(test)]
     pub(super) fn of_tensor(file: usize, tensor: usize, at: u64, bytes: &[u8]) -> Self {
         let mut sum = TensorSum::new(file, tensor, at);
         sum.add(bytes);

@@ -13,13 +13,8 @@
 //! assert_eq!(kernels::Crc64::of(b"123456789").to_string(), "ae8b14860a799888");
 //! ```
 
-use std::sync::Arc;
-
 pub use super::digest::Crc64;
-use super::fill::{Inputs, Span, spans};
-use super::view::View;
-use crate::plan::Plan;
-use crate::sys::Mapping;
+pub use super::sinks::reader::OutputReader;
 use crate::tensor::{BlockType, Dtype};
 
 /// Converts elements of `from` to as many of `to`, each to the nearest value, ties to even. Neither slice need be aligned.
@@ -45,7 +40,7 @@ pub fn dequantise(from: BlockType, blocks: &[u8], out: &mut [f32]) {
     let count = blocks.len() as u64 / from.bytes();
     assert!(count * from.bytes() == blocks.len() as u64, "the bytes are whole blocks");
     assert!(count * from.elements() == out.len() as u64, "the slices hold as many elements");
-    super::dequantise::decode(from, blocks, out);
+    super::ops::dequantise(from, blocks, out);
 }
 
 /// Quantises a whole row of fp16 elements to as many int8, as golden-stick 0.6.0 does for w8a16: symmetric, in fp16 arithmetic,
@@ -65,37 +60,4 @@ pub fn dequantise(from: BlockType, blocks: &[u8], out: &mut [f32]) {
 pub fn quantise_row(row: &[u8], out: &mut [u8]) -> f32 {
     assert!(row.len() == out.len() * 2, "the slices hold as many elements");
     super::quantise::symmetric_row(row, out)
-}
-
-/// Any range of the files that a plan writes, put together when it is asked for.
-#[derive(Debug)]
-pub struct OutputReader<'a> {
-    inputs: Inputs<'a>,
-    spans: Vec<Vec<Span<'a>>>,
-}
-
-impl<'a> OutputReader<'a> {
-    /// A reader of the files of a plan that was [proved](crate::plan::prove), whose sources are mapped in its order.
-    ///
-    /// # Panics
-    /// Where there is not one mapping of the right length for each source.
-    pub fn new(plan: &'a Plan, mappings: &'a [Arc<Mapping>]) -> Self {
-        let lengths = plan.sources.iter().map(|source| source.len);
-        assert!(lengths.eq(mappings.iter().map(|mapping| mapping.len() as u64)), "one mapping for each source");
-        Self { inputs: Inputs { plan, mappings }, spans: plan.outputs.iter().map(spans).collect() }
-    }
-
-    /// Reads bytes `at ..` of output file `file`, by its index in the plan. A CRC trailer is read as zeros: it depends on all
-    /// bytes before it. Answers how many finite values became infinite; one that lies only partly in the range is counted
-    /// where it begins.
-    ///
-    /// # Panics
-    /// Where the range ends behind the file.
-    pub fn read(&self, file: usize, at: u64, buf: &mut [u8]) -> u64 {
-        let output = &self.inputs.plan.outputs[file];
-        let end = at.checked_add(buf.len() as u64);
-        assert!(end.is_some_and(|end| end <= output.layout.len()), "the range ends behind the file");
-        let view = View::new(&[]);
-        self.inputs.fill_file(output, &self.spans[file], at, buf, &view).into_iter().map(|(_, count)| count).sum()
-    }
 }

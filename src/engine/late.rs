@@ -15,6 +15,11 @@ impl Covered {
         Self(ranges)
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The number of a range.
     pub(super) fn number(&self, range: ByteRange) -> Option<usize> {
         self.0.binary_search(&range).ok()

@@ -1,7 +1,7 @@
 //! Runs a plan. Knows bytes, threads and budgets; no format, no model, no rank.
 //!
 //! ```text
-//! plan ──► schedule: tasks in source order ──► queue ──► workers: fill or map ──► ring or pwrite ──► staged files
+//! plan ──► schedule: tasks in source order ──► pool: queue ──► workers: chunks ──► a sink: files, comparison, memory, ...
 //!                                         └──► reader: windows ──┘
 //! ```
 //!
@@ -10,31 +10,33 @@
 //! number of buffers, from the mapping or, where that is asked for and the source is not in the page cache, from windows that
 //! one thread reads ahead past it. Nothing gets its final name before all of it is written, flushed and closed.
 
+mod buffers;
 mod cancel;
 mod cast;
 mod choose;
-mod compare;
 mod config;
-mod dequantise;
 mod digest;
 mod error;
+mod feed;
 mod fill;
+mod io;
 pub mod kernels;
 mod late;
 mod leftovers;
-mod low_rank;
 mod observer;
+mod ops;
 mod outputs;
 mod pool;
 mod quantise;
 mod reader;
+mod results;
 mod run;
 mod schedule;
 mod share;
 mod sink;
+mod sinks;
 mod staged;
 mod sums;
-mod thread;
 mod values;
 mod view;
 mod ways;
@@ -43,7 +45,6 @@ mod worker;
 
 pub use cancel::CancelToken;
 pub use choose::{Chosen, Facts, Reflink, Setting, Wishes, Writes, choose};
-pub use compare::{Difference, compare};
 pub use config::{Durability, EngineConfig, WriterKind};
 pub use digest::Crc64;
 pub use error::EngineError;
@@ -51,7 +52,11 @@ pub use leftovers::{Leftovers, clear_leftovers, leftovers};
 pub use observer::{Event, Noop, Observer};
 pub use outputs::Outputs;
 pub use quantise::{Calculated, Distance, QuantError, calculate, distances};
-pub use run::{RunSummary, TensorResult, run, run_parts};
+pub use results::TensorResult;
+pub use run::{RunSummary, run, run_parts};
+pub use sinks::compare::{Difference, compare};
+pub use sinks::memory::into_memory;
+pub use sinks::reader::OutputReader;
 pub use staged::{Publish, Published, Ready, Staging, sync_tree};
 pub use sums::{SumOf, differing_sums};
 pub use values::Values;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::fill::{Inputs, Span};
+use super::fill::{Inputs, Span, Target};
 use super::view::View;
 use crate::formats::Segment;
-use crate::plan::{OutputTensor, Plan};
+use crate::plan::Plan;
 use crate::source::{ByteRange, ReadAhead};
 use crate::sys::Mapping;
 
@@ -21,8 +21,8 @@ pub struct Outputs {
     mappings: Vec<Arc<Mapping>>,
     /// For each file, where each of its segments begins.
     starts: Vec<Box<[u64]>>,
-    /// Sources that are read beside those that a range names: of the factors of updates.
-    factors: Vec<usize>,
+    /// Sources that are read beside those that a range names: of the operands of ops.
+    beside: Vec<usize>,
 }
 
 /// Ranges of sources, by the index of the source.
@@ -45,11 +45,13 @@ impl Outputs {
         let starts =
             plan.outputs.iter().map(|file| file.layout.segments.iter().map(Segment::len).scan(0, begins).collect());
         let starts = starts.collect();
-        let routes = plan.factors.iter().flat_map(OutputTensor::operands);
-        let mut factors: Vec<usize> = routes.map(|route| plan.tensors[route.source].file).collect();
-        factors.sort_unstable();
-        factors.dedup();
-        Self { plan, mappings, starts, factors }
+        let computed = plan.computed.as_ref().map(|computed| computed.source);
+        let routes = plan.operands.iter().flat_map(|operand| &operand.routes);
+        let files = routes.map(|route| plan.stored(route).file).filter(|file| Some(*file) != computed);
+        let mut beside: Vec<usize> = files.collect();
+        beside.sort_unstable();
+        beside.dedup();
+        Self { plan, mappings, starts, beside }
     }
 
     /// The sources, in the plan's order.
@@ -60,16 +62,14 @@ impl Outputs {
     /// What bytes `at .. at + len` of a file are made of: of each source one range or a few, which may hold more than is read.
     pub fn reads(&self, file: usize, at: u64, len: u64) -> Reads {
         let mut reads: Reads = SmallVec::new();
-        let spans = self.spans(file, at, len);
-        let output = &self.plan.outputs[file];
-        self.inputs().reads(output, &spans, at, len, &mut |source, range| {
+        self.inputs().reads(&self.target(file, at, len), at, len, &mut |source, range| {
             let known = reads.iter_mut().rev().find(|(known, read)| *known == source && are_near(*read, range));
             match known {
                 Some((_, read)) => *read = hull(*read, range),
                 None => reads.push((source, range)),
             }
         });
-        reads.extend(self.factors.iter().filter_map(|source| Some((*source, ByteRange::new(0, 0)?))));
+        reads.extend(self.beside.iter().filter_map(|source| Some((*source, ByteRange::new(0, 0)?))));
         reads
     }
 
@@ -99,8 +99,7 @@ impl Outputs {
         let output = &self.plan.outputs[file];
         let end = at.checked_add(buf.len() as u64);
         assert!(end.is_some_and(|end| end <= output.layout.len()), "the range ends after the file");
-        let spans = self.spans(file, at, buf.len() as u64);
-        let overflowed = self.inputs().fill_file(output, &spans, at, buf, &View::default());
+        let overflowed = self.inputs().fill_target(&self.target(file, at, buf.len() as u64), at, buf, &View::default());
         overflowed.into_iter().map(|(_, count)| count).sum()
     }
 
@@ -108,12 +107,13 @@ impl Outputs {
         Inputs { plan: &self.plan, mappings: &self.mappings }
     }
 
-    /// The segments of a file that bytes `at .. at + len` lie in.
-    fn spans(&self, file: usize, at: u64, len: u64) -> SmallVec<[Span<'_>; 4]> {
+    /// The part of a file that bytes `at .. at + len` lie in.
+    fn target(&self, file: usize, at: u64, len: u64) -> Target<'_> {
         let (starts, segments) = (&self.starts[file], &self.plan.outputs[file].layout.segments);
         let first = starts.partition_point(|start| *start <= at).saturating_sub(1);
         let places = starts.iter().zip(segments).skip(first).take_while(|(start, _)| **start < at + len);
-        places.map(|(at, segment)| Span { at: *at, segment }).collect()
+        let spans = places.map(|(at, segment)| Span { at: *at, segment }).collect();
+        Target { tensors: &self.plan.outputs[file].tensors, spans }
     }
 }
 

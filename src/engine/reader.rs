@@ -7,10 +7,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::EngineError;
+use super::feed::Feed;
+use super::io::Io;
 use super::schedule::{From, Task};
-use super::sink::Sink;
 use super::windows::{Window, WindowId, Windows};
-use super::worker::Shared;
 use crate::formats::FileLayout;
 use crate::source::{ByteRange, index};
 use crate::sys::{Completion, IoOp, ReadOp};
@@ -43,11 +43,11 @@ struct Future {
 }
 
 /// Registers all tasks, in order, until all are or the run stops. Answers the bytes that were read.
-pub(super) fn read_ahead(shared: &Shared<'_>, tasks: &[Task], windows: &Windows) -> Result<u64, EngineError> {
+pub(super) fn read_ahead(feed: &Feed<'_>, tasks: &[Task], windows: &Windows) -> Result<u64, EngineError> {
     let mut reader = Reader {
-        shared,
+        feed,
         windows,
-        sink: Sink::new(shared.config, true, shared.observer)?,
+        io: Io::new(feed.config, true, feed.observer)?,
         known: VecDeque::new(),
         pairs: 0,
         futures: HashMap::new(),
@@ -64,7 +64,7 @@ pub(super) fn read_ahead(shared: &Shared<'_>, tasks: &[Task], windows: &Windows)
             reader.look_at(number, task);
         }
         let Some((number, needs)) = reader.known.pop_front() else { break };
-        if shared.is_over() || !reader.register(number, &needs)? {
+        if feed.is_over() || !reader.register(number, &needs)? {
             return Ok(reader.bytes);
         }
     }
@@ -73,9 +73,9 @@ pub(super) fn read_ahead(shared: &Shared<'_>, tasks: &[Task], windows: &Windows)
 }
 
 struct Reader<'a> {
-    shared: &'a Shared<'a>,
+    feed: &'a Feed<'a>,
     windows: &'a Windows,
-    sink: Sink,
+    io: Io,
     /// Tasks that are not registered yet.
     known: VecDeque<(usize, Vec<Need>)>,
     /// What `known` holds, with one for each task.
@@ -92,7 +92,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Finds out which windows a task needs.
     fn look_at(&mut self, number: usize, task: &Task) {
-        let needs = needs_of(self.shared, task, self.windows.bytes());
+        let needs = needs_of(self.feed, task, self.windows.bytes());
         self.pairs += needs.len() + 1;
         for need in &needs {
             self.futures.entry(need.id).or_default().needs.push_back(*need);
@@ -139,7 +139,7 @@ impl Reader<'_> {
         }
         let Some(all) = future.all() else { return false };
         let len = all.to - all.from;
-        let mapping = &self.shared.inputs.mappings[id.0];
+        let mapping = &self.feed.inputs.mappings[id.0];
         let worth = len <= SMALL || all.bytes >= len / SPARSE;
         // Past the page cache only whole blocks can be read.
         let from = all.from / FileLayout::BLOCK * FileLayout::BLOCK;
@@ -154,11 +154,11 @@ impl Reader<'_> {
         // Direct I/O wants whole blocks. Windows consist of whole ones, so that this stays in the window.
         let from = total.from / FileLayout::BLOCK * FileLayout::BLOCK;
         let needed = range(from, total.to);
-        while self.sink.is_full() {
+        while self.io.is_full() {
             self.complete_one()?;
         }
         let into = loop {
-            if self.shared.is_over() {
+            if self.feed.is_over() {
                 return Ok(false);
             }
             if let Some(buf) = self.windows.begin(id, needed, |id| self.futures.contains_key(&id))? {
@@ -166,21 +166,21 @@ impl Reader<'_> {
             }
             // Nobody can let go of what is still being read.
             if !self.complete_one()? {
-                self.windows.wait_for_room(|| self.shared.is_over());
+                self.windows.wait_for_room(|| self.feed.is_over());
             }
         };
         self.reads += 1;
         self.reading.insert(self.reads, (id, needed));
-        let source = Arc::clone(&self.shared.inputs.mappings[id.0]);
+        let source = Arc::clone(&self.feed.inputs.mappings[id.0]);
         let len = index(needed.len().next_multiple_of(FileLayout::BLOCK));
         let read = ReadOp { source, into, len, at: from, tag: self.reads };
-        self.sink.submit(IoOp::Read(read)).map_err(EngineError::Uring)?;
+        self.io.submit(IoOp::Read(read)).map_err(EngineError::Uring)?;
         Ok(true)
     }
 
     /// Waits for a read. `false`: there is none.
     fn complete_one(&mut self) -> Result<bool, EngineError> {
-        let Some(Completion { op, result }) = self.sink.wait().map_err(EngineError::Uring)? else { return Ok(false) };
+        let Some(Completion { op, result }) = self.io.wait().map_err(EngineError::Uring)? else { return Ok(false) };
         let IoOp::Read(read) = op else { return Ok(true) };
         let Some((id, needed)) = self.reading.remove(&read.tag) else { return Ok(true) };
         // What was read beyond the end of the file, or is missing because the kernel stopped short, is not in the window.
@@ -196,10 +196,9 @@ impl Reader<'_> {
 }
 
 /// What a task needs of windows of so many bytes, sorted by window: the bytes that filling it reads.
-fn needs_of(shared: &Shared<'_>, task: &Task, bytes: u64) -> Vec<Need> {
+fn needs_of(feed: &Feed<'_>, task: &Task, bytes: u64) -> Vec<Need> {
     let mut needs: Vec<Need> = Vec::new();
-    let output = &shared.inputs.plan.outputs[task.file];
-    shared.inputs.reads(output, &shared.spans[task.file], task.at, task.len, &mut |source, range| {
+    feed.inputs.reads(&feed.targets[task.file], task.at, task.len, &mut |source, range| {
         for number in range.start() / bytes..range.end().div_ceil(bytes) {
             let (from, to) = (range.start().max(number * bytes), range.end().min((number + 1) * bytes));
             let need = Need { id: (source, number), from, to, bytes: to - from };

@@ -1,82 +1,56 @@
-//! Reads and writes in flight: through `io_uring`, or one after the other.
+//! Where chunks go.
 
-use std::collections::VecDeque;
-use std::io;
-use std::os::unix::fs::FileExt;
+use super::EngineError;
+use super::feed::Chunk;
+use super::schedule::Task;
 
-use super::{EngineConfig, EngineError, Event, Observer, WriterKind};
-use crate::sys::{Completion, IoOp, Ring};
+/// One worker's end of whatever takes chunks: files, a comparison, memory. A worker hands it one task after the other, in the
+/// order of its queue.
+///
+/// A sink that is done with a chunk when [`Self::chunk`] returns needs nothing but that and [`Self::finish`]. One that is not
+/// (whose writes are in flight) says when it takes no more, and is waited for.
+pub(super) trait Sink {
+    /// What a worker has found out when all is done.
+    type Found;
 
-/// Where a worker's writes go. Both ways take and give back the same values.
-#[derive(Debug)]
-pub(super) enum Sink {
-    Ring(Box<Ring>),
-    /// Writes are done at once; the answers wait here.
-    Pwrite(VecDeque<Completion>),
-}
-
-impl Sink {
-    /// The sink that the configuration and the kernel allow. Must be called on the worker's own thread.
-    pub(super) fn new(config: &EngineConfig, direct: bool, observer: &dyn Observer) -> Result<Self, EngineError> {
-        // Through the page cache a write is a copy by the processor: io_uring would only hand it to another thread.
-        let by_hand = config.writer == WriterKind::Pwrite || (config.writer == WriterKind::Auto && !direct);
-        if by_hand {
-            return Ok(Self::Pwrite(VecDeque::new()));
-        }
-        let depth = u32::try_from(config.depth).unwrap_or(8);
-        match Ring::new(depth) {
-            Ok(ring) => Ok(Self::Ring(Box::new(ring))),
-            Err(e) if config.writer == WriterKind::Uring => Err(EngineError::Uring(e)),
-            Err(_) => {
-                observer.event(Event::UringRefused);
-                Ok(Self::Pwrite(VecDeque::new()))
-            }
-        }
+    /// Takes a task that is one run of a source, at `at` there, unchanged. `false`: it wants it put together like any other.
+    fn run(&mut self, _task: &Task, _source: usize, _at: u64) -> bool {
+        false
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        match self {
-            Self::Ring(ring) => ring.is_full(),
-            Self::Pwrite(done) => !done.is_empty(),
-        }
+    /// Takes a chunk, whose bytes are put together when they are asked for.
+    fn chunk(&mut self, number: usize, task: &Task, chunk: &Chunk<'_>) -> Result<(), EngineError>;
+
+    /// Goes on with a run that it took. Whether that began something.
+    fn go_on(&mut self) -> Result<bool, EngineError> {
+        Ok(false)
+    }
+
+    /// Whether all of each run that it took is begun.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// Whether there is a buffer for a chunk.
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    /// Whether as much is in flight as may be.
+    fn is_full(&self) -> bool {
+        false
     }
 
     /// Whether nothing is in flight.
-    pub(super) fn is_idle(&self) -> bool {
-        match self {
-            Self::Ring(ring) => ring.in_flight() == 0,
-            Self::Pwrite(done) => done.is_empty(),
-        }
+    fn is_idle(&self) -> bool {
+        true
     }
 
-    pub(super) fn submit(&mut self, op: IoOp) -> io::Result<()> {
-        match self {
-            Self::Ring(ring) => ring.submit(op),
-            Self::Pwrite(done) => {
-                let mut op = op;
-                let result = match &mut op {
-                    IoOp::Write(op) => {
-                        let bytes = op.bytes();
-                        // Through the page cache in small steps: the worker goes on with the rest, as after any short write.
-                        let step = if op.direct { bytes.len() } else { bytes.len().min(EngineConfig::CACHED_STEP) };
-                        op.descriptor().write_at(&bytes[..step], op.at)
-                    }
-                    IoOp::Read(op) => match op.source.descriptor() {
-                        Some(file) => file.read_at(&mut op.into[..op.len], op.at),
-                        None => Err(io::ErrorKind::Unsupported.into()),
-                    },
-                };
-                done.push_back(Completion { op, result });
-                Ok(())
-            }
-        }
+    /// Waits until something is no longer in flight. `false`: nothing was.
+    fn wait(&mut self) -> Result<bool, EngineError> {
+        Ok(false)
     }
 
-    /// The next answer, or `None` when nothing is in flight.
-    pub(super) fn wait(&mut self) -> io::Result<Option<Completion>> {
-        match self {
-            Self::Ring(ring) => ring.wait(),
-            Self::Pwrite(done) => Ok(done.pop_front()),
-        }
-    }
+    /// All tasks are done.
+    fn finish(self) -> Self::Found;
 }

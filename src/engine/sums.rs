@@ -1,12 +1,19 @@
 //! Comparing the bytes of sources with sums that were recorded earlier.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::thread::{Started, join};
+use super::digest::{ChunkSum, Sums};
+use super::feed::Feed;
+use super::fill::{Inputs, Target};
+use super::schedule::{cut, sort};
+use super::sinks::measure::measure;
 use super::{CancelToken, Crc64, EngineConfig, EngineError, Event, Observer};
-use crate::source::Extents;
-use crate::sys::{Mapping, spawn_scoped};
+use crate::formats::Segment;
+use crate::layout::Move;
+use crate::plan::{OpsId, OutputTensor, Plan, Route, SourceTensor, StoredId};
+use crate::source::{ByteRange, Extents};
+use crate::sys::Mapping;
+use crate::tensor::{Dtype, Shape};
 
 /// The bytes of one tensor of a source, and their sum.
 #[derive(Clone, Debug)]
@@ -36,59 +43,51 @@ pub fn differing_sums(
         }
     }
     observer.event(Event::Started { bytes });
-    let next = AtomicUsize::new(0);
-    let one_worker = || -> Result<Vec<usize>, EngineError> {
-        let mut found = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(one) = stated.get(index) else { return Ok(found) };
-            if sum(&mappings[one.source], &one.place, config.chunk(), observer, cancel)? != Some(one.sum) {
-                found.push(index);
-            }
-        }
+    let is_there = |one: &SumOf| {
+        let file = mappings[one.source].len() as u64;
+        one.place.parts().iter().all(|(_, range)| range.end() <= file)
     };
-    let outcomes: Vec<_> = std::thread::scope(|scope| {
-        // Without all threads there is no result: those that have started stop.
-        let start =
-            |_| spawn_scoped(scope, "sums", one_worker).inspect_err(|_| next.store(stated.len(), Ordering::Relaxed));
-        let threads: Vec<Started<'_, _>> = (0..config.workers.max(1)).map(start).collect();
-        threads.into_iter().map(join).collect()
-    });
-    Mapping::check_all(mappings)?;
-    let mut found = Vec::new();
-    for outcome in outcomes {
-        found.extend(outcome?);
+    let plan = Plan { tensors: stated.iter().map(source_tensor).collect(), ..Plan::default() };
+    let tensors: Vec<OutputTensor> = stated.iter().enumerate().map(|(at, one)| as_it_is(at, one)).collect();
+    let segments: Vec<Segment> = stated.iter().map(whole).collect();
+    let targets: Vec<Target<'_>> =
+        tensors.chunks(1).zip(segments.chunks(1)).map(|(tensor, segment)| Target::new(tensor, segment)).collect();
+    let (mut tasks, mut found) = (Vec::new(), Vec::new());
+    for (at, one) in stated.iter().enumerate() {
+        if is_there(one) {
+            cut(&plan, at, &targets[at], (0, one.place.len()), config.chunk(), &mut tasks);
+        } else {
+            // The rest is not looked at.
+            observer.event(Event::Written { bytes: one.place.len() });
+            found.push(at);
+        }
     }
+    sort(&mut tasks);
+    let feed = Feed::new(Inputs { plan: &plan, mappings }, &targets, &tasks, config, observer, cancel);
+    let chunks =
+        measure(&feed, "sums", &tasks, |_, task, bytes| Ok(ChunkSum::of_tensor(task.file, 0, task.at, bytes)))?;
+    let mut sums = Sums::new(chunks);
+    found.extend((0..stated.len()).filter(|&at| is_there(&stated[at]) && sums.tensor(at, 0) != stated[at].sum));
     found.sort_unstable();
     Ok(found)
 }
 
-/// The sum of some bytes, read chunk by chunk.
-fn sum(
-    mapping: &Mapping,
-    place: &Extents,
-    chunk: u64,
-    observer: &dyn Observer,
-    cancel: &CancelToken,
-) -> Result<Option<Crc64>, EngineError> {
-    let mut sum = Crc64::EMPTY;
-    let mut done = 0;
-    while done < place.len() {
-        if cancel.is_cancelled() || mapping.has_failed() {
-            return Err(EngineError::Cancelled);
-        }
-        let len = chunk.min(place.len() - done);
-        for range in place.locate(done, len) {
-            let Some(bytes) = range.of(mapping) else {
-                // The rest is not looked at.
-                observer.event(Event::Written { bytes: place.len() - done });
-                return Ok(None);
-            };
-            sum = sum.followed_by(Crc64::of(bytes), range.len());
-            mapping.release(range.start(), range.len());
-        }
-        observer.event(Event::Written { bytes: len });
-        done += len;
+fn source_tensor(one: &SumOf) -> SourceTensor {
+    SourceTensor { file: one.source, name: "".into(), dtype: Dtype::U8, extents: one.place.clone() }
+}
+
+/// The bytes of the source tensor with the same number.
+fn as_it_is(source: usize, one: &SumOf) -> OutputTensor {
+    let moves = Move { src: 0, dst: 0, run: one.place.len(), dims: Box::new([]) };
+    OutputTensor {
+        name: "".into(),
+        dtype: Dtype::U8,
+        shape: Shape::new([one.place.len()]).unwrap_or_default(),
+        first_holder: true,
+        routes: vec![Route { source: StoredId::new(source), ops: OpsId::COPY, moves }],
     }
-    Ok(Some(sum))
+}
+
+fn whole(one: &SumOf) -> Segment {
+    Segment::Data { tensor: 0, range: ByteRange::new(0, one.place.len()).expect("a length begins at 0") }
 }

@@ -7,7 +7,7 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
-use super::fill::Inputs;
+use super::fill::{Inputs, Target};
 use super::view::View;
 use crate::source::index;
 use crate::sys::{Kernel, Vectors};
@@ -91,9 +91,13 @@ pub(super) fn of_chunk(
 
 /// Joins parts of elements, and looks at each element that begins in one of them. What another process holds the rest of is
 /// put together from the sources.
-pub(super) fn of_fragments(inputs: &Inputs<'_>, mut fragments: Vec<Fragment>) -> Vec<((usize, usize), Values)> {
+pub(super) fn of_fragments(
+    inputs: &Inputs<'_>,
+    targets: &[Target<'_>],
+    mut fragments: Vec<Fragment>,
+) -> Vec<((usize, usize), Values)> {
     fragments.sort_unstable_by_key(|f| (f.file, f.tensor, f.at));
-    let tensor_of = |f: &Fragment| &inputs.plan.outputs[f.file].tensors[f.tensor];
+    let tensor_of = |f: &Fragment| &targets[f.file].tensors[f.tensor];
     let element = |f: &Fragment| (f.file, f.tensor, f.at / tensor_of(f).dtype.size());
     let mut found = Vec::new();
     for parts in fragments.chunk_by(|a, b| element(a) == element(b)) {

@@ -31,3 +31,12 @@ impl AddAssign for Ways {
         self.from_read_ahead += other.from_read_ahead;
     }
 }
+
+/// What is known of a chunk that was put together.
+#[derive(Debug, Default)]
+pub(super) struct Filled {
+    /// Finite values that became infinite, by the tensor of the file.
+    pub overflowed: Vec<(usize, u64)>,
+    /// Which way its bytes went.
+    pub ways: Ways,
+}

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::EngineError;
-use super::pool::BufferPool;
+use super::buffers::BufferPool;
 use crate::source::{ByteRange, index};
 use crate::sys::AlignedBuf;
 

@@ -3,19 +3,20 @@
 //!
 //! Matrices are read in blocks of whole rows, each once for the columns where they are smoothed, and once for the rows.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::block::{Extent, Row, extent, measure_row, raise_peaks};
 use super::rows::{QuantError, Rows};
 use super::{arithmetic, fold};
-use crate::engine::fill::Inputs;
-use crate::engine::thread::{Started, join};
-use crate::engine::view::View;
+use crate::engine::feed::Feed;
+use crate::engine::fill::{Inputs, Target};
+use crate::engine::schedule::{Task, cut, sort};
+use crate::engine::sinks::measure::measure;
 use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer};
+use crate::formats::Segment;
 use crate::plan::{Calculation, Computed, Plan};
-use crate::source::index;
-use crate::sys::{Mapping, spawn_scoped};
+use crate::source::{ByteRange, index};
+use crate::sys::Mapping;
 
 /// Bytes of a block of rows: what the second cache holds, or one row.
 const BLOCK_BYTES: u64 = 256 << 10;
@@ -44,17 +45,22 @@ pub fn calculate(
     for mapping in mappings {
         mapping.read_through();
     }
-    let run = Passes { computed, inputs: Inputs { plan, mappings }, config, observer, cancel };
+    let segments: Vec<Segment> = computed.calculations.iter().map(all_of).collect();
+    let targets: Vec<Target<'_>> = (computed.calculations.iter().zip(segments.chunks(1)))
+        .map(|(c, segment)| Target::new(std::slice::from_ref(&c.weight), segment))
+        .collect();
+    let run = Passes { computed, plan, mappings, targets: &targets, config, observer, cancel };
+    let inputs = Inputs { plan, mappings };
     let passes = |c: &Calculation| if c.smooth.is_some() { 2 } else { 1 };
     let bytes = computed.calculations.iter().map(|c| c.rows * c.columns * 2 * passes(c)).sum();
     observer.event(Event::Started { bytes });
     let mut bytes = computed.bytes.clone();
     let peaks = run.column_peaks()?;
-    fold::smooth(computed, &run.inputs, &peaks, &mut bytes)?;
+    fold::smooth(computed, &inputs, &peaks, &mut bytes)?;
     let rows = run.rows(&bytes)?;
     let mut errors = Vec::with_capacity(computed.calculations.len());
     for (calculation, rows) in computed.calculations.iter().zip(&rows) {
-        fold::finish(calculation, &run.inputs, rows, &mut bytes)?;
+        fold::finish(calculation, &inputs, rows, &mut bytes)?;
         errors.push(rows.error(calculation));
     }
     for cache in &computed.caches {
@@ -63,73 +69,58 @@ pub fn calculate(
     Ok(Calculated { bytes, errors })
 }
 
+/// A matrix, as the only content of a file.
+fn all_of(c: &Calculation) -> Segment {
+    let bytes = ByteRange::new(0, c.rows * c.columns * 2).expect("a length begins at 0");
+    Segment::Data { tensor: 0, range: bytes }
+}
+
 /// Some rows of a matrix.
 #[derive(Clone, Copy, Debug)]
-struct Task {
+struct Block {
     calculation: usize,
     first: u64,
-    rows: u64,
 }
 
 struct Passes<'a> {
     computed: &'a Computed,
-    inputs: Inputs<'a>,
+    plan: &'a Plan,
+    mappings: &'a [Arc<Mapping>],
+    /// The matrices, each as if it were a file.
+    targets: &'a [Target<'a>],
     config: &'a EngineConfig,
     observer: &'a dyn Observer,
     cancel: &'a CancelToken,
 }
 
 impl Passes<'_> {
-    /// The blocks of the matrices that `wanted` names, in order.
+    /// The blocks of the matrices that `wanted` names.
     fn tasks(&self, wanted: impl Fn(&Calculation) -> bool) -> Vec<Task> {
         let mut tasks = Vec::new();
-        for (calculation, c) in self.computed.calculations.iter().enumerate().filter(|(_, c)| wanted(c)) {
-            let rows = (BLOCK_BYTES / (c.columns * 2).max(1)).max(1);
-            let mut first = 0;
-            while first < c.rows {
-                tasks.push(Task { calculation, first, rows: rows.min(c.rows - first) });
-                first += rows;
-            }
+        for (number, c) in self.computed.calculations.iter().enumerate().filter(|(_, c)| wanted(c)) {
+            let row = c.columns * 2;
+            let rows = (BLOCK_BYTES / row.max(1)).max(1);
+            cut(self.plan, number, &self.targets[number], (0, c.rows * row), rows * row, &mut tasks);
         }
+        sort(&mut tasks);
         tasks
     }
 
-    /// Does the tasks on all workers; answers in the order of the tasks.
+    /// Does the tasks on all workers. Returns what was found of each, matrix by matrix and in the order of their rows.
     fn on_all_workers<T: Send>(
         &self,
         tasks: &[Task],
-        work: impl Fn(&Task, &[u8]) -> Result<T, EngineError> + Sync,
-    ) -> Result<Vec<T>, EngineError> {
-        let next = AtomicUsize::new(0);
-        let one_worker = || -> Result<Vec<(usize, T)>, EngineError> {
-            let (mut found, mut bytes) = (Vec::new(), Vec::new());
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(task) = tasks.get(at) else { return Ok(found) };
-                if self.cancel.is_cancelled() || self.inputs.mappings.iter().any(|mapping| mapping.has_failed()) {
-                    return Err(EngineError::Cancelled);
-                }
-                let c = &self.computed.calculations[task.calculation];
-                bytes.resize(index(task.rows * c.columns * 2), 0);
-                self.inputs.fill_tensor(&c.weight, task.first * c.columns * 2, &mut bytes, &View::default());
-                found.push((at, work(task, &bytes)?));
-                self.observer.event(Event::Written { bytes: bytes.len() as u64 });
-            }
-        };
-        let none_left = || next.store(tasks.len(), Ordering::Relaxed);
-        let work = || one_worker().inspect_err(|_| none_left());
-        let outcomes: Vec<_> = std::thread::scope(|scope| {
-            let start = |_| spawn_scoped(scope, "quantise", work).inspect_err(|_| none_left());
-            let threads: Vec<Started<'_, _>> = (0..self.config.workers.max(1)).map(start).collect();
-            threads.into_iter().map(join).collect()
-        });
-        Mapping::check_all(self.inputs.mappings)?;
-        let mut found = Vec::with_capacity(tasks.len());
-        for outcome in outcomes {
-            found.extend(outcome?);
-        }
-        found.sort_unstable_by_key(|(at, _)| *at);
-        Ok(found.into_iter().map(|(_, answer)| answer).collect())
+        work: impl Fn(&Block, &[u8]) -> Result<T, EngineError> + Sync,
+    ) -> Result<Vec<(Block, T)>, EngineError> {
+        let inputs = Inputs { plan: self.plan, mappings: self.mappings };
+        let feed = Feed::new(inputs, self.targets, tasks, self.config, self.observer, self.cancel);
+        let mut found = measure(&feed, "quantise", tasks, |_, task, bytes| {
+            let row = self.computed.calculations[task.file].columns * 2;
+            let block = Block { calculation: task.file, first: task.at / row.max(1) };
+            Ok((block, work(&block, bytes)?))
+        })?;
+        found.sort_by_key(|(block, _)| (block.calculation, block.first));
+        Ok(found)
     }
 
     /// The greatest magnitude of each column of the matrices that are smoothed; empty for others.
@@ -155,20 +146,20 @@ impl Passes<'_> {
             (smooth, c.divide.map(|at| fold::halves(bytes, at, c.rows)))
         };
         let factors: Vec<_> = self.computed.calculations.iter().map(factors).collect();
-        let blocks = self.on_all_workers(&tasks, |task, bytes| {
-            let (multiply, divide) = &factors[task.calculation];
-            let c = &self.computed.calculations[task.calculation];
-            rows_of(c, task, bytes, multiply.as_deref(), divide.as_deref())
+        let blocks = self.on_all_workers(&tasks, |block, bytes| {
+            let (multiply, divide) = &factors[block.calculation];
+            let c = &self.computed.calculations[block.calculation];
+            rows_of(c, block, bytes, multiply.as_deref(), divide.as_deref())
         })?;
-        Ok(gathered(self.computed.calculations.len(), &tasks, blocks))
+        Ok(gathered(self.computed.calculations.len(), blocks))
     }
 }
 
-/// Blocks of rows as matrices. Sums are taken in the order of the rows, so that they are the same in every run.
-fn gathered(matrices: usize, tasks: &[Task], blocks: Vec<Rows>) -> Vec<Rows> {
+/// Blocks of rows, in order, as matrices. Sums are taken in the order of the rows, so that they are the same in every run.
+fn gathered(matrices: usize, blocks: Vec<(Block, Rows)>) -> Vec<Rows> {
     let mut all = vec![Rows::default(); matrices];
-    for (task, block) in tasks.iter().zip(blocks) {
-        let rows = &mut all[task.calculation];
+    for (Block { calculation, .. }, block) in blocks {
+        let rows = &mut all[calculation];
         rows.scales.extend(block.scales);
         rows.sums.extend(block.sums);
         rows.total.greatest = rows.total.greatest.max(block.total.greatest);
@@ -184,14 +175,14 @@ fn gathered(matrices: usize, tasks: &[Task], blocks: Vec<Rows>) -> Vec<Rows> {
 /// golden-stick gives a matrix each of whose rows is of one value the scale 1, whatever the values; here its rows are like others.
 fn rows_of(
     c: &Calculation,
-    task: &Task,
+    block: &Block,
     bytes: &[u8],
     multiply: Option<&[f32]>,
     divide: Option<&[f32]>,
 ) -> Result<Rows, EngineError> {
     let (columns, group) = (index(c.columns), index(c.group));
     let mut found = Rows::default();
-    for (number, bytes) in (task.first..).zip(bytes.chunks(columns * 2)) {
+    for (number, bytes) in (block.first..).zip(bytes.chunks(columns * 2)) {
         let divide = divide.map(|d| d[index(number)]);
         let bad = |why| EngineError::Unquantisable { name: c.name.to_string(), row: number, why };
         let mut sum = 0;

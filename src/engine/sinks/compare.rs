@@ -6,18 +6,13 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::fill::{Inputs, Span};
-use super::reader::read_ahead;
-use super::run::{start, windows};
-use super::schedule::{From, Task, key_of};
-use super::share::Clones;
-use super::thread::join;
-use super::view::View;
-use super::windows::Staged;
-use super::worker::Shared;
-use super::{CancelToken, EngineConfig, EngineError, Event, Observer};
+use crate::engine::feed::{Chunk as Bytes, Feed, Gathered};
+use crate::engine::fill::{Inputs, Target};
+use crate::engine::schedule::{From, Task, key_of};
+use crate::engine::sink::Sink;
+use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer, pool};
 use crate::formats::{FileLayout, Segment};
 use crate::plan::Plan;
 use crate::source::{ByteRange, Extents, index};
@@ -53,45 +48,18 @@ pub fn compare(
     }
     observer.event(Event::Started { bytes: places.iter().flatten().map(Extents::len).sum() });
     let segments: Vec<Vec<Segment>> = places.iter().map(|tensors| end_to_end(tensors)).collect();
-    let spans: Vec<Vec<Span<'_>>> = segments.iter().map(|segments| spans(segments)).collect();
-    let chunks = chunks(plan, &spans, places, config.chunk());
-    if chunks.is_empty() {
-        return Ok(Vec::new());
-    }
+    let targets: Vec<Target<'_>> =
+        (plan.outputs.iter().zip(&segments)).map(|(output, segments)| Target::new(&output.tensors, segments)).collect();
+    let chunks = chunks(plan, &targets, places, config.chunk());
     let tasks: Vec<Task> = chunks.iter().map(|chunk| chunk.task).collect();
-    let shared = Shared {
-        inputs: Inputs { plan, mappings },
-        spans: &spans,
-        files: &[],
-        covered: &[],
-        config,
-        observer,
-        cancel,
-        failed: AtomicBool::new(false),
-        direct: false,
-        clones: Clones::default(),
-        windows: windows(plan, mappings, &tasks, config),
-        gathered: AtomicU64::new(0),
-    };
+    let feed = Feed::new(Inputs { plan, mappings }, &targets, &tasks, config, observer, cancel);
     let comparison =
-        Comparison { shared: &shared, chunks: &chunks, others, next: AtomicUsize::new(0), first: first(places) };
-    let outcomes: Vec<Result<(), EngineError>> = std::thread::scope(|scope| {
-        let reader = shared.windows.as_ref().map(|windows| {
-            let (shared, tasks) = (&shared, &tasks);
-            start(scope, shared, "reader", move || read_ahead(shared, tasks, windows).map(|_| ()))
-        });
-        let workers = (0..config.workers.max(1)).map(|_| start(scope, &shared, "compare", || comparison.work()));
-        let threads: Vec<_> = reader.into_iter().chain(workers).collect();
-        threads.into_iter().map(join).collect()
+        Comparison { feed: &feed, chunks: &chunks, others, first: first(places), read: Gathered::default() };
+    let outcome = pool::run(&feed, "compare", &tasks, || {
+        Ok(CompareSink { of: &comparison, ours: Vec::new(), theirs: Theirs::new(config) })
     });
-    Mapping::check_all(mappings)?;
     Mapping::check_all(others)?;
-    // The others stop because one failed: its reason counts.
-    let mut failures: Vec<EngineError> = outcomes.into_iter().filter_map(Result::err).collect();
-    failures.sort_by_key(|e| matches!(e, EngineError::Cancelled));
-    if let Some(failure) = failures.into_iter().next() {
-        return Err(failure);
-    }
+    outcome?;
     let found = comparison.first.into_iter().filter_map(|((file, tensor), at)| {
         let at = at.into_inner();
         (at < u64::MAX).then_some(Difference { file, tensor, at })
@@ -109,16 +77,6 @@ fn whole(place: &Extents) -> ByteRange {
     ByteRange::new(0, place.len()).expect("a length begins at 0")
 }
 
-fn spans(segments: &[Segment]) -> Vec<Span<'_>> {
-    let mut at = 0;
-    let place = |segment| {
-        let span = Span { at, segment };
-        at += segment.len();
-        span
-    };
-    segments.iter().map(place).collect()
-}
-
 /// A chunk of a tensor.
 struct Chunk {
     /// Where the chunk is in the file that holds the tensors one after the other.
@@ -131,17 +89,17 @@ struct Chunk {
 }
 
 /// All chunks, in the order of the source.
-fn chunks(plan: &Plan, spans: &[Vec<Span<'_>>], places: &[Vec<Extents>], most: u64) -> Vec<Chunk> {
+fn chunks(plan: &Plan, targets: &[Target<'_>], places: &[Vec<Extents>], most: u64) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     for (file, tensors) in places.iter().enumerate() {
         for (tensor, place) in tensors.iter().enumerate() {
-            let base = spans[file][tensor].at;
+            let base = targets[file].spans[tensor].at;
             for &(start, range) in place.parts() {
                 let mut done = 0;
                 while done < range.len() {
                     let len = (range.len() - done).min(most);
                     let at = start + done;
-                    let key = key_of(plan, &plan.outputs[file], &spans[file], base + at, len);
+                    let key = key_of(plan, &targets[file], base + at, len);
                     let task = Task { file, at: base + at, len, from: From::Built, key };
                     let there = ByteRange::new(range.start() + done, len).expect("inside a range");
                     chunks.push(Chunk { task, tensor, at, there });
@@ -164,57 +122,43 @@ fn first(places: &[Vec<Extents>]) -> First {
 
 /// What all workers share.
 struct Comparison<'a> {
-    shared: &'a Shared<'a>,
+    feed: &'a Feed<'a>,
     chunks: &'a [Chunk],
     others: &'a [Arc<Mapping>],
-    next: AtomicUsize,
     first: First,
+    /// What was read of the others.
+    read: Gathered,
 }
 
-impl Comparison<'_> {
-    /// Compares chunks until there is none.
-    fn work(&self) -> Result<(), EngineError> {
-        let shared = self.shared;
-        let mut ours = vec![0; index(shared.config.chunk())];
-        let mut theirs = Theirs { buf: None, bytes: ours.len() + 2 * index(FileLayout::BLOCK) };
-        loop {
-            let number = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(chunk) = self.chunks.get(number) else { return Ok(()) };
-            if shared.is_over() {
-                return Err(EngineError::Cancelled);
-            }
-            let staged = match &shared.windows {
-                Some(windows) => windows.wait(number, || shared.is_over()).ok_or(EngineError::Cancelled)?,
-                None => Staged::none(),
-            };
-            self.chunk(chunk, &staged, &mut ours[..index(chunk.task.len)], &mut theirs)?;
-            shared.observer.event(Event::Written { bytes: chunk.task.len });
-        }
-    }
+/// One worker's buffers.
+struct CompareSink<'a> {
+    of: &'a Comparison<'a>,
+    ours: Vec<u8>,
+    theirs: Theirs,
+}
 
-    fn chunk(
-        &self,
-        chunk: &Chunk,
-        staged: &Staged<'_>,
-        ours: &mut [u8],
-        theirs: &mut Theirs,
-    ) -> Result<(), EngineError> {
-        let (shared, task) = (self.shared, &chunk.task);
-        let Some(first) = self.first.get(&(task.file, chunk.tensor)) else { return Ok(()) };
-        if first.load(Ordering::Relaxed) <= chunk.at {
-            return Ok(());
+impl Sink for CompareSink<'_> {
+    type Found = ();
+
+    fn chunk(&mut self, number: usize, task: &Task, bytes: &Bytes<'_>) -> Result<(), EngineError> {
+        let Comparison { feed, chunks, others, first, read } = self.of;
+        let chunk = &chunks[number];
+        // What comes after a difference is not looked at.
+        let first = first.get(&(task.file, chunk.tensor)).filter(|at| at.load(Ordering::Relaxed) > chunk.at);
+        if let Some(first) = first {
+            let ours = bytes.bytes(&mut self.ours);
+            let there = self.theirs.read(&others[task.file], chunk.there)?;
+            if ours != there {
+                let equal = ours.iter().zip(there).take_while(|(a, b)| a == b).count() as u64;
+                first.fetch_min(chunk.at + equal, Ordering::Relaxed);
+            }
+            read.note(task.len, others);
         }
-        let view = View::new(staged.windows());
-        let file = &shared.inputs.plan.outputs[task.file];
-        shared.inputs.fill_file(file, &shared.spans[task.file], task.at, ours, &view);
-        let other = &self.others[task.file];
-        let there = theirs.read(other, chunk.there)?;
-        if ours != there {
-            let equal = ours.iter().zip(there).take_while(|(a, b)| a == b).count() as u64;
-            first.fetch_min(chunk.at + equal, Ordering::Relaxed);
-        }
+        feed.observer.event(Event::Written { bytes: task.len });
         Ok(())
     }
+
+    fn finish(self) {}
 }
 
 /// A buffer for what is read to one.
@@ -224,6 +168,10 @@ struct Theirs {
 }
 
 impl Theirs {
+    fn new(config: &EngineConfig) -> Self {
+        Self { buf: None, bytes: index(config.chunk()) + 2 * index(FileLayout::BLOCK) }
+    }
+
     /// These bytes of a file, read as its reader says. What cannot be read so is taken from the mapping.
     fn read<'a>(&'a mut self, file: &'a Mapping, range: ByteRange) -> Result<&'a [u8], EngineError> {
         let mapped = &file[index(range.start())..index(range.end())];
@@ -249,7 +197,7 @@ mod tests {
     use super::*;
     use crate::engine::Noop;
     use crate::layout::Move;
-    use crate::plan::{OutputFile, OutputTensor, PlanSource, Route, SourceTensor, Transform};
+    use crate::plan::{OpsId, OutputFile, OutputTensor, PlanSource, Route, SourceTensor, StoredId};
     use crate::sys::{Reader, StableInputs};
     use crate::tensor::{Dtype, Shape};
 
@@ -279,8 +227,7 @@ mod tests {
             dtype: Dtype::U8,
             shape,
             first_holder: true,
-            routes: vec![Route { source: 0, transform: Transform::Copy, moves }],
-            quantised: None,
+            routes: vec![Route { source: StoredId::new(0), ops: OpsId::COPY, moves }],
         };
         let plan = Plan {
             sources: vec![PlanSource { path: dir.join("a"), len: LEN + 777, rank: 0 }],
@@ -292,8 +239,8 @@ mod tests {
                 layout: FileLayout { segments: Vec::new() },
                 tensors: vec![tensor],
             }],
-            updates: Vec::new(),
-            factors: Vec::new(),
+            pipelines: Vec::new(),
+            operands: Vec::new(),
             computed: None,
         };
         (plan, vec![open("a", 777)], vec![open("b", 4099)], vec![vec![place(4099)]])
