@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ckpt_convert::internals::engine::kernels::{Crc64, OutputReader, convert, quantise_row};
 use ckpt_convert::internals::formats::mindspore::crc32;
-use ckpt_convert::internals::formats::{FileLayout, FormatKind, Segment};
+use ckpt_convert::internals::formats::{CKPT, FileLayout, Segment};
 use ckpt_convert::internals::layout::{Dim, Move};
 use ckpt_convert::internals::plan::{
     OpsId, OutputFile, OutputTensor, Plan, PlanSource, Route, SourceTensor, StoredId, prove,
@@ -119,7 +119,7 @@ fn plan(sources: u64, targets: u64) -> Plan {
         OutputFile {
             path: format!("rank_{rank}"),
             rank: u32::try_from(rank).ok(),
-            format: Some(FormatKind::Ckpt),
+            format: Some(CKPT),
             layout: FileLayout { segments: vec![Segment::Data { tensor: 0, range: range(part(targets)) }] },
             tensors: vec![OutputTensor {
                 name: "w2".into(),

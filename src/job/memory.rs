@@ -20,7 +20,7 @@ use super::spec::Job;
 use super::unwritten::Unwritten;
 use crate::Error;
 use crate::engine::{self, CancelToken, EngineConfig, EngineError, Event, Outputs};
-use crate::formats::{FormatKind, detect};
+use crate::formats::{SAFETENSORS, detect};
 use crate::input::check_unchanged;
 use crate::plan::Plan;
 use crate::report::{bytes, duration};
@@ -263,7 +263,7 @@ fn check_name(path: &Path, replace: bool) -> Result<(), Error> {
     }
     let mut head = Vec::new();
     let read = sys::open_regular(path).map(|file| file.take(16).read_to_end(&mut head));
-    let is_ours = meta.is_file() && matches!(read, Ok(Ok(_))) && detect(&head) == Some(FormatKind::Safetensors);
+    let is_ours = meta.is_file() && matches!(read, Ok(Ok(_))) && detect(&head) == Some(SAFETENSORS);
     if is_ours { Ok(()) } else { Err(Error::ForeignTarget(path.to_owned())) }
 }
 

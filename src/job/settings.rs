@@ -9,7 +9,8 @@ use crate::engine::{self, Chosen, Durability, EngineConfig, Facts, Publish, Wish
 use crate::formats::Budget;
 use crate::input::Opening;
 use crate::plan::{Computed, Plan, Precision};
-use crate::sys::{self, Mapping, Place, StableInputs};
+use crate::storage::{Local, LocalBlob};
+use crate::sys::{self, Place, StableInputs};
 use crate::tensor::Dtype;
 
 /// The promise that the inputs stay unchanged.
@@ -36,7 +37,7 @@ pub(super) fn budget(memory: Option<u64>) -> Budget {
 
 /// What reading a checkpoint takes.
 pub(super) fn opening(budget: &Budget) -> Opening<'_> {
-    Opening { promise: stable_inputs(), budget }
+    Opening { store: Local::new(stable_inputs()), budget }
 }
 
 impl Reading {
@@ -110,7 +111,7 @@ pub(super) fn processors() -> usize {
 }
 
 /// Looks at the machine and chooses. The sources are told how they will be read. `target`: where, and how many bytes.
-pub(super) fn settle(wishes: &Wishes, sources: &[Arc<Mapping>], target: Option<(&Path, u64)>) -> Chosen {
+pub(super) fn settle(wishes: &Wishes, sources: &[Arc<LocalBlob>], target: Option<(&Path, u64)>) -> Chosen {
     let facts = Facts {
         sources: sources.iter().map(|source| Place::of_file(source.path())).collect(),
         target: target.map(|(path, _)| Place::of_directory(path)),
