@@ -12,7 +12,7 @@ use ckpt_convert::internals::formats::mindspore::crc32;
 use ckpt_convert::internals::formats::{FileLayout, FormatKind, Segment};
 use ckpt_convert::internals::layout::{Dim, Move};
 use ckpt_convert::internals::plan::{
-    OutputFile, OutputTensor, Plan, PlanSource, Route, SourceTensor, Transform, prove,
+    OpsId, OutputFile, OutputTensor, Plan, PlanSource, Route, SourceTensor, StoredId, prove,
 };
 use ckpt_convert::internals::source::{ByteRange, Extents};
 use ckpt_convert::internals::sys::Mapping;
@@ -107,8 +107,8 @@ fn plan(sources: u64, targets: u64) -> Plan {
     };
     let output = |rank: u64| {
         let route = |source: u64| Route {
-            source: usize::try_from(source).expect("few files"),
-            transform: Transform::Copy,
+            source: StoredId::new(usize::try_from(source).expect("few files")),
+            ops: OpsId::COPY,
             moves: Move {
                 src: rank * width,
                 dst: source * width,
@@ -127,7 +127,6 @@ fn plan(sources: u64, targets: u64) -> Plan {
                 shape: Shape::new([ROWS, ROW / 2 / targets]).expect("a small shape"),
                 first_holder: true,
                 routes: (0..sources).map(route).collect(),
-                quantised: None,
             }],
         }
     };

@@ -64,8 +64,8 @@ pub mod model {
 /// Planning is measured by itself.
 pub mod plan {
     pub use crate::plan::{
-        Arrangement, Catalog, CatalogOptions, OutputFile, OutputTensor, Plan, PlanOptions, PlanSource, Precision,
-        Route, SourceFile, SourceTensor, TargetOptions, Transform, build, prove, targets,
+        Arrangement, Catalog, CatalogOptions, Op, OpsId, OutputFile, OutputTensor, Plan, PlanOptions, PlanSource,
+        Precision, Route, SourceFile, SourceTensor, StoredId, TargetOptions, build, prove, targets,
     };
 }
 

@@ -72,6 +72,6 @@ mod tensor;
 pub use engine::{CancelToken, Event};
 pub use error::{Error, ErrorKind};
 pub use job::{
-    Function, Inspect, Job, Listing, Mount, Mounted, Observer, Outcome, Planned, Precision, Silent, Verdict, Verify,
-    add_families, inspect, verify,
+    Filled, Function, InMemory, Inspect, Job, Listing, Mount, Mounted, Observer, Outcome, Planned, Precision, Silent,
+    Verdict, Verify, add_families, inspect, verify,
 };

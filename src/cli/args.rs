@@ -5,6 +5,7 @@
 
 mod calibrate;
 mod cluster;
+mod convert;
 mod definition;
 mod files;
 mod layout;
@@ -22,10 +23,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::run_args::{OutputArgs, RunArgs};
-
 pub(super) use calibrate::CalibrateArgs;
 pub(super) use cluster::{ClusterArgs, MergeArgs};
+pub(super) use convert::ConvertArgs;
 pub(super) use definition::{DOCUMENTATION, EXAMPLES, STATUSES, definition, two_letters_in_help, two_letters_in_man};
 pub(super) use files::FilesArgs;
 pub(super) use layout::LayoutArgs;
@@ -105,41 +105,6 @@ pub(super) enum Command {
     },
     /// Print the manual page, or write all pages into a directory.
     Man(ManArgs),
-}
-
-/// Options of a conversion, by the headings of the help.
-#[derive(Clone, Debug, Args)]
-pub(super) struct ConvertArgs {
-    /// What to do.
-    #[command(flatten)]
-    pub(super) what: WhatArgs,
-    /// From where, to where.
-    #[command(flatten)]
-    pub(super) place: PlaceArgs,
-    /// The model, and how its parameters are laid out.
-    #[command(flatten)]
-    pub(super) layout: LayoutArgs,
-    /// What is read from files and written to them.
-    #[command(flatten)]
-    pub(super) files: FilesArgs,
-    /// The training run that the source is.
-    #[command(flatten)]
-    pub(super) train: TrainArgs,
-    /// How weights are quantised.
-    #[command(flatten)]
-    pub(super) quant: QuantArgs,
-    /// How activations are observed.
-    #[command(flatten)]
-    pub(super) calibrate: CalibrateArgs,
-    /// Who does which part of it.
-    #[command(flatten)]
-    pub(super) cluster: ClusterArgs,
-    /// How the work is done.
-    #[command(flatten)]
-    pub(super) run: RunArgs,
-    /// What is shown.
-    #[command(flatten)]
-    pub(super) output: OutputArgs,
 }
 
 impl Cli {

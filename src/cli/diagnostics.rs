@@ -419,23 +419,7 @@ fn input_hint(error: &InputError) -> Option<String> {
         InputError::NoCheckpoint(_) => "-sc wants the directory that holds rank_0, rank_1, …, or a checkpoint file",
         InputError::Model { source, .. } => return spec_hint(source),
         InputError::Strategy { source, .. } => return plan_hint(source),
-        InputError::Format { source, .. } => match source.what {
-            FormatFault::Memory { stated: true, .. } => "give more with --memory",
-            FormatFault::Memory { stated: false, .. } => {
-                "no model has so much in a file: find out where it comes from, or use a machine with more memory"
-            }
-            FormatFault::Truncated { .. } | FormatFault::WrongLength { .. } | FormatFault::Empty => {
-                "the file is incomplete: copy or save it again"
-            }
-            FormatFault::GgmlType { .. } => {
-                "read are F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0, Q4_1, Q4_K, Q5_K and Q6_K: take a file of one of these types, or \
-                 convert the model that it was made from. llama-quantize --allow-requantize IN OUT Q8_0 makes one"
-            }
-            FormatFault::CrcMismatch { .. } => {
-                "the file is damaged: copy it again (or skip the check with --no-crc-check)"
-            }
-            _ => return None,
-        },
+        InputError::Format { source, .. } => return format_hint(&source.what).map(str::to_owned),
         InputError::LfsPointer { path, .. } => return Some(pointer_hint(path)),
         InputError::LinkLeadsOut { path, to } => {
             return Some(format!(
@@ -474,6 +458,25 @@ fn input_hint(error: &InputError) -> Option<String> {
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+/// What to do about bytes that are not what they should be.
+fn format_hint(what: &FormatFault) -> Option<&'static str> {
+    Some(match what {
+        FormatFault::Memory { stated: true, .. } => "give more with --memory",
+        FormatFault::Memory { stated: false, .. } => {
+            "no model has so much in a file: find out where it comes from, or use a machine with more memory"
+        }
+        FormatFault::Truncated { .. } | FormatFault::WrongLength { .. } | FormatFault::Empty => {
+            "the file is incomplete: copy or save it again"
+        }
+        FormatFault::GgmlType { .. } => {
+            "read are F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0, Q4_1, Q4_K, Q5_K and Q6_K: take a file of one of these types, or \
+                 convert the model that it was made from. llama-quantize --allow-requantize IN OUT Q8_0 makes one"
+        }
+        FormatFault::CrcMismatch { .. } => "the file is damaged: copy it again (or skip the check with --no-crc-check)",
+        _ => return None,
+    })
 }
 
 fn name(path: &Path) -> Cow<'_, str> {

@@ -14,7 +14,9 @@ pub(super) fn job(args: &ConvertArgs) -> Option<Job> {
     let ConvertArgs { what, place, layout, files, train, quant, calibrate, run, cluster, output } = args.clone();
     let OutputArgs { json: _, quiet: _ } = output;
     let WhatArgs { function, precision, world_size, dry_run: _ } = what;
-    let PlaceArgs { src_ckpt_path, dst_ckpt_path, infer_strategy_file, src_strategy, dst_strategy, overwrite } = place;
+    // Which rank of the target is wanted is no part of the job.
+    let PlaceArgs { src_ckpt_path, dst_ckpt_path, rank: _, infer_strategy_file, src_strategy, dst_strategy, overwrite } =
+        place;
     let LayoutArgs {
         yaml_path,
         family,

@@ -1,17 +1,15 @@
 //! The fingerprint of a plan: hosts that come to the same one do the same work.
 
-mod computed;
-mod feed;
+mod hash;
 
 use std::ops::Deref;
 use std::time::UNIX_EPOCH;
 
 use serde_json::Value;
 
-use self::feed::{Feed, Routes};
+use self::hash::Hash;
 use super::Unit;
-use crate::formats::Segment;
-use crate::plan::{LowRank, Plan};
+use crate::plan::{Feed, Plan};
 
 /// What is looked at of each source file, at five places from its first byte to its last.
 const SAMPLE: usize = 4096;
@@ -20,7 +18,7 @@ const SAMPLE: usize = 4096;
 /// samples of the sources' bytes. Where the sources lie and when they were copied there does not matter. `sources`: the bytes of
 /// each source, in the plan's order; what is computed may be there or not yet.
 pub fn plan_id(plan: &Plan, sources: &[impl Deref<Target = [u8]>]) -> String {
-    let mut feed = Feed::new();
+    let mut feed = Hash::new();
     feed.bytes(env!("CARGO_PKG_VERSION").as_bytes());
     feed.number(plan.sources.len() as u64);
     // What is computed follows from the rest.
@@ -35,61 +33,14 @@ pub fn plan_id(plan: &Plan, sources: &[impl Deref<Target = [u8]>]) -> String {
             feed.bytes(&bytes[at..bytes.len().min(at + SAMPLE)]);
         }
     }
-    feed.number(plan.tensors.len() as u64);
-    for tensor in &plan.tensors {
-        feed.number(tensor.file as u64);
-        feed.bytes(tensor.name.as_bytes());
-        feed.bytes(tensor.dtype.name().as_bytes());
-        feed.extents(&tensor.extents);
-    }
-    let mut routes = Routes::default();
-    outputs(plan, &mut feed, &mut routes);
-    updates(plan, &mut feed, &mut routes);
-    computed::feed(plan.computed.as_ref(), &mut feed, &mut routes);
+    plan.feed(&mut feed);
     feed.finish()
-}
-
-/// What is added to weights, and by how much.
-fn updates(plan: &Plan, feed: &mut Feed, routes: &mut Routes) {
-    feed.number(plan.updates.len() as u64);
-    for LowRank { a, b, scale, width, from, to, group } in &plan.updates {
-        feed.numbers([*a as u64, *b as u64, u64::from(scale.to_bits()), *width]);
-        feed.numbers([from, to, group].into_iter().flat_map(|&(rows, columns)| [rows, columns]));
-    }
-    feed.number(plan.factors.len() as u64);
-    for factor in &plan.factors {
-        routes.tensor(factor, feed);
-    }
-}
-
-fn outputs(plan: &Plan, feed: &mut Feed, routes: &mut Routes) {
-    feed.number(plan.outputs.len() as u64);
-    for output in &plan.outputs {
-        feed.bytes(output.path.as_bytes());
-        feed.number(output.rank.map_or(u64::MAX, u64::from));
-        feed.number(output.layout.segments.len() as u64);
-        for segment in &output.layout.segments {
-            match segment {
-                Segment::Literal(bytes) => feed.bytes(bytes),
-                Segment::Data { tensor, range } => {
-                    feed.number(*tensor as u64);
-                    feed.number(range.start());
-                    feed.number(range.len());
-                }
-                Segment::Late(checksum) => feed.bytes(format!("{checksum:?}").as_bytes()),
-            }
-        }
-        feed.number(output.tensors.len() as u64);
-        for tensor in &output.tensors {
-            routes.tensor(tensor, feed);
-        }
-    }
 }
 
 /// The fingerprint of what is asked for, before anything is known of the sources: the options that decide the result, as they
 /// were typed, and over how many hosts.
 pub(super) fn request_id(options: &[(String, Value)], nodes: u32) -> String {
-    let mut feed = Feed::new();
+    let mut feed = Hash::new();
     feed.bytes(env!("CARGO_PKG_VERSION").as_bytes());
     feed.number(u64::from(nodes));
     for (name, value) in options {
@@ -102,7 +53,7 @@ pub(super) fn request_id(options: &[(String, Value)], nodes: u32) -> String {
 /// The fingerprint of a run: the plan, when its sources were last changed, and who takes what. What an earlier run has left is
 /// used only by one with the same.
 pub fn run_id(plan: &Plan, plan_id: &str, shares: &[Vec<Unit>]) -> String {
-    let mut feed = Feed::new();
+    let mut feed = Hash::new();
     feed.bytes(plan_id.as_bytes());
     for source in plan.files() {
         // On shared storage all hosts see the one server's answer. One that cannot be had is left to the plan's samples.

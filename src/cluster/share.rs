@@ -132,7 +132,7 @@ pub fn part_of(file: &OutputFile, range: ByteRange) -> OutputFile {
     OutputFile { layout: FileLayout { segments }, ..file.clone() }
 }
 
-/// The plan of some units, which takes sources, tensors and what is computed out of the whole one: the caller puts them back.
+/// The plan of some units, which takes everything but the outputs out of the whole one: the caller puts it back.
 /// With it, for each output, which part of its file it is.
 pub fn parts(plan: &mut Plan, units: &[Unit]) -> (Plan, Vec<Option<FilePart>>) {
     let output = |unit: &Unit| part_of(&plan.outputs[unit.file], unit.range);
@@ -142,10 +142,9 @@ pub fn parts(plan: &mut Plan, units: &[Unit]) -> (Plan, Vec<Option<FilePart>>) {
         (!is_whole(plan, unit)).then_some(FilePart { at: unit.range.start(), of })
     };
     let places = units.iter().map(place).collect();
-    let (sources, tensors) = (std::mem::take(&mut plan.sources), std::mem::take(&mut plan.tensors));
-    let (updates, factors) = (plan.updates.clone(), plan.factors.clone());
-    let computed = plan.computed.take();
-    (Plan { sources, tensors, outputs, updates, factors, computed }, places)
+    let whole = std::mem::take(plan);
+    plan.outputs = whole.outputs;
+    (Plan { outputs, ..whole }, places)
 }
 
 #[cfg(test)]

@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use super::cast;
-use super::dequantise;
-use super::low_rank::{Factors, Run};
+use super::ops::{Operands, Pipeline};
 use super::view::{Source, View, count};
 use crate::formats::Segment;
 use crate::layout::Dim;
-use crate::plan::{OutputFile, OutputTensor, Plan, Route, Transform};
+use crate::plan::{OperandId, OpsId, OutputFile, OutputTensor, Plan, Route, Unit};
 use crate::source::{ByteRange, index};
 use crate::sys::Mapping;
-use crate::tensor::Dtype;
 
 /// A plan with its sources mapped.
 #[derive(Debug)]
@@ -101,69 +98,50 @@ impl Inputs<'_> {
             return None;
         };
         let tensor = &target.tensors[*tensor];
-        if tensor.quantised.is_some() {
-            return None;
-        }
         let from = range.start() + (at - begin);
-        let mut routes = routes_into(&tensor.routes, from, from + len);
-        let (Some(route), None) = (routes.next(), routes.next()) else { return None };
+        let mut routes = self.routes_into(&tensor.routes, from, from + len);
+        let (Some((route, _)), None) = (routes.next(), routes.next()) else { return None };
         let moves = &route.moves;
         let whole = moves.dims.is_empty() && moves.dst <= from && from + len <= moves.dst + moves.run;
-        if route.transform != Transform::Copy || !whole {
+        if route.ops != OpsId::COPY || !whole {
             return None;
         }
-        let source = Source::new(&self.plan.tensors[route.source], self.mappings, view);
+        let source = Source::new(self.plan.stored(route), self.mappings, view);
         source.piece(moves.src + (from - moves.dst), index(len))
     }
 
     /// Writes bytes `from ..` of an output tensor to `buf`. Answers how many values overflowed.
     pub(super) fn fill_tensor(&self, tensor: &OutputTensor, from: u64, buf: &mut [u8], view: &View<'_>) -> u64 {
-        if let Some(how) = &tensor.quantised {
-            self.quantise(how, from, buf, view);
-            return 0;
-        }
         self.fill_routes(&tensor.routes, from, buf, view)
     }
 
-    /// Writes what routes bring to bytes `from ..` of their target to `buf`. Answers how many values overflowed.
-    pub(super) fn fill_routes(&self, routes: &[Route], from: u64, buf: &mut [u8], view: &View<'_>) -> u64 {
+    /// Writes what routes bring to bytes `from ..` of their target to `buf`. Returns how many values overflowed.
+    fn fill_routes(&self, routes: &[Route], from: u64, buf: &mut [u8], view: &View<'_>) -> u64 {
         let to = from + buf.len() as u64;
-        routes_into(routes, from, to).map(|route| self.follow(route, from, buf, view)).sum()
-    }
-
-    /// What one route brings to bytes `from ..` of its target.
-    fn follow(&self, route: &Route, from: u64, buf: &mut [u8], view: &View<'_>) -> u64 {
-        let source = Source::new(&self.plan.tensors[route.source], self.mappings, view);
         let mut overflowed = 0;
-        let to = from + buf.len() as u64;
-        // Bytes of a run of units that lie in the buffer.
-        let inside = |dst: u64, units: u64, width: u64| {
-            index((dst + units) * width).min(index(to)) - index((dst * width).max(from))
-        };
-        if let Transform::Update { from: dtype, to: target, update } = route.transform {
-            // Factors are small and read again and again: they come from the mapping, and do not count as gathered.
-            let read = |factor: &OutputTensor, from: u64, buf: &mut [u8]| {
-                self.fill_tensor(factor, from, buf, &View::default());
-            };
-            let mut factors = Factors::new(self.plan, &self.plan.updates[update], &read);
-            runs_into(route, from, to, &mut |src, dst, units| {
-                let run = Run { from: dtype, to: target, src, dst, count: units };
-                overflowed += factors.update_run(&source, &run, from, buf);
-                count(&view.converted, inside(dst, units, target.size()));
+        // Routes of one tensor follow one another with the same ops as a rule.
+        let mut pipeline: Option<Pipeline<'_>> = None;
+        for (route, unit) in self.routes_into(routes, from, to) {
+            let source = Source::new(self.plan.stored(route), self.mappings, view);
+            if route.ops == OpsId::COPY {
+                runs_into(route, unit, from, to, &mut |src, dst, bytes| {
+                    source.read(src, &mut buf[index(dst - from)..index(dst + bytes - from)]);
+                });
+                continue;
+            }
+            if !pipeline.as_ref().is_some_and(|known| known.is(route.ops)) {
+                // What the last one holds is let go before more is read.
+                drop(pipeline.take());
+                pipeline = Some(Pipeline::new(route.ops, self.plan.ops(route.ops), unit, self));
+            }
+            let Some(pipeline) = &mut pipeline else { continue };
+            runs_into(route, unit, from, to, &mut |src, dst, units| {
+                overflowed += pipeline.run(&source, (src, dst, units), from, buf);
+                // Of a run, the bytes that lie in the buffer.
+                let (first, last) = (unit.byte(dst).max(from), unit.byte(dst + units).min(to));
+                count(&view.converted, index(last - first));
             });
-            return overflowed;
         }
-        runs_into(route, from, to, &mut |src, dst, units| match route.transform {
-            Transform::Copy => source.read(src, &mut buf[index(dst - from)..index(dst + units - from)]),
-            Transform::Cast { from: dtype, to } | Transform::Update { from: dtype, to, .. } => {
-                overflowed += cast_run(&source, (dtype, to), src, dst, units, from, buf);
-                count(&view.converted, inside(dst, units, to.size()));
-            }
-            Transform::Dequantise { from: kind, to } => {
-                overflowed += dequantise::run(&source, (kind, to), (src, dst, units), from, buf);
-                count(&view.converted, inside(dst, units, to.size()));
-            }
-        });
         overflowed
     }
 
@@ -174,33 +152,41 @@ impl Inputs<'_> {
             let from = range.start() + at.saturating_sub(span.at);
             let to = range.start() + (at + len - span.at).min(range.len());
             let tensor = &target.tensors[*tensor];
-            // What an integer is made of is an fp16 element. Scales are read from memory.
-            let widened = tensor.quantised.as_ref().map_or(1, |how| how.operand_bytes());
-            let (from, to) = (from * widened, to * widened);
-            for route in routes_into(tensor.operands(), from, to) {
-                let source = &self.plan.tensors[route.source];
-                runs_into(route, from, to, &mut |src, _, units| {
-                    let (first, len) = route.transform.stored(src, units);
+            for (route, unit) in self.routes_into(&tensor.routes, from, to) {
+                let source = self.plan.stored(route);
+                runs_into(route, unit, from, to, &mut |src, _, units| {
+                    let (first, len) = unit.stored(src, units);
                     source.extents.locate(first, len).for_each(|range| take(source.file, range));
                 });
             }
         }
     }
+
+    /// The routes that bring something to bytes `from .. to` of a tensor, with the units of their moves.
+    fn routes_into<'a>(&'a self, routes: &'a [Route], from: u64, to: u64) -> impl Iterator<Item = (&'a Route, Unit)> {
+        // Routes are sorted by where they begin.
+        let begun = routes.iter().map(|route| (route, self.plan.unit(route)));
+        let begun = begun.take_while(move |(route, unit)| unit.byte(route.moves.dst) < to);
+        begun.filter(move |(route, unit)| (route.moves.dst_end() * unit.written).div_ceil(8) > from)
+    }
 }
 
-/// The routes that bring something to bytes `from .. to` of a tensor.
-fn routes_into(routes: &[Route], from: u64, to: u64) -> impl Iterator<Item = &Route> {
-    // Routes are sorted by where they begin.
-    let begun = routes.iter().take_while(move |route| route.moves.dst * route.transform.unit() < to);
-    begun.filter(move |route| route.moves.dst_end() * route.transform.unit() > from)
+impl Operands for Inputs<'_> {
+    fn operand(&self, id: OperandId) -> &OutputTensor {
+        self.plan.operand(id)
+    }
+
+    fn read(&self, id: OperandId, from: u64, buf: &mut [u8]) {
+        // Operands are small, and read again and again: they come from the mapping, and do not count as gathered.
+        self.fill_tensor(self.plan.operand(id), from, buf, &View::default());
+    }
 }
 
 /// Calls `take(src, dst, units)` for every part of a route that falls into bytes `from .. to` of its target. In units of the
 /// move; a unit that lies only partly in there counts.
-fn runs_into(route: &Route, from: u64, to: u64, take: &mut impl FnMut(u64, u64, u64)) {
-    let unit = route.transform.unit();
+fn runs_into(route: &Route, unit: Unit, from: u64, to: u64, take: &mut impl FnMut(u64, u64, u64)) {
     let moves = &route.moves;
-    walk(&moves.dims, moves.run, moves.src, moves.dst, (from / unit, to.div_ceil(unit)), take);
+    walk(&moves.dims, moves.run, moves.src, moves.dst, unit.within(from, to), take);
 }
 
 /// Calls `run(src, dst, units)` for every part of a move that falls into the window of the target.
@@ -219,50 +205,4 @@ fn walk(dims: &[Dim], run: u64, src: u64, dst: u64, window: (u64, u64), take: &m
     for i in first..last {
         walk(inner, run, src + i * dim.src_stride, dst + i * dim.dst_stride, window, take);
     }
-}
-
-/// Converts `count` elements from `src` on to the target's elements from `dst` on, where they fall into the buffer, which
-/// begins at byte `from` of the target. An element that lies only partly in the buffer is converted by itself, and counted
-/// where it begins.
-fn cast_run(
-    source: &Source<'_>,
-    (dtype, to): (Dtype, Dtype),
-    src: u64,
-    dst: u64,
-    count: u64,
-    from: u64,
-    buf: &mut [u8],
-) -> u64 {
-    let (width_in, width_out) = (dtype.size(), to.size());
-    let end = from + buf.len() as u64;
-    let mut overflowed = 0;
-    // Cleared only where it is used: clearing it for each run of a kilobyte or two would cost as much as converting that.
-    let mut scratch = None;
-    let mut done = 0;
-    while done < count {
-        let at = (dst + done) * width_out;
-        let whole = if at >= from { (end - at) / width_out } else { 0 };
-        let block = (count - done).min(cast::BLOCK as u64).min(whole.max(1));
-        let bytes_in = index(block * width_in);
-        let src_at = (src + done) * width_in;
-        let input: &[u8] = if let Some(bytes) = source.piece(src_at, bytes_in) {
-            bytes
-        } else {
-            let scratch = &mut scratch.get_or_insert([0u8; cast::BLOCK * 8])[..bytes_in];
-            source.read(src_at, scratch);
-            scratch
-        };
-        if whole > 0 {
-            let target = index(at - from);
-            overflowed += cast::convert(dtype, to, input, &mut buf[target..target + index(block * width_out)]);
-        } else {
-            let mut one = [0u8; 8];
-            let count = cast::convert(dtype, to, input, &mut one[..index(width_out)]);
-            let (first, last) = (at.max(from), (at + width_out).min(end));
-            buf[index(first - from)..index(last - from)].copy_from_slice(&one[index(first - at)..index(last - at)]);
-            overflowed += if at >= from { count } else { 0 };
-        }
-        done += block;
-    }
-    overflowed
 }

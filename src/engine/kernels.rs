@@ -40,7 +40,7 @@ pub fn dequantise(from: BlockType, blocks: &[u8], out: &mut [f32]) {
     let count = blocks.len() as u64 / from.bytes();
     assert!(count * from.bytes() == blocks.len() as u64, "the bytes are whole blocks");
     assert!(count * from.elements() == out.len() as u64, "the slices hold as many elements");
-    super::dequantise::decode(from, blocks, out);
+    super::ops::dequantise(from, blocks, out);
 }
 
 /// Quantises a whole row of fp16 elements to as many int8, as golden-stick 0.6.0 does for w8a16: symmetric, in fp16 arithmetic,

@@ -6,7 +6,8 @@ use smallvec::SmallVec;
 
 use super::fill::{Inputs, Span, Target};
 use super::view::View;
-use crate::plan::{OutputTensor, Plan};
+use crate::formats::Segment;
+use crate::plan::Plan;
 use crate::source::{ByteRange, ReadAhead};
 use crate::sys::Mapping;
 
@@ -20,8 +21,8 @@ pub struct Outputs {
     mappings: Vec<Arc<Mapping>>,
     /// For each file, where each of its segments begins.
     starts: Vec<Box<[u64]>>,
-    /// Sources that are read beside those that a range names: of the factors of updates.
-    factors: Vec<usize>,
+    /// Sources that are read beside those that a range names: of the operands of ops.
+    beside: Vec<usize>,
 }
 
 /// Ranges of sources, by the index of the source.
@@ -42,13 +43,15 @@ impl Outputs {
             Some(start)
         };
         let starts =
-            plan.outputs.iter().map(|file| file.layout.segments.iter().map(|s| s.len()).scan(0, begins).collect());
+            plan.outputs.iter().map(|file| file.layout.segments.iter().map(Segment::len).scan(0, begins).collect());
         let starts = starts.collect();
-        let routes = plan.factors.iter().flat_map(OutputTensor::operands);
-        let mut factors: Vec<usize> = routes.map(|route| plan.tensors[route.source].file).collect();
-        factors.sort_unstable();
-        factors.dedup();
-        Self { plan, mappings, starts, factors }
+        let computed = plan.computed.as_ref().map(|computed| computed.source);
+        let routes = plan.operands.iter().flat_map(|operand| &operand.routes);
+        let files = routes.map(|route| plan.stored(route).file).filter(|file| Some(*file) != computed);
+        let mut beside: Vec<usize> = files.collect();
+        beside.sort_unstable();
+        beside.dedup();
+        Self { plan, mappings, starts, beside }
     }
 
     /// The sources, in the plan's order.
@@ -66,7 +69,7 @@ impl Outputs {
                 None => reads.push((source, range)),
             }
         });
-        reads.extend(self.factors.iter().filter_map(|source| Some((*source, ByteRange::new(0, 0)?))));
+        reads.extend(self.beside.iter().filter_map(|source| Some((*source, ByteRange::new(0, 0)?))));
         reads
     }
 
@@ -77,15 +80,27 @@ impl Outputs {
         }
     }
 
-    /// Reads bytes `at ..` of a file. What is known only when all of it is written, a checksum of it, is read as zeros.
+    /// The length of a file.
+    pub fn len(&self, file: usize) -> u64 {
+        self.plan.outputs[file].layout.len()
+    }
+
+    /// How many tensors a file has.
+    pub fn tensors(&self, file: usize) -> usize {
+        self.plan.outputs[file].tensors.len()
+    }
+
+    /// Reads bytes `at ..` of a file. What is known only when all of it is written, a checksum of it, is read as zeros. Returns how
+    /// many finite values became infinite, each counted where it begins.
     ///
     /// # Panics
     /// Where the range ends after the file.
-    pub fn read(&self, file: usize, at: u64, buf: &mut [u8]) {
+    pub fn read(&self, file: usize, at: u64, buf: &mut [u8]) -> u64 {
         let output = &self.plan.outputs[file];
         let end = at.checked_add(buf.len() as u64);
         assert!(end.is_some_and(|end| end <= output.layout.len()), "the range ends after the file");
-        self.inputs().fill_target(&self.target(file, at, buf.len() as u64), at, buf, &View::default());
+        let overflowed = self.inputs().fill_target(&self.target(file, at, buf.len() as u64), at, buf, &View::default());
+        overflowed.into_iter().map(|(_, count)| count).sum()
     }
 
     fn inputs(&self) -> Inputs<'_> {

@@ -3,7 +3,7 @@
 use super::EngineConfig;
 use super::fill::Target;
 use crate::formats::{FileLayout, Segment};
-use crate::plan::{Plan, Transform};
+use crate::plan::{OpsId, Plan};
 use crate::source::ByteRange;
 
 /// One write.
@@ -139,14 +139,14 @@ fn mapped_runs<'a>(plan: &'a Plan, target: &'a Target<'a>) -> impl Iterator<Item
         let Segment::Data { tensor, range } = span.segment else { return Vec::new() };
         let mut runs = Vec::new();
         for route in &target.tensors[*tensor].routes {
-            if route.transform != Transform::Copy || !route.moves.dims.is_empty() {
+            if route.ops != OpsId::COPY || !route.moves.dims.is_empty() {
                 continue;
             }
             let (from, to) = (route.moves.dst.max(range.start()), (route.moves.dst + route.moves.run).min(range.end()));
             if from + MAPPED_FROM > to {
                 continue;
             }
-            let source = &plan.tensors[route.source];
+            let source = plan.stored(route);
             let mut at = span.at + (from - range.start());
             for found in source.extents.locate(route.moves.src + (from - route.moves.dst), to - from) {
                 runs.push(MappedRun { at, len: found.len(), source: source.file, source_at: found.start() });
@@ -162,23 +162,21 @@ pub(super) fn key_of(plan: &Plan, target: &Target<'_>, at: u64, len: u64) -> (us
     for span in target.overlapping(at, len) {
         let Segment::Data { tensor, range } = span.segment else { continue };
         let tensor = &target.tensors[*tensor];
-        // An integer is made of an fp16 element.
-        let widened = tensor.quantised.as_ref().map_or(1, |how| how.operand_bytes());
-        let from = (range.start() + at.saturating_sub(span.at)) * widened;
-        for route in tensor.operands() {
-            let unit_out = route.transform.unit();
-            let moves = &route.moves;
-            if moves.dst_end() * unit_out <= from {
+        let from = range.start() + at.saturating_sub(span.at);
+        for route in &tensor.routes {
+            let (unit, moves) = (plan.unit(route), &route.moves);
+            let (from, _) = unit.within(from, from);
+            if moves.dst_end() <= from {
                 continue;
             }
             // Which repetition of the outermost step the range begins in; the inner ones do not matter for an order.
             let step = moves.dims.first().map_or(0, |d| {
-                let skipped = (from / unit_out).saturating_sub(moves.dst) / d.dst_stride;
+                let skipped = from.saturating_sub(moves.dst) / d.dst_stride;
                 skipped.min(d.count - 1) * d.src_stride
             });
-            let run = if moves.dims.is_empty() { (from / unit_out).saturating_sub(moves.dst) } else { 0 };
-            let source = &plan.tensors[route.source];
-            let (first, _) = route.transform.stored(moves.src + step + run, 1);
+            let run = if moves.dims.is_empty() { from.saturating_sub(moves.dst) } else { 0 };
+            let source = plan.stored(route);
+            let (first, _) = unit.stored(moves.src + step + run, 1);
             let first = source.extents.locate(first, 1).next();
             return (source.file, first.map_or(0, ByteRange::start));
         }

@@ -10,7 +10,7 @@ use super::sinks::measure::measure;
 use super::{CancelToken, Crc64, EngineConfig, EngineError, Event, Observer};
 use crate::formats::Segment;
 use crate::layout::Move;
-use crate::plan::{OutputTensor, Plan, Route, SourceTensor, Transform};
+use crate::plan::{OpsId, OutputTensor, Plan, Route, SourceTensor, StoredId};
 use crate::source::{ByteRange, Extents};
 use crate::sys::Mapping;
 use crate::tensor::{Dtype, Shape};
@@ -84,8 +84,7 @@ fn as_it_is(source: usize, one: &SumOf) -> OutputTensor {
         dtype: Dtype::U8,
         shape: Shape::new([one.place.len()]).unwrap_or_default(),
         first_holder: true,
-        routes: vec![Route { source, transform: Transform::Copy, moves }],
-        quantised: None,
+        routes: vec![Route { source: StoredId::new(source), ops: OpsId::COPY, moves }],
     }
 }
 

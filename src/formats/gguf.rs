@@ -186,7 +186,9 @@ fn entries(infos: &[Info], data: u64, file: u64) -> Result<Vec<Entry>, FormatErr
 /// What types the tensors have: `61 F32, 210 Q4_1`.
 fn held(infos: &[Info]) -> String {
     let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
-    infos.iter().for_each(|info| *counts.entry(info.kind).or_default() += 1);
+    for info in infos {
+        *counts.entry(info.kind).or_default() += 1;
+    }
     counts.iter().map(|(kind, count)| format!("{count} {}", type_name(*kind))).collect::<Vec<_>>().join(", ")
 }
 

@@ -85,14 +85,15 @@ fn carry_along(
         let mut text = format!("{:#}", Json::Object(config));
         text.push('\n');
         carried.files.push((CONFIG.to_owned(), text.into_bytes()));
-        let mut note = "config.json is written from the metadata of the GGUF file".to_owned();
-        if !gguf.left_out.is_empty() {
+        let written = "config.json is written from the metadata of the GGUF file";
+        if gguf.left_out.is_empty() {
+            case.note(written);
+        } else {
             let keys = list(&gguf.left_out);
-            note.push_str(&format!(
-                ", but for {keys}: --hf-config DIR carries that of the original model along instead"
+            case.note(&format!(
+                "{written}, but for {keys}: --hf-config DIR carries that of the original model along instead"
             ));
         }
-        case.note(&note);
     }
     if !carried.files.iter().any(|(name, _)| name.starts_with("tokenizer")) {
         case.note(

@@ -18,9 +18,8 @@ use serde::Serialize;
 
 use super::observer::Observer;
 use super::planned::Planned;
-use super::run::compute;
 use super::spec::Job;
-use super::{checks, settings};
+use super::unwritten::Unwritten;
 use crate::Error;
 use crate::engine::{CancelToken, Outputs, RunSummary};
 use crate::input::{MANIFEST, check_unchanged};
@@ -75,23 +74,9 @@ impl Mount {
         ready: &mut dyn FnMut(&Mounted) -> Result<(), Error>,
     ) -> Result<(), Error> {
         check_point(&self.at)?;
-        let job = self.job()?;
-        let planned = Planned::make(&job, observer)?;
-        let mut mappings = planned.opened.input().mappings();
-        let chosen = settings::settle(&job.run.reading.wishes(), &mappings, None);
-        let buffers = chosen.config.workers as u64 * LARGEST_READ;
-        let memory = settings::memory(&planned.conversion.plan, &chosen.config).max(buffers);
-        if memory > chosen.memory {
-            return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
-        }
-        checks::check(&planned, &chosen.config, observer, cancel)?;
-        let mut summary = RunSummary::default();
-        if planned.conversion.plan.computed.is_some() {
-            summary.quantised =
-                compute(&planned.conversion.plan, &mut mappings, &chosen.config, (observer, cancel))?.errors;
-        }
-        // What is made now is made of what the sources still are.
-        check_unchanged(&mappings)?;
+        let job = self.job();
+        let Unwritten { planned, mappings, config, summary } =
+            Unwritten::of(&job, LARGEST_READ, |_| Ok(()), (observer, cancel))?;
         let (files, contents) = shown(&planned, &summary)?;
         let (say, said) = channel();
         let shown = Shown {
@@ -105,7 +90,7 @@ impl Mount {
         };
         observer.before_writing()?;
         let at = |source| Error::CannotMount { at: self.at.clone(), source };
-        let tree = MountedTree::new(&files, shown, &self.at, chosen.config.workers, self.others).map_err(at)?;
+        let tree = MountedTree::new(&files, shown, &self.at, config.workers, self.others).map_err(at)?;
         let bytes = files.iter().map(|file| file.len).sum();
         if let Err(e) = ready(&Mounted { target: self.at.clone(), files: files.len(), bytes }) {
             tree.unmount();
@@ -115,18 +100,12 @@ impl Mount {
         tree.join().map_err(at)
     }
 
-    /// The job, where its target can be shown before all of it is read.
-    fn job(&self) -> Result<Job, Error> {
-        if self.job.runs_the_model() {
-            return Err(Error::Usage(
-                "mount does not run the model: gather the statistics with -f quant_weight, and give their file with --stats"
-                    .to_owned(),
-            ));
-        }
+    /// The job, for the mount point.
+    fn job(&self) -> Job {
         let mut job = self.job.clone();
         job.target.dir.clone_from(&self.at);
         job.target.strategies = self.at.join(STRATEGY);
-        Ok(job)
+        job
     }
 }
 
@@ -156,7 +135,9 @@ fn wait(tree: &MountedTree, said: &Receiver<String>, observer: &dyn Observer, ca
             tree.unmount();
         }
     }
-    said.try_iter().for_each(|text| observer.note(&text));
+    for text in said.try_iter() {
+        observer.note(&text);
+    }
 }
 
 /// The bytes of a file that is shown.
@@ -170,14 +151,6 @@ enum Content {
 /// The files below the mount point.
 fn shown(planned: &Planned, summary: &RunSummary) -> Result<(Vec<TreeFile>, Vec<Content>), Error> {
     let plan = &planned.conversion.plan;
-    let late = plan.outputs.iter().find(|file| file.layout.late().next().is_some());
-    if let Some(file) = late {
-        return Err(Error::Usage(format!(
-            "{} states checksums of bytes that are known only when all of it is written, so it cannot be shown: leave --crc and \
-             --format bin out",
-            file.path
-        )));
-    }
     let (mut files, mut contents) = (Vec::new(), Vec::new());
     let mut add = |path: String, len: u64, content: Content| {
         files.push(TreeFile { path, len });
@@ -236,6 +209,10 @@ impl Shown {
         let watched = &self.sources[source];
         if let Some(why) = watched.changed.get() {
             return Err(why);
+        }
+        // What the system could not read was read as zeros.
+        if let Err(e) = self.outputs.mappings()[source].check() {
+            return Err(watched.changed.get_or_init(|| e.to_string()));
         }
         let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         let looked = watched.looked.load(Ordering::Relaxed);

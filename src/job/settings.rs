@@ -128,7 +128,7 @@ pub(super) fn settle(wishes: &Wishes, sources: &[Arc<Mapping>], target: Option<(
 
 /// Bytes of memory that running a plan takes, with what the process holds already.
 pub(super) fn memory(plan: &Plan, engine: &EngineConfig) -> u64 {
-    let factors = plan.factor_bytes() * engine.workers as u64;
+    let factors = plan.operand_bytes() * engine.workers as u64;
     // The computed range is held as the plan has it, as it is computed, and as it is read.
     // Scales are gathered in blocks before they go into it, in single precision.
     let scales = |c: &Computed| c.calculations.iter().map(|c| c.rows * (c.columns / c.group.max(1)) * 8).sum::<u64>();

@@ -212,7 +212,7 @@ impl Stage for Together {
             self.finished
                 .extend(files.map(|((unit, output), sums)| cluster::sums_of(output, unit.range.start(), sums)));
         }
-        (plan.sources, plan.tensors, plan.computed) = (part.sources, part.tensors, part.computed);
+        *plan = Plan { outputs: std::mem::take(&mut plan.outputs), ..part };
         result?;
         Ok(())
     }

@@ -91,9 +91,9 @@ pub fn from_gguf(metadata: &[(String, Json)], rows: &dyn Fn(&str) -> Option<u64>
         return Err(SpecError::UnknownType { found: name.to_owned(), known: names.join(", ") });
     };
     // One name is of both where the other family has no such axis.
-    let unused = |field: &str| match known.model_type == MIXTRAL.0 {
-        true => field == OTHER_EXPERTS,
-        false => field == MIXTRAL.1,
+    let unused = |field: &str| {
+        let other = if known.model_type == MIXTRAL.0 { OTHER_EXPERTS } else { MIXTRAL.1 };
+        field == other
     };
     let mut config = Map::new();
     let mut said: Vec<String> = Vec::new();

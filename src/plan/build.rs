@@ -3,9 +3,11 @@
 use super::calculation::Computed;
 use super::catalog::Catalog;
 use super::derive::quantise::QuantisedModel;
+use super::ids::OpsId;
+use super::op::Op;
 use super::options::{PlanOptions, Precision};
-use super::route::{OutputFile, OutputTensor, Route, Transform};
-use super::router::{self, Router};
+use super::route::{OutputFile, OutputTensor, Route};
+use super::router::{Router, Way};
 use super::target::{Content, Kind, TargetEntry, TargetRank};
 use super::value::Plan;
 use super::{PlanError, SourceFile, files};
@@ -24,8 +26,7 @@ pub fn build(
 ) -> Result<Plan, PlanError> {
     let mut router = Router::new(files, catalog);
     let outputs = outputs(&mut router, targets, options)?;
-    let Router { tensors, updates, factors, .. } = router;
-    Ok(Plan { sources: router::sources(files), tensors, outputs, updates, factors, computed: None })
+    Ok(router.into_plan(outputs))
 }
 
 /// As [`build`], for a quantised model. `files` are those of the source and, last, [`super::computed_file`].
@@ -43,8 +44,7 @@ pub fn build_quantised(
     let calculations = model.linears.iter().map(|l| l.calculation(|name, what| router.gather(name, what))).collect();
     let (bytes, caches) = (model.room.bytes.clone(), model.caches.clone());
     let computed = Some(Computed { source: files.len() - 1, bytes, calculations, caches });
-    let Router { tensors, updates, factors, .. } = router;
-    Ok(Plan { sources: router::sources(files), tensors, outputs, updates, factors, computed })
+    Ok(Plan { computed, ..router.into_plan(outputs) })
 }
 
 fn outputs(
@@ -57,11 +57,11 @@ fn outputs(
         let entries = target.entries.into_iter();
         let tensors = entries.map(|entry| tensor(router, &entry, options)).collect::<Result<Vec<_>, _>>()?;
         if let Some(whole) = options.whole {
-            outputs.extend(files::whole_model(&router.tensors, target.rank, tensors, whole, options)?);
+            outputs.extend(files::whole_model(router.plan(), target.rank, tensors, whole, options)?);
         } else {
             let extension = options.format.extension();
             let path = format!("rank_{0}/checkpoint_{0}.{extension}", target.rank);
-            outputs.push(files::file(&router.tensors, path, target.rank, tensors, options)?);
+            outputs.push(files::file(router.plan(), path, target.rank, tensors, options)?);
         }
     }
     Ok(outputs)
@@ -73,43 +73,33 @@ fn tensor(router: &mut Router<'_>, entry: &TargetEntry, options: &PlanOptions) -
         Kind::Norm => options.norms,
         Kind::Other => Precision::Keep,
     };
-    if let Content::Pieces(pieces) = &entry.content
-        && let Some(quantised) = router.quantised(pieces, entry)?
-    {
-        return Ok(OutputTensor {
-            name: entry.name.clone(),
-            dtype: entry.dtype,
-            shape: entry.shape.clone(),
-            first_holder: entry.first_holder,
-            routes: Vec::new(),
-            quantised: Some(Box::new(quantised)),
-        });
-    }
-    let dtype = match precision {
-        Precision::To(dtype) if entry.dtype.is_float() => dtype,
-        _ => entry.dtype,
-    };
-    let transform =
-        if dtype == entry.dtype { Transform::Copy } else { Transform::Cast { from: entry.dtype, to: dtype } };
-    if let Transform::Cast { from, to } = transform
-        && !(to.is_float() && to != Dtype::F64)
-    {
-        return Err(PlanError::Cast { name: entry.name.to_string(), from: from.name(), to: to.name() });
-    }
-    let routes = match &entry.content {
-        Content::Pieces(pieces) => router.routes(pieces, entry.dtype, transform),
-        Content::Entry(file, index) => {
-            let moves = Move { src: 0, dst: 0, run: entry.shape.elements(), dims: Box::new([]) };
-            let moves = if transform == Transform::Copy { moves.scaled(entry.dtype.size()) } else { moves };
-            vec![Route { source: router.source(*file, *index), transform, moves }]
-        }
-    };
-    Ok(OutputTensor {
+    let made = |dtype, routes| OutputTensor {
         name: entry.name.clone(),
         dtype,
         shape: entry.shape.clone(),
         first_holder: entry.first_holder,
         routes,
-        quantised: None,
-    })
+    };
+    if let Content::Pieces(pieces) = &entry.content
+        && let Some(routes) = router.quantised(pieces, entry)?
+    {
+        return Ok(made(entry.dtype, routes));
+    }
+    let (from, to) = match precision {
+        Precision::To(dtype) if entry.dtype.is_float() => (entry.dtype, dtype),
+        _ => (entry.dtype, entry.dtype),
+    };
+    if from != to && !(to.is_float() && to != Dtype::F64) {
+        return Err(PlanError::Cast { name: entry.name.to_string(), from: from.name(), to: to.name() });
+    }
+    let routes = match &entry.content {
+        Content::Pieces(pieces) => router.routes(pieces, &Way::cast(from, to, &entry.shape)),
+        Content::Entry(file, index) => {
+            let ops = router.pipeline((from != to).then_some(Op::Cast { from, to }).into_iter().collect());
+            let moves = Move { src: 0, dst: 0, run: entry.shape.elements(), dims: Box::new([]) };
+            let moves = if ops == OpsId::COPY { moves.scaled(from.size()) } else { moves };
+            vec![Route { source: router.source(*file, *index), ops, moves }]
+        }
+    };
+    Ok(made(to, routes))
 }

@@ -4,7 +4,7 @@
 //! Which bytes are what is said here by offsets, so that whoever computes them needs to know no name.
 
 use super::OutputTensor;
-use super::route::{Arithmetic, Width};
+use super::op::{Arithmetic, Width};
 use crate::tensor::{Dtype, TensorName};
 
 /// The computed range, and how it is computed.

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::{OutputTensor, Plan, PlanError, Transform};
+use super::op::{LowRank, Op, Quantise};
+use super::{OutputTensor, Plan, PlanError};
 use crate::formats::Segment;
 use crate::layout::{CoverFault, Footprint, Move, exact_cover};
 use crate::tensor::{Dtype, Shape};
@@ -12,7 +13,7 @@ use crate::tensor::{Dtype, Shape};
 /// # Errors
 /// The first tensor with a gap, an overlap, a byte behind its end, or a read behind the end of its source.
 pub fn prove(plan: &Plan) -> Result<(), PlanError> {
-    plan.factors.iter().try_for_each(|factor| prove_routes(plan, factor, 0))?;
+    plan.operands.iter().try_for_each(|operand| prove_routes(plan, operand, 0))?;
     for file in &plan.outputs {
         let rank = file.rank.unwrap_or(0);
         let places = file.layout.extents(file.tensors.len());
@@ -32,32 +33,11 @@ pub fn prove(plan: &Plan) -> Result<(), PlanError> {
                 let fault = CoverFault::Gap(place.len().min(bytes));
                 return Err(PlanError::Cover { name: tensor.name.to_string(), rank, fault });
             }
-            prove_tensor(plan, tensor, rank)?;
+            prove_routes(plan, tensor, rank)?;
         }
     }
     for calculation in plan.computed.iter().flat_map(|c| &c.calculations) {
-        prove_tensor(plan, &calculation.weight, 0)?;
-    }
-    Ok(())
-}
-
-/// Proves that a tensor's routes, and those of what it is quantised with, write each element once.
-fn prove_tensor(plan: &Plan, tensor: &OutputTensor, rank: u32) -> Result<(), PlanError> {
-    let Some(quantised) = &tensor.quantised else { return prove_routes(plan, tensor, rank) };
-    let elements = tensor.shape.elements() * quantised.width.in_a_byte();
-    let rows = elements.checked_div(quantised.columns).unwrap_or(0);
-    let scales = elements.checked_div(quantised.group).unwrap_or(0);
-    let vectors = [
-        (Some(&quantised.operand), Dtype::F16, elements),
-        (Some(&quantised.scales), quantised.arithmetic.scales(), scales),
-        (quantised.multiply.as_ref(), Dtype::F16, quantised.columns),
-        (quantised.divide.as_ref(), Dtype::F16, rows),
-    ];
-    for (routes, dtype, elements) in vectors {
-        let Some(routes) = routes else { continue };
-        let shape = Shape::new([elements]).unwrap_or_default();
-        let part = OutputTensor { dtype, shape, routes: routes.clone(), quantised: None, ..tensor.clone() };
-        prove_routes(plan, &part, rank)?;
+        prove_routes(plan, &calculation.weight, 0)?;
     }
     Ok(())
 }
@@ -65,48 +45,64 @@ fn prove_tensor(plan: &Plan, tensor: &OutputTensor, rank: u32) -> Result<(), Pla
 /// Proves that the routes of one tensor write each of its elements once.
 fn prove_routes(plan: &Plan, tensor: &OutputTensor, rank: u32) -> Result<(), PlanError> {
     let name = || tensor.name.to_string();
-    // Copies are counted in bytes, everything else in elements: one unit where all are alike, else bytes.
-    let mut units: Vec<u64> = tensor.routes.iter().map(|route| route.transform.unit()).collect();
+    // Copies are counted in bytes, everything else in elements: one unit where all are alike, else what all are multiples of.
+    let mut units: Vec<u64> = tensor.routes.iter().map(|route| plan.unit(route).written).collect();
     units.dedup();
-    let unit = if let [unit] = units.as_slice() { *unit } else { 1 };
+    let bits = if let [unit] = units.as_slice() { *unit } else { units.iter().copied().min().unwrap_or(8).min(8) };
     let mut moves: Vec<Cow<'_, Move>> = Vec::with_capacity(tensor.routes.len());
     for route in &tensor.routes {
-        let to = route.transform.unit();
-        let source = &plan.tensors[route.source];
-        let (read_as, written_as) = match route.transform {
-            Transform::Copy => (tensor.dtype, tensor.dtype),
-            Transform::Cast { from, to } => (from, to),
-            Transform::Dequantise { from, to } => (Dtype::Blocks(from), to),
-            Transform::Update { from, to, update } => {
-                if !factors_fit(plan, update) {
-                    return Err(PlanError::OutOfBounds { name: name(), rank });
-                }
-                (from, to)
+        let (unit, source) = (plan.unit(route), plan.stored(route));
+        let mut dtype = source.dtype;
+        for op in plan.ops(route.ops) {
+            if op.takes() != dtype {
+                return Err(PlanError::Cast { name: name(), from: source.dtype.name(), to: tensor.dtype.name() });
             }
-        };
-        if source.dtype != read_as || tensor.dtype != written_as {
+            dtype = op.gives();
+            if !operands_fit(plan, op, &tensor.shape) {
+                return Err(PlanError::OutOfBounds { name: name(), rank });
+            }
+        }
+        if dtype != tensor.dtype {
             return Err(PlanError::Cast { name: name(), from: source.dtype.name(), to: tensor.dtype.name() });
         }
-        if route.transform.stored(0, route.moves.src_end()).1 > source.extents.len() {
+        if unit.stored(0, route.moves.src_end()).1 > source.extents.len() {
             return Err(PlanError::OutOfBounds { name: name(), rank });
         }
-        let counted = to / unit;
+        let counted = unit.written / bits;
         moves.push(if counted == 1 {
             Cow::Borrowed(&route.moves)
         } else {
             Cow::Owned(route.moves.clone().scaled(counted))
         });
     }
-    let total = tensor.shape.bytes(tensor.dtype) / unit;
+    let total = tensor.shape.bytes(tensor.dtype) * 8 / bits;
     let footprints = moves.iter().map(|moves| Footprint::from(moves.as_ref())).collect();
     exact_cover(footprints, total).map_err(|fault| PlanError::Cover { name: name(), rank, fault })
 }
 
-/// Whether an update's factors are matrices that make one.
-fn factors_fit(plan: &Plan, update: usize) -> bool {
-    let Some(update) = plan.updates.get(update) else { return false };
-    let (Some(a), Some(b)) = (plan.factors.get(update.a), plan.factors.get(update.b)) else { return false };
-    matches!((a.shape.dims(), b.shape.dims()), (&[rank, _], &[_, b_rank]) if rank == b_rank)
+/// Whether what an op takes beside the elements of a tensor of this shape is there and large enough.
+fn operands_fit(plan: &Plan, op: &Op, shape: &Shape) -> bool {
+    let operand = |id: super::OperandId, dtype| plan.operands.get(id.index()).filter(|found| found.dtype == dtype);
+    match op {
+        Op::Cast { .. } | Op::Dequantise { .. } => true,
+        Op::AddLowRank(LowRank { a, b, width, .. }) => {
+            let (Some(a), Some(b)) = (operand(*a, Dtype::F32), operand(*b, Dtype::F32)) else { return false };
+            let factors = (a.shape.dims(), b.shape.dims());
+            *width > 0 && matches!(factors, (&[rank, _], &[_, b_rank]) if rank == b_rank)
+        }
+        Op::Quantise(how) => {
+            let Quantise { columns, group, width, arithmetic, scales, multiply, divide } = how;
+            let elements = shape.elements() * width.in_a_byte();
+            let (rows, groups) = (elements.checked_div(*columns), elements.checked_div(*group));
+            let holds = |id, dtype, count: Option<u64>| {
+                operand(id, dtype).is_some_and(|found| Some(found.shape.elements()) == count)
+            };
+            columns.checked_rem(*group) == Some(0)
+                && holds(*scales, arithmetic.scales(), groups)
+                && multiply.is_none_or(|id| holds(id, Dtype::F16, Some(*columns)))
+                && divide.is_none_or(|id| holds(id, Dtype::F16, rows))
+        }
+    }
 }
 
 /// Proves of a comparison's routes what [`prove`] proves of a plan's.

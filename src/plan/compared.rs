@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use super::SourceFile;
 use super::catalog::Catalog;
 use super::holders::Holder;
-use super::route::{OutputFile, OutputTensor, Transform};
-use super::router::{Router, sources};
+use super::route::{OutputFile, OutputTensor};
+use super::router::{Router, Way};
 use super::value::Plan;
 use crate::formats::FileLayout;
 use crate::layout::Piece;
@@ -66,8 +66,7 @@ pub fn compare(
                 dtype: entry.dtype,
                 shape: entry.shape.clone(),
                 first_holder: true,
-                routes: router.routes(pieces, entry.dtype, Transform::Copy),
-                quantised: None,
+                routes: router.routes(pieces, &Way::cast(entry.dtype, entry.dtype, &entry.shape)),
             });
             extents.push(entry.extents.clone());
         }
@@ -80,7 +79,7 @@ pub fn compare(
         });
         places.push(extents);
     }
-    (Plan { sources: sources(a_files), tensors: router.tensors, outputs, ..Plan::default() }, places)
+    (router.into_plan(outputs), places)
 }
 
 /// Whether one piece of a tensor is a part of the other.

@@ -1,32 +1,34 @@
 //! Tensors to files: which tensor is in which file, at which place, with which header; numbered files and their index.
 
 use super::PlanError;
+use super::ids::OpsId;
 use super::options::{PlanOptions, WholeModel, WholeReader};
-use super::route::{OutputFile, OutputTensor, SourceTensor, Transform};
+use super::route::{OutputFile, OutputTensor};
+use super::value::Plan;
 use crate::formats::mindspore::{self, CkptOptions};
 use crate::formats::{FileLayout, FormatError, FormatFault, FormatKind, TensorToWrite, pytorch, safetensors};
 
 /// Tensors smaller than this are not worth an aligned place.
 const ALIGNED_FROM: u64 = 64 << 10;
 
-fn to_write(sources: &[SourceTensor], tensor: &OutputTensor) -> TensorToWrite {
+fn to_write(plan: &Plan, tensor: &OutputTensor) -> TensorToWrite {
     TensorToWrite {
         name: tensor.name.clone(),
         dtype: tensor.dtype,
         shape: tensor.shape.clone(),
-        phase: phase(sources, tensor),
+        phase: phase(plan, tensor),
     }
 }
 
 /// Where in a block the tensor should begin so that most of its bytes lie as they do in the source.
-fn phase(sources: &[SourceTensor], tensor: &OutputTensor) -> Option<u64> {
+fn phase(plan: &Plan, tensor: &OutputTensor) -> Option<u64> {
     let mut votes: Vec<(u64, u64)> = Vec::new();
     for route in &tensor.routes {
-        if route.transform != Transform::Copy || !route.moves.dims.is_empty() || route.moves.run < ALIGNED_FROM {
+        if route.ops != OpsId::COPY || !route.moves.dims.is_empty() || route.moves.run < ALIGNED_FROM {
             continue;
         }
         let mut at = route.moves.dst;
-        for range in sources[route.source].extents.locate(route.moves.src, route.moves.run) {
+        for range in plan.stored(route).extents.locate(route.moves.src, route.moves.run) {
             let block = FileLayout::BLOCK;
             let phase = (range.start() % block + block - at % block) % block;
             match votes.iter_mut().find(|(p, _)| *p == phase) {
@@ -41,13 +43,13 @@ fn phase(sources: &[SourceTensor], tensor: &OutputTensor) -> Option<u64> {
 
 /// One file of a rank.
 pub(super) fn file(
-    sources: &[SourceTensor],
+    plan: &Plan,
     path: String,
     rank: u32,
     tensors: Vec<OutputTensor>,
     options: &PlanOptions,
 ) -> Result<OutputFile, PlanError> {
-    let list: Vec<TensorToWrite> = tensors.iter().map(|t| to_write(sources, t)).collect();
+    let list: Vec<TensorToWrite> = tensors.iter().map(|t| to_write(plan, t)).collect();
     let layout = match options.format {
         FormatKind::Ckpt => {
             let defaults = CkptOptions::default();
@@ -58,8 +60,8 @@ pub(super) fn file(
             let reader = if pytorch { "pt" } else { "ms" };
             safetensors::layout(&list, &[("format".to_owned(), reader.to_owned())])
         }
-        FormatKind::PyTorch => pytorch::layout(&list),
         FormatKind::Gguf => Err(FormatError::new(0, FormatFault::NotThisFormat("GGUF files are not written"))),
+        FormatKind::PyTorch => pytorch::layout(&list),
     };
     let layout = layout.map_err(|source| PlanError::Header { rank, source })?;
     Ok(OutputFile { path, rank: Some(rank), format: Some(options.format), layout, tensors })
@@ -67,7 +69,7 @@ pub(super) fn file(
 
 /// A whole-model directory: numbered files, and an index under the names that its readers look for.
 pub(super) fn whole_model(
-    sources: &[SourceTensor],
+    plan: &Plan,
     rank: u32,
     tensors: Vec<OutputTensor>,
     whole: WholeModel,
@@ -98,7 +100,7 @@ pub(super) fn whole_model(
             format!("{stem}-{number:05}-of-{count:05}.{extension}")
         };
         map.extend(shard.iter().map(|t| (t.name.to_string(), path.clone())));
-        outputs.push(file(sources, path, rank, shard, options)?);
+        outputs.push(file(plan, path, rank, shard, options)?);
     }
     let index = safetensors::write_index(&map, total);
     let index_name = format!("{stem}.{extension}.index.json");

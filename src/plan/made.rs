@@ -1,6 +1,6 @@
 //! How the elements of a tensor are made of what its holders hold, where they are not just that.
 
-use super::route::{Arithmetic, Width};
+use super::op::{Arithmetic, Width};
 use crate::tensor::Dtype;
 
 /// The factors of an adapter that is merged into a weight, by index among the catalog's vectors, and what their product is

@@ -10,84 +10,144 @@ use super::SourceFile;
 use super::catalog::{Catalog, LogicalTensor};
 use super::derive::quantise::Gathered;
 use super::holders::{Holder, Holders};
+use super::ids::{OperandId, OpsId, StoredId};
 use super::made::Pair;
-use super::route::{LowRank, OutputTensor, Route, SourceTensor, Transform};
+use super::op::{LowRank, Op};
+use super::route::{OutputFile, OutputTensor, Route, SourceTensor};
 use super::source::hold_blocks;
 use super::value::{Plan, PlanSource};
 use crate::layout::{Piece, Region};
 use crate::tensor::{Dtype, Shape};
-
-/// The source files as a plan lists them.
-pub(super) fn sources(files: &[SourceFile<'_>]) -> Vec<PlanSource> {
-    files.iter().map(|f| PlanSource { path: f.path.clone(), len: f.bytes.len() as u64, rank: f.rank }).collect()
-}
-
-/// Routes by where their bytes begin in the target.
-fn in_target_order(routes: &mut [Route]) {
-    routes.sort_by_key(|r| r.moves.dst * r.transform.unit());
-}
-
-/// What brings elements of one floating-point type to another.
-fn to(from: Dtype, to: Dtype) -> Transform {
-    if from == to { Transform::Copy } else { Transform::Cast { from, to } }
-}
 
 pub(super) struct Router<'a> {
     files: &'a [SourceFile<'a>],
     catalog: &'a Catalog,
     /// Whether any tensor is quantised by blocks.
     by_blocks: bool,
-    /// (file, entry) to the index among `tensors`.
-    index: HashMap<(usize, usize), usize>,
-    pub tensors: Vec<SourceTensor>,
+    /// (file, entry) to the tensor in the plan.
+    index: HashMap<(usize, usize), StoredId>,
+    /// The plan so far: no outputs.
+    plan: Plan,
     /// Whether adapters are merged into their weights.
     pub merge: bool,
-    pub updates: Vec<LowRank>,
-    pub factors: Vec<OutputTensor>,
+    /// Pipelines that only convert.
+    casts: HashMap<(Dtype, Dtype), OpsId>,
     /// Factors in the catalog to those in the plan.
-    pairs: HashMap<(usize, usize), (usize, usize)>,
+    pairs: HashMap<(usize, usize), (OperandId, OperandId)>,
+}
+
+/// What becomes of elements on their way to a tensor.
+pub(super) struct Way {
+    /// What they are in the source.
+    pub from: Dtype,
+    /// What they become.
+    pub to: Dtype,
+    /// What is done with that.
+    pub then: Option<Op>,
+    /// Elements of a row of the tensor.
+    pub columns: u64,
+}
+
+impl Way {
+    /// The ops of elements that are stored as this dtype, where that is added to them.
+    fn ops(&self, stored: Dtype, update: Option<LowRank>) -> Vec<Op> {
+        let read = |stored, to| match stored {
+            Dtype::Blocks(from) => [Some(Op::Dequantise { from }), cast(Dtype::F32, to)],
+            _ => [cast(stored, to), None],
+        };
+        let mut ops = Vec::new();
+        if let Some(update) = update {
+            ops.extend(read(stored, Dtype::F32).into_iter().flatten());
+            ops.push(Op::AddLowRank(update));
+            ops.extend(cast(Dtype::F32, self.to));
+        } else {
+            ops.extend(read(stored, self.to).into_iter().flatten());
+        }
+        ops.extend(self.then.clone());
+        ops
+    }
+
+    /// Elements that are converted, or just moved, to a tensor of this shape.
+    pub(super) fn cast(from: Dtype, to: Dtype, shape: &Shape) -> Self {
+        Self { from, to, then: None, columns: shape.dims().get(1).copied().unwrap_or(1) }
+    }
+}
+
+/// What brings elements of one floating-point type to another.
+fn cast(from: Dtype, to: Dtype) -> Option<Op> {
+    (from != to).then_some(Op::Cast { from, to })
 }
 
 impl<'a> Router<'a> {
     pub(super) fn new(files: &'a [SourceFile<'a>], catalog: &'a Catalog) -> Self {
-        let (tensors, updates, factors) = (Vec::new(), Vec::new(), Vec::new());
-        let (by_blocks, index, pairs) = (hold_blocks(files), HashMap::new(), HashMap::new());
-        Self { files, catalog, by_blocks, index, tensors, merge: true, updates, factors, pairs }
+        let sources =
+            files.iter().map(|f| PlanSource { path: f.path.clone(), len: f.bytes.len() as u64, rank: f.rank });
+        let plan = Plan { sources: sources.collect(), ..Plan::default() };
+        let (index, casts, pairs) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { files, catalog, by_blocks: hold_blocks(files), index, plan, merge: true, casts, pairs }
     }
 
-    /// The factors that are merged into a weight, whole and in single precision, and their scale.
-    fn pair(&mut self, pair: Pair) -> (usize, usize, f32) {
-        if let Some(&(a, b)) = self.pairs.get(&(pair.a, pair.b)) {
-            return (a, b, pair.scale);
-        }
-        let (catalog, first) = (self.catalog, self.factors.len());
-        for index in [pair.a, pair.b] {
-            let tensor = &catalog.vectors[index];
-            let whole: Vec<u64> = tensor.radices.iter().chain(tensor.shape.dims().iter().skip(1)).copied().collect();
-            let transform = match tensor.dtype {
-                Dtype::F32 => Transform::Copy,
-                from => Transform::Cast { from, to: Dtype::F32 },
-            };
-            let mut routes = Vec::new();
-            self.elements(tensor, &Piece::dense(Region::whole(&whole)), tensor.dtype, transform, &mut routes);
-            in_target_order(&mut routes);
-            let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
-            self.factors.push(OutputTensor {
-                name,
-                dtype: Dtype::F32,
-                shape,
-                first_holder: true,
-                routes,
-                quantised: None,
-            });
-        }
-        self.pairs.insert((pair.a, pair.b), (first, first + 1));
-        (first, first + 1, pair.scale)
+    /// The plan so far: sources, and what routes are made of; no outputs.
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
     }
 
-    /// A plan of what was gathered only, without outputs.
-    pub(super) fn into_plan(self) -> Plan {
-        Plan { sources: sources(self.files), tensors: self.tensors, ..Plan::default() }
+    /// The plan, with these outputs.
+    pub(super) fn into_plan(self, outputs: Vec<OutputFile>) -> Plan {
+        Plan { outputs, ..self.plan }
+    }
+
+    /// The id of a pipeline.
+    pub(super) fn pipeline(&mut self, ops: Vec<Op>) -> OpsId {
+        let cast = match ops.as_slice() {
+            [] => return OpsId::COPY,
+            [Op::Cast { from, to }] => Some((*from, *to)),
+            _ => None,
+        };
+        if let Some(known) = cast.and_then(|cast| self.casts.get(&cast)) {
+            return *known;
+        }
+        // The parts of a fused weight go through the same one.
+        if self.plan.pipelines.last().is_some_and(|last| **last == *ops) {
+            return OpsId::new(self.plan.pipelines.len());
+        }
+        self.plan.pipelines.push(ops.into());
+        let id = OpsId::new(self.plan.pipelines.len());
+        if let Some(cast) = cast {
+            self.casts.insert(cast, id);
+        }
+        id
+    }
+
+    /// Something that ops take: a vector or matrix of the catalog, or a part of one.
+    fn operand(&mut self, name: &str, dtype: Dtype, shape: Shape, mut routes: Vec<Route>) -> OperandId {
+        self.in_target_order(&mut routes);
+        self.plan.operands.push(OutputTensor { name: name.into(), dtype, shape, first_holder: true, routes });
+        OperandId::new(self.plan.operands.len() - 1)
+    }
+
+    /// Routes by where their bytes begin in the target.
+    fn in_target_order(&self, routes: &mut [Route]) {
+        routes.sort_by_key(|route| self.plan.unit(route).byte(route.moves.dst));
+    }
+
+    /// The factors that are merged into a weight, whole and in single precision.
+    fn pair(&mut self, pair: Pair) -> (OperandId, OperandId, f32) {
+        let (a, b) = if let Some(known) = self.pairs.get(&(pair.a, pair.b)) {
+            *known
+        } else {
+            let made = (self.factor(pair.a), self.factor(pair.b));
+            self.pairs.insert((pair.a, pair.b), made);
+            made
+        };
+        (a, b, pair.scale)
+    }
+
+    fn factor(&mut self, vector: usize) -> OperandId {
+        let tensor = &self.catalog.vectors[vector];
+        let mut routes = Vec::new();
+        self.elements(tensor, &whole(tensor), &Way::cast(tensor.dtype, Dtype::F32, &tensor.shape), &mut routes);
+        self.operand(&tensor.name, Dtype::F32, tensor.shape.clone(), routes)
     }
 
     /// What the catalog's vectors give to a matrix or vector that is not written.
@@ -97,94 +157,80 @@ impl<'a> Router<'a> {
         let mut dims = Vec::new();
         for &(vector, first) in &what.parts {
             let tensor = &catalog.vectors[vector];
-            let axes: Vec<u64> = tensor.radices.iter().chain(tensor.shape.dims().iter().skip(1)).copied().collect();
-            let dense = Piece::dense(Region::whole(&axes));
+            let dense = whole(tensor);
             let piece = Piece::new(dense.region.clone(), first * what.columns, dense.strides().iter().copied());
-            self.elements(tensor, &piece, tensor.dtype, to(tensor.dtype, what.dtype), &mut routes);
+            let way = Way { from: tensor.dtype, to: what.dtype, then: None, columns: what.columns };
+            self.elements(tensor, &piece, &way, &mut routes);
             rows += tensor.shape.dims().first().copied().unwrap_or(1);
             dims = tensor.shape.dims().to_vec();
         }
         if let Some(first) = dims.first_mut() {
             *first = rows;
         }
-        in_target_order(&mut routes);
-        OutputTensor {
-            name: name.into(),
-            dtype: what.dtype,
-            // The parts' shapes are sound, and no model has 2^60 rows.
-            shape: Shape::new(dims).unwrap_or_default(),
-            first_holder: true,
-            routes,
-            quantised: None,
-        }
+        self.in_target_order(&mut routes);
+        // The parts' shapes are sound, and no model has 2^60 rows.
+        let shape = Shape::new(dims).unwrap_or_default();
+        OutputTensor { name: name.into(), dtype: what.dtype, shape, first_holder: true, routes }
     }
 
     /// What the holders give to the boxes of a target tensor, in target order.
-    pub(super) fn routes(&mut self, pieces: &[(usize, Piece)], dtype: Dtype, transform: Transform) -> Vec<Route> {
+    pub(super) fn routes(&mut self, pieces: &[(usize, Piece)], way: &Way) -> Vec<Route> {
         let catalog = self.catalog;
         let mut routes = Vec::new();
         for (tensor, piece) in pieces {
-            self.elements(&catalog.tensors()[*tensor], piece, dtype, transform, &mut routes);
+            self.elements(&catalog.tensors()[*tensor], piece, way, &mut routes);
         }
-        in_target_order(&mut routes);
+        self.in_target_order(&mut routes);
         routes
     }
 
-    /// What a tensor gives to a box: its elements, of `dtype` in the source, and what is added to them.
-    fn elements(
-        &mut self,
-        tensor: &LogicalTensor,
-        piece: &Piece,
-        dtype: Dtype,
-        transform: Transform,
-        routes: &mut Vec<Route>,
-    ) {
-        let Some(pair) = tensor.update.filter(|_| self.merge) else {
-            return self.bring(&tensor.holders, piece, dtype, transform, routes);
-        };
-        let pair = self.pair(pair);
+    /// What a tensor gives to a box: its elements, and what is added to them.
+    fn elements(&mut self, tensor: &LogicalTensor, piece: &Piece, way: &Way, routes: &mut Vec<Route>) {
+        let pair = tensor.update.filter(|_| self.merge).map(|pair| self.pair(pair));
+        let update = pair.map(|pair| low_rank::update(pair, piece, &tensor.radices, way.columns));
+        let mut last: Option<(Dtype, OpsId)> = None;
         for holder in tensor.holders.near(&piece.region) {
             let Some(moves) = holder.piece.to(piece) else { continue };
-            let to = if let Transform::Cast { to, .. } = transform { to } else { dtype };
-            self.updates.push(low_rank::place(self.files, tensor, holder, pair));
-            let transform = Transform::Update { from: dtype, to, update: self.updates.len() - 1 };
-            routes.push(Route { source: self.source(holder.file, holder.entry), transform, moves });
+            let stored = self.stored_as(holder, way.from);
+            let ops = match last {
+                Some((dtype, ops)) if dtype == stored => ops,
+                _ => self.pipeline(way.ops(stored, update.clone())),
+            };
+            last = Some((stored, ops));
+            let moves = if ops == OpsId::COPY { moves.scaled(stored.size()) } else { moves };
+            routes.push(Route { source: self.source(holder.file, holder.entry), ops, moves });
         }
     }
 
-    /// What holders give to a box.
-    fn bring(&mut self, holders: &Holders, piece: &Piece, dtype: Dtype, transform: Transform, routes: &mut Vec<Route>) {
+    /// What a holder's elements are in its file. Where any tensor is quantised by blocks, all are read as one type, which need not
+    /// be the file's.
+    fn stored_as(&self, holder: &Holder, dtype: Dtype) -> Dtype {
+        if self.by_blocks && dtype.is_float() { self.files[holder.file].entries[holder.entry].dtype } else { dtype }
+    }
+
+    /// What holders give to a box, as it is.
+    fn bring(&mut self, holders: &Holders, piece: &Piece, dtype: Dtype, routes: &mut Vec<Route>) {
         for holder in holders.near(&piece.region) {
             if let Some(moves) = holder.piece.to(piece) {
-                let (transform, to) = self.decoding(holder, dtype, transform);
-                let moves = if transform == Transform::Copy { moves.scaled(to.size()) } else { moves };
-                routes.push(Route { source: self.source(holder.file, holder.entry), transform, moves });
+                let (source, ops) = (self.source(holder.file, holder.entry), OpsId::COPY);
+                routes.push(Route { source, ops, moves: moves.scaled(dtype.size()) });
             }
         }
     }
 
-    /// What is done to the elements of a holder, and what they become. Where any tensor is quantised by blocks, a holder's dtype need
-    /// not be that of its tensor.
-    fn decoding(&self, holder: &Holder, dtype: Dtype, transform: Transform) -> (Transform, Dtype) {
-        let to = if let Transform::Cast { to, .. } = transform { to } else { dtype };
-        let transform = match self.files[holder.file].entries[holder.entry].dtype {
-            Dtype::Blocks(from) => Transform::Dequantise { from, to },
-            from if self.by_blocks && dtype.is_float() => self::to(from, to),
-            _ => transform,
-        };
-        (transform, to)
-    }
-
-    pub(super) fn source(&mut self, file: usize, entry: usize) -> usize {
+    pub(super) fn source(&mut self, file: usize, entry: usize) -> StoredId {
+        let (files, tensors) = (self.files, &mut self.plan.tensors);
         *self.index.entry((file, entry)).or_insert_with(|| {
-            let found = &self.files[file].entries[entry];
-            self.tensors.push(SourceTensor {
-                file,
-                name: found.name.clone(),
-                dtype: found.dtype,
-                extents: found.extents.clone(),
-            });
-            self.tensors.len() - 1
+            let found = &files[file].entries[entry];
+            let (name, dtype, extents) = (found.name.clone(), found.dtype, found.extents.clone());
+            tensors.push(SourceTensor { file, name, dtype, extents });
+            StoredId::new(tensors.len() - 1)
         })
     }
+}
+
+/// All of a tensor, in the axes as which its rows are read.
+fn whole(tensor: &LogicalTensor) -> Piece {
+    let axes: Vec<u64> = tensor.radices.iter().chain(tensor.shape.dims().iter().skip(1)).copied().collect();
+    Piece::dense(Region::whole(&axes))
 }

@@ -102,7 +102,7 @@ pub fn tolerance(
             name,
         })
         .collect();
-    Ok(Tolerance { plain: a_router.into_plan(), other: b_router.into_plan(), pairs })
+    Ok(Tolerance { plain: a_router.into_plan(Vec::new()), other: b_router.into_plan(Vec::new()), pairs })
 }
 
 /// The scales of a quantised weight of this shape: one for each row, or for each group of columns.

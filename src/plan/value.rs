@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::calculation::Computed;
-use super::route::{LowRank, OutputFile, OutputTensor, SourceTensor, Transform};
+use super::ids::{OperandId, OpsId};
+use super::op::{Op, Unit};
+use super::route::{OutputFile, OutputTensor, Route, SourceTensor};
 
 /// What is read, what is written, and which bytes go where.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -14,10 +16,10 @@ pub struct Plan {
     pub tensors: Vec<SourceTensor>,
     /// The files to write.
     pub outputs: Vec<OutputFile>,
-    /// What [`Transform::Update`] adds.
-    pub updates: Vec<LowRank>,
-    /// The factors of updates, each whole and in single precision.
-    pub factors: Vec<OutputTensor>,
+    /// What routes do to elements, each the ops of one or more routes in order. The first is that of [`OpsId`] 1: 0 is none.
+    pub pipelines: Vec<Box<[Op]>>,
+    /// What ops take beside the elements. Put together in memory, never written.
+    pub operands: Vec<OutputTensor>,
     /// What is computed before anything is written, and read like a source.
     pub computed: Option<Computed>,
 }
@@ -53,10 +55,41 @@ pub struct PlanTotals {
 }
 
 impl Plan {
-    /// Bytes that one thread needs for the factors of an update, beside its buffers.
-    pub fn factor_bytes(&self) -> u64 {
-        let bytes = |t: &OutputTensor| t.shape.bytes(t.dtype);
-        self.updates.iter().map(|u| bytes(&self.factors[u.a])).max().unwrap_or(0)
+    /// The ops of a pipeline, in order; none for what is moved as it is.
+    pub fn ops(&self, id: OpsId) -> &[Op] {
+        id.index().checked_sub(1).map_or(&[], |index| &self.pipelines[index])
+    }
+
+    /// What one unit of a route's move is.
+    pub fn unit(&self, route: &Route) -> Unit {
+        self.unit_of(route.ops)
+    }
+
+    /// What one unit is of a move through a pipeline.
+    pub fn unit_of(&self, ops: OpsId) -> Unit {
+        Unit::of(self.ops(ops))
+    }
+
+    /// An operand of an op.
+    pub fn operand(&self, id: OperandId) -> &OutputTensor {
+        &self.operands[id.index()]
+    }
+
+    /// The source tensor of a route.
+    pub fn stored(&self, route: &Route) -> &SourceTensor {
+        &self.tensors[route.source.index()]
+    }
+
+    /// Bytes that one thread needs for operands that it holds whole, beside its buffers.
+    pub fn operand_bytes(&self) -> u64 {
+        let bytes = |op: &Op| match op {
+            Op::AddLowRank(update) => {
+                let factor = self.operand(update.a);
+                factor.shape.bytes(factor.dtype)
+            }
+            Op::Cast { .. } | Op::Dequantise { .. } | Op::Quantise(_) => 0,
+        };
+        self.pipelines.iter().flatten().map(bytes).max().unwrap_or(0)
     }
 
     /// The source files; what is computed is none.
@@ -72,22 +105,17 @@ impl Plan {
             totals.written += file.layout.len();
             for tensor in &file.tensors {
                 totals.tensors += 1;
-                if let Some(quantised) = &tensor.quantised {
-                    totals.read +=
-                        quantised.operand.iter().map(|r| r.transform.stored(0, r.moves.volume()).1).sum::<u64>();
-                    totals.converted += tensor.shape.bytes(tensor.dtype);
-                }
+                let mut converted_bits = 0;
                 for route in &tensor.routes {
-                    let written = route.moves.volume() * route.transform.unit();
-                    totals.read += route.transform.stored(0, route.moves.volume()).1;
-                    match route.transform {
-                        Transform::Cast { .. } | Transform::Update { .. } | Transform::Dequantise { .. } => {
-                            totals.converted += written;
-                        }
-                        Transform::Copy if route.moves.dims.is_empty() => totals.contiguous += written,
-                        Transform::Copy => totals.gathered += written,
+                    let (unit, volume) = (self.unit(route), route.moves.volume());
+                    totals.read += unit.stored(0, volume).1;
+                    match route.ops {
+                        OpsId::COPY if route.moves.dims.is_empty() => totals.contiguous += volume,
+                        OpsId::COPY => totals.gathered += volume,
+                        _ => converted_bits += volume * unit.written,
                     }
                 }
+                totals.converted += converted_bits / 8;
             }
         }
         totals.headers = totals.written - totals.contiguous - totals.gathered - totals.converted;

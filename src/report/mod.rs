@@ -20,7 +20,7 @@ pub use progress::{Progress, ProgressMode};
 pub use remarks::{Remark, Remarks};
 pub use screen::say;
 pub use summary::{Overflow, Quantisation, Summary};
-pub use units::{bytes, plain};
+pub use units::{bytes, duration, plain};
 
 /// A list of names, as errors print it.
 pub use crate::plan::list;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Choice, Remarks, units};
 use crate::engine::{QuantError, RunSummary, Ways};
-use crate::plan::{Plan, PlanTotals, Transform};
+use crate::plan::{Op, OpsId, Plan, PlanTotals, Route};
 
 /// Values of one tensor that became infinite.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -113,18 +113,18 @@ impl Summary {
     /// Sums up a run.
     pub fn new(plan: &Plan, run: &RunSummary, time: Duration, peak: u64) -> Self {
         let PlanTotals { tensors, read, written: bytes_written, .. } = plan.totals();
-        let cast =
-            |r: &crate::plan::Route| matches!(r.transform, Transform::Cast { .. } | Transform::Dequantise { .. });
-        let merged = |r: &crate::plan::Route| matches!(r.transform, Transform::Update { .. });
+        let quantised = |route: &Route| plan.ops(route.ops).iter().any(|op| matches!(op, Op::Quantise(_)));
+        let merged = |route: &Route| plan.ops(route.ops).iter().any(|op| matches!(op, Op::AddLowRank(_)));
+        let cast = |route: &Route| route.ops != OpsId::COPY && (quantised(route) || !merged(route));
         let written = || plan.outputs.iter().flat_map(|f| &f.tensors);
-        let converted = written().filter(|t| t.quantised.is_some() || t.routes.iter().any(cast)).count();
+        let converted = written().filter(|t| t.routes.iter().any(cast)).count();
         Self {
             target: String::new(),
             strategies: None,
             files: plan.outputs.len(),
             tensors,
             converted_tensors: converted,
-            merged_tensors: written().filter(|t| t.operands().iter().any(merged)).count(),
+            merged_tensors: written().filter(|t| t.routes.iter().any(merged)).count(),
             bytes_read: read,
             bytes_written,
             seconds: time.as_secs_f64(),

@@ -138,7 +138,8 @@ fn read_ahead(root: &Path) {
 
 /// Whether a path is a mount point whose process has ended without unmounting it.
 pub fn is_left_mounted(path: &Path) -> bool {
-    path.metadata().is_err_and(|e| e.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error()))
+    // What is known of the directory itself, the kernel still says.
+    std::fs::read_dir(path).is_err_and(|e| e.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error()))
 }
 
 /// A node is known by its number, from 1 for the root.

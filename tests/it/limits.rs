@@ -1,5 +1,6 @@
 //! Limits of the machine, signals and what other users leave: an error that says what and where, in bounded time.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::faults::{begun, names, signal, slow};
@@ -118,12 +119,15 @@ fn a_limit_of_file_sizes_is_an_error_that_leaves_nothing() {
     env.line(LINE).ok();
 }
 
+/// Puts something in the place of a claim.
+type Make<'a> = &'a dyn Fn(&Path);
+
 /// What cannot be read is not taken for what is not there: that would be tried again for ever.
 #[test]
 fn a_claim_that_cannot_be_read_is_named() {
     let meeting = "out/.fp16_2p.cluster";
-    let pipe = |path: &std::path::Path| assert!(Command::new("mkfifo").arg(path).status().expect("mkfifo").success());
-    let kinds: [(&str, &dyn Fn(&std::path::Path)); 3] = [
+    let pipe = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().expect("mkfifo").success());
+    let kinds: [(&str, Make<'_>); 3] = [
         ("a pipe", &pipe),
         ("a directory", &|path| std::fs::create_dir(path).expect("a directory")),
         ("a link", &|path| std::os::unix::fs::symlink("nowhere", path).expect("a link")),

@@ -31,6 +31,7 @@ mod inspect;
 mod library;
 mod limits;
 mod lora;
+mod memory;
 mod mount;
 mod options;
 mod oracle;

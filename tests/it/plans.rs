@@ -1,7 +1,4 @@
 //! Ten small plans as text, line by line: `tests/data/plans`.
-
-mod text;
-
 use std::path::Path;
 
 use ckpt_convert::internals::job::plan_of;
@@ -14,7 +11,7 @@ use crate::support::{Float, Fusion, Llama, Sharding, Tensor, TestEnv, TrainingRu
 #[track_caller]
 fn check(name: &str, env: &TestEnv, job: &Job) {
     let planned = job.plan().unwrap_or_else(|error| panic!("{name}: {error}"));
-    let found = text::text(plan_of(&planned), env.root());
+    let found = plan_of(&planned).text(env.root());
     let path = data("plans").join(format!("{name}.txt"));
     if std::env::var_os("BLESS").is_some_and(|bless| bless == "1") {
         std::fs::write(&path, &found).expect("the fixture");

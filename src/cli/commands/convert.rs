@@ -1,6 +1,6 @@
 //! Conversions: `-f`. Makes a job of what was typed, has it done, and prints what came of it.
 
-use super::{print_json, show};
+use super::{memory, print_json, show};
 use crate::Error;
 use crate::cli::args::ConvertArgs;
 use crate::cli::screen::Screen;
@@ -11,6 +11,9 @@ use crate::job::{Completion, Environment, Job, Observer, Outcome, Role};
 pub(in crate::cli) fn run(args: &ConvertArgs, env: &Environment) -> Result<ExitStatus, Error> {
     let Some(mut job) = job::job(args) else { return Err(Error::Usage("missing: -f or -p".to_owned())) };
     let screen = Screen::new(&args.output);
+    if let Some(done) = memory::run(&job, args, &screen) {
+        return done;
+    }
     match job.share_out(&job::division(&args.cluster), env, &screen)? {
         Role::Idle(why) => {
             screen.note(&format!("nothing to do: {why}"));

@@ -7,6 +7,7 @@ pub(super) mod example;
 pub(super) mod families;
 pub(super) mod inspect;
 pub(super) mod man;
+mod memory;
 pub(super) mod merge_manifest;
 pub(super) mod mount;
 pub(super) mod scripts;

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::plan::{
-    Arithmetic, CacheScales, Calculation, Computed, InputScales, Inverse, OutputTensor, PlanSource, Range, Smooth,
-    Width,
+    Arithmetic, CacheScales, Calculation, Computed, InputScales, Inverse, LowRank, Op, OperandId, OutputTensor,
+    PlanSource, Quantise, Range, Smooth, Width,
 };
 use crate::tensor::{Dtype, Shape};
 
@@ -14,7 +14,6 @@ fn tensor(name: &str) -> OutputTensor {
         shape: Shape::new([2]).unwrap(),
         first_holder: true,
         routes: Vec::new(),
-        quantised: None,
     }
 }
 
@@ -51,11 +50,25 @@ fn plan() -> Plan {
         value_scales: vec![50],
         packed: 54,
     };
+    let (a, b) = (OperandId::new(0), OperandId::new(1));
+    let update = LowRank { a, b, scale: 2.0, width: 2, from: (0, 0), to: (0, 0), steps: [(1, 1)].into() };
+    let quantise = Quantise {
+        columns: 2,
+        group: 2,
+        width: Width::Int8,
+        arithmetic: Arithmetic::Half,
+        scales: OperandId::new(2),
+        multiply: None,
+        divide: None,
+    };
     let source = |name: &str| PlanSource { path: name.into(), len: 4, rank: 0 };
     Plan {
         sources: vec![source("a"), source("(computed)")],
-        updates: vec![LowRank { a: 0, b: 1, scale: 2.0, width: 2, from: (0, 0), to: (0, 0), group: (1, 1) }],
-        factors: vec![tensor("a"), tensor("b")],
+        pipelines: vec![
+            [Op::AddLowRank(update), Op::Cast { from: Dtype::F32, to: Dtype::F16 }].into(),
+            [Op::Quantise(quantise)].into(),
+        ],
+        operands: vec![tensor("a"), tensor("b"), tensor("scales")],
         computed: Some(Computed {
             source: 1,
             bytes: vec![0; 70],
@@ -64,6 +77,16 @@ fn plan() -> Plan {
         }),
         ..Plan::default()
     }
+}
+
+fn update(plan: &mut Plan) -> &mut LowRank {
+    let Op::AddLowRank(update) = &mut plan.pipelines[0][0] else { unreachable!("it is the first op") };
+    update
+}
+
+fn quantise(plan: &mut Plan) -> &mut Quantise {
+    let Op::Quantise(how) = &mut plan.pipelines[1][0] else { unreachable!("it is the first op") };
+    how
 }
 
 /// Changes a plan.
@@ -81,10 +104,17 @@ fn whatever_decides_the_bytes_changes_it() {
     let found = plan_id(&plan(), &[&b"abcd"[..], &b"scales"[..]]);
     assert_eq!(found, before, "it is the same whether or not what is computed is there already");
     assert_ne!(plan_id(&plan(), &[&b"abce"[..]]), before, "the source's bytes");
-    let changes: [(&str, Change); 14] = [
-        ("where an adapter is added", |p| p.updates[0].to = (1, 0)),
-        ("the adapter's scale", |p| p.updates[0].scale = 1.0),
-        ("a factor", |p| p.factors[1] = tensor("c")),
+    let changes: [(&str, Change); 21] = [
+        ("how its rows lie", |p| update(p).steps = [(2, 1)].into()),
+        ("another precision", |p| p.pipelines[0][1] = Op::Cast { from: Dtype::F32, to: Dtype::BF16 }),
+        ("one op less", |p| p.pipelines[0] = [p.pipelines[0][0].clone()].into()),
+        ("an element's width", |p| quantise(p).width = Width::Int4),
+        ("an element's arithmetic", |p| quantise(p).arithmetic = Arithmetic::Single),
+        ("an element's scale", |p| quantise(p).scales = OperandId::new(1)),
+        ("what columns are multiplied by", |p| quantise(p).multiply = Some(OperandId::new(0))),
+        ("where an adapter is added", |p| update(p).to = (1, 0)),
+        ("the adapter's scale", |p| update(p).scale = 1.0),
+        ("a factor", |p| p.operands[1] = tensor("c")),
         ("nothing computed", |p| p.computed = None),
         ("the share of outliers", |p| {
             computed(p).calculations[0].smooth.as_mut().unwrap().alpha_milli = 501;

@@ -10,8 +10,6 @@ use crate::engine::quantise::arithmetic::range;
 use crate::plan::{Arithmetic, Width};
 use crate::sys::{LANES, Lanes, Vectors, Wide};
 
-/// Elements that are held at once: they stay in the first cache.
-pub(super) const BLOCK: usize = 4096;
 /// Elements whose sums are taken in fp32.
 const STEP: usize = 512;
 
@@ -20,7 +18,7 @@ const MAGIC: f32 = 12_582_912.0;
 
 /// A row, or a part of one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Row<'a> {
+pub(in crate::engine) struct Row<'a> {
     pub width: Width,
     pub arithmetic: Arithmetic,
     pub scale: f32,
@@ -120,7 +118,7 @@ impl<'a, L: Lanes> Divisor<'a, L> {
 }
 
 /// Quantises a row, or a part of one, of fp16 elements, to one integer a byte, whatever the width.
-pub(super) fn quantise_row(row: &Row<'_>, bytes: &[u8], out: &mut [u8]) {
+pub(in crate::engine) fn quantise_row(row: &Row<'_>, bytes: &[u8], out: &mut [u8]) {
     Vectors::widest().run_wide(Quantise { row, bytes, out });
 }
 

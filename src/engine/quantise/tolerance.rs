@@ -11,7 +11,7 @@ use crate::engine::sinks::measure::measure;
 use crate::engine::view::View;
 use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer};
 use crate::formats::Segment;
-use crate::plan::{Compare, OutputTensor, Plan, SourceTensor, Tolerance, Width};
+use crate::plan::{Compare, OpsId, OutputTensor, Plan, SourceTensor, StoredId, Tolerance, Width};
 use crate::source::{ByteRange, index};
 use crate::sys::Mapping;
 
@@ -102,14 +102,22 @@ fn as_one(pairs: &Tolerance) -> (Plan, Vec<Pair<'_>>) {
     let mut plan = Plan {
         sources: plain.sources.iter().chain(&other.sources).cloned().collect(),
         tensors: plain.tensors.clone(),
+        pipelines: plain.pipelines.iter().chain(&other.pipelines).cloned().collect(),
+        operands: plain.operands.clone(),
         ..Plan::default()
     };
-    let (files, tensors) = (plain.sources.len(), plain.tensors.len());
+    assert!(other.operands.is_empty(), "what is quantised is read as it is stored");
+    let (files, tensors, pipelines) = (plain.sources.len(), plain.tensors.len(), plain.pipelines.len());
     let moved = other.tensors.iter().map(|tensor| SourceTensor { file: tensor.file + files, ..tensor.clone() });
     plan.tensors.extend(moved);
     let of_other = |tensor: &OutputTensor| {
         let mut tensor = tensor.clone();
-        tensor.routes.iter_mut().for_each(|route| route.source += tensors);
+        for route in &mut tensor.routes {
+            route.source = StoredId::new(route.source.index() + tensors);
+            if route.ops != OpsId::COPY {
+                route.ops = OpsId::new(route.ops.index() + pipelines);
+            }
+        }
         tensor
     };
     let mut all = Vec::with_capacity(pairs.len());

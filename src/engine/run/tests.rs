@@ -10,7 +10,7 @@ use super::*;
 use crate::engine::{Noop, WriterKind};
 use crate::formats::{FileLayout, Segment};
 use crate::layout::{Dim, Move};
-use crate::plan::{OutputFile, OutputTensor, PlanSource, Route, SourceTensor, Transform};
+use crate::plan::{Op, OpsId, OutputFile, OutputTensor, PlanSource, Route, SourceTensor, StoredId};
 use crate::source::{ByteRange, Extents, index};
 use crate::sys::{self, StableInputs};
 use crate::tensor::{Dtype, Shape};
@@ -63,17 +63,18 @@ impl Merge {
         let expected: Vec<u8> =
             HEADER.iter().copied().chain(whole.iter().copied()).chain(wide).chain(parts[0].clone()).collect();
 
-        let columns_of = |file, width: u64, transform| {
+        let columns_of = |file, width: u64, ops| {
             let dim = Dim { count: ROWS, src_stride: width, dst_stride: width * files };
             let moves = Move { src: 0, dst: file * width, run: width, dims: Box::new([dim]) };
-            Route { source: index(file), transform, moves }
+            Route { source: StoredId::new(index(file)), ops, moves }
         };
-        let cast = Transform::Cast { from: Dtype::BF16, to: Dtype::F32 };
+        plan.pipelines.push([Op::Cast { from: Dtype::BF16, to: Dtype::F32 }].into());
+        let cast = OpsId::new(1);
         let once = Move { src: 0, dst: 0, run: ROWS * row, dims: Box::new([]) };
         let tensors = [
-            (Dtype::BF16, columns * files, (0..files).map(|f| columns_of(f, row, Transform::Copy)).collect()),
+            (Dtype::BF16, columns * files, (0..files).map(|f| columns_of(f, row, OpsId::COPY)).collect()),
             (Dtype::F32, columns * files, (0..files).map(|f| columns_of(f, columns, cast)).collect()),
-            (Dtype::BF16, columns, vec![Route { source: 0, transform: Transform::Copy, moves: once }]),
+            (Dtype::BF16, columns, vec![Route { source: StoredId::new(0), ops: OpsId::COPY, moves: once }]),
         ];
         let mut output = OutputFile {
             path: "out".to_owned(),
@@ -87,7 +88,7 @@ impl Merge {
             output.layout.segments.push(Segment::Data { tensor, range });
             let shape = Shape::new([ROWS, width]).unwrap();
             let name = format!("tensor {tensor}").as_str().into();
-            output.tensors.push(OutputTensor { name, dtype, shape, first_holder: true, routes, quantised: None });
+            output.tensors.push(OutputTensor { name, dtype, shape, first_holder: true, routes });
         }
         plan.outputs.push(output);
         let mut merge = Self { dir, paths, plan, mappings: Vec::new(), expected };

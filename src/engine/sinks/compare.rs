@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::engine::Noop;
     use crate::layout::Move;
-    use crate::plan::{OutputFile, OutputTensor, PlanSource, Route, SourceTensor, Transform};
+    use crate::plan::{OpsId, OutputFile, OutputTensor, PlanSource, Route, SourceTensor, StoredId};
     use crate::sys::{Reader, StableInputs};
     use crate::tensor::{Dtype, Shape};
 
@@ -224,8 +224,7 @@ mod tests {
             dtype: Dtype::U8,
             shape,
             first_holder: true,
-            routes: vec![Route { source: 0, transform: Transform::Copy, moves }],
-            quantised: None,
+            routes: vec![Route { source: StoredId::new(0), ops: OpsId::COPY, moves }],
         };
         let plan = Plan {
             sources: vec![PlanSource { path: dir.join("a"), len: LEN + 777, rank: 0 }],
@@ -237,8 +236,8 @@ mod tests {
                 layout: FileLayout { segments: Vec::new() },
                 tensors: vec![tensor],
             }],
-            updates: Vec::new(),
-            factors: Vec::new(),
+            pipelines: Vec::new(),
+            operands: Vec::new(),
             computed: None,
         };
         (plan, vec![open("a", 777)], vec![open("b", 4099)], vec![vec![place(4099)]])

@@ -103,7 +103,7 @@ mod tests {
     use crate::engine::{Durability, Noop, WriterKind};
     use crate::formats::{Checksum, ChecksumKind, Encoding, FileLayout, Segment};
     use crate::layout::{Dim, Move};
-    use crate::plan::{OutputFile, OutputTensor, PlanSource, Route, SourceTensor, Transform};
+    use crate::plan::{OpsId, OutputFile, OutputTensor, PlanSource, Route, SourceTensor, StoredId};
     use crate::source::{ByteRange, Extents};
     use crate::tensor::{Dtype, Shape};
 
@@ -121,8 +121,7 @@ mod tests {
             dtype: Dtype::U8,
             shape: Shape::new([ROWS, 3]).unwrap(),
             first_holder: true,
-            routes: vec![Route { source: 0, transform: Transform::Copy, moves }],
-            quantised: None,
+            routes: vec![Route { source: StoredId::new(0), ops: OpsId::COPY, moves }],
         };
         let of = ByteRange::new(9, ROWS * 3).unwrap();
         let late = Checksum { kind: ChecksumKind::Crc32, of, encoding: Encoding::BigEndian };

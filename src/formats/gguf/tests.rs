@@ -33,7 +33,7 @@ impl Made {
         for (name, dims, kind, offset) in &self.tensors {
             file.extend(text(name));
             file.extend(u32::try_from(dims.len()).unwrap().to_le_bytes());
-            dims.iter().for_each(|dim| file.extend(dim.to_le_bytes()));
+            file.extend(dims.iter().flat_map(|dim| dim.to_le_bytes()));
             file.extend(kind.to_le_bytes());
             file.extend(offset.to_le_bytes());
         }

@@ -8,7 +8,7 @@ use super::files::{File, Tensor, bytes_of};
 use super::placement::Placement;
 use super::whole::{Cut, Item, Model};
 use crate::layout::Dim;
-use crate::plan::{OutputTensor, Plan, Transform};
+use crate::plan::{Op, OutputTensor, Plan};
 use crate::tensor::Dtype;
 
 /// The bytes of the tensors that routes read.
@@ -33,20 +33,19 @@ fn walk(src: u64, dst: u64, dims: &[Dim], each: &mut impl FnMut(usize, usize)) {
 
 /// What a tensor's routes make of the sources. Elements that are converted are left as they were in the source.
 pub(super) fn made(plan: &Plan, sources: &[Vec<u8>], tensor: &OutputTensor, from: Dtype) -> Vec<u8> {
-    assert!(tensor.quantised.is_none());
     let len = usize::try_from(tensor.shape.elements() * from.size()).expect("small");
     // Nothing that is written is all zeros, so what was there before shows.
     let (mut made, mut written) = (vec![0; len], 0);
     for route in &tensor.routes {
-        assert_eq!(plan.tensors[route.source].dtype, from);
-        let source = &sources[route.source];
-        let unit = match route.transform {
-            Transform::Copy => 1,
-            Transform::Cast { from: f, to } => {
-                assert_eq!((f, to), (from, tensor.dtype));
+        assert_eq!(plan.stored(route).dtype, from);
+        let source = &sources[route.source.index()];
+        let unit = match plan.ops(route.ops) {
+            [] => 1,
+            [Op::Cast { from: f, to }] => {
+                assert_eq!((*f, *to), (from, tensor.dtype));
                 from.size_in_memory()
             }
-            Transform::Update { .. } | Transform::Dequantise { .. } => panic!("nothing is merged or quantised"),
+            _ => panic!("nothing is merged or quantised"),
         };
         let run = usize::try_from(route.moves.run).expect("small") * unit;
         walk(route.moves.src, route.moves.dst, &route.moves.dims, &mut |src, dst| {

@@ -1,58 +1,78 @@
 //! What the elements of a quantised tensor are made of.
 
 use super::boxes::{groups_of, rows_of, unpacked};
-use super::{Router, in_target_order, to};
+use super::{Router, Way};
 use crate::layout::{Piece, Region};
 use crate::plan::PlanError;
-use crate::plan::route::{Quantised, Transform};
+use crate::plan::ids::OperandId;
+use crate::plan::op::{Op, Quantise};
+use crate::plan::route::Route;
 use crate::plan::target::TargetEntry;
-use crate::tensor::Dtype;
+use crate::tensor::{Dtype, Shape};
 
 impl Router<'_> {
-    /// How the boxes of a target tensor are quantised, where they are: its elements, and what belongs to its rows and columns.
+    /// What brings the boxes of a target tensor, quantised, where they are to be: its elements, and what belongs to its rows and
+    /// columns.
     pub(in crate::plan) fn quantised(
         &mut self,
         pieces: &[(usize, Piece)],
         entry: &TargetEntry,
-    ) -> Result<Option<Quantised>, PlanError> {
+    ) -> Result<Option<Vec<Route>>, PlanError> {
         let catalog = self.catalog;
         let of = |tensor: usize| catalog.tensors()[tensor].quantise.as_ref();
-        let (Some((tensor, piece)), &[_, stored]) = (pieces.first(), entry.shape.dims()) else { return Ok(None) };
+        let (Some((tensor, _)), &[rows, stored]) = (pieces.first(), entry.shape.dims()) else { return Ok(None) };
         let Some(first) = of(*tensor) else { return Ok(None) };
-        let columns = stored * first.width.in_a_byte();
-        let (mut operand, mut scales, mut divide) = (Vec::new(), Vec::new(), Vec::new());
-        for (tensor, piece) in pieces {
+        let in_a_byte = first.width.in_a_byte();
+        let columns = stored * in_a_byte;
+        let unpacked: Vec<(usize, Piece)> =
+            pieces.iter().map(|(of, piece)| (*of, unpacked(piece, in_a_byte))).collect();
+        let (mut scales, mut divide) = (Vec::new(), Vec::new());
+        for (tensor, piece) in &unpacked {
             let Some(how) = of(*tensor) else { return Ok(None) };
-            let transform = to(how.from, Dtype::F16);
-            let piece = unpacked(piece, how.width.in_a_byte());
-            self.elements(&catalog.tensors()[*tensor], &piece, how.from, transform, &mut operand);
-            let rows = rows_of(&piece, columns);
+            let of_rows = rows_of(piece, columns);
             let scaled = match how.group {
-                None => rows.clone(),
-                Some(size) => groups_of(&piece, columns, size)
+                None => of_rows.clone(),
+                Some(size) => groups_of(piece, columns, size)
                     .ok_or_else(|| PlanError::Groups { name: entry.name.to_string(), size })?,
             };
             let dtype = how.arithmetic.scales();
-            self.bring(&catalog.vectors[how.scales].holders, &scaled, dtype, Transform::Copy, &mut scales);
+            self.bring(&catalog.vectors[how.scales].holders, &scaled, dtype, &mut scales);
             if let Some(vector) = how.divide {
-                self.bring(&catalog.vectors[vector].holders, &rows, Dtype::F16, Transform::Copy, &mut divide);
+                self.bring(&catalog.vectors[vector].holders, &of_rows, Dtype::F16, &mut divide);
             }
         }
         // All parts of a fused weight have one input, and so the same columns with the same factors.
         let multiply = first.multiply.map(|vector| {
-            let piece = unpacked(piece, first.width.in_a_byte());
+            let piece = &unpacked[0].1;
             let axis = piece.region.len().len() - 1;
             let region = Region::new([piece.region.start()[axis]], [piece.region.len()[axis]]);
             let mut routes = Vec::new();
-            let (holders, dtype) = (&catalog.vectors[vector].holders, Dtype::F16);
-            self.bring(holders, &Piece::dense(region), dtype, Transform::Copy, &mut routes);
+            let holders = &catalog.vectors[vector].holders;
+            self.bring(holders, &Piece::dense(region), Dtype::F16, &mut routes);
             routes
         });
-        for routes in [&mut operand, &mut scales, &mut divide] {
-            in_target_order(routes);
+        let group = first.group.unwrap_or(columns);
+        let mut vector = |dtype, elements: u64, routes| -> Result<OperandId, PlanError> {
+            let bad =
+                |e: crate::tensor::ShapeError| PlanError::Layout { name: entry.name.to_string(), source: e.into() };
+            Ok(self.operand(&entry.name, dtype, Shape::new([elements]).map_err(bad)?, routes))
+        };
+        let how = Quantise {
+            columns,
+            group,
+            width: first.width,
+            arithmetic: first.arithmetic,
+            scales: vector(first.arithmetic.scales(), rows * columns.checked_div(group).unwrap_or(0), scales)?,
+            multiply: multiply.map(|routes| vector(Dtype::F16, columns, routes)).transpose()?,
+            divide: first.divide.map(|_| vector(Dtype::F16, rows, divide)).transpose()?,
+        };
+        let (quantise, mut routes) = (Some(Op::Quantise(how)), Vec::new());
+        for (tensor, piece) in &unpacked {
+            let from = of(*tensor).map_or(Dtype::F16, |how| how.from);
+            let way = Way { from, to: Dtype::F16, then: quantise.clone(), columns };
+            self.elements(&catalog.tensors()[*tensor], piece, &way, &mut routes);
         }
-        let divide = first.divide.map(|_| divide);
-        let (group, width, arithmetic) = (first.group.unwrap_or(columns), first.width, first.arithmetic);
-        Ok(Some(Quantised { columns, group, width, arithmetic, operand, scales, multiply, divide }))
+        self.in_target_order(&mut routes);
+        Ok(Some(routes))
     }
 }

@@ -1,11 +1,10 @@
-//! What the implementations of [`super::Lanes`] for each processor have in common.
+//! What the implementations of [`super::lanes::Lanes`] for each processor have in common.
 
-/// Implements [`super::Lanes`] for a type whose values exist only where the processor has the features. The bodies are compiled for
+/// Implements [`super::lanes::Lanes`] for a type whose values exist only where the processor has the features. The bodies are compiled for
 /// those, so that they may use their instructions.
 macro_rules! instructions {
     ($lanes:ident, $numbers:ty, $features:literal, $(fn $name:ident($($arg:ident: $type:ty),*) -> $result:ty $body:block)*) => {
-        #[expect(clippy::inline_always, reason = "only what is inlined is compiled for the processor's vectors")]
-        impl super::Lanes for $lanes {
+        impl super::lanes::Lanes for $lanes {
             type Numbers = $numbers;
 
             $(

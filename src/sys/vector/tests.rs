@@ -1,3 +1,5 @@
+//! Every operation of every vectors against plain code, and conversions of fp16 against the `half` crate.
+
 use half::f16;
 use proptest::prelude::*;
 

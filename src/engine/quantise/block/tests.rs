@@ -1,3 +1,5 @@
+//! Every vector version against plain code, and plain code against arithmetic in doubles.
+
 use half::f16;
 use proptest::prelude::*;
 

@@ -4,7 +4,7 @@
 
 #![expect(clippy::inline_always, reason = "only what is inlined is compiled for the processor's vectors")]
 
-use super::super::cast::float::{Float, Half};
+use crate::engine::cast::float::{Float, Half};
 use crate::sys::{Kernel, Vectors};
 use crate::tensor::BlockType;
 
@@ -15,14 +15,14 @@ pub(in crate::engine) fn decode(kind: BlockType, blocks: &[u8], out: &mut [f32])
 
 pub(super) fn decode_with(vectors: Vectors, kind: BlockType, blocks: &[u8], out: &mut [f32]) {
     match kind {
-        BlockType::Q4_0 => vectors.run(Blocks { blocks, out, decode: q4_0 }),
-        BlockType::Q4_1 => vectors.run(Blocks { blocks, out, decode: q4_1 }),
-        BlockType::Q5_0 => vectors.run(Blocks { blocks, out, decode: q5_0 }),
-        BlockType::Q5_1 => vectors.run(Blocks { blocks, out, decode: q5_1 }),
-        BlockType::Q8_0 => vectors.run(Blocks { blocks, out, decode: q8_0 }),
-        BlockType::Q4K => vectors.run(Blocks { blocks, out, decode: q4_k }),
-        BlockType::Q5K => vectors.run(Blocks { blocks, out, decode: q5_k }),
-        BlockType::Q6K => vectors.run(Blocks { blocks, out, decode: q6_k }),
+        BlockType::Q4_0 => vectors.run(Blocks { bytes: blocks, out, decode: q4_0 }),
+        BlockType::Q4_1 => vectors.run(Blocks { bytes: blocks, out, decode: q4_1 }),
+        BlockType::Q5_0 => vectors.run(Blocks { bytes: blocks, out, decode: q5_0 }),
+        BlockType::Q5_1 => vectors.run(Blocks { bytes: blocks, out, decode: q5_1 }),
+        BlockType::Q8_0 => vectors.run(Blocks { bytes: blocks, out, decode: q8_0 }),
+        BlockType::Q4K => vectors.run(Blocks { bytes: blocks, out, decode: q4_k }),
+        BlockType::Q5K => vectors.run(Blocks { bytes: blocks, out, decode: q5_k }),
+        BlockType::Q6K => vectors.run(Blocks { bytes: blocks, out, decode: q6_k }),
     }
 }
 
@@ -31,7 +31,7 @@ struct Blocks<'a, F, const BYTES: usize, const ELEMENTS: usize>
 where
     F: Fn(&[u8; BYTES], &mut [f32; ELEMENTS]),
 {
-    blocks: &'a [u8],
+    bytes: &'a [u8],
     out: &'a mut [f32],
     decode: F,
 }
@@ -44,7 +44,7 @@ where
 
     #[inline(always)]
     fn run(self) {
-        for (block, out) in self.blocks.as_chunks().0.iter().zip(self.out.as_chunks_mut().0) {
+        for (block, out) in self.bytes.as_chunks().0.iter().zip(self.out.as_chunks_mut().0) {
             (self.decode)(block, out);
         }
     }
@@ -122,7 +122,8 @@ fn groups(block: &[u8]) -> [(f32, f32); 8] {
     for group in 0..4 {
         let (scale, min, both) = (packed[group], packed[group + 4], packed[group + 8]);
         found[group] = (d * f32::from(scale & 63), minimum * f32::from(min & 63));
-        found[group + 4] = (d * f32::from(both & 15 | scale >> 2 & 48), minimum * f32::from(both >> 4 | min >> 2 & 48));
+        found[group + 4] =
+            (d * f32::from(both & 15 | scale >> 2 & 0x30), minimum * f32::from(both >> 4 | min >> 2 & 0x30));
     }
     found
 }

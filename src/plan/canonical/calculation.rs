@@ -1,18 +1,17 @@
-//! The fingerprint of what is computed before anything is written: how, from what, with which statistics, and where it goes.
-//!
-//! Every structure is taken apart in full, so that what is added to one is not forgotten here.
+//! What is computed before anything is written: how, from what, with which statistics, and where it goes.
 
-use super::feed::{Feed, Routes};
+use super::feed::Feed;
+use super::tensor::tensor;
 use crate::plan::{CacheScales, Calculation, Computed, InputScales, Inverse, OutputTensor, Range, Smooth};
 
-pub(super) fn feed(computed: Option<&Computed>, feed: &mut Feed, routes: &mut Routes) {
+pub(super) fn feed(computed: Option<&Computed>, feed: &mut impl Feed) {
     feed.number(u64::from(computed.is_some()));
     let Some(Computed { source, bytes, calculations, caches }) = computed else { return };
     feed.number(*source as u64);
     feed.bytes(bytes);
     feed.number(calculations.len() as u64);
     for matrix in calculations {
-        calculation(matrix, feed, routes);
+        calculation(matrix, feed);
     }
     feed.number(caches.len() as u64);
     for scales in caches {
@@ -20,7 +19,7 @@ pub(super) fn feed(computed: Option<&Computed>, feed: &mut Feed, routes: &mut Ro
     }
 }
 
-fn calculation(calculation: &Calculation, feed: &mut Feed, routes: &mut Routes) {
+fn calculation(calculation: &Calculation, feed: &mut impl Feed) {
     let Calculation {
         name,
         rows,
@@ -37,8 +36,9 @@ fn calculation(calculation: &Calculation, feed: &mut Feed, routes: &mut Routes) 
     } = calculation;
     feed.bytes(name.as_bytes());
     feed.numbers([*rows, *columns, *group, *scales]);
-    routes.tensor(weight, feed);
-    feed.bytes(format!("{width:?} {arithmetic:?}").as_bytes());
+    tensor(weight, feed);
+    feed.bytes(width.name().as_bytes());
+    feed.bytes(arithmetic.name().as_bytes());
     feed.optional(*half_scales);
     feed.optional(*divide);
     feed.number(u64::from(smooth.is_some()));
@@ -50,7 +50,7 @@ fn calculation(calculation: &Calculation, feed: &mut Feed, routes: &mut Routes) 
             Inverse::Vector { vector, dtype, to } => {
                 feed.numbers([2, *to]);
                 feed.bytes(dtype.name().as_bytes());
-                routes.tensor(vector, feed);
+                tensor(vector, feed);
             }
         }
     }
@@ -59,11 +59,11 @@ fn calculation(calculation: &Calculation, feed: &mut Feed, routes: &mut Routes) 
         return;
     };
     range(observed, feed);
-    optional_tensor(bias.as_deref(), feed, routes);
+    optional_tensor(bias.as_deref(), feed);
     feed.numbers([*new_bias, *dequant_scales, *scales, *zero_points]);
 }
 
-fn cache(cache: &CacheScales, feed: &mut Feed) {
+fn cache(cache: &CacheScales, feed: &mut impl Feed) {
     let CacheScales { name, keys, values, divide, key_scales, value_scales, packed } = cache;
     feed.bytes(name.as_bytes());
     range(keys, feed);
@@ -76,15 +76,15 @@ fn cache(cache: &CacheScales, feed: &mut Feed) {
     feed.number(*packed);
 }
 
-fn range(range: &Range, feed: &mut Feed) {
+fn range(range: &Range, feed: &mut impl Feed) {
     for end in [&range.min, &range.max] {
         feed.bytes(&end.iter().flat_map(|bits| bits.to_le_bytes()).collect::<Vec<u8>>());
     }
 }
 
-fn optional_tensor(tensor: Option<&OutputTensor>, feed: &mut Feed, routes: &mut Routes) {
-    feed.number(u64::from(tensor.is_some()));
-    if let Some(tensor) = tensor {
-        routes.tensor(tensor, feed);
+fn optional_tensor(found: Option<&OutputTensor>, feed: &mut impl Feed) {
+    feed.number(u64::from(found.is_some()));
+    if let Some(found) = found {
+        tensor(found, feed);
     }
 }

@@ -6,10 +6,37 @@ use serde::Deserialize;
 
 use super::blocks::decode_with;
 use super::*;
-use crate::engine::view::View;
-use crate::plan::SourceTensor;
-use crate::source::{ByteRange, Extents};
+use crate::engine::cast;
+use crate::engine::ops::{Operands, Pipeline};
+use crate::engine::view::{Source, View};
+use crate::plan::{Op, OperandId, OpsId, OutputTensor, SourceTensor, Unit};
+use crate::source::{ByteRange, Extents, index};
 use crate::sys::{Mapping, StableInputs, Vectors};
+use crate::tensor::Dtype;
+
+/// No op here takes anything.
+struct Nothing;
+
+impl Operands for Nothing {
+    fn operand(&self, _: OperandId) -> &OutputTensor {
+        unreachable!("there are none")
+    }
+
+    fn read(&self, _: OperandId, _: u64, _: &mut [u8]) {}
+}
+
+/// Dequantises as a pipeline does it, then converts. Returns how many overflowed.
+fn run(
+    source: &Source<'_>,
+    (from, to): (BlockType, Dtype),
+    elements: (u64, u64, u64),
+    begin: u64,
+    buf: &mut [u8],
+) -> u64 {
+    let mut ops = vec![Op::Dequantise { from }];
+    ops.extend((to != Dtype::F32).then_some(Op::Cast { from: Dtype::F32, to }));
+    Pipeline::new(OpsId::new(1), &ops, Unit::of(&ops), &Nothing).run(source, elements, begin, buf)
+}
 
 /// Blocks of a type, and the bits of their elements as gguf-py computes them.
 #[derive(Deserialize)]
@@ -19,7 +46,7 @@ struct Known {
 }
 
 fn known() -> Vec<(BlockType, Vec<u8>, Vec<u32>)> {
-    let text = include_str!("../../../tests/data/gguf/blocks.json");
+    let text = include_str!("../../../../tests/data/gguf/blocks.json");
     let all: BTreeMap<String, Known> = serde_json::from_str(text).unwrap();
     let byte = |at: usize, hex: &str| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
     let of = |kind: BlockType| {

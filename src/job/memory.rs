@@ -1,0 +1,274 @@
+//! One rank of a target in memory, laid out as a safetensors file: a caller's buffer, or a file in `/dev/shm` that others map.
+//!
+//! ```text
+//! Job ─ planned, checked, scales computed ─► one file of the plan ─ pieces, on all threads ─► buffer, or a file without a name
+//! ```
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::choices::{Format, Function};
+use super::fields::given;
+use super::observer::{Observer, Step};
+use super::spec::Job;
+use super::unwritten::Unwritten;
+use crate::Error;
+use crate::engine::{self, CancelToken, EngineConfig, EngineError, Event, Outputs};
+use crate::formats::{FormatKind, detect};
+use crate::input::check_unchanged;
+use crate::plan::Plan;
+use crate::report::{bytes, duration};
+use crate::source::index;
+use crate::sys::{self, FileError, Mapping, Nameless, SHARED_MEMORY};
+
+/// What a thread puts together in one go; it should stay in the caches.
+const PIECE: u64 = 1 << 20;
+
+/// Options that say how a file is written, or which machine writes it.
+const OF_FILES: [&str; 11] = [
+    "--crc",
+    "--ckpt-records",
+    "--max-shard-size",
+    "--writes",
+    "--writer",
+    "--reflink",
+    "--no-sync",
+    "--node-rank",
+    "--rank-table",
+    "--local-output",
+    "--secure-every",
+];
+
+/// One rank of a target, to be put together in memory.
+///
+/// ```no_run
+/// use ckpt_convert::{CancelToken, InMemory, Job, Silent};
+///
+/// # fn main() -> Result<(), ckpt_convert::Error> {
+/// let job = Job::transfer("ckpt", "").ranks(8);
+/// let cancel = CancelToken::default();
+/// let rank = InMemory::new(&job, Some(3), &Silent, &cancel)?;
+/// let mut buffer = vec![0; usize::try_from(rank.len()).expect("it fits in memory")];
+/// rank.fill(&mut buffer, &Silent, &cancel)?; // a safetensors file
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct InMemory {
+    outputs: Outputs,
+    config: EngineConfig,
+}
+
+/// What was put together.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Filled {
+    /// The file, where it has a name.
+    pub target: Option<PathBuf>,
+    /// Its bytes, with the header.
+    pub bytes: u64,
+    /// Its tensors.
+    pub tensors: usize,
+    /// Finite values that became infinite.
+    pub overflowed: u64,
+    /// The time that it took.
+    pub seconds: f64,
+}
+
+impl Filled {
+    /// As the command line shows it.
+    pub fn text(&self) -> String {
+        let (size, time) = (bytes(self.bytes), duration(Duration::from_secs_f64(self.seconds.max(0.0))));
+        let target = self.target.as_deref().unwrap_or(Path::new("memory")).display();
+        let mut text = format!("filled {target}: {} tensors, {size} in {time}\n", self.tensors);
+        if self.overflowed > 0 {
+            text.push_str(&format!("  {} finite values became infinite\n", self.overflowed));
+        }
+        text
+    }
+}
+
+impl InMemory {
+    /// Plans one rank of a job, and computes what is computed of whole matrices. `rank` may be left out where there is one only.
+    /// Where the target would go makes no difference, and nothing is written.
+    ///
+    /// # Errors
+    /// As [`Job::plan`]; a source that is not what it should be; a rank that is not there; options of files.
+    pub fn new(job: &Job, rank: Option<u32>, observer: &dyn Observer, cancel: &CancelToken) -> Result<Self, Error> {
+        if let Some(field) = given(job).into_iter().find(|field| OF_FILES.contains(&field.option)) {
+            return Err(Error::Usage(format!("{} goes with a target on a disk, not in memory", field.option)));
+        }
+        if job.target.format.is_some_and(|format| format != Format::Safetensors) {
+            return Err(Error::Usage("what is in memory is laid out as safetensors: leave --format out".to_owned()));
+        }
+        let mut job = job.clone();
+        job.target.format = Some(Format::Safetensors);
+        if job.function == Function::MsToPt {
+            job.target.max_shard_size = Some(u64::MAX);
+        }
+        let cut = |plan: &mut Plan| one_file(plan, rank);
+        let Unwritten { planned, mappings, config, .. } = Unwritten::of(&job, PIECE, cut, (observer, cancel))?;
+        Ok(Self { outputs: Outputs::new(planned.conversion.plan, mappings), config })
+    }
+
+    /// Its bytes.
+    #[expect(clippy::len_without_is_empty, reason = "there is a header in any case")]
+    pub fn len(&self) -> u64 {
+        self.outputs.len(0)
+    }
+
+    /// Fills a buffer of [`Self::len`] bytes with a safetensors file. Its content is of no use where this fails.
+    ///
+    /// # Errors
+    /// A buffer of another size; a source that changes or cannot be read; `cancel`.
+    pub fn fill(&self, buffer: &mut [u8], observer: &dyn Observer, cancel: &CancelToken) -> Result<Filled, Error> {
+        let (has, needed) = (buffer.len() as u64, self.len());
+        if has != needed {
+            return Err(Error::Usage(format!("the buffer has {has} bytes, and needs {needed}")));
+        }
+        let pieces = (0..).step_by(index(PIECE)).zip(buffer.chunks_mut(index(PIECE)));
+        let fill = |(at, piece): (u64, &mut [u8]), _: &mut Vec<u8>| Ok((piece.len() as u64, self.piece(at, piece)));
+        self.put(pieces, fill, (observer, cancel))
+    }
+
+    /// Makes a file of it in `/dev/shm`, which gets its name when all of it is there. `replace`: also where that is another
+    /// safetensors file's.
+    ///
+    /// # Errors
+    /// As [`Self::fill`]; a name that is none or taken; too little space.
+    pub fn share(
+        &self,
+        name: &str,
+        replace: bool,
+        observer: &dyn Observer,
+        cancel: &CancelToken,
+    ) -> Result<Filled, Error> {
+        let path = path_of(name)?;
+        check_name(&path, replace)?;
+        let (dir, needed) = (PathBuf::from(SHARED_MEMORY), self.len());
+        let free = sys::available_bytes(&dir)?;
+        if free < needed {
+            return Err(Error::NoRoom { dir, needed, free });
+        }
+        observer.before_writing()?;
+        let file = Nameless::new(&path)?;
+        let pieces = (0..needed).step_by(index(PIECE)).map(|at| (at, PIECE.min(needed - at)));
+        let write = |(at, len): (u64, u64), scratch: &mut Vec<u8>| {
+            scratch.resize(index(PIECE), 0);
+            let piece = &mut scratch[..index(len)];
+            let overflowed = self.piece(at, piece);
+            file.write(piece, at)?;
+            Ok((len, overflowed))
+        };
+        let mut filled = self.put(pieces, write, (observer, cancel))?;
+        file.publish(replace).map_err(|e| taken(&path, e))?;
+        filled.target = Some(path);
+        Ok(filled)
+    }
+
+    /// Puts bytes `at ..` together. Returns how many values became infinite.
+    fn piece(&self, at: u64, piece: &mut [u8]) -> u64 {
+        self.outputs.will_read(&self.outputs.reads(0, at, piece.len() as u64));
+        self.outputs.read(0, at, piece)
+    }
+
+    /// Puts all pieces where they belong, on all threads. `put` returns a piece's bytes and how many values became infinite.
+    fn put<P: Send>(
+        &self,
+        pieces: impl Iterator<Item = P> + Send,
+        put: impl Fn(P, &mut Vec<u8>) -> Result<(u64, u64), FileError> + Sync,
+        (observer, cancel): (&dyn Observer, &CancelToken),
+    ) -> Result<Filled, Error> {
+        let begun = Instant::now();
+        let step = Step::begin_whole(observer, "filling", self.len());
+        let (pieces, overflowed) = (Mutex::new(pieces), AtomicU64::new(0));
+        let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || -> Result<(), Error> {
+            let mut scratch = Vec::new();
+            while let Some(piece) = next() {
+                if cancel.is_cancelled() {
+                    return Err(EngineError::Cancelled.into());
+                }
+                let (bytes, infinite) = put(piece, &mut scratch)?;
+                overflowed.fetch_add(infinite, Ordering::Relaxed);
+                engine::Observer::event(&step, Event::Written { bytes });
+            }
+            Ok(())
+        };
+        let work = &work;
+        let outcomes: Vec<Result<(), Error>> = std::thread::scope(|scope| {
+            let start = |_| sys::spawn_scoped(scope, "filling", work);
+            let threads: Vec<_> = (0..self.config.workers.max(1)).map(start).collect();
+            let join = |thread: Result<std::thread::ScopedJoinHandle<'_, _>, _>| match thread {
+                Ok(thread) => thread.join().unwrap_or(Err(EngineError::WorkerPanicked.into())),
+                Err(refused) => Err(EngineError::from(refused).into()),
+            };
+            threads.into_iter().map(join).collect()
+        });
+        Mapping::check_all(self.outputs.mappings())?;
+        outcomes.into_iter().collect::<Result<(), Error>>()?;
+        check_unchanged(self.outputs.mappings())?;
+        step.finish();
+        Ok(Filled {
+            target: None,
+            bytes: self.len(),
+            tensors: self.outputs.tensors(0),
+            overflowed: overflowed.into_inner(),
+            seconds: begun.elapsed().as_secs_f64(),
+        })
+    }
+}
+
+/// Leaves one file of a plan: the only one of a rank that has tensors.
+fn one_file(plan: &mut Plan, rank: Option<u32>) -> Result<(), Error> {
+    plan.outputs.retain(|file| !file.tensors.is_empty());
+    let last = plan.outputs.iter().filter_map(|file| file.rank).max().unwrap_or(0);
+    match rank {
+        None if last > 0 => {
+            return Err(Error::Usage(format!(
+                "memory takes one rank of the target: choose it with --rank, from 0 to {last}"
+            )));
+        }
+        Some(rank) if rank > last => {
+            return Err(Error::Usage(format!("--rank {rank}: the ranks of the target are 0 to {last}")));
+        }
+        _ => {}
+    }
+    let rank = rank.unwrap_or(0);
+    plan.outputs.retain(|file| file.rank.unwrap_or(0) == rank);
+    Ok(())
+}
+
+/// The file of a name.
+fn path_of(name: &str) -> Result<PathBuf, Error> {
+    let is_name = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']);
+    if is_name {
+        return Ok(Path::new(SHARED_MEMORY).join(name));
+    }
+    Err(Error::Usage(format!("shm:{name}: a name in {SHARED_MEMORY} is not empty, and has no `/` and no dot in front")))
+}
+
+/// Whether the name is free, or that of what may be replaced.
+fn check_name(path: &Path, replace: bool) -> Result<(), Error> {
+    let Ok(meta) = path.symlink_metadata() else { return Ok(()) };
+    if !replace {
+        return Err(EngineError::TargetExists(path.to_owned()).into());
+    }
+    let mut head = Vec::new();
+    let read = sys::open_regular(path).map(|file| file.take(16).read_to_end(&mut head));
+    let is_ours = meta.is_file() && matches!(read, Ok(Ok(_))) && detect(&head) == Some(FormatKind::Safetensors);
+    if is_ours { Ok(()) } else { Err(Error::ForeignTarget(path.to_owned())) }
+}
+
+/// Somebody may have taken the name meanwhile.
+fn taken(path: &Path, error: FileError) -> Error {
+    if error.source.kind() == std::io::ErrorKind::AlreadyExists {
+        return EngineError::TargetExists(path.to_owned()).into();
+    }
+    error.into()
+}
