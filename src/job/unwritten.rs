@@ -12,13 +12,13 @@ use crate::engine::{CancelToken, EngineConfig, RunSummary};
 use crate::formats::Segment;
 use crate::input::check_unchanged;
 use crate::plan::Plan;
-use crate::sys::Mapping;
+use crate::storage::LocalBlob;
 
 /// A target whose files can be put together.
 pub(super) struct Unwritten {
     pub planned: Planned,
     /// The sources, and last what was computed of them.
-    pub mappings: Vec<Arc<Mapping>>,
+    pub mappings: Vec<Arc<LocalBlob>>,
     pub config: EngineConfig,
     /// What quantising did.
     pub summary: RunSummary,
