@@ -21,7 +21,7 @@ impl Plan {
             output.tensors.iter().for_each(|tensor| self.tensor("  ", tensor, &mut lines));
         }
         for (index, ops) in (1..).zip(&self.pipelines) {
-            // One that only converts is told beside its routes.
+            // One that only converts is shown beside its routes.
             if !matches!(&**ops, [Op::Cast { .. } | Op::Dequantise { .. }]) {
                 lines.push(format!("ops {index}"));
                 lines.extend(ops.iter().map(line_of));
