@@ -125,10 +125,6 @@ impl Verify {
     /// Where they cannot be compared.
     pub fn run(&self, observer: &dyn Observer, cancel: &CancelToken) -> Result<Verdict, Error> {
         self.reading.check()?;
-        if self.tolerance.is_some() && (self.reading.reader != choices::Reader::Auto || self.reading.depth.is_some()) {
-            let why = "--tolerance compares from the memory mapping: leave --reader and --depth out";
-            return Err(Error::Usage(why.to_owned()));
-        }
         let ignore = Patterns::of("--ignore", &self.ignore)?;
         let a = Opened::open(&self.a.path, self.a.gaps(), self.reading.memory)?;
         let b = Opened::open(&self.b.path, self.b.gaps(), self.reading.memory)?;
