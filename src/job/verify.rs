@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use self::other_order::other_order;
 use self::sides::{Side, Sides};
-use super::choices::{self, Fusion};
+use super::choices::Fusion;
 use super::fusion_order::{self, Order, Typed};
 use super::observer::{Observer, Silent, Step};
 use super::patterns::Patterns;

@@ -38,7 +38,7 @@ fn peak(pid: u32) -> Option<u64> {
 #[test]
 fn verify_holds_a_bounded_part_of_what_is_in_the_page_cache() {
     let env = TestEnv::new();
-    ["a", "b"].map(|side| write(&env.path(side)));
+    ["a", "b"].iter().for_each(|side| write(&env.path(side)));
     for more in ["--reader mapped --memory 32MiB", "--memory 64MiB"] {
         let line = format!("verify a b -q --workers 2 {more}");
         let words: Vec<&str> = line.split(' ').collect();
