@@ -77,7 +77,7 @@ pub fn run_part(
     let clones = if config.reflink { Clones::make(&tasks, &files, mappings, cancel) } else { Clones::default() };
     let shared_bytes = clones.bytes();
     let feed = Feed::new(Inputs { plan, mappings }, &targets, &tasks, config, observer, cancel);
-    let sink = Files { files: &files, covered: &covered, direct, clones };
+    let sink = Files { out: &files, covered: &covered, direct, clones };
     let outcome =
         pool::run_queues(&feed, "worker", &tasks, &queues(&tasks, direct, config), || FileSink::new(&feed, &sink))?;
     let mut found = Found::default();

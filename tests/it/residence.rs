@@ -1,7 +1,7 @@
 //! How much of a checkpoint is memory of the process while it is read: a bounded part, whatever its size.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,11 +20,12 @@ fn write(dir: &Path) {
         BYTES / 2048,
         BYTES + 2048
     );
-    let mut file = File::create(&path).expect("a file");
+    let mut file = File::options().read(true).write(true).create_new(true).open(&path).expect("a file");
     file.write_all(&(header.len() as u64).to_le_bytes()).expect("written");
     file.write_all(header.as_bytes()).expect("written");
     file.set_len(8 + header.len() as u64 + 2048 + BYTES).expect("a length");
-    std::io::copy(&mut File::open(&path).expect("the file"), &mut std::io::sink()).expect("read");
+    file.rewind().expect("the beginning");
+    std::io::copy(&mut file, &mut std::io::sink()).expect("read");
 }
 
 /// The most memory that a command has had so far, with mapped pages, in KiB. `None`: it has ended.
@@ -38,7 +39,9 @@ fn peak(pid: u32) -> Option<u64> {
 #[test]
 fn verify_holds_a_bounded_part_of_what_is_in_the_page_cache() {
     let env = TestEnv::new();
-    ["a", "b"].iter().for_each(|side| write(&env.path(side)));
+    for side in ["a", "b"] {
+        write(&env.path(side));
+    }
     for more in ["--reader mapped --memory 32MiB", "--memory 64MiB"] {
         let line = format!("verify a b -q --workers 2 {more}");
         let words: Vec<&str> = line.split(' ').collect();

@@ -152,7 +152,9 @@ impl Archive {
     fn finish(&mut self) {
         let start = self.at;
         let entries = std::mem::take(&mut self.entries);
-        entries.iter().for_each(|entry| entry.list(self));
+        for entry in &entries {
+            entry.list(self);
+        }
         let (count, size) = (entries.len() as u64, self.at - start);
         self.literal(&end_records(count, size, start, self.at));
     }
