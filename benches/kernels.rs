@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use ckpt_convert::internals::engine::kernels::{Crc64, OutputReader, convert, quantise_row};
 use ckpt_convert::internals::formats::mindspore::crc32;
-use ckpt_convert::internals::formats::{FileLayout, FormatKind, Segment};
+use ckpt_convert::internals::formats::{CKPT, FileLayout, Segment};
 use ckpt_convert::internals::layout::{Dim, Move};
 use ckpt_convert::internals::plan::{
-    OpsId, OutputFile, OutputTensor, Plan, PlanSource, Route, SourceTensor, StoredId, prove,
+    OpsId, OutputFile, OutputTensor, Plan, PlanSource, Route, SourceId, SourceTensor, StoredId, prove,
 };
 use ckpt_convert::internals::source::{ByteRange, Extents};
 use ckpt_convert::internals::sys::Mapping;
@@ -100,7 +100,7 @@ fn plan(sources: u64, targets: u64) -> Plan {
         rank: u32::try_from(rank).expect("few ranks"),
     };
     let tensor = |file: u64| SourceTensor {
-        file: usize::try_from(file).expect("few files"),
+        file: SourceId::new(usize::try_from(file).expect("few files")),
         name: "w2".into(),
         dtype: Dtype::F16,
         extents: Extents::contiguous(range(part(sources))),
@@ -119,7 +119,7 @@ fn plan(sources: u64, targets: u64) -> Plan {
         OutputFile {
             path: format!("rank_{rank}"),
             rank: u32::try_from(rank).ok(),
-            format: Some(FormatKind::Ckpt),
+            format: Some(CKPT),
             layout: FileLayout { segments: vec![Segment::Data { tensor: 0, range: range(part(targets)) }] },
             tensors: vec![OutputTensor {
                 name: "w2".into(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ckpt_convert::internals::cluster;
-use ckpt_convert::internals::formats::{Entry, FormatKind};
+use ckpt_convert::internals::formats::{CKPT, Entry};
 use ckpt_convert::internals::model::naming::{Split, fused, role};
 use ckpt_convert::internals::model::{Dense, FusionLayout, Model, builtin};
 use ckpt_convert::internals::plan::{
@@ -78,7 +78,7 @@ fn plan(spec: &Model, headers: &[(PathBuf, u32, Vec<Entry>)], ranks: u64, fusion
     let options = PlanOptions {
         precision: Precision::Keep,
         norms: Precision::Keep,
-        format: FormatKind::Ckpt,
+        format: CKPT,
         crc: false,
         padding: true,
         whole: None,

@@ -21,7 +21,10 @@ pub mod engine {
 
 /// Parsers and writers are fuzzed, measured, and held against files of the peers.
 pub mod formats {
-    pub use crate::formats::{Entry, FileLayout, FormatFault, FormatKind, Segment, TensorToWrite, detect};
+    pub use crate::formats::{
+        CKPT, Entry, FORMATS, FileLayout, Format, FormatFault, FormatRef, GGUF, PYTORCH, Reader, SAFETENSORS, Scanned,
+        Segment, TensorToWrite, Writing, detect,
+    };
 
     pub mod gguf {
         pub use crate::formats::gguf::{GgufFile, read};
@@ -65,7 +68,7 @@ pub mod model {
 pub mod plan {
     pub use crate::plan::{
         Arrangement, Catalog, CatalogOptions, Op, OpsId, OutputFile, OutputTensor, Plan, PlanOptions, PlanSource,
-        Precision, Route, SourceFile, SourceTensor, StoredId, TargetOptions, build, prove, targets,
+        Precision, Route, SourceFile, SourceId, SourceTensor, StoredId, TargetOptions, build, prove, targets,
     };
 }
 
@@ -76,7 +79,8 @@ pub mod source {
 
 /// What measuring takes.
 pub mod sys {
-    pub use crate::sys::{Mapping, anonymous_memory};
+    pub use crate::storage::LocalBlob as Mapping;
+    pub use crate::sys::anonymous_memory;
 }
 
 /// The vocabulary of the others.

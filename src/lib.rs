@@ -38,14 +38,15 @@
 //! |---|---|---|
 //! | 0 | `tensor`, `source` | the vocabulary: dtypes, shapes, names, byte ranges |
 //! | 1 | `layout`, `sys` | pure algebra of regions; the operating system, the only unsafe |
-//! | 2 | `formats`, `model` | bytes to metadata and back; what the names mean, as tables of model families |
-//! | 3 | `plan` | which bytes go where, as a value that is proved |
-//! | 4 | `input`, `engine` | files found, mapped and parsed; a plan run |
-//! | 5 | `cluster` | one plan carried out by several machines |
-//! | 5 | `calibrate` | a model run on the processor, to see its activations (feature `calibrate`) |
-//! | 6 | `report` | what people and machines read |
-//! | 7 | [`job`] | what is asked for, and how it is done |
-//! | 8 | [`cli`] | the program |
+//! | 2 | `storage` | where sources come from: blobs, and stores that open them |
+//! | 3 | `formats`, `model` | bytes to metadata and back; what the names mean, as tables of model families |
+//! | 4 | `plan` | which bytes go where, as a value that is proved |
+//! | 5 | `input`, `engine` | files found, mapped and parsed; a plan run |
+//! | 6 | `cluster` | one plan carried out by several machines |
+//! | 6 | `calibrate` | a model run on the processor, to see its activations (feature `calibrate`) |
+//! | 7 | `report` | what people and machines read |
+//! | 8 | [`job`] | what is asked for, and how it is done |
+//! | 9 | [`cli`] | the program |
 //!
 //! **Invariants.** A module uses modules of lower layers only (a test enforces it). Parsers do no I/O and trust no length.
 //! The plan decides everything and writes nothing; the engine knows no format, model or rank. Every output byte is written
@@ -66,6 +67,7 @@ mod model;
 mod plan;
 mod report;
 mod source;
+mod storage;
 mod sys;
 mod tensor;
 

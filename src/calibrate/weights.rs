@@ -7,14 +7,14 @@ use rayon::prelude::*;
 
 use super::CalibrateError;
 use crate::engine::kernels::OutputReader;
-use crate::formats::FormatKind;
+use crate::formats::SAFETENSORS;
 use crate::model::FusionLayout;
 use crate::model::Model;
 use crate::model::naming::decoder_layer;
 use crate::plan::{
     Arrangement, Catalog, Plan, PlanOptions, Precision, SourceFile, TargetOptions, build, prove, targets,
 };
-use crate::sys::Mapping;
+use crate::storage::LocalBlob;
 use crate::tensor::Dtype;
 
 /// Bytes of an element.
@@ -27,7 +27,7 @@ const SHARE: usize = 4 << 20;
 #[derive(Debug)]
 pub struct Weights {
     plan: Plan,
-    mappings: Vec<Arc<Mapping>>,
+    mappings: Vec<Arc<LocalBlob>>,
     /// Each parameter's dimensions, and where it would begin in the file.
     places: HashMap<String, (Vec<u64>, u64)>,
 }
@@ -41,7 +41,7 @@ impl Weights {
         files: &[SourceFile<'_>],
         catalog: &Catalog,
         spec: &Model,
-        mappings: Vec<Arc<Mapping>>,
+        mappings: Vec<Arc<LocalBlob>>,
     ) -> Result<Self, CalibrateError> {
         let target = TargetOptions {
             spec: Some(spec),
@@ -54,7 +54,7 @@ impl Weights {
         let options = PlanOptions {
             precision: single,
             norms: single,
-            format: FormatKind::Safetensors,
+            format: SAFETENSORS,
             crc: false,
             padding: false,
             whole: None,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cluster::rank_table::Server;
-use crate::formats::{Checksum, ChecksumKind, Encoding, FileLayout, FormatKind, Segment};
+use crate::formats::{CKPT, Checksum, ChecksumKind, Encoding, FileLayout, Segment};
 
 fn plan(lens: &[u64], crc: bool) -> Plan {
     let segments = |len: u64| {
@@ -17,7 +17,7 @@ fn plan(lens: &[u64], crc: bool) -> Plan {
     let file = |(index, &len): (usize, &u64)| OutputFile {
         path: format!("rank_{index}/checkpoint_{index}.ckpt"),
         rank: u32::try_from(index).ok(),
-        format: Some(FormatKind::Ckpt),
+        format: Some(CKPT),
         layout: FileLayout { segments: segments(len) },
         tensors: Vec::new(),
     };

@@ -161,7 +161,7 @@ fn windows(inputs: &Inputs<'_>, targets: &[Target<'_>], tasks: &[Task], config: 
     }
     // How many files one tensor is put together from, at most.
     let sources = targets.iter().flat_map(|target| target.tensors).map(|tensor| {
-        let mut files: Vec<usize> = tensor.routes.iter().map(|route| inputs.plan.stored(route).file).collect();
+        let mut files: Vec<usize> = tensor.routes.iter().map(|route| inputs.plan.stored(route).file.index()).collect();
         files.sort_unstable();
         files.dedup();
         files.len()

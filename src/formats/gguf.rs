@@ -2,10 +2,13 @@
 //!
 //! Versions 2 and 3, little-endian. The dimensions are listed innermost first, and turned round here.
 
+mod format;
+
 use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value as Json;
 
+pub use self::format::Gguf;
 use super::{Budget, Entry, FormatError, FormatFault, limits, magic};
 use crate::source::{ByteRange, Extents};
 use crate::tensor::{BlockType, Dtype, Shape, TensorName};

@@ -11,6 +11,38 @@ pub(super) fn is_safetensors(file: &[u8]) -> bool {
     file.get(LENGTH_BYTES) == Some(&b'{') && length.is_some_and(|n| n <= limits::MAX_SAFETENSORS_HEADER)
 }
 
+/// Whether the file begins with a record of a `.ckpt`, with padding before the first one, or as an encrypted one.
+pub(super) fn is_ckpt(file: &[u8]) -> bool {
+    // 0x0a: field 1 (a record), 0x7a: field 15 (padding before the first record).
+    matches!(file.first(), Some(0x0a | 0x7a)) || encryption(file).is_some()
+}
+
+/// Whether the file begins as a zip archive or an empty one, as a pickle of protocol 2 to 5 (`torch.save` uses 2), or as a tar
+/// archive, of which `ustar` is in the first header block.
+pub(super) fn is_pytorch(file: &[u8]) -> bool {
+    is_zip(file) || is_pickle(file) || is_tar(file)
+}
+
+/// Whether the file begins with an entry of a zip archive, or is an empty archive.
+pub(super) fn is_zip(file: &[u8]) -> bool {
+    file.starts_with(b"PK\x03\x04") || file.starts_with(b"PK\x05\x06")
+}
+
+/// Whether the file begins as a pickle of protocol 2 to 5.
+pub(super) fn is_pickle(file: &[u8]) -> bool {
+    matches!(file, [0x80, 2..=5, ..])
+}
+
+/// Whether the first block is of a tar archive.
+pub(super) fn is_tar(file: &[u8]) -> bool {
+    file.get(257..262) == Some(b"ustar")
+}
+
+/// Whether the file begins as a checkpoint of any format.
+pub(super) fn is_checkpoint(file: &[u8]) -> bool {
+    is_safetensors(file) || is_gguf(file) || is_pytorch(file) || is_ckpt(file)
+}
+
 /// Whether the file begins as llama.cpp's do.
 pub(super) fn is_gguf(file: &[u8]) -> bool {
     file.starts_with(b"GGUF")

@@ -5,8 +5,8 @@
 
 mod budget;
 mod crc;
-mod detect;
 mod error;
+mod format;
 pub mod gguf;
 mod json;
 mod json_cost;
@@ -16,15 +16,17 @@ mod magic;
 pub mod mindspore;
 mod output;
 pub mod pytorch;
+mod registry;
 pub mod safetensors;
 
 pub use budget::Budget;
 pub use crc::StatedCrc;
-pub use detect::detect;
 pub use error::{FormatError, FormatFault};
+pub use format::{Format, Of, Reader, ScanError, Scanned, Writing};
 pub use json_cost::json_cost;
 pub use lfs::lfs_pointer;
 pub use output::{Checksum, ChecksumKind, Encoding, FileLayout, Segment, TensorToWrite};
+pub use registry::{CKPT, FORMATS, FormatRef, GGUF, PYTORCH, SAFETENSORS, detect};
 
 use crate::source::Extents;
 use crate::tensor::{Dtype, Shape, TensorName};
@@ -40,29 +42,4 @@ pub struct Entry {
     pub shape: Shape,
     /// Where its bytes lie in the file. As long as dtype and shape say: the parsers refuse anything else.
     pub extents: Extents,
-}
-
-/// The container format of a checkpoint file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum FormatKind {
-    /// MindSpore's protobuf `.ckpt`.
-    Ckpt,
-    /// Hugging Face's safetensors.
-    Safetensors,
-    /// PyTorch's zip archive or its legacy form.
-    PyTorch,
-    /// llama.cpp's container. It is read only.
-    Gguf,
-}
-
-impl FormatKind {
-    /// The file name extension, without the dot.
-    pub const fn extension(self) -> &'static str {
-        match self {
-            Self::Ckpt => "ckpt",
-            Self::Safetensors => "safetensors",
-            Self::PyTorch => "bin",
-            Self::Gguf => "gguf",
-        }
-    }
 }

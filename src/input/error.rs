@@ -122,12 +122,15 @@ pub enum InputError {
         values: Vec<(String, Vec<u32>)>,
     },
     /// Ranks in different formats.
-    #[error("{} is .ckpt but {} is .safetensors: one checkpoint has one format", .ckpt.display(), .safetensors.display())]
+    #[error(
+        "{} is .{} but {} is .{}: one checkpoint has one format",
+        .first.0.display(), .first.1, .other.0.display(), .other.1
+    )]
     MixedFormats {
-        /// One file.
-        ckpt: PathBuf,
+        /// One file, and its extension as its content shows it.
+        first: (PathBuf, &'static str),
         /// Another.
-        safetensors: PathBuf,
+        other: (PathBuf, &'static str),
     },
     /// Bytes of a file that are not what they should be.
     #[error("{}: {source}", .path.display())]

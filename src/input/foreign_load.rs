@@ -6,7 +6,7 @@ use super::companions::refuse_pointer;
 use super::foreign::{ForeignFiles, ForeignIndex, ForeignKind, check_index, discover_foreign};
 use super::loaded_file::load;
 use super::{Input, InputError, LoadedFile, Opening, quantised};
-use crate::formats::FormatKind;
+use crate::formats::{Of, PYTORCH};
 use crate::model::{
     Dialect, GgufModel, Model, Origin, Place, SpecError, check_adapters, from_config_json, from_gguf, from_params_json,
     name_in_meta_release, origin,
@@ -101,7 +101,7 @@ impl ForeignInput {
             }
         }
         let tied = model.as_ref().is_some_and(Model::tied) && params.is_none();
-        let format = files.first().map_or(FormatKind::PyTorch, |f| f.format);
+        let format = files.first().map_or(PYTORCH, |f| f.format);
         let input = Input { files, format, why: None };
         Ok(Self { input, model, gguf, dialect, shards, tied, companions, notes })
     }
@@ -125,7 +125,7 @@ fn model_error(path: &Path, source: SpecError) -> InputError {
 
 /// The model of llama.cpp's files: of several the first has the metadata.
 fn gguf_model(files: &[LoadedFile]) -> Result<Option<GgufModel>, InputError> {
-    let Some(first) = files.first().filter(|file| file.format == FormatKind::Gguf) else { return Ok(None) };
+    let Some(first) = files.first().filter(|file| file.format.of() == Of::LlamaCpp) else { return Ok(None) };
     let rows = |name: &str| {
         let entry = files.iter().flat_map(|file| &file.entries).find(|entry| *entry.name == *name)?;
         entry.shape.dims().first().copied()

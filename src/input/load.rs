@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::loaded_file::{LoadedFile, load};
 use super::saves::{WhichSave, discover_training};
 use super::{CheckpointFiles, InputError, Opening, RankGaps, discover, save_name};
-use crate::formats::FormatKind;
+use crate::formats::{FormatRef, Of};
 use crate::model::naming::SAVE_MARKS;
 use crate::plan::SourceFile;
-use crate::sys::{Change, Mapping};
+use crate::storage::LocalBlob;
+use crate::sys::Change;
 
 /// A checkpoint: its files mapped, their headers parsed. No tensor was touched.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub struct Input {
     /// In the order of ranks.
     pub files: Vec<LoadedFile>,
     /// The format, which all files share.
-    pub format: FormatKind,
+    pub format: FormatRef,
     /// Why this save of several was taken, where that needs saying.
     pub why: Option<String>,
 }
@@ -53,9 +54,8 @@ impl Input {
         for (rank, path) in paths {
             let file = load(rank, &path, opening)?;
             if let Some(first) = files.first().filter(|first| first.format != file.format) {
-                let (a, b) = (first.mapping.path().to_owned(), path);
-                let (ckpt, safetensors) = if first.format == FormatKind::Ckpt { (a, b) } else { (b, a) };
-                return Err(InputError::MixedFormats { ckpt, safetensors });
+                let first = (first.mapping.path().to_owned(), first.format.extension());
+                return Err(InputError::MixedFormats { first, other: (path, file.format.extension()) });
             }
             files.push(file);
         }
@@ -63,10 +63,10 @@ impl Input {
             check_index(&path, &map, &files)?;
         }
         let format = files.first().map(|f| f.format).ok_or_else(|| InputError::NoCheckpoint(path.to_owned()))?;
-        match format {
-            FormatKind::PyTorch => return Err(InputError::IsForeign(path.to_owned())),
-            FormatKind::Gguf => return Err(InputError::IsGguf(path.to_owned())),
-            FormatKind::Ckpt | FormatKind::Safetensors => {}
+        match format.of() {
+            Of::Ranks => {}
+            Of::PyTorch => return Err(InputError::IsForeign(path.to_owned())),
+            Of::LlamaCpp => return Err(InputError::IsGguf(path.to_owned())),
         }
         Ok(Self { files, format, why: None })
     }
@@ -92,7 +92,7 @@ impl Input {
     }
 
     /// The mappings, in the order of the files.
-    pub fn mappings(&self) -> Vec<Arc<Mapping>> {
+    pub fn mappings(&self) -> Vec<Arc<LocalBlob>> {
         self.files.iter().map(|f| Arc::clone(&f.mapping)).collect()
     }
 }
@@ -114,7 +114,7 @@ pub fn check_crc(file: &LoadedFile) -> Result<(), InputError> {
 ///
 /// # Errors
 /// The first file that was written to, or may have been, or that could not be read.
-pub fn check_unchanged(mappings: &[Arc<Mapping>]) -> Result<Vec<PathBuf>, InputError> {
+pub fn check_unchanged(mappings: &[Arc<LocalBlob>]) -> Result<Vec<PathBuf>, InputError> {
     let mut replaced = Vec::new();
     for mapping in mappings {
         let path = || mapping.path().to_owned();

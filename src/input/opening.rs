@@ -1,13 +1,13 @@
 //! What reading a checkpoint takes.
 
 use crate::formats::Budget;
-use crate::sys::StableInputs;
+use crate::storage::Local;
 
-/// What reading a checkpoint takes: a promise, and memory for what its headers list.
+/// What reading a checkpoint takes: a store that it is in, and memory for what its headers list.
 #[derive(Clone, Copy, Debug)]
 pub struct Opening<'a> {
-    /// That the files stay what they are.
-    pub promise: StableInputs,
+    /// What opens its files.
+    pub store: Local,
     /// The memory that all headers together may take.
     pub budget: &'a Budget,
 }

@@ -12,7 +12,7 @@ use super::pt_to_ms::{check_same, say};
 use super::reading::{self, Read, Reading, Tied};
 use super::{head, hf_config};
 use crate::Error;
-use crate::formats::FormatKind;
+use crate::formats::SAFETENSORS;
 use crate::input::{ForeignInput, companions, load_config, read_companions};
 use crate::model::{FusionLayout, GgufModel};
 use crate::plan::{self, list};
@@ -44,7 +44,7 @@ pub(super) fn plan(case: &Case<'_>, foreign: &ForeignInput, gguf: &GgufModel) ->
     let target = job.target.dir.join(format!("{}_hf", job.precision));
     let laid_out = LaidOut { files: files.clone(), ranks, quantised: None, target, strategies: None };
     let (tied, all_replicas) = (Some(foreign.tied), job.checks.replicas);
-    let format = FormatKind::Safetensors;
+    let format = SAFETENSORS;
     let facts = Facts { case, files: &files, left_out, catalog, spec, tied, target: None, format, all_replicas };
     let mut conversion = facts.planned(laid_out, &hugging_face_options(job))?;
     carry_along(case, foreign, gguf, &facts.left_out, &mut conversion)?;

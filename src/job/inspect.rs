@@ -9,7 +9,6 @@ use super::reading::{self, Opened, Reading};
 use super::{Silent, settings};
 use crate::Error;
 use crate::engine::Noop;
-use crate::formats::FormatKind;
 use crate::input::{RankGaps, is_strategy, load_model, load_strategies};
 use crate::layout::OptimizerShard;
 use crate::model::naming::fused;
@@ -164,12 +163,7 @@ fn checkpoint(asked: &Inspect) -> Result<CheckpointListing, Error> {
     }
     Ok(CheckpointListing {
         path: asked.path.display().to_string(),
-        format: match input.format {
-            FormatKind::Ckpt => "MindSpore .ckpt".to_owned(),
-            FormatKind::Safetensors => "safetensors".to_owned(),
-            FormatKind::PyTorch => "PyTorch".to_owned(),
-            FormatKind::Gguf => "GGUF".to_owned(),
-        },
+        format: input.format.title().to_owned(),
         bytes: ranks.iter().map(|r| r.bytes).sum(),
         fused: tensors.iter().any(|t| fused(&t.name).is_some_and(|f| f.name == t.name)),
         parameters: catalog.map(|c| c.tensors().iter().map(|t| t.shape.elements()).sum()),

@@ -4,6 +4,7 @@
 //! Job ─ planned, checked, scales computed ─► one file of the plan ─ pieces, on all threads ─► buffer, or a file without a name
 //! ```
 
+use std::fmt::Write;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,12 +20,13 @@ use super::spec::Job;
 use super::unwritten::Unwritten;
 use crate::Error;
 use crate::engine::{self, CancelToken, EngineConfig, EngineError, Event, Outputs};
-use crate::formats::{FormatKind, detect};
+use crate::formats::SAFETENSORS;
 use crate::input::check_unchanged;
 use crate::plan::Plan;
 use crate::report::{bytes, duration};
 use crate::source::index;
-use crate::sys::{self, FileError, Mapping, Nameless, SHARED_MEMORY};
+use crate::storage::LocalBlob;
+use crate::sys::{self, FileError, Nameless, SHARED_MEMORY};
 
 /// What a thread puts together in one go; it should stay in the caches.
 const PIECE: u64 = 1 << 20;
@@ -87,7 +89,8 @@ impl Filled {
         let target = self.target.as_deref().unwrap_or(Path::new("memory")).display();
         let mut text = format!("filled {target}: {} tensors, {size} in {time}\n", self.tensors);
         if self.overflowed > 0 {
-            text.push_str(&format!("  {} finite values became infinite\n", self.overflowed));
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "  {} finite values became infinite", self.overflowed);
         }
         text
     }
@@ -210,7 +213,7 @@ impl InMemory {
             };
             threads.into_iter().map(join).collect()
         });
-        Mapping::check_all(self.outputs.mappings())?;
+        LocalBlob::check_all(self.outputs.mappings())?;
         outcomes.into_iter().collect::<Result<(), Error>>()?;
         check_unchanged(self.outputs.mappings())?;
         step.finish();
@@ -261,7 +264,7 @@ fn check_name(path: &Path, replace: bool) -> Result<(), Error> {
     }
     let mut head = Vec::new();
     let read = sys::open_regular(path).map(|file| file.take(16).read_to_end(&mut head));
-    let is_ours = meta.is_file() && matches!(read, Ok(Ok(_))) && detect(&head) == Some(FormatKind::Safetensors);
+    let is_ours = meta.is_file() && matches!(read, Ok(Ok(_))) && SAFETENSORS.begins(&head);
     if is_ours { Ok(()) } else { Err(Error::ForeignTarget(path.to_owned())) }
 }
 

@@ -10,7 +10,7 @@ use super::pt_to_ms::check_same;
 use super::spec::Job;
 use super::{head, hf_config, reading, train_to_infer};
 use crate::Error;
-use crate::formats::FormatKind;
+use crate::formats::{PYTORCH, SAFETENSORS};
 use crate::input::{companions, load_config, read_companions};
 use crate::model::naming::HEAD_LAYER;
 use crate::model::{Dialect, Family, Model};
@@ -147,8 +147,8 @@ pub(super) fn hugging_face_options(job: &Job) -> PlanOptions {
         precision: job.weights(),
         norms: job.norms(),
         format: match job.target.format {
-            Some(Format::Bin) => FormatKind::PyTorch,
-            _ => FormatKind::Safetensors,
+            Some(Format::Bin) => PYTORCH,
+            _ => SAFETENSORS,
         },
         crc: false,
         // Only .ckpt files have padding.

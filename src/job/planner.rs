@@ -16,7 +16,7 @@ use super::spec::Job;
 use super::target::Strategies;
 use super::{choices, head};
 use crate::Error;
-use crate::formats::{FileLayout, FormatKind, Segment};
+use crate::formats::{CKPT, FileLayout, FormatRef, SAFETENSORS, Segment};
 use crate::input::{Companions, StrategySource};
 use crate::model::FusionLayout;
 use crate::model::Model;
@@ -46,7 +46,7 @@ pub(super) struct Facts<'a> {
     /// The strategy of the target, where it has one.
     pub target: Option<StrategySource>,
     /// The format of the target where none is asked for.
-    pub format: FormatKind,
+    pub format: FormatRef,
     /// Whether large replicas are compared too.
     pub all_replicas: bool,
 }
@@ -264,18 +264,18 @@ fn is_fused(targets: &[TargetRank]) -> bool {
 }
 
 /// How rank files are written.
-fn plan_options(job: &Job, source: FormatKind, ranks: usize) -> Result<PlanOptions, Error> {
+fn plan_options(job: &Job, source: FormatRef, ranks: usize) -> Result<PlanOptions, Error> {
     let target = &job.target;
     let format = match target.format {
-        Some(Format::Ckpt) => FormatKind::Ckpt,
-        Some(Format::Safetensors) => FormatKind::Safetensors,
+        Some(Format::Ckpt) => CKPT,
+        Some(Format::Safetensors) => SAFETENSORS,
         // No rank file is one of PyTorch's.
         None | Some(Format::Bin) => source,
     };
-    if target.max_shard_size.is_some() && (ranks != 1 || format != FormatKind::Safetensors) {
+    if target.max_shard_size.is_some() && (ranks != 1 || !format.is_numbered()) {
         return Err(Error::Usage("--max-shard-size goes with -w 1 and --format safetensors".to_owned()));
     }
-    if target.crc && format != FormatKind::Ckpt {
+    if target.crc && !format.writes_crc() {
         return Err(Error::Usage(
             "--crc goes with --format ckpt: a safetensors file would state its CRC before the bytes, which are written as \
              they come; the manifest has the sums of all tensors"

@@ -6,7 +6,7 @@ use super::left_out::LeftOut;
 use super::planner::{Conversion, Facts};
 use super::reading::{self, Read, Reading, Tied};
 use crate::Error;
-use crate::formats::FormatKind;
+use crate::formats::CKPT;
 use crate::input::{ForeignInput, read_companions};
 use crate::model::FusionLayout;
 use crate::model::Model;
@@ -42,7 +42,7 @@ pub(super) fn plan(case: &Case<'_>, foreign: &ForeignInput) -> Result<Conversion
     // A head that is left out because it is the embedding must be the embedding.
     let all_replicas = job.checks.replicas || notes.head_is_copy;
     // What a source of Hugging Face's says of its head is settled when it is read.
-    let (tied, format) = (Some(true), FormatKind::Ckpt);
+    let (tied, format) = (Some(true), CKPT);
     let facts = Facts { case, files: &files, left_out, catalog, spec, tied, target, format, all_replicas };
     let mut conversion = facts.over_ranks(None)?;
     let carried = read_companions(&foreign.companions, &|name| facts.left_out.is_ignored(name))?;

@@ -21,7 +21,8 @@ use crate::plan::{
     self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Heads, Inferred, PlanError, SourceFile,
     WholeNumbers, list, rank_count,
 };
-use crate::sys::{Mapping, spawn_scoped};
+use crate::storage::LocalBlob;
+use crate::sys::spawn_scoped;
 
 /// The save that is meant.
 pub(super) fn which_save(step: Option<&str>, latest: bool) -> WhichSave<'_> {
@@ -337,7 +338,7 @@ pub(super) fn check_whole_numbers(
 }
 
 /// Whether the sources still are what they were when they were mapped. Before anything that was made of them is published.
-pub(super) fn check_unchanged(mappings: &[Arc<Mapping>], observer: &dyn Observer) -> Result<(), Error> {
+pub(super) fn check_unchanged(mappings: &[Arc<LocalBlob>], observer: &dyn Observer) -> Result<(), Error> {
     let replaced = input::check_unchanged(mappings)?;
     if !replaced.is_empty() {
         let names: Vec<String> = replaced.iter().map(|path| path.display().to_string()).collect();
@@ -349,8 +350,8 @@ pub(super) fn check_unchanged(mappings: &[Arc<Mapping>], observer: &dyn Observer
 
 /// What was made of sources, where all that was read of them is what they hold: else what the system says, and not what zeros in
 /// the place of bytes led to.
-pub(super) fn as_read<T>(mappings: &[Arc<Mapping>], made: Result<T, Error>) -> Result<T, Error> {
-    Mapping::check_all(mappings)?;
+pub(super) fn as_read<T>(mappings: &[Arc<LocalBlob>], made: Result<T, Error>) -> Result<T, Error> {
+    LocalBlob::check_all(mappings)?;
     made
 }
 
@@ -386,6 +387,6 @@ pub(super) fn crc_faults(
 }
 
 /// The sources' bytes, in the plan's order.
-pub(super) fn sources(mappings: &[Arc<Mapping>]) -> Vec<&[u8]> {
+pub(super) fn sources(mappings: &[Arc<LocalBlob>]) -> Vec<&[u8]> {
     mappings.iter().map(|mapping| &***mapping).collect()
 }

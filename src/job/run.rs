@@ -27,7 +27,8 @@ use crate::cluster::EarlyFailures;
 use crate::engine::{self, Calculated, CancelToken, EngineConfig, EngineError, RunSummary};
 use crate::plan::Plan;
 use crate::report::{PartOf, Summary, manifest};
-use crate::sys::{FileError, FileOp, Mapping};
+use crate::storage::LocalBlob;
+use crate::sys::{FileError, FileOp};
 
 /// How a job ended that did not fail.
 #[derive(Debug)]
@@ -133,11 +134,11 @@ impl Planned {
     fn write(
         &mut self,
         stage: &mut dyn Stage,
-        mappings: &mut Vec<Arc<Mapping>>,
+        mappings: &mut Vec<Arc<LocalBlob>>,
         engine: &EngineConfig,
         (observer, cancel): (&dyn Observer, &CancelToken),
     ) -> Result<(Instant, u64), Error> {
-        if self.conversion.plan.computed.is_some() && stage.has_work() {
+        if !self.conversion.plan.passes.is_empty() && stage.has_work() {
             stage.computed(compute(&self.conversion.plan, mappings, engine, (observer, cancel))?);
         }
         let (groups, bytes) = stage.groups(self, engine.workers, observer)?;
@@ -199,7 +200,7 @@ impl Conversion {
 /// Computes what must be known before anything is written; it becomes the last of the mappings.
 pub(super) fn compute(
     plan: &Plan,
-    mappings: &mut Vec<Arc<Mapping>>,
+    mappings: &mut Vec<Arc<LocalBlob>>,
     engine: &EngineConfig,
     (observer, cancel): (&dyn Observer, &CancelToken),
 ) -> Result<Calculated, Error> {
@@ -208,7 +209,7 @@ pub(super) fn compute(
     step.finish();
     let path = PathBuf::from("(computed)");
     let error = |source| FileError { op: FileOp::Map, path, source };
-    mappings.push(Arc::new(Mapping::in_memory(&calculated.bytes).map_err(error)?));
+    mappings.push(Arc::new(LocalBlob::in_memory(&calculated.bytes).map_err(error)?));
     Ok(calculated)
 }
 

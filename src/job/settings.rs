@@ -8,8 +8,9 @@ use super::spec::{Job, Reading};
 use crate::engine::{self, Chosen, Durability, EngineConfig, Facts, Publish, Wishes, WriterKind, choose};
 use crate::formats::Budget;
 use crate::input::Opening;
-use crate::plan::{Computed, Plan, Precision};
-use crate::sys::{self, Mapping, Place, StableInputs};
+use crate::plan::{Plan, Precision};
+use crate::storage::{Local, LocalBlob};
+use crate::sys::{self, Place, StableInputs};
 use crate::tensor::Dtype;
 
 /// The promise that the inputs stay unchanged.
@@ -36,7 +37,7 @@ pub(super) fn budget(memory: Option<u64>) -> Budget {
 
 /// What reading a checkpoint takes.
 pub(super) fn opening(budget: &Budget) -> Opening<'_> {
-    Opening { promise: stable_inputs(), budget }
+    Opening { store: Local::new(stable_inputs()), budget }
 }
 
 impl Reading {
@@ -110,7 +111,7 @@ pub(super) fn processors() -> usize {
 }
 
 /// Looks at the machine and chooses. The sources are told how they will be read. `target`: where, and how many bytes.
-pub(super) fn settle(wishes: &Wishes, sources: &[Arc<Mapping>], target: Option<(&Path, u64)>) -> Chosen {
+pub(super) fn settle(wishes: &Wishes, sources: &[Arc<LocalBlob>], target: Option<(&Path, u64)>) -> Chosen {
     let facts = Facts {
         sources: sources.iter().map(|source| Place::of_file(source.path())).collect(),
         target: target.map(|(path, _)| Place::of_directory(path)),
@@ -129,9 +130,9 @@ pub(super) fn settle(wishes: &Wishes, sources: &[Arc<Mapping>], target: Option<(
 /// Bytes of memory that running a plan takes, with what the process holds already.
 pub(super) fn memory(plan: &Plan, engine: &EngineConfig) -> u64 {
     let factors = plan.operand_bytes() * engine.workers as u64;
-    // The computed range is held as the plan has it, as it is computed, and as it is read.
+    // The memory of the plan is held as the plan has it, as it is computed, and as it is read.
     // Scales are gathered in blocks before they go into it, in single precision.
-    let scales = |c: &Computed| c.calculations.iter().map(|c| c.rows * (c.columns / c.group.max(1)) * 8).sum::<u64>();
-    let computed = plan.computed.as_ref().map_or(0, |c| 2 * c.bytes.len() as u64 + scales(c));
+    let scales = plan.matrices().map(|c| c.rows * (c.columns / c.group.max(1)) * 8).sum::<u64>();
+    let computed = 2 * plan.memory.len() as u64 + scales;
     engine.buffer_bytes() + factors + computed + sys::anonymous_memory().unwrap_or(0)
 }

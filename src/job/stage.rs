@@ -9,12 +9,12 @@ use crate::Error;
 use crate::cluster::Unit;
 use crate::engine::{Calculated, CancelToken, EngineConfig, RunSummary};
 use crate::plan::Plan;
-use crate::sys::Mapping;
+use crate::storage::LocalBlob;
 
 /// What writing takes.
 pub(super) struct Means<'a> {
     pub engine: &'a EngineConfig,
-    pub mappings: &'a [Arc<Mapping>],
+    pub mappings: &'a [Arc<LocalBlob>],
     pub step: &'a Step<'a>,
     pub cancel: &'a CancelToken,
 }

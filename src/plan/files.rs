@@ -5,8 +5,7 @@ use super::ids::OpsId;
 use super::options::{PlanOptions, WholeModel, WholeReader};
 use super::route::{OutputFile, OutputTensor};
 use super::value::Plan;
-use crate::formats::mindspore::{self, CkptOptions};
-use crate::formats::{FileLayout, FormatError, FormatFault, FormatKind, TensorToWrite, pytorch, safetensors};
+use crate::formats::{FileLayout, Reader, TensorToWrite, Writing, safetensors};
 
 /// Tensors smaller than this are not worth an aligned place.
 const ALIGNED_FROM: u64 = 64 << 10;
@@ -50,19 +49,12 @@ pub(super) fn file(
     options: &PlanOptions,
 ) -> Result<OutputFile, PlanError> {
     let list: Vec<TensorToWrite> = tensors.iter().map(|t| to_write(plan, t)).collect();
-    let layout = match options.format {
-        FormatKind::Ckpt => {
-            let defaults = CkptOptions::default();
-            mindspore::layout(&list, CkptOptions { padding: options.padding, crc: options.crc, ..defaults })
-        }
-        FormatKind::Safetensors => {
-            let pytorch = options.whole.is_some_and(|whole| whole.reader == WholeReader::HuggingFace);
-            let reader = if pytorch { "pt" } else { "ms" };
-            safetensors::layout(&list, &[("format".to_owned(), reader.to_owned())])
-        }
-        FormatKind::Gguf => Err(FormatError::new(0, FormatFault::NotThisFormat("GGUF files are not written"))),
-        FormatKind::PyTorch => pytorch::layout(&list),
+    let reader = match options.whole {
+        Some(WholeModel { reader: WholeReader::HuggingFace, .. }) => Reader::PyTorch,
+        _ => Reader::MindSpore,
     };
+    let how = Writing { padding: options.padding, crc: options.crc, reader };
+    let layout = options.format.layout(&list, how);
     let layout = layout.map_err(|source| PlanError::Header { rank, source })?;
     Ok(OutputFile { path, rank: Some(rank), format: Some(options.format), layout, tensors })
 }
@@ -92,7 +84,7 @@ pub(super) fn whole_model(
     let count = shards.len();
     let (mut outputs, mut map) = (Vec::new(), Vec::new());
     let extension = options.format.extension();
-    let stem = if options.format == FormatKind::PyTorch { "pytorch_model" } else { "model" };
+    let stem = options.format.stem();
     for (number, shard) in (1..).zip(shards) {
         let path = if count == 1 {
             format!("{stem}.{extension}")

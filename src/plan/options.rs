@@ -1,6 +1,6 @@
 //! How the output files shall be written.
 
-use crate::formats::FormatKind;
+use crate::formats::FormatRef;
 use crate::tensor::Dtype;
 
 /// The precision that is asked for.
@@ -20,7 +20,7 @@ pub struct PlanOptions {
     /// The precision of the norms.
     pub norms: Precision,
     /// The format of the output files.
-    pub format: FormatKind,
+    pub format: FormatRef,
     /// Whether `.ckpt` files get a CRC trailer.
     pub crc: bool,
     /// Whether `.ckpt` files may be padded so that data can be written straight from the mapped source.

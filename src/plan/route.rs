@@ -1,7 +1,7 @@
 //! What a plan is made of: source tensors, outputs, and the routes between them.
 
-use super::ids::{OpsId, StoredId};
-use crate::formats::{FileLayout, FormatKind};
+use super::ids::{OpsId, SourceId, StoredId};
+use crate::formats::{FileLayout, FormatRef};
 use crate::layout::Move;
 use crate::source::Extents;
 use crate::tensor::{Dtype, Shape, TensorName};
@@ -9,8 +9,8 @@ use crate::tensor::{Dtype, Shape, TensorName};
 /// A tensor of a source file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceTensor {
-    /// Index of the file among the sources of the plan.
-    pub file: usize,
+    /// The file, or the memory of the plan.
+    pub file: SourceId,
     /// Its name there.
     pub name: TensorName,
     /// Its elements.
@@ -27,7 +27,7 @@ pub struct OutputFile {
     /// The rank that it belongs to. `None` for index files.
     pub rank: Option<u32>,
     /// Its format. `None` for index files.
-    pub format: Option<FormatKind>,
+    pub format: Option<FormatRef>,
     /// Header bytes, tensor data and checksums, in file order.
     pub layout: FileLayout,
     /// Its tensors, by the index that the layout uses.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ckpt_convert::internals::formats::mindspore::{read_strategy, scan, verify_crc};
-use ckpt_convert::internals::formats::{Entry, FormatFault, FormatKind, detect, safetensors};
+use ckpt_convert::internals::formats::{CKPT, Entry, FormatFault, SAFETENSORS, detect, safetensors};
 use ckpt_convert::internals::tensor::Dtype;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -77,7 +77,7 @@ fn every_parameter_of_mindspores_checkpoints_is_found() {
     assert_eq!(index.len(), 7);
     for (name, expected) in &index {
         let bytes = golden(name);
-        assert_eq!(detect(&bytes), Some(FormatKind::Ckpt), "{name}");
+        assert_eq!(detect(&bytes), Some(CKPT), "{name}");
         let found = scan(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         check(name, &bytes, &found.entries, expected);
         assert_eq!(found.crc.is_some(), name.contains("crc"), "{name}");
@@ -89,7 +89,7 @@ fn safetensors_hold_what_the_checkpoint_holds() {
     let index = index();
     for name in ["mini_plain.safetensors", "mini_crc.safetensors"] {
         let bytes = golden(name);
-        assert_eq!(detect(&bytes), Some(FormatKind::Safetensors));
+        assert_eq!(detect(&bytes), Some(SAFETENSORS));
         let found = safetensors::read(&bytes).unwrap();
         assert_eq!(found.metadata["format"], "ms");
         check(name, &bytes, &found.entries, &index["mini_plain.ckpt"]);
@@ -124,7 +124,7 @@ fn encrypted_checkpoints_are_named() {
         ("mini_sm4_cbc_key16.ckpt", "SM4-CBC"),
     ] {
         let bytes = golden(name);
-        assert_eq!(detect(&bytes), Some(FormatKind::Ckpt));
+        assert_eq!(detect(&bytes), Some(CKPT));
         assert_eq!(scan(&bytes).unwrap_err().what, FormatFault::Encrypted(cipher));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ckpt_convert::internals::formats::{FileLayout, FormatKind, Segment, TensorToWrite, detect, mindspore, pytorch};
+use ckpt_convert::internals::formats::{FileLayout, PYTORCH, Segment, TensorToWrite, detect, mindspore, pytorch};
 use ckpt_convert::internals::layout::{Move, Piece, Region};
 use ckpt_convert::internals::tensor::{Dtype, Shape};
 use pytorch::{PytorchFile, TensorView};
@@ -74,7 +74,7 @@ fn every_tensor_is_found_as_pytorch_loads_it() {
     assert_eq!(expected.len(), 13);
     for (name, expected) in &expected {
         let bytes = file(name);
-        assert_eq!(detect(&bytes), Some(FormatKind::PyTorch), "{name}");
+        assert_eq!(detect(&bytes), Some(PYTORCH), "{name}");
         let found = read(name);
         let names: Vec<_> = found.tensors.iter().map(|t| t.name.to_string()).collect();
         assert_eq!(names.len(), expected.len(), "{name}: {names:?}");
@@ -169,7 +169,7 @@ fn each_hostile_file_is_refused_for_its_reason() {
     assert_eq!(files.len(), reasons.len(), "{files:?}");
     for (name, reason) in reasons {
         let bytes = file(&format!("hostile/{name}"));
-        assert_eq!(detect(&bytes), Some(FormatKind::PyTorch), "{name}: so that the reader can say what it is");
+        assert_eq!(detect(&bytes), Some(PYTORCH), "{name}: so that the reader can say what it is");
         let said = pytorch::read(&bytes).expect_err(name).to_string();
         assert!(said.contains(reason), "{name}: {said}");
     }

@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::engine::Noop;
     use crate::layout::Move;
-    use crate::plan::{OpsId, OutputFile, OutputTensor, PlanSource, Route, SourceTensor, StoredId};
+    use crate::plan::{OpsId, OutputFile, OutputTensor, PlanSource, Route, SourceId, SourceTensor, StoredId};
     use crate::sys::{Reader, StableInputs};
     use crate::tensor::{Dtype, Shape};
 
@@ -228,7 +228,12 @@ mod tests {
         };
         let plan = Plan {
             sources: vec![PlanSource { path: dir.join("a"), len: LEN + 777, rank: 0 }],
-            tensors: vec![SourceTensor { file: 0, name: "weight".into(), dtype: Dtype::U8, extents: place(777) }],
+            tensors: vec![SourceTensor {
+                file: SourceId::new(0),
+                name: "weight".into(),
+                dtype: Dtype::U8,
+                extents: place(777),
+            }],
             outputs: vec![OutputFile {
                 path: "b".to_owned(),
                 rank: Some(0),
@@ -238,7 +243,8 @@ mod tests {
             }],
             pipelines: Vec::new(),
             operands: Vec::new(),
-            computed: None,
+            passes: Vec::new(),
+            memory: Vec::new(),
         };
         (plan, vec![open("a", 777)], vec![open("b", 4099)], vec![vec![place(4099)]])
     }

@@ -7,6 +7,7 @@ mod ckpt;
 mod ckpt_record;
 mod ckpt_writer;
 mod dtype;
+mod format;
 mod layout_check;
 mod strategy;
 mod strategy_files;
@@ -14,8 +15,9 @@ mod strategy_json;
 mod strategy_proto;
 mod wire;
 
-pub use ckpt::{CrcTrailer, crc32, scan, scan_within, verify_crc};
+pub use ckpt::{CrcTrailer, crc32, scan, verify_crc};
 pub use ckpt_writer::{CkptOptions, layout};
+pub use format::Ckpt;
 pub use layout_check::ParamLayout;
 pub use strategy::{
     StrategyFile, is_rewritten_alike, read as read_strategy, read_within as read_strategy_within,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::layout_check::{ParamLayout, RawLayout, RawStrategy};
 use super::{strategy_json, strategy_proto};
-use crate::formats::{Budget, FormatError, FormatFault, limits};
+use crate::formats::{Budget, FormatError, FormatFault, limits, magic};
 use crate::layout::TensorLayout;
 
 /// What a strategy file says.
@@ -33,7 +33,7 @@ pub fn read_within(file: &[u8], budget: &Budget) -> Result<StrategyFile, FormatE
     let json = file.trim_ascii_start().first() == Some(&b'{');
     let what = if file.is_empty() {
         FormatFault::Empty
-    } else if !json && crate::formats::detect(file).is_some() {
+    } else if !json && magic::is_checkpoint(file) {
         FormatFault::NotThisFormat("this is a checkpoint, not a strategy file")
     } else if size > limit {
         FormatFault::LimitExceeded { field: "size of the strategy file", asked: size, limit }

@@ -14,11 +14,6 @@ use crate::source::ByteRange;
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const PROTOCOL: i64 = 1001;
 
-/// Whether the file begins with a pickle of protocol 2 to 5. (`torch.save` uses 2.)
-pub(super) fn looks_like(file: &[u8]) -> bool {
-    matches!(file, [0x80, 2..=5, ..])
-}
-
 pub(super) fn read(file: &[u8], budget: &Budget) -> Result<PytorchFile, FormatError> {
     let wrong = |at, what| Err(FormatError::new(at, FormatFault::NotThisFormat(what)));
     let lent = &mut Lent::of(budget);

@@ -10,6 +10,7 @@
 mod archive;
 mod contents;
 mod dtype;
+mod format;
 mod globals;
 mod legacy;
 mod machine;
@@ -23,11 +24,12 @@ mod zip;
 mod zip_writer;
 
 pub use contents::{Other, PytorchFile};
+pub use format::Pytorch;
 pub use view::TensorView;
 pub use zip_writer::layout;
 
 use self::machine::Lent;
-use super::{Budget, FormatError, FormatFault};
+use super::{Budget, FormatError, FormatFault, magic};
 use crate::source::ByteRange;
 
 /// Lists the tensors of a PyTorch checkpoint. `file`: all of its bytes.
@@ -46,11 +48,11 @@ pub fn read(file: &[u8]) -> Result<PytorchFile, FormatError> {
 pub fn read_within(file: &[u8], budget: &Budget) -> Result<PytorchFile, FormatError> {
     let what = if file.is_empty() {
         FormatFault::Empty
-    } else if is_tar(file) {
+    } else if magic::is_tar(file) {
         FormatFault::NotThisFormat("this is PyTorch's tar form of 2016, which is not read: save it again with PyTorch")
-    } else if zip::looks_like(file) {
+    } else if magic::is_zip(file) {
         return archive::read(file, budget);
-    } else if legacy::looks_like(file) {
+    } else if magic::is_pickle(file) {
         return legacy::read(file, budget);
     } else {
         FormatFault::NotThisFormat("this is no PyTorch checkpoint: neither a zip archive nor a pickle")
@@ -71,16 +73,6 @@ pub fn run_pickle(bytes: &[u8]) -> Result<u64, FormatError> {
 pub fn archive_entries(file: &[u8]) -> Result<Vec<(&str, ByteRange)>, FormatError> {
     let archive = zip::Archive::read(file, &Budget::unlimited())?.stored()?;
     Ok(archive.names().filter_map(|name| Some((name, archive.get(name)?))).collect())
-}
-
-/// Whether the file begins like one that [`read`] reads or refuses by name.
-pub(super) fn looks_like(file: &[u8]) -> bool {
-    zip::looks_like(file) || legacy::looks_like(file) || is_tar(file)
-}
-
-/// The `ustar` of the first header block.
-fn is_tar(file: &[u8]) -> bool {
-    file.get(257..262) == Some(b"ustar")
 }
 
 #[cfg(test)]

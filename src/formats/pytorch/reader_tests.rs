@@ -52,7 +52,7 @@ fn what_is_no_checkpoint_is_named() {
     assert_eq!(said(b""), "the file is empty");
     let mut tar = vec![0; 1024];
     tar[257..262].copy_from_slice(b"ustar");
-    assert!(looks_like(&tar) && said(&tar).contains("tar form of 2016"));
+    assert!(magic::is_pytorch(&tar) && said(&tar).contains("tar form of 2016"));
     assert!(said(b"hello").contains("no PyTorch checkpoint"));
     assert!(said(b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0").contains("no PyTorch checkpoint"));
 }

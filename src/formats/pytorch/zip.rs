@@ -28,11 +28,6 @@ const SENTINEL: u64 = 0xffff_ffff;
 const ENCRYPTED: u16 = 1 | 1 << 6 | 1 << 13;
 const SIZES_FOLLOW: u16 = 1 << 3;
 
-/// Whether the file begins with an entry, or is an empty archive.
-pub(super) fn looks_like(file: &[u8]) -> bool {
-    file.starts_with(LOCAL) || file.starts_with(END)
-}
-
 /// The directory of an archive.
 #[derive(Debug)]
 pub(super) struct Archive<'a> {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::{INT4_MARK, METADATA, crc, dtype};
-use crate::formats::{Budget, Entry, FormatError, FormatFault, detect, json, limits, magic};
+use crate::formats::{Budget, Entry, FormatError, FormatFault, json, limits, magic};
 use crate::source::{ByteRange, Extents};
 use crate::tensor::{Dtype, Shape, TensorName};
 
@@ -24,7 +24,7 @@ pub struct SafetensorsFile {
 }
 
 /// Bytes of the header length before the header.
-const LENGTH_BYTES: usize = 8;
+pub(super) const LENGTH_BYTES: usize = 8;
 
 /// Lists the tensors of a safetensors file. `file`: all of its bytes.
 ///
@@ -33,12 +33,18 @@ const LENGTH_BYTES: usize = 8;
 /// Errors: a damaged header; a name twice; a `crc_num` that is not a number; a dtype that is not supported; data that overlap,
 /// leave a hole, are not as long as dtype and shape say, or do not end with the file.
 pub fn read(file: &[u8]) -> Result<SafetensorsFile, FormatError> {
-    read_within(file, &Budget::unlimited())
+    read_head(file, file.len() as u64, &Budget::unlimited())
 }
 
-/// As [`read`], with so much memory for what the header lists.
-pub fn read_within(file: &[u8], budget: &Budget) -> Result<SafetensorsFile, FormatError> {
-    let (header, data_start) = header_bytes(file)?;
+/// Where the header ends of a file that begins so. No more than any header is long.
+pub(super) fn header_end(head: &[u8]) -> u64 {
+    let length = head.first_chunk::<LENGTH_BYTES>().map_or(0, |length| u64::from_le_bytes(*length));
+    LENGTH_BYTES as u64 + length.min(limits::MAX_SAFETENSORS_HEADER)
+}
+
+/// As [`read`], of the bytes up to [`header_end`] at least of a file of `len` bytes, with so much memory for what the header lists.
+pub(super) fn read_head(head: &[u8], len: u64, budget: &Budget) -> Result<SafetensorsFile, FormatError> {
+    let (header, data_start) = header_bytes(head, len)?;
     let mut parser = serde_json::Deserializer::from_slice(header);
     let parsed = HeaderVisitor(budget).deserialize(&mut parser);
     let parsed = parsed.and_then(|parsed| parser.end().map(|()| parsed));
@@ -50,7 +56,7 @@ pub fn read_within(file: &[u8], budget: &Budget) -> Result<SafetensorsFile, Form
     tensors.sort_by_key(|(_, info)| info.data_offsets);
     let mut seen = HashSet::with_capacity(tensors.len());
     let mut entries = Vec::with_capacity(tensors.len());
-    let have = file.len() as u64 - data_start;
+    let have = len - data_start;
     let mut end = 0;
     for (name, info) in tensors {
         let name = TensorName::from(name);
@@ -74,17 +80,16 @@ pub fn read_within(file: &[u8], budget: &Budget) -> Result<SafetensorsFile, Form
 }
 
 /// The header's JSON, and where the data begin.
-fn header_bytes(file: &[u8]) -> Result<(&[u8], u64), FormatError> {
+fn header_bytes(file: &[u8], have: u64) -> Result<(&[u8], u64), FormatError> {
     if file.is_empty() {
         return Err(FormatError::new(0, FormatFault::Empty));
     }
-    let have = file.len() as u64;
     let Some((length, rest)) = file.split_first_chunk::<LENGTH_BYTES>() else {
         let (field, need) = ("header length", LENGTH_BYTES as u64);
         return Err(FormatError::new(0, FormatFault::Truncated { field, need, have }));
     };
     let need = u64::from_le_bytes(*length);
-    if !magic::is_safetensors(file) && detect(file).is_some() {
+    if !magic::is_safetensors(file) && magic::is_checkpoint(file) {
         let what = "this is a MindSpore .ckpt, not a safetensors file: name it *.ckpt";
         return Err(FormatError::new(0, FormatFault::NotThisFormat(what)));
     }
@@ -94,7 +99,7 @@ fn header_bytes(file: &[u8]) -> Result<(&[u8], u64), FormatError> {
     }
     let header = usize::try_from(need).ok().and_then(|need| rest.get(..need));
     let Some(header) = header else {
-        let (field, have) = ("header", rest.len() as u64);
+        let (field, have) = ("header", have - LENGTH_BYTES as u64);
         return Err(FormatError::new(LENGTH_BYTES as u64, FormatFault::Truncated { field, need, have }));
     };
     if header.first() != Some(&b'{') {

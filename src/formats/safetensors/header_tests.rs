@@ -1,6 +1,8 @@
 //! Hand-built and cut files. The goldens of MindSpore itself are checked in `tests/it/formats.rs`.
 
 use super::*;
+use crate::formats::{SAFETENSORS, ScanError};
+use crate::storage::MemoryBlob;
 
 const MINI: &[u8] = include_bytes!("../../../tests/data/formats/mini_plain.safetensors");
 
@@ -119,4 +121,23 @@ fn a_checksum_that_is_no_number_is_refused() {
         let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
         assert_eq!(read(&bytes).ok().map(|file| file.crc), stated, "{number}");
     }
+}
+
+/// Of a file that is elsewhere only the header is read.
+#[test]
+fn a_header_is_read_without_the_data() {
+    let header = r#"{"w":{"dtype":"U8","shape":[300000],"data_offsets":[0,300000]}}"#;
+    let bytes = file(header, &vec![1; 300_000]);
+    let blob = MemoryBlob::damaged(bytes.clone(), 64 << 10);
+    let found = SAFETENSORS.scan(&blob, &Budget::unlimited()).unwrap();
+    assert_eq!(found.entries, read(&bytes).unwrap().entries);
+    assert_eq!(blob.reads(), [(0, 64 << 10)]);
+    // What is cut short is so wherever it is.
+    for len in [0, 5, 8, 40, bytes.len() - 1] {
+        let cut = MemoryBlob::far(bytes[..len].to_vec());
+        let said = SAFETENSORS.scan(&cut, &Budget::unlimited()).unwrap_err().to_string();
+        assert_eq!(said, read(&bytes[..len]).unwrap_err().to_string());
+    }
+    let far = SAFETENSORS.scan(&MemoryBlob::damaged(bytes, 4), &Budget::unlimited()).unwrap_err();
+    assert!(matches!(far, ScanError::File(_)), "{far}");
 }

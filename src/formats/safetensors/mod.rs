@@ -5,12 +5,14 @@
 
 mod crc;
 mod dtype;
+mod format;
 mod header;
 mod header_writer;
 mod index;
 
 pub use crc::crc;
-pub use header::{read, read_within};
+pub use format::Safetensors;
+pub use header::read;
 pub use header_writer::layout;
 pub use index::{read as read_index, write as write_index};
 

@@ -8,7 +8,7 @@ use super::files::{Contents, Tensor, contents};
 use super::placement::{Placement, Scheme, Side, StageLayouts, shape};
 use super::random::{Random, divisors};
 use super::whole::{Dims, Fusion, Item, Model};
-use crate::formats::FormatKind;
+use crate::formats::{CKPT, SAFETENSORS};
 use crate::tensor::Dtype;
 
 /// A conversion.
@@ -42,7 +42,7 @@ impl Case {
             dims: named.then(|| model.dims.clone()),
             precision: dtype(random),
             norms: dtype(random),
-            format: *random.pick(&[FormatKind::Ckpt, FormatKind::Safetensors]),
+            format: *random.pick(&[CKPT, SAFETENSORS]),
         };
         let mut case = Self {
             files: contents(&model, &source),

@@ -5,7 +5,7 @@ use super::files::File;
 use super::foreign::{ForeignCase, Origin};
 use super::placement::{Placement, Scheme};
 use super::whole::Dims;
-use crate::formats::FormatKind;
+use crate::formats::FormatRef;
 use crate::model::{Dense, Dialect, FusionLayout, Model, SpecError, from_config_json};
 use crate::plan::{
     Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Plan, PlanError, PlanOptions, Precision,
@@ -20,7 +20,7 @@ pub(super) struct Request {
     pub(super) dims: Option<Dims>,
     pub(super) precision: Option<Dtype>,
     pub(super) norms: Option<Dtype>,
-    pub(super) format: FormatKind,
+    pub(super) format: FormatRef,
 }
 
 fn model(dims: &Dims) -> Result<Model, SpecError> {

@@ -8,7 +8,7 @@ use super::files::{Contents, Tensor, bytes_of};
 use super::placement::{Placement, Side, shape};
 use super::random::{Random, divisors};
 use super::whole::{Cut, Dims, EMBEDDING, Fusion, Item, Model};
-use crate::formats::FormatKind;
+use crate::formats::SAFETENSORS;
 use crate::tensor::Dtype;
 
 /// Whose checkpoint it is.
@@ -192,7 +192,7 @@ impl ForeignCase {
             Placement::rules(random, &model, side, ranks, order)
         };
         let precision = random.one_in(3).then(|| *random.pick(&FLOATS));
-        let request = Request { dims: Some(dims), precision, norms: None, format: FormatKind::Safetensors };
+        let request = Request { dims: Some(dims), precision, norms: None, format: SAFETENSORS };
         Self { model, origin, ranks, request, files: Vec::new(), transposed: Vec::new() }
     }
 

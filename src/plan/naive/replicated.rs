@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use super::execute::{made, sources};
 use super::files::{Contents, File, Tensor, bytes_of};
 use super::random::Random;
-use crate::formats::FormatKind;
+use crate::formats::SAFETENSORS;
 use crate::layout::TensorLayout;
 use crate::model::{Configuration, Family, FusionLayout, Model, Value, builtin_family};
 use crate::plan::{
@@ -167,7 +167,7 @@ fn every_rank_holds_its_query_heads_and_the_key_value_heads_that_they_need() {
             let options = PlanOptions {
                 precision: Precision::Keep,
                 norms: Precision::Keep,
-                format: FormatKind::Safetensors,
+                format: SAFETENSORS,
                 crc: false,
                 padding: true,
                 whole: None,

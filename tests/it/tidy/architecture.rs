@@ -100,6 +100,38 @@ fn names_of_parameters_are_in_the_tables_of_models_only() {
     assert!(found.is_empty(), "names of parameters belong to src/model: {found:?}");
 }
 
+/// What a source is made of is known to those who make it, and below them.
+#[test]
+fn only_storage_knows_that_files_are_mapped() {
+    let knows = |of: &super::modules::Module| {
+        of.imports
+            .iter()
+            .map(|import| &import.path)
+            .chain(&of.paths)
+            .any(|path| path.iter().any(|name| name == "Mapping"))
+    };
+    let of = the_crate();
+    // The engine hands mappings to the system.
+    let may = ["src/storage", "src/sys", "src/engine"];
+    let found = of.modules.iter().filter(|m| !may.iter().any(|dir| m.file.starts_with(dir)));
+    let found: Vec<&PathBuf> = found.filter(|m| knows(m)).map(|m| &m.file).collect();
+    assert!(found.is_empty(), "they want a blob of src/storage: {found:?}");
+}
+
+/// Whatever differs from format to format is asked of the format.
+#[test]
+fn only_formats_tell_formats_apart() {
+    let compared = |kind| ["== KIND", "!= KIND", "KIND =>"].map(|code| code.replace("KIND", kind));
+    let codes: Vec<String> = ["CKPT", "SAFETENSORS", "PYTORCH", "GGUF"].into_iter().flat_map(compared).collect();
+    let told = |text: &str| codes.iter().any(|code| text.contains(code)) || text.contains("FormatKind");
+    let found: Vec<PathBuf> = sources("src")
+        .into_iter()
+        .filter(|(path, text)| !path.starts_with("src/formats") && told(text))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(found.is_empty(), "a method of the trait Format belongs there: {found:?}");
+}
+
 /// A crate of small files.
 fn small(files: &[(&str, &str)]) -> Crate {
     let files = files.iter().map(|(path, text)| (PathBuf::from(path), (*text).to_owned())).collect();

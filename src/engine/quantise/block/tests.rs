@@ -83,10 +83,12 @@ fn bits(extent: Extent, outcome: RowOutcome) -> [u64; 6] {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     /// Rows with infinities and what is no number too, of every length.
     #[test]
     fn all_vectors_do_what_plain_code_does(
-        row in prop::collection::vec((element(), element()), 1..1300),
+        row in prop::collection::vec((element(), element()), 1..700),
         finite in any::<bool>(),
         (int4, single) in any::<(bool, bool)>(),
         (multiply, divide) in any::<(bool, Option<u16>)>(),
