@@ -144,7 +144,7 @@ impl Planned {
         let (groups, bytes) = stage.groups(self, engine.workers, observer)?;
         let (begun, peak) = (Instant::now(), PeakMemory::watch());
         let step = Step::begin_whole(observer, "converting", bytes);
-        let plan = &mut self.conversion.plan;
+        let plan = &self.conversion.plan;
         for group in &groups {
             stage.write(plan, group, &Means { engine, mappings, step: &step, cancel })?;
             reading::check_unchanged(mappings, observer)?;

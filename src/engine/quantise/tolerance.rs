@@ -187,10 +187,10 @@ impl Pair<'_> {
         let (from, to) = (first / group, (first + elements).div_ceil(group));
         let mut halves = vec![0; index((to - from) * 2)];
         inputs.fill_tensor(scales, from * 2, &mut halves, &View::default());
-        let halves = halves.as_chunks::<2>().0;
+        let scales: Vec<f32> = halves.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect();
         for (element, (a, b)) in (first..).zip(mine.as_chunks::<2>().0.iter().zip(integers(self.compare.width, theirs)))
         {
-            let scale = f16::from_le_bytes(halves[index(element / group - from)]).to_f32();
+            let scale = scales[index(element / group - from)];
             let difference = f16::from_le_bytes(*a).to_f32() - f32::from(b) * scale;
             let steps = f64::from(difference.abs() / scale);
             // A row of zeros has the scale 0.
