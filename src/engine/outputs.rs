@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::fill::{Inputs, Span, Target};
 use super::view::View;
 use crate::formats::Segment;
-use crate::plan::Plan;
+use crate::plan::{Plan, SourceId};
 use crate::source::{ByteRange, ReadAhead};
 use crate::sys::Mapping;
 
@@ -35,14 +35,13 @@ pub struct Outputs {
 pub type Reads = SmallVec<[(usize, ByteRange); 4]>;
 
 impl Outputs {
-    /// The files of a plan that was [proved](crate::plan::prove), whose sources are mapped in its order. What it computes beforehand
+    /// The files of a plan that was [proved](crate::plan::prove), whose sources are mapped in its order. What its passes have computed
     /// is the last of them.
     ///
     /// # Panics
     /// Where there is not one mapping of the right length for each source.
     pub fn new(plan: Plan, mappings: Vec<Arc<Mapping>>) -> Self {
-        let lengths = plan.sources.iter().map(|source| source.len);
-        assert!(lengths.eq(mappings.iter().map(|mapping| mapping.len() as u64)), "one mapping for each source");
+        assert!(plan.lengths().eq(mappings.iter().map(|mapping| mapping.len() as u64)), "one mapping for each source");
         let begins = |at: &mut u64, len: u64| {
             let start = *at;
             *at += len;
@@ -51,10 +50,9 @@ impl Outputs {
         let starts =
             plan.outputs.iter().map(|file| file.layout.segments.iter().map(Segment::len).scan(0, begins).collect());
         let starts = starts.collect();
-        let computed = plan.computed.as_ref().map(|computed| computed.source);
         let routes = plan.operands.iter().flat_map(|operand| &operand.routes);
-        let files = routes.map(|route| plan.stored(route).file).filter(|file| Some(*file) != computed);
-        let mut beside: Vec<usize> = files.collect();
+        let files = routes.map(|route| plan.stored(route).file).filter(|file| !plan.is_memory(*file));
+        let mut beside: Vec<usize> = files.map(SourceId::index).collect();
         beside.sort_unstable();
         beside.dedup();
         Self { plan, mappings, starts, beside, gathered: AtomicU64::new(0) }

@@ -20,12 +20,13 @@ use super::spec::Job;
 use super::unwritten::Unwritten;
 use crate::Error;
 use crate::engine::{self, CancelToken, EngineConfig, EngineError, Event, Outputs};
-use crate::formats::{SAFETENSORS, detect};
+use crate::formats::SAFETENSORS;
 use crate::input::check_unchanged;
 use crate::plan::Plan;
 use crate::report::{bytes, duration};
 use crate::source::index;
-use crate::sys::{self, FileError, Mapping, Nameless, SHARED_MEMORY};
+use crate::storage::LocalBlob;
+use crate::sys::{self, FileError, Nameless, SHARED_MEMORY};
 
 /// What a thread puts together in one go; it should stay in the caches.
 const PIECE: u64 = 1 << 20;
@@ -212,7 +213,7 @@ impl InMemory {
             };
             threads.into_iter().map(join).collect()
         });
-        Mapping::check_all(self.outputs.mappings())?;
+        LocalBlob::check_all(self.outputs.mappings())?;
         outcomes.into_iter().collect::<Result<(), Error>>()?;
         check_unchanged(self.outputs.mappings())?;
         step.finish();
@@ -263,7 +264,7 @@ fn check_name(path: &Path, replace: bool) -> Result<(), Error> {
     }
     let mut head = Vec::new();
     let read = sys::open_regular(path).map(|file| file.take(16).read_to_end(&mut head));
-    let is_ours = meta.is_file() && matches!(read, Ok(Ok(_))) && detect(&head) == Some(SAFETENSORS);
+    let is_ours = meta.is_file() && matches!(read, Ok(Ok(_))) && SAFETENSORS.begins(&head);
     if is_ours { Ok(()) } else { Err(Error::ForeignTarget(path.to_owned())) }
 }
 

@@ -138,7 +138,7 @@ impl Planned {
         engine: &EngineConfig,
         (observer, cancel): (&dyn Observer, &CancelToken),
     ) -> Result<(Instant, u64), Error> {
-        if self.conversion.plan.computed.is_some() && stage.has_work() {
+        if !self.conversion.plan.passes.is_empty() && stage.has_work() {
             stage.computed(compute(&self.conversion.plan, mappings, engine, (observer, cancel))?);
         }
         let (groups, bytes) = stage.groups(self, engine.workers, observer)?;

@@ -12,13 +12,13 @@ use crate::engine::{CancelToken, EngineConfig, RunSummary};
 use crate::formats::Segment;
 use crate::input::check_unchanged;
 use crate::plan::Plan;
-use crate::sys::Mapping;
+use crate::storage::LocalBlob;
 
 /// A target whose files can be put together.
 pub(super) struct Unwritten {
     pub planned: Planned,
     /// The sources, and last what was computed of them.
-    pub mappings: Vec<Arc<Mapping>>,
+    pub mappings: Vec<Arc<LocalBlob>>,
     pub config: EngineConfig,
     /// What quantising did.
     pub summary: RunSummary,
@@ -56,7 +56,7 @@ impl Unwritten {
         }
         checks::check(&planned, &chosen.config, observer, cancel)?;
         let mut summary = RunSummary::default();
-        if plan.computed.is_some() {
+        if !plan.passes.is_empty() {
             summary.quantised = compute(plan, &mut mappings, &chosen.config, (observer, cancel))?.errors;
         }
         // What is made from now on is made of what the sources still are.

@@ -11,7 +11,7 @@ use crate::engine::sinks::measure::measure;
 use crate::engine::view::View;
 use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer};
 use crate::formats::Segment;
-use crate::plan::{Compare, OpsId, OutputTensor, Plan, SourceTensor, StoredId, Tolerance, Width};
+use crate::plan::{Compare, OpsId, OutputTensor, Plan, SourceId, SourceTensor, StoredId, Tolerance, Width};
 use crate::source::{ByteRange, index};
 use crate::sys::Mapping;
 
@@ -108,7 +108,8 @@ fn as_one(pairs: &Tolerance) -> (Plan, Vec<Pair<'_>>) {
     };
     assert!(other.operands.is_empty(), "what is quantised is read as it is stored");
     let (files, tensors, pipelines) = (plain.sources.len(), plain.tensors.len(), plain.pipelines.len());
-    let moved = other.tensors.iter().map(|tensor| SourceTensor { file: tensor.file + files, ..tensor.clone() });
+    let moved_to = |file: SourceId| SourceId::new(file.index() + files);
+    let moved = other.tensors.iter().map(|tensor| SourceTensor { file: moved_to(tensor.file), ..tensor.clone() });
     plan.tensors.extend(moved);
     let of_other = |tensor: &OutputTensor| {
         let mut tensor = tensor.clone();
