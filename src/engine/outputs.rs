@@ -1,6 +1,7 @@
 //! The files of a plan without a file: any range of any of them, put together when it is asked for, by any thread.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use smallvec::SmallVec;
 
@@ -13,6 +14,9 @@ use crate::sys::Mapping;
 
 /// Ranges of a source that are no farther apart are read ahead as one.
 const GAP: u64 = 64 << 10;
+/// After so many bytes the pages of the sources are let go, so that the process does not seem to hold all of them. They stay in the
+/// page cache.
+const HELD_AT_MOST: u64 = 256 << 20;
 
 /// The files of a plan, with the sources that they are made of.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub struct Outputs {
     starts: Vec<Box<[u64]>>,
     /// Sources that are read beside those that a range names: of the operands of ops.
     beside: Vec<usize>,
+    /// Bytes that were put together, ever.
+    gathered: AtomicU64,
 }
 
 /// Ranges of sources, by the index of the source.
@@ -49,7 +55,7 @@ impl Outputs {
         let mut beside: Vec<usize> = files.map(SourceId::index).collect();
         beside.sort_unstable();
         beside.dedup();
-        Self { plan, mappings, starts, beside }
+        Self { plan, mappings, starts, beside, gathered: AtomicU64::new(0) }
     }
 
     /// The sources, in the plan's order.
@@ -98,6 +104,13 @@ impl Outputs {
         let end = at.checked_add(buf.len() as u64);
         assert!(end.is_some_and(|end| end <= output.layout.len()), "the range ends after the file");
         let overflowed = self.inputs().fill_target(&self.target(file, at, buf.len() as u64), at, buf, &View::default());
+        let len = buf.len() as u64;
+        let before = self.gathered.fetch_add(len, Ordering::Relaxed);
+        if before / HELD_AT_MOST != (before + len) / HELD_AT_MOST {
+            for mapping in &self.mappings {
+                mapping.release(0, mapping.len() as u64);
+            }
+        }
         overflowed.into_iter().map(|(_, count)| count).sum()
     }
 
