@@ -12,7 +12,7 @@ use ckpt_convert::internals::formats::mindspore::crc32;
 use ckpt_convert::internals::formats::{CKPT, FileLayout, Segment};
 use ckpt_convert::internals::layout::{Dim, Move};
 use ckpt_convert::internals::plan::{
-    OpsId, OutputFile, OutputTensor, Plan, PlanSource, Route, SourceTensor, StoredId, prove,
+    OpsId, OutputFile, OutputTensor, Plan, PlanSource, Route, SourceId, SourceTensor, StoredId, prove,
 };
 use ckpt_convert::internals::source::{ByteRange, Extents};
 use ckpt_convert::internals::sys::Mapping;
@@ -100,7 +100,7 @@ fn plan(sources: u64, targets: u64) -> Plan {
         rank: u32::try_from(rank).expect("few ranks"),
     };
     let tensor = |file: u64| SourceTensor {
-        file: usize::try_from(file).expect("few files"),
+        file: SourceId::new(usize::try_from(file).expect("few files")),
         name: "w2".into(),
         dtype: Dtype::F16,
         extents: Extents::contiguous(range(part(sources))),

@@ -68,7 +68,7 @@ pub mod model {
 pub mod plan {
     pub use crate::plan::{
         Arrangement, Catalog, CatalogOptions, Op, OpsId, OutputFile, OutputTensor, Plan, PlanOptions, PlanSource,
-        Precision, Route, SourceFile, SourceTensor, StoredId, TargetOptions, build, prove, targets,
+        Precision, Route, SourceFile, SourceId, SourceTensor, StoredId, TargetOptions, build, prove, targets,
     };
 }
 

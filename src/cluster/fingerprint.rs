@@ -21,8 +21,7 @@ pub fn plan_id(plan: &Plan, sources: &[impl Deref<Target = [u8]>]) -> String {
     let mut feed = Hash::new();
     feed.bytes(env!("CARGO_PKG_VERSION").as_bytes());
     feed.number(plan.sources.len() as u64);
-    // What is computed follows from the rest.
-    for (source, bytes) in plan.files().zip(sources) {
+    for (source, bytes) in plan.sources.iter().zip(sources) {
         feed.bytes(source.path.file_name().map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default());
         feed.number(u64::from(source.rank));
         feed.number(source.len);
@@ -55,7 +54,7 @@ pub(super) fn request_id(options: &[(String, Value)], nodes: u32) -> String {
 pub fn run_id(plan: &Plan, plan_id: &str, shares: &[Vec<Unit>]) -> String {
     let mut feed = Hash::new();
     feed.bytes(plan_id.as_bytes());
-    for source in plan.files() {
+    for source in &plan.sources {
         // On shared storage all hosts see the one server's answer. One that cannot be had is left to the plan's samples.
         let changed = std::fs::metadata(&source.path).and_then(|meta| meta.modified()).ok();
         let since = changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();

@@ -11,7 +11,7 @@ use crc_fast::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::ClusterError;
-use crate::engine::{Calculated, Crc64, QuantError, RunSummary, TensorResult, Values};
+use crate::engine::{Calculated, Crc64, PartFile, QuantError, RunSummary, TensorResult, Values};
 use crate::formats::Segment;
 use crate::plan::{OutputFile, Plan};
 use crate::source::ByteRange;
@@ -96,33 +96,33 @@ impl Measured {
 }
 
 /// The sums of a part that was just written.
-pub fn sums_of(part: &OutputFile, at: u64, results: &[TensorResult]) -> FileSums {
+pub fn sums_of(part: &PartFile<'_>, results: &[TensorResult]) -> FileSums {
     let tensors =
         results.iter().map(|r| TensorSum { crc: r.sum.0, overflowed: r.overflowed, values: r.values }).collect();
-    FileSums { path: part.path.clone(), at, len: part.layout.len(), tensors }
+    FileSums { path: part.path().to_owned(), at: part.at(), len: part.layout().len(), tensors }
 }
 
-/// Whether a file below `dir` still holds what was written: every byte of it is read. `whole`: the length of the whole file.
-pub fn holds(part: &OutputFile, sums: &FileSums, whole: u64, dir: &Path) -> bool {
-    matches(part, sums, whole, dir).unwrap_or(false)
+/// Whether a file below `dir` still holds what was written: every byte of it is read.
+pub fn holds(part: &PartFile<'_>, sums: &FileSums, dir: &Path) -> bool {
+    matches(part, sums, dir).unwrap_or(false)
 }
 
 /// `None`: it cannot be read, or is not as long as it should be.
-fn matches(part: &OutputFile, sums: &FileSums, whole: u64, dir: &Path) -> Option<bool> {
-    if sums.tensors.len() != part.tensors.len() || sums.len != part.layout.len() {
+fn matches(part: &PartFile<'_>, sums: &FileSums, dir: &Path) -> Option<bool> {
+    if sums.tensors.len() != part.tensors().len() || sums.len != part.layout().len() {
         return Some(false);
     }
-    let mut file = sys::open_regular(&dir.join(&part.path)).ok()?;
-    if file.metadata().ok()?.len() != whole {
+    let mut file = sys::open_regular(&dir.join(part.path())).ok()?;
+    if file.metadata().ok()?.len() != part.of() {
         return Some(false);
     }
     std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(sums.at)).ok()?;
-    let mut found = vec![Crc64::EMPTY; part.tensors.len()];
+    let mut found = vec![Crc64::EMPTY; part.tensors().len()];
     let mut buf = vec![0; 1 << 20];
     let mut covered: BTreeMap<ByteRange, Digest> =
-        part.layout.late().map(|(_, checksum)| (checksum.of, Digest::new(Crc32IsoHdlc))).collect();
+        part.layout().late().map(|(_, checksum)| (checksum.of, Digest::new(Crc32IsoHdlc))).collect();
     let mut at: u64 = 0;
-    for segment in &part.layout.segments {
+    for segment in &part.layout().segments {
         let mut done = 0;
         while done < segment.len() {
             let len = (segment.len() - done).min(buf.len() as u64);
@@ -151,7 +151,7 @@ fn matches(part: &OutputFile, sums: &FileSums, whole: u64, dir: &Path) -> Option
         }
     }
     // The sums that the file itself holds.
-    for (at, checksum) in part.layout.late() {
+    for (at, checksum) in part.layout().late() {
         let sum = u32::try_from(covered.get(&checksum.of)?.finalize()).ok()?;
         if !reads(&file, at, &checksum.encode(sum)) {
             return Some(false);
@@ -194,7 +194,7 @@ pub(super) fn joined(plan: &Plan, records: &[(u32, Written)]) -> Result<RunSumma
 /// What quantising did, which every host that had something to write has measured. Hosts whose scales differ (a processor, a
 /// library that rounds otherwise) have written matrices that do not belong together.
 fn same_everywhere(plan: &Plan, records: &[(u32, Written)]) -> Result<Vec<QuantError>, ClusterError> {
-    if plan.computed.is_none() {
+    if plan.passes.is_empty() {
         return Ok(Vec::new());
     }
     let mut first: Option<(u32, &Measured)> = None;

@@ -40,4 +40,4 @@ pub use merge::{PartManifest, merge};
 pub use publishing::Publication;
 pub use rank_table::{MAX_TABLE_BYTES, RankTable};
 pub use run_part::Wanted;
-pub use share::{Unit, is_whole, part_of, parts, shares, shares_by_cards};
+pub use share::{Unit, is_whole, part, shares, shares_by_cards};

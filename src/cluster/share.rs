@@ -7,10 +7,9 @@
 use std::collections::BTreeSet;
 
 use super::{ClusterError, RankTable};
-use crate::formats::{FileLayout, Segment};
+use crate::engine::Part;
 use crate::plan::{OutputFile, Plan};
 use crate::source::ByteRange;
-use crate::sys::FilePart;
 
 /// Ranges are cut at multiples of this: the largest page of any kernel, so that no two machines write to one page.
 const GRAIN: u64 = 64 << 10;
@@ -108,43 +107,9 @@ pub fn is_whole(plan: &Plan, unit: &Unit) -> bool {
     unit.range.start() == 0 && unit.range.len() == plan.outputs[unit.file].layout.len()
 }
 
-/// The part of a file that a range holds, as a file of its own that begins at 0.
-pub fn part_of(file: &OutputFile, range: ByteRange) -> OutputFile {
-    let mut segments = Vec::new();
-    let mut at = 0;
-    for segment in &file.layout.segments {
-        let (from, to) = (range.start().max(at), range.end().min(at + segment.len()));
-        if from < to {
-            let (skip, len) = (from - at, to - from);
-            segments.extend(match segment {
-                Segment::Literal(bytes) => {
-                    ByteRange::new(skip, len).and_then(|r| r.of(bytes)).map(|bytes| Segment::Literal(bytes.to_vec()))
-                }
-                Segment::Data { tensor, range } => {
-                    ByteRange::new(range.start() + skip, len).map(|range| Segment::Data { tensor: *tensor, range })
-                }
-                // A file that holds one is never cut.
-                Segment::Late(checksum) => Some(Segment::Late(*checksum)),
-            });
-        }
-        at += segment.len();
-    }
-    OutputFile { layout: FileLayout { segments }, ..file.clone() }
-}
-
-/// The plan of some units, which takes everything but the outputs out of the whole one: the caller puts it back.
-/// With it, for each output, which part of its file it is.
-pub fn parts(plan: &mut Plan, units: &[Unit]) -> (Plan, Vec<Option<FilePart>>) {
-    let output = |unit: &Unit| part_of(&plan.outputs[unit.file], unit.range);
-    let outputs = units.iter().map(output).collect();
-    let place = |unit: &Unit| {
-        let of = plan.outputs[unit.file].layout.len();
-        (!is_whole(plan, unit)).then_some(FilePart { at: unit.range.start(), of })
-    };
-    let places = units.iter().map(place).collect();
-    let whole = std::mem::take(plan);
-    plan.outputs = whole.outputs;
-    (Plan { outputs, ..whole }, places)
+/// What a process writes that takes these units.
+pub fn part<'a>(plan: &'a Plan, units: &[Unit]) -> Part<'a> {
+    Part::of(plan, units.iter().map(|unit| (unit.file, unit.range)))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cluster::rank_table::Server;
-use crate::formats::{CKPT, Checksum, ChecksumKind, Encoding};
+use crate::formats::{CKPT, Checksum, ChecksumKind, Encoding, FileLayout, Segment};
 
 fn plan(lens: &[u64], crc: bool) -> Plan {
     let segments = |len: u64| {
@@ -62,16 +62,6 @@ fn with_a_table_each_host_takes_its_own_cards() {
     assert_eq!(shares.iter().map(|s| files(s)).collect::<Vec<_>>(), [[0], [3], [1], [2]]);
     let error = shares_by_cards(&plan(&[10; 8], false), &table, &[0, 1]).unwrap_err();
     assert!(error.to_string().contains("4 cards, the target has 8 ranks"), "{error}");
-}
-
-#[test]
-fn a_part_holds_its_bytes_of_every_segment() {
-    let whole = &plan(&[100], false).outputs[0];
-    let part = part_of(whole, ByteRange::new(2, 11).unwrap());
-    let data = Segment::Data { tensor: 0, range: ByteRange::new(0, 10).unwrap() };
-    assert_eq!(part.layout.segments, [Segment::Literal(vec![7]), data]);
-    let part = part_of(whole, ByteRange::new(50, 50).unwrap());
-    assert_eq!(part.layout.segments, [Segment::Data { tensor: 0, range: ByteRange::new(47, 50).unwrap() }]);
 }
 
 proptest! {

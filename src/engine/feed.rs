@@ -24,25 +24,37 @@ pub(super) struct Feed<'a> {
     failed: AtomicBool,
     /// What is read ahead of gathers, if anything is.
     pub windows: Option<Windows>,
-    gathered: Gathered,
+    pub gathered: Gathered<'a>,
 }
 
-/// Source bytes that were read from mappings, so that their pages are let go in time.
-#[derive(Debug, Default)]
-pub(super) struct Gathered(AtomicU64);
+/// Bytes that were read from mappings, so that their pages are let go in time: they must not make up the whole model.
+#[derive(Debug)]
+pub(super) struct Gathered<'a> {
+    read: AtomicU64,
+    /// Pages are let go whenever so many bytes were read.
+    most: u64,
+    mappings: Vec<&'a Arc<Mapping>>,
+}
 
-/// Pages that gathers read are let go whenever so many bytes were read, so that they do not make up the whole model. Letting
-/// go of all mappings each time costs less than to follow which rows of which page everybody is done with.
-const GATHERED_AT_MOST: u64 = 256 << 20;
+impl<'a> Gathered<'a> {
+    /// Pages are let go as often as costs nothing (measured), or more often where there is less memory.
+    const AT_MOST: u64 = 256 << 20;
+    const AT_LEAST: u64 = 16 << 20;
 
-impl Gathered {
-    /// Takes notice of bytes that were read from some of these mappings.
-    pub(super) fn note(&self, bytes: u64, mappings: &[Arc<Mapping>]) {
-        let before = self.0.fetch_add(bytes, Ordering::Relaxed);
-        if before / GATHERED_AT_MOST == (before + bytes) / GATHERED_AT_MOST {
+    /// `memory`: what the pages may take.
+    pub(super) fn new(memory: u64, mappings: impl IntoIterator<Item = &'a Arc<Mapping>>) -> Self {
+        let most = memory.clamp(Self::AT_LEAST, Self::AT_MOST);
+        Self { read: AtomicU64::new(0), most, mappings: mappings.into_iter().collect() }
+    }
+
+    /// Takes notice of bytes that were read from some of the mappings. Letting go of all of them each time costs less than to
+    /// follow which rows of which page everybody is done with.
+    pub(super) fn note(&self, bytes: u64) {
+        let before = self.read.fetch_add(bytes, Ordering::Relaxed);
+        if before / self.most == (before + bytes) / self.most {
             return;
         }
-        for mapping in mappings {
+        for mapping in &self.mappings {
             // What is still needed is in the page cache.
             mapping.release(0, mapping.len() as u64);
         }
@@ -59,8 +71,14 @@ impl<'a> Feed<'a> {
         cancel: &'a CancelToken,
     ) -> Self {
         let windows = windows(&inputs, targets, tasks, config);
-        let (failed, gathered) = (AtomicBool::new(false), Gathered::default());
+        let (failed, gathered) = (AtomicBool::new(false), Gathered::new(config.memory, inputs.mappings));
         Self { inputs, targets, config, observer, cancel, failed, windows, gathered }
+    }
+
+    /// Lets go of pages of these mappings too, which a sink reads and says so.
+    pub(super) fn also(mut self, others: &'a [Arc<Mapping>]) -> Self {
+        self.gathered.mappings.extend(others);
+        self
     }
 
     /// Whether somebody cancelled or something failed, a read of a mapping included: whoever waits for the threads says of what.
@@ -128,7 +146,7 @@ impl<'a> Chunk<'a> {
     }
 
     fn note(&self) {
-        self.feed.gathered.note(self.view.from_mappings.get(), self.feed.inputs.mappings);
+        self.feed.gathered.note(self.view.from_mappings.get());
     }
 }
 
@@ -143,7 +161,7 @@ fn windows(inputs: &Inputs<'_>, targets: &[Target<'_>], tasks: &[Task], config: 
     }
     // How many files one tensor is put together from, at most.
     let sources = targets.iter().flat_map(|target| target.tensors).map(|tensor| {
-        let mut files: Vec<usize> = tensor.routes.iter().map(|route| inputs.plan.stored(route).file).collect();
+        let mut files: Vec<usize> = tensor.routes.iter().map(|route| inputs.plan.stored(route).file.index()).collect();
         files.sort_unstable();
         files.dedup();
         files.len()

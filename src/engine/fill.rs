@@ -156,7 +156,7 @@ impl Inputs<'_> {
                 let source = self.plan.stored(route);
                 runs_into(route, unit, from, to, &mut |src, _, units| {
                     let (first, len) = unit.stored(src, units);
-                    source.extents.locate(first, len).for_each(|range| take(source.file, range));
+                    source.extents.locate(first, len).for_each(|range| take(source.file.index(), range));
                 });
             }
         }

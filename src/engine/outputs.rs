@@ -1,18 +1,22 @@
 //! The files of a plan without a file: any range of any of them, put together when it is asked for, by any thread.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use smallvec::SmallVec;
 
 use super::fill::{Inputs, Span, Target};
 use super::view::View;
 use crate::formats::Segment;
-use crate::plan::Plan;
+use crate::plan::{Plan, SourceId};
 use crate::source::{ByteRange, ReadAhead};
 use crate::sys::Mapping;
 
 /// Ranges of a source that are no farther apart are read ahead as one.
 const GAP: u64 = 64 << 10;
+/// After so many bytes the pages of the sources are let go, so that the process does not seem to hold all of them. They stay in the
+/// page cache.
+const HELD_AT_MOST: u64 = 256 << 20;
 
 /// The files of a plan, with the sources that they are made of.
 #[derive(Debug)]
@@ -23,20 +27,21 @@ pub struct Outputs {
     starts: Vec<Box<[u64]>>,
     /// Sources that are read beside those that a range names: of the operands of ops.
     beside: Vec<usize>,
+    /// Bytes that were put together, ever.
+    gathered: AtomicU64,
 }
 
 /// Ranges of sources, by the index of the source.
 pub type Reads = SmallVec<[(usize, ByteRange); 4]>;
 
 impl Outputs {
-    /// The files of a plan that was [proved](crate::plan::prove), whose sources are mapped in its order. What it computes beforehand
+    /// The files of a plan that was [proved](crate::plan::prove), whose sources are mapped in its order. What its passes have computed
     /// is the last of them.
     ///
     /// # Panics
     /// Where there is not one mapping of the right length for each source.
     pub fn new(plan: Plan, mappings: Vec<Arc<Mapping>>) -> Self {
-        let lengths = plan.sources.iter().map(|source| source.len);
-        assert!(lengths.eq(mappings.iter().map(|mapping| mapping.len() as u64)), "one mapping for each source");
+        assert!(plan.lengths().eq(mappings.iter().map(|mapping| mapping.len() as u64)), "one mapping for each source");
         let begins = |at: &mut u64, len: u64| {
             let start = *at;
             *at += len;
@@ -45,13 +50,12 @@ impl Outputs {
         let starts =
             plan.outputs.iter().map(|file| file.layout.segments.iter().map(Segment::len).scan(0, begins).collect());
         let starts = starts.collect();
-        let computed = plan.computed.as_ref().map(|computed| computed.source);
         let routes = plan.operands.iter().flat_map(|operand| &operand.routes);
-        let files = routes.map(|route| plan.stored(route).file).filter(|file| Some(*file) != computed);
-        let mut beside: Vec<usize> = files.collect();
+        let files = routes.map(|route| plan.stored(route).file).filter(|file| !plan.is_memory(*file));
+        let mut beside: Vec<usize> = files.map(SourceId::index).collect();
         beside.sort_unstable();
         beside.dedup();
-        Self { plan, mappings, starts, beside }
+        Self { plan, mappings, starts, beside, gathered: AtomicU64::new(0) }
     }
 
     /// The sources, in the plan's order.
@@ -100,6 +104,13 @@ impl Outputs {
         let end = at.checked_add(buf.len() as u64);
         assert!(end.is_some_and(|end| end <= output.layout.len()), "the range ends after the file");
         let overflowed = self.inputs().fill_target(&self.target(file, at, buf.len() as u64), at, buf, &View::default());
+        let len = buf.len() as u64;
+        let before = self.gathered.fetch_add(len, Ordering::Relaxed);
+        if before / HELD_AT_MOST != (before + len) / HELD_AT_MOST {
+            for mapping in &self.mappings {
+                mapping.release(0, mapping.len() as u64);
+            }
+        }
         overflowed.into_iter().map(|(_, count)| count).sum()
     }
 

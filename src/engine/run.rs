@@ -8,6 +8,7 @@ use crossbeam::queue::SegQueue;
 use super::feed::Feed;
 use super::fill::{Inputs, Target};
 use super::late::Covered;
+use super::part::Part;
 use super::pool;
 use super::results::{Found, Results, TensorResult};
 use super::schedule::{Task, tasks};
@@ -15,7 +16,7 @@ use super::share::Clones;
 use super::sinks::files::{FileSink, Files};
 use super::{CancelToken, Durability, EngineConfig, EngineError, Event, Observer, QuantError, Ways};
 use crate::plan::Plan;
-use crate::sys::{Dir, FilePart, HeldFile, Mapping, OutFile};
+use crate::sys::{Dir, HeldFile, Mapping, OutFile};
 
 /// What a run did.
 #[derive(Debug, Default)]
@@ -46,39 +47,37 @@ pub fn run(
     observer: &dyn Observer,
     cancel: &CancelToken,
 ) -> Result<RunSummary, EngineError> {
-    run_parts(plan, &[], mappings, dir, config, observer, cancel)
+    run_part(&Part::whole(plan), mappings, dir, config, observer, cancel)
 }
 
-/// As [`run`], where the plan's outputs may be parts of files that other processes write the rest of. `parts`: for each output
-/// whether it is one, and which; empty: none is. A part begins at a whole block and its file may be there already; no file that
-/// is written in parts holds a checksum of its own bytes.
+/// As [`run`], of a part of a plan that other processes write the rest of. A file of which it has a range may be there already.
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_parts(
-    plan: &Plan,
-    parts: &[Option<FilePart>],
+pub fn run_part(
+    part: &Part<'_>,
     mappings: &[Arc<Mapping>],
     dir: &Dir,
     config: &EngineConfig,
     observer: &dyn Observer,
     cancel: &CancelToken,
 ) -> Result<RunSummary, EngineError> {
-    observer.event(Event::Started { bytes: plan.outputs.iter().map(|file| file.layout.len()).sum() });
+    let plan = part.plan;
+    observer.event(Event::Started { bytes: part.files.iter().map(|file| file.layout().len()).sum() });
     for mapping in mappings {
         mapping.read_through();
     }
     let durable = config.durability == Durability::Synced;
-    let files = create(plan, parts, dir, config.direct)?;
+    let files = create(part, dir, config.direct)?;
     // One file system holds them all, so they all allow it or none does.
     let direct = config.direct && !files.is_empty() && files.iter().all(|f| f.direct().is_some());
-    let targets: Vec<_> = plan.outputs.iter().map(Target::of).collect();
-    let covered: Vec<_> = plan.outputs.iter().map(|file| Covered::new(&file.layout)).collect();
+    let targets: Vec<_> = part.files.iter().map(|file| Target::new(file.tensors(), &file.layout().segments)).collect();
+    let covered: Vec<_> = part.files.iter().map(|file| Covered::new(file.layout())).collect();
     let tasks = tasks(plan, &targets, direct, config);
     let clones = if config.reflink { Clones::make(&tasks, &files, mappings, cancel) } else { Clones::default() };
     let shared_bytes = clones.bytes();
     let feed = Feed::new(Inputs { plan, mappings }, &targets, &tasks, config, observer, cancel);
-    let sink = Files { files: &files, covered: &covered, direct, clones };
+    let sink = Files { out: &files, covered: &covered, direct, clones };
     let outcome =
         pool::run_queues(&feed, "worker", &tasks, &queues(&tasks, direct, config), || FileSink::new(&feed, &sink))?;
     let mut found = Found::default();
@@ -87,14 +86,14 @@ pub fn run_parts(
     observer.event(Event::Flushing);
     let mut results = found.results(&feed.inputs, &targets);
     let mut finished = Vec::with_capacity(files.len());
-    for (index, (file, output)) in files.into_iter().zip(&plan.outputs).enumerate() {
-        for (at, checksum) in output.layout.late() {
+    for (index, (file, output)) in files.into_iter().zip(&part.files).enumerate() {
+        for (at, checksum) in output.layout().late() {
             let sum = covered[index].number(checksum.of).map_or(0, |range| results.sums.covered(index, range));
             file.write_plain(&checksum.encode(sum), at)?;
         }
         // The workers are gone, and with them their clones.
         let file = Arc::try_unwrap(file).map_err(|_| EngineError::WorkerPanicked)?;
-        finished.push(file.finish(dir, output.layout.len(), durable)?);
+        finished.push(file.finish(dir, output.layout().len(), durable)?);
         if cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
@@ -116,14 +115,14 @@ fn queues(tasks: &[Task], direct: bool, config: &EngineConfig) -> Vec<SegQueue<u
 }
 
 /// Makes all files and reserves their room, so that a disk that is too small is found before anything is written.
-fn create(plan: &Plan, parts: &[Option<FilePart>], dir: &Dir, direct: bool) -> Result<Vec<Arc<OutFile>>, EngineError> {
-    let mut files = Vec::with_capacity(plan.outputs.len());
-    for (index, output) in plan.outputs.iter().enumerate() {
-        let path = output.path.as_str();
+fn create(part: &Part<'_>, dir: &Dir, direct: bool) -> Result<Vec<Arc<OutFile>>, EngineError> {
+    let mut files = Vec::with_capacity(part.files.len());
+    for output in &part.files {
+        let path = output.path();
         dir.make_above(Path::new(path))?;
-        let file = match parts.get(index).copied().flatten() {
+        let file = match output.place() {
             Some(part) => OutFile::open_part(dir, path, part, direct)?,
-            None => OutFile::create(dir, path, output.layout.len(), direct)?,
+            None => OutFile::create(dir, path, output.layout().len(), direct)?,
         };
         files.push(Arc::new(file));
     }

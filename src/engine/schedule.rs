@@ -149,7 +149,7 @@ fn mapped_runs<'a>(plan: &'a Plan, target: &'a Target<'a>) -> impl Iterator<Item
             let source = plan.stored(route);
             let mut at = span.at + (from - range.start());
             for found in source.extents.locate(route.moves.src + (from - route.moves.dst), to - from) {
-                runs.push(MappedRun { at, len: found.len(), source: source.file, source_at: found.start() });
+                runs.push(MappedRun { at, len: found.len(), source: source.file.index(), source_at: found.start() });
                 at += found.len();
             }
         }
@@ -178,7 +178,7 @@ pub(super) fn key_of(plan: &Plan, target: &Target<'_>, at: u64, len: u64) -> (us
             let source = plan.stored(route);
             let (first, _) = unit.stored(moves.src + step + run, 1);
             let first = source.extents.locate(first, 1).next();
-            return (source.file, first.map_or(0, ByteRange::start));
+            return (source.file.index(), first.map_or(0, ByteRange::start));
         }
     }
     (0, 0)

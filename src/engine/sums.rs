@@ -10,7 +10,7 @@ use super::sinks::measure::measure;
 use super::{CancelToken, Crc64, EngineConfig, EngineError, Event, Observer};
 use crate::formats::Segment;
 use crate::layout::Move;
-use crate::plan::{OpsId, OutputTensor, Plan, Route, SourceTensor, StoredId};
+use crate::plan::{OpsId, OutputTensor, Plan, Route, SourceId, SourceTensor, StoredId};
 use crate::source::{ByteRange, Extents};
 use crate::sys::Mapping;
 use crate::tensor::{Dtype, Shape};
@@ -73,7 +73,7 @@ pub fn differing_sums(
 }
 
 fn source_tensor(one: &SumOf) -> SourceTensor {
-    SourceTensor { file: one.source, name: "".into(), dtype: Dtype::U8, extents: one.place.clone() }
+    SourceTensor { file: SourceId::new(one.source), name: "".into(), dtype: Dtype::U8, extents: one.place.clone() }
 }
 
 /// The bytes of the source tensor with the same number.

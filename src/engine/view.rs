@@ -46,11 +46,11 @@ pub(super) struct Source<'a> {
 
 impl<'a> Source<'a> {
     pub(super) fn new(tensor: &'a SourceTensor, mappings: &'a [Arc<Mapping>], view: &'a View<'a>) -> Self {
-        let file: &[u8] = &mappings[tensor.file];
+        let file: &[u8] = &mappings[tensor.file.index()];
         let whole = tensor.extents.as_contiguous().filter(|range| range.of(file).is_some());
         let all = view.windows;
-        let from = all.partition_point(|w| w.source < tensor.file);
-        let to = from + all[from..].partition_point(|w| w.source == tensor.file);
+        let from = all.partition_point(|w| w.source < tensor.file.index());
+        let to = from + all[from..].partition_point(|w| w.source == tensor.file.index());
         Self { file, extents: &tensor.extents, whole, windows: &all[from..to], view }
     }
 
@@ -119,6 +119,7 @@ impl<'a> Source<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::SourceId;
     use crate::sys::{AlignedBuf, StableInputs};
     use crate::tensor::Dtype;
 
@@ -135,7 +136,7 @@ mod tests {
         for &(from, to) in parts {
             extents.push(ByteRange::new(from, to - from).unwrap());
         }
-        SourceTensor { file, name: "weight".into(), dtype: Dtype::F16, extents }
+        SourceTensor { file: SourceId::new(file), name: "weight".into(), dtype: Dtype::F16, extents }
     }
 
     /// Byte i of a file is i in the mapping and i + 100 in a window, so that it shows where it was taken from.

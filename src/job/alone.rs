@@ -52,7 +52,7 @@ impl Stage for Alone {
         Ok((vec![Vec::new()], bytes))
     }
 
-    fn write(&mut self, plan: &mut Plan, _: &[Unit], means: &Means<'_>) -> Result<(), Error> {
+    fn write(&mut self, plan: &Plan, _: &[Unit], means: &Means<'_>) -> Result<(), Error> {
         let &Means { engine, mappings, step, cancel } = means;
         let result = engine::run(plan, mappings, self.checkpoint.dir()?, engine, step, cancel);
         self.result = result.map_err(|e| self.checkpoint.explain(e))?;

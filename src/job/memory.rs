@@ -4,6 +4,7 @@
 //! Job ─ planned, checked, scales computed ─► one file of the plan ─ pieces, on all threads ─► buffer, or a file without a name
 //! ```
 
+use std::fmt::Write;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,7 +89,8 @@ impl Filled {
         let target = self.target.as_deref().unwrap_or(Path::new("memory")).display();
         let mut text = format!("filled {target}: {} tensors, {size} in {time}\n", self.tensors);
         if self.overflowed > 0 {
-            text.push_str(&format!("  {} finite values became infinite\n", self.overflowed));
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "  {} finite values became infinite", self.overflowed);
         }
         text
     }

@@ -138,13 +138,13 @@ impl Planned {
         engine: &EngineConfig,
         (observer, cancel): (&dyn Observer, &CancelToken),
     ) -> Result<(Instant, u64), Error> {
-        if self.conversion.plan.computed.is_some() && stage.has_work() {
+        if !self.conversion.plan.passes.is_empty() && stage.has_work() {
             stage.computed(compute(&self.conversion.plan, mappings, engine, (observer, cancel))?);
         }
         let (groups, bytes) = stage.groups(self, engine.workers, observer)?;
         let (begun, peak) = (Instant::now(), PeakMemory::watch());
         let step = Step::begin_whole(observer, "converting", bytes);
-        let plan = &mut self.conversion.plan;
+        let plan = &self.conversion.plan;
         for group in &groups {
             stage.write(plan, group, &Means { engine, mappings, step: &step, cancel })?;
             reading::check_unchanged(mappings, observer)?;

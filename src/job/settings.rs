@@ -8,7 +8,7 @@ use super::spec::{Job, Reading};
 use crate::engine::{self, Chosen, Durability, EngineConfig, Facts, Publish, Wishes, WriterKind, choose};
 use crate::formats::Budget;
 use crate::input::Opening;
-use crate::plan::{Computed, Plan, Precision};
+use crate::plan::{Plan, Precision};
 use crate::storage::{Local, LocalBlob};
 use crate::sys::{self, Place, StableInputs};
 use crate::tensor::Dtype;
@@ -130,9 +130,9 @@ pub(super) fn settle(wishes: &Wishes, sources: &[Arc<LocalBlob>], target: Option
 /// Bytes of memory that running a plan takes, with what the process holds already.
 pub(super) fn memory(plan: &Plan, engine: &EngineConfig) -> u64 {
     let factors = plan.operand_bytes() * engine.workers as u64;
-    // The computed range is held as the plan has it, as it is computed, and as it is read.
+    // The memory of the plan is held as the plan has it, as it is computed, and as it is read.
     // Scales are gathered in blocks before they go into it, in single precision.
-    let scales = |c: &Computed| c.calculations.iter().map(|c| c.rows * (c.columns / c.group.max(1)) * 8).sum::<u64>();
-    let computed = plan.computed.as_ref().map_or(0, |c| 2 * c.bytes.len() as u64 + scales(c));
+    let scales = plan.matrices().map(|c| c.rows * (c.columns / c.group.max(1)) * 8).sum::<u64>();
+    let computed = 2 * plan.memory.len() as u64 + scales;
     engine.buffer_bytes() + factors + computed + sys::anonymous_memory().unwrap_or(0)
 }

@@ -43,7 +43,7 @@ pub(super) trait Stage {
     ) -> Result<(Vec<Vec<Unit>>, u64), Error>;
 
     /// Writes a group.
-    fn write(&mut self, plan: &mut Plan, group: &[Unit], means: &Means<'_>) -> Result<(), Error>;
+    fn write(&mut self, plan: &Plan, group: &[Unit], means: &Means<'_>) -> Result<(), Error>;
 
     /// A group is written, of sources that have not changed since.
     fn keep(&mut self, plan: &Plan, group: &[Unit]) -> Result<(), Error>;

@@ -12,7 +12,7 @@ use super::stage::{Finished, Means, Stage, Unpublished};
 use super::target::{self, Strategies};
 use crate::Error;
 use crate::cluster::{self, EarlyFailures, FileSums, Identity, Measured, Publication, Session, Unit, Wanted};
-use crate::engine::{self, Calculated, CancelToken, RunSummary};
+use crate::engine::{self, Calculated, CancelToken, PartFile, RunSummary};
 use crate::input::MANIFEST;
 use crate::plan::Plan;
 use crate::report::{PartOf, bytes};
@@ -129,9 +129,7 @@ impl Part {
             let same = |sums: &&FileSums| {
                 (&sums.path, sums.at, sums.len) == (&output.path, unit.range.start(), unit.range.len())
             };
-            let holds = |sums: &&FileSums| {
-                cluster::holds(&cluster::part_of(output, unit.range), sums, output.layout.len(), &files)
-            };
+            let holds = |sums: &&FileSums| cluster::holds(&PartFile::new(output, unit.range), sums, &files);
             // The latest first.
             match session.earlier().iter().rev().filter(same).find(holds) {
                 Some(sums) => finished.push(sums.clone()),
@@ -200,20 +198,15 @@ impl Stage for Together {
         Ok((groups(plan, &self.todo, planned.job.cluster.secure_every, workers), bytes))
     }
 
-    fn write(&mut self, plan: &mut Plan, group: &[Unit], means: &Means<'_>) -> Result<(), Error> {
+    fn write(&mut self, plan: &Plan, group: &[Unit], means: &Means<'_>) -> Result<(), Error> {
         let &Means { engine, mappings, step, cancel } = means;
         let in_place = group.iter().any(|unit| !cluster::is_whole(plan, unit));
         let work = if in_place { None } else { Some(self.session.make_work()?) };
         let dir = work.as_ref().map_or_else(|| self.session.held(), Ok)?;
-        let (part, places) = cluster::parts(plan, group);
-        let result = engine::run_parts(&part, &places, mappings, dir, engine, step, cancel);
-        if let Ok(result) = &result {
-            let files = group.iter().zip(&part.outputs).zip(&result.tensors);
-            self.finished
-                .extend(files.map(|((unit, output), sums)| cluster::sums_of(output, unit.range.start(), sums)));
-        }
-        *plan = Plan { outputs: std::mem::take(&mut plan.outputs), ..part };
-        result?;
+        let part = cluster::part(plan, group);
+        let result = engine::run_part(&part, mappings, dir, engine, step, cancel)?;
+        let files = part.files.iter().zip(&result.tensors);
+        self.finished.extend(files.map(|(file, sums)| cluster::sums_of(file, sums)));
         Ok(())
     }
 

@@ -56,7 +56,7 @@ impl Unwritten {
         }
         checks::check(&planned, &chosen.config, observer, cancel)?;
         let mut summary = RunSummary::default();
-        if plan.computed.is_some() {
+        if !plan.passes.is_empty() {
             summary.quantised = compute(plan, &mut mappings, &chosen.config, (observer, cancel))?.errors;
         }
         // What is made from now on is made of what the sources still are.

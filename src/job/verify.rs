@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use self::other_order::other_order;
 use self::sides::{Side, Sides};
-use super::choices::{self, Fusion};
+use super::choices::Fusion;
 use super::fusion_order::{self, Order, Typed};
 use super::observer::{Observer, Silent, Step};
 use super::patterns::Patterns;
@@ -125,10 +125,6 @@ impl Verify {
     /// Where they cannot be compared.
     pub fn run(&self, observer: &dyn Observer, cancel: &CancelToken) -> Result<Verdict, Error> {
         self.reading.check()?;
-        if self.tolerance.is_some() && (self.reading.reader != choices::Reader::Auto || self.reading.depth.is_some()) {
-            let why = "--tolerance compares from the memory mapping: leave --reader and --depth out";
-            return Err(Error::Usage(why.to_owned()));
-        }
         let ignore = Patterns::of("--ignore", &self.ignore)?;
         let a = Opened::open(&self.a.path, self.a.gaps(), self.reading.memory)?;
         let b = Opened::open(&self.b.path, self.b.gaps(), self.reading.memory)?;

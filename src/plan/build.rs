@@ -1,6 +1,6 @@
 //! Catalog and target to a plan.
 
-use super::calculation::Computed;
+use super::calculation::Pass;
 use super::catalog::Catalog;
 use super::derive::quantise::QuantisedModel;
 use super::ids::OpsId;
@@ -41,10 +41,13 @@ pub fn build_quantised(
 ) -> Result<Plan, PlanError> {
     let mut router = Router::new(files, &model.catalog);
     let outputs = outputs(&mut router, targets, options)?;
-    let calculations = model.linears.iter().map(|l| l.calculation(|name, what| router.gather(name, what))).collect();
-    let (bytes, caches) = (model.room.bytes.clone(), model.caches.clone());
-    let computed = Some(Computed { source: files.len() - 1, bytes, calculations, caches });
-    Ok(Plan { computed, ..router.into_plan(outputs) })
+    let matrices = model.linears.iter().map(|l| l.calculation(|name, what| router.gather(name, what)));
+    let mut passes: Vec<Pass> = matrices.map(|matrix| Pass::Matrix(Box::new(matrix))).collect();
+    passes.extend(model.caches.iter().cloned().map(Pass::Caches));
+    let mut plan = router.into_plan(outputs);
+    // What is computed is no file.
+    plan.sources.pop();
+    Ok(Plan { passes, memory: model.room.bytes.clone(), ..plan })
 }
 
 fn outputs(

@@ -1,26 +1,22 @@
 //! What is computed from whole tensors before anything is written: scales, and what goes with them.
 //!
-//! The results are small (a few numbers for each row) and lie in one range of bytes, which routes read like a source file.
+//! The results are small (a few numbers for each row) and lie in the memory of the plan, which routes read like a source file.
 //! Which bytes are what is said here by offsets, so that whoever computes them needs to know no name.
 
 use super::OutputTensor;
 use super::op::{Arithmetic, Width};
 use crate::tensor::{Dtype, TensorName};
 
-/// The computed range, and how it is computed.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Computed {
-    /// The index that it has among the plan's sources.
-    pub source: usize,
-    /// The range, with what is known already: zeros, ones.
-    pub bytes: Vec<u8>,
-    /// One for each quantised matrix.
-    pub calculations: Vec<Calculation>,
-    /// One for each pair of key and value caches.
-    pub caches: Vec<CacheScales>,
+/// What is computed of whole tensors, and where in the memory of the plan it goes. Offsets are of bytes there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// The scales of a matrix that is quantised, and what goes with them.
+    Matrix(Box<Calculation>),
+    /// The scales of quantised keys and values.
+    Caches(CacheScales),
 }
 
-/// A matrix that is quantised, and where its numbers go. Offsets are of bytes in the computed range.
+/// A matrix that is quantised, and where its numbers go. Offsets are of bytes in the memory of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Calculation {
     /// What it is called in reports.

@@ -17,10 +17,10 @@ use crate::source::Extents;
 impl Plan {
     /// All of a plan but its source files, whose paths differ from host to host.
     pub fn feed(&self, feed: &mut impl Feed) {
-        let Self { sources: _, tensors, outputs, pipelines, operands, computed } = self;
+        let Self { sources: _, tensors, outputs, pipelines, operands, passes, memory } = self;
         feed.number(tensors.len() as u64);
         for SourceTensor { file, name, dtype, extents: found } in tensors {
-            feed.number(*file as u64);
+            feed.number(file.index() as u64);
             feed.bytes(name.as_bytes());
             feed.bytes(dtype.name().as_bytes());
             extents(found, feed);
@@ -40,7 +40,11 @@ impl Plan {
         for operand in operands {
             tensor(operand, feed);
         }
-        calculation::feed(computed.as_ref(), feed);
+        feed.number(passes.len() as u64);
+        for pass in passes {
+            calculation::feed(pass, feed);
+        }
+        feed.bytes(memory);
     }
 }
 

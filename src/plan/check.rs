@@ -36,7 +36,7 @@ pub fn prove(plan: &Plan) -> Result<(), PlanError> {
             prove_routes(plan, tensor, rank)?;
         }
     }
-    for calculation in plan.computed.iter().flat_map(|c| &c.calculations) {
+    for calculation in plan.matrices() {
         prove_routes(plan, &calculation.weight, 0)?;
     }
     Ok(())

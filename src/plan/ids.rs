@@ -22,6 +22,10 @@ macro_rules! id {
 }
 
 id! {
+    /// A source file, by its index among the sources of a plan; the one after the last is the memory of the plan.
+    SourceId
+}
+id! {
     /// A tensor of a source file, by its index among the tensors of a plan.
     StoredId
 }

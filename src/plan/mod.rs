@@ -48,7 +48,7 @@ mod written;
 
 pub use arrangement::Arrangement;
 pub use build::{build, build_quantised};
-pub use calculation::{CacheScales, Calculation, Computed, InputScales, Inverse, Range, Smooth};
+pub use calculation::{CacheScales, Calculation, InputScales, Inverse, Pass, Range, Smooth};
 pub use canonical::Feed;
 pub use catalog::{Catalog, CatalogOptions, ForeignNotes, ForeignOptions, LogicalTensor, QuantisedAs};
 pub use check::{prove, prove_covered};
@@ -57,7 +57,7 @@ pub use derive::quantise::{QuantOptions, QuantisedModel, computed_file};
 pub use diagnosis::{Finding, diagnose_entries, diagnose_strategy, diagnose_strategy_files};
 pub use error::{PlanError, list};
 pub use heads::{Heads, heads_examples};
-pub use ids::{OperandId, OpsId, StoredId};
+pub use ids::{OperandId, OpsId, SourceId, StoredId};
 pub use infer::{Inferred, infer};
 pub use known_names::are_of_a_family;
 pub use op::{Arithmetic, LowRank, Op, Quantise, Unit, Width};

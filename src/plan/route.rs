@@ -1,6 +1,6 @@
 //! What a plan is made of: source tensors, outputs, and the routes between them.
 
-use super::ids::{OpsId, StoredId};
+use super::ids::{OpsId, SourceId, StoredId};
 use crate::formats::{FileLayout, FormatRef};
 use crate::layout::Move;
 use crate::source::Extents;
@@ -9,8 +9,8 @@ use crate::tensor::{Dtype, Shape, TensorName};
 /// A tensor of a source file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceTensor {
-    /// Index of the file among the sources of the plan.
-    pub file: usize,
+    /// The file, or the memory of the plan.
+    pub file: SourceId,
     /// Its name there.
     pub name: TensorName,
     /// Its elements.

@@ -10,7 +10,7 @@ use super::SourceFile;
 use super::catalog::{Catalog, LogicalTensor};
 use super::derive::quantise::Gathered;
 use super::holders::{Holder, Holders};
-use super::ids::{OperandId, OpsId, StoredId};
+use super::ids::{OperandId, OpsId, SourceId, StoredId};
 use super::made::Pair;
 use super::op::{LowRank, Op};
 use super::route::{OutputFile, OutputTensor, Route, SourceTensor};
@@ -223,7 +223,7 @@ impl<'a> Router<'a> {
         *self.index.entry((file, entry)).or_insert_with(|| {
             let found = &files[file].entries[entry];
             let (name, dtype, extents) = (found.name.clone(), found.dtype, found.extents.clone());
-            tensors.push(SourceTensor { file, name, dtype, extents });
+            tensors.push(SourceTensor { file: SourceId::new(file), name, dtype, extents });
             StoredId::new(tensors.len() - 1)
         })
     }

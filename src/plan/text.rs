@@ -14,17 +14,14 @@ impl Plan {
         let mut lines = Vec::new();
         for (index, source) in self.sources.iter().enumerate() {
             let path = source.path.strip_prefix(root).unwrap_or(&source.path);
-            lines.push(match &self.computed {
-                Some(computed) if computed.source == index => format!("source {index} computed"),
-                _ => format!("source {index} rank {} {}", source.rank, path.display()),
-            });
+            lines.push(format!("source {index} rank {} {}", source.rank, path.display()));
         }
         for output in &self.outputs {
             lines.push(format!("output {}", output.path));
             output.tensors.iter().for_each(|tensor| self.tensor("  ", tensor, &mut lines));
         }
         for (index, ops) in (1..).zip(&self.pipelines) {
-            // One that only converts is told beside its routes.
+            // One that only converts is shown beside its routes.
             if !matches!(&**ops, [Op::Cast { .. } | Op::Dequantise { .. }]) {
                 lines.push(format!("ops {index}"));
                 lines.extend(ops.iter().map(line_of));
@@ -33,7 +30,7 @@ impl Plan {
         for (index, operand) in self.operands.iter().enumerate() {
             self.tensor(&format!("operand {index} "), operand, &mut lines);
         }
-        for calculation in self.computed.iter().flat_map(|computed| &computed.calculations) {
+        for calculation in self.matrices() {
             let (rows, columns, group) = (calculation.rows, calculation.columns, calculation.group);
             lines.push(format!("calculation {} {rows} x {columns}, groups of {group}", calculation.name));
             self.tensor("  ", &calculation.weight, &mut lines);
@@ -49,12 +46,12 @@ impl Plan {
 
     fn route(&self, route: &Route) -> String {
         let (stored, moves) = (self.stored(route), &route.moves);
-        let is_computed = self.computed.as_ref().is_some_and(|computed| computed.source == stored.file);
+        let is_memory = self.is_memory(stored.file);
         // What is computed for one matrix has one name.
-        let place = stored.extents.as_contiguous().filter(|_| is_computed);
+        let place = stored.extents.as_contiguous().filter(|_| is_memory);
         let place = place.map_or(String::new(), |range| format!("@{}", range.start()));
-        let mut text =
-            format!("    {} <- {} {}{place} {} x {}", moves.dst, stored.file, stored.name, moves.src, moves.run);
+        let file = if is_memory { "memory".to_owned() } else { stored.file.index().to_string() };
+        let mut text = format!("    {} <- {} {}{place} {} x {}", moves.dst, file, stored.name, moves.src, moves.run);
         // Writing to a string cannot fail.
         for dim in &moves.dims {
             let _ = write!(text, " {}({}, {})", dim.count, dim.src_stride, dim.dst_stride);

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::calculation::Computed;
-use super::ids::{OperandId, OpsId};
+use super::calculation::{CacheScales, Calculation, Pass};
+use super::ids::{OperandId, OpsId, SourceId};
 use super::op::{Op, Unit};
 use super::route::{OutputFile, OutputTensor, Route, SourceTensor};
 
@@ -20,8 +20,10 @@ pub struct Plan {
     pub pipelines: Vec<Box<[Op]>>,
     /// What ops take beside the elements. Put together in memory, never written.
     pub operands: Vec<OutputTensor>,
-    /// What is computed before anything is written, and read like a source.
-    pub computed: Option<Computed>,
+    /// What is computed before anything is written. Each pass reads sources, and what earlier ones have put into the memory.
+    pub passes: Vec<Pass>,
+    /// What passes compute, with what is known already: zeros, ones. Routes read it like a source.
+    pub memory: Vec<u8>,
 }
 
 /// A source file.
@@ -92,10 +94,25 @@ impl Plan {
         self.pipelines.iter().flatten().map(bytes).max().unwrap_or(0)
     }
 
-    /// The source files; what is computed is none.
-    pub fn files(&self) -> impl Iterator<Item = &PlanSource> {
-        let computed = self.computed.as_ref().map(|c| c.source);
-        self.sources.iter().enumerate().filter(move |(index, _)| Some(*index) != computed).map(|(_, source)| source)
+    /// Whether a source is the memory of the plan. It comes after all files.
+    pub fn is_memory(&self, source: SourceId) -> bool {
+        source.index() == self.sources.len()
+    }
+
+    /// The lengths of all that is read: of the source files, then of the memory, where anything is computed.
+    pub fn lengths(&self) -> impl Iterator<Item = u64> {
+        let memory = (!self.passes.is_empty()).then_some(self.memory.len() as u64);
+        self.sources.iter().map(|source| source.len).chain(memory)
+    }
+
+    /// The matrices that are quantised.
+    pub fn matrices(&self) -> impl Iterator<Item = &Calculation> {
+        self.passes.iter().filter_map(|pass| if let Pass::Matrix(matrix) = pass { Some(&**matrix) } else { None })
+    }
+
+    /// The caches of keys and values that are quantised.
+    pub fn caches(&self) -> impl Iterator<Item = &CacheScales> {
+        self.passes.iter().filter_map(|pass| if let Pass::Caches(caches) = pass { Some(caches) } else { None })
     }
 
     /// Sums over the plan.

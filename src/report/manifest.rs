@@ -66,7 +66,7 @@ pub fn manifest(plan: &Plan, summary: &RunSummary, provenance: &Provenance, to: 
         options,
         choices: provenance.choices.iter().map(|choice| json!(choice)).collect(),
         inputs: Each::new(
-            plan.files().map(|s| json!({"path": s.path.display().to_string(), "length": s.len, "rank": s.rank})),
+            plan.sources.iter().map(|s| json!({"path": s.path.display().to_string(), "length": s.len, "rank": s.rank})),
         ),
         files: Each::new(plan.outputs.iter().map(file_entry)),
         quantised: summary.quantised.iter().map(quantised_entry).collect(),

@@ -76,7 +76,8 @@ pub fn plan_report(plan: &Plan, target: &str, (free, left): (u64, &Leftovers), m
         source_ranks: plan.sources.iter().map(|s| s.rank.saturating_add(1)).max().unwrap_or(0),
         target_ranks: ranks.len(),
         sources: plan
-            .files()
+            .sources
+            .iter()
             .map(|s| FileReport { path: s.path.display().to_string(), rank: Some(s.rank), bytes: s.len, tensors: None })
             .collect(),
         outputs: plan

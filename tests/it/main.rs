@@ -43,6 +43,7 @@ mod pytorch;
 mod quantise;
 mod quantise_groups;
 mod reference;
+mod residence;
 mod results;
 mod row_sizes;
 mod saves;

@@ -419,9 +419,11 @@ fn a_quantised_checkpoint_is_compared_with_its_source() {
     let weight = tensors.iter_mut().find(|t| t.name.ends_with("wo._layer.weight")).expect("wo");
     weight.bytes[5] = weight.bytes[5].wrapping_add(3);
     std::fs::write(&path, write_safetensors(&tensors)).expect("written");
-    let run = env.line(&format!("{line} 0.6"));
-    assert_eq!(run.status, Some(1), "{run:#?}");
-    assert!(run.stdout.contains("attention.wo.weight"), "{run:#?}");
+    for reader in ["auto", "mapped", "direct --depth 2", "sequential --chunk 64KiB --memory 32MiB"] {
+        let run = env.line(&format!("{line} 0.6 --reader {reader}"));
+        assert_eq!(run.status, Some(1), "{reader}: {run:#?}");
+        assert!(run.stdout.contains("attention.wo.weight") && run.stdout.lines().count() == 2, "{reader}: {run:#?}");
+    }
 }
 
 pub(crate) fn fusions() -> impl Strategy<Value = Option<Fusion>> {

@@ -284,11 +284,6 @@ fn verify_takes_no_option_that_it_does_not_honour() {
         assert_ne!(run.status, Some(0));
         assert!(run.stderr.contains(name), "{run:#?}");
     }
-    let why = "--tolerance compares from the memory mapping";
-    for option in ["--reader direct", "--depth 2"] {
-        let run = env.line(&format!("verify src src -q --tolerance 1 {option}"));
-        run.failed(2, &[why]);
-    }
 }
 
 /// Differences are found wherever they are, however both sides are read.

@@ -5,8 +5,8 @@
 
 Runs the program on the fixtures under tests/data and on examples/tiny-llama, and
 
-- loads every file with mindspore.load_checkpoint (.ckpt, with CRC, safetensors) and compares each parameter
-  bit for bit with numpy slices of the source;
+- loads every file with mindspore.load_checkpoint (.ckpt, with CRC, safetensors, from a mounted target) and compares each
+  parameter bit for bit with numpy slices of the source;
 - gives our files and OUR strategies to mindspore.transform_checkpoints (4 -> 2, 4 -> 1) and compares its result
   with ours and with the source;
 - gives our files and strategies to ckpt_to_safetensors and unified_safetensors;
@@ -227,6 +227,28 @@ class Checks:
             count += len(got)
         return f"{count} parameters"
 
+    def mounts(self, case, ranks, fused):
+        """as loads, from a target that nobody wrote"""
+        at = tempfile.mkdtemp(dir=self.work)
+        command = [self.program, "mount", "-f", "distributed_weight_transfer", "-p", case.precision, "-w", str(ranks),
+                   "-y", case.yaml(self.work, fused), "-sc", case.src, at]
+        run = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            if not run.stdout.readline():
+                error = run.stderr.read().strip()
+                assert "cannot mount" in error, error
+                return f"skip {error.splitlines()[0]}"
+            model = whole(case.src, case.heads, case.kv_heads)
+            found = [d for d in os.listdir(at) if d.startswith("rank_")]
+            assert len(found) == ranks, f"{len(found)} rank folders"
+            for r in range(ranks):
+                got = load(os.path.join(at, f"rank_{r}", f"checkpoint_{r}.ckpt"))
+                same(got, slice_of(model, r, ranks, fused), f"rank {r}")
+            return f"{ranks} ranks"
+        finally:
+            run.terminate()
+            run.wait(timeout=60)
+
     def crc_matters(self, case):
         """a changed byte in our file must be noticed, or the check above shows nothing"""
         dst, _ = self.convert(case.src, case.yaml(self.work, False), 4, case.precision, "--crc")
@@ -356,6 +378,10 @@ def run_all(c):
             return c.loads(case, 4, True, precision=precision)
         c.check(f"load {n} -> 4 as {precision}", converted)
     c.check("CRC of a changed byte", c.crc_matters, fp16)
+    for n, fused in (("fp16_1p", False), ("gqa_fp16_1p", True)):
+        def from_mount(case=plain[n], fused=fused):
+            return c.mounts(case, 4, fused)
+        c.check(f"load {n} -> 4{' fused' if fused else ''} from a mount", from_mount)
 
     for n, fused in (("fp16_1p", False), ("fp16_1p", True), ("fp32_1p", False), ("bf16_1p", False)):
         def as_safetensors(case=plain[n], fused=fused):

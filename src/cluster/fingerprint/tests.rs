@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::plan::{
-    Arithmetic, CacheScales, Calculation, Computed, InputScales, Inverse, LowRank, Op, OperandId, OutputTensor,
-    PlanSource, Quantise, Range, Smooth, Width,
+    Arithmetic, CacheScales, Calculation, InputScales, Inverse, LowRank, Op, OperandId, OutputTensor, Pass, PlanSource,
+    Quantise, Range, Smooth, Width,
 };
 use crate::tensor::{Dtype, Shape};
 
@@ -63,18 +63,14 @@ fn plan() -> Plan {
     };
     let source = |name: &str| PlanSource { path: name.into(), len: 4, rank: 0 };
     Plan {
-        sources: vec![source("a"), source("(computed)")],
+        sources: vec![source("a")],
         pipelines: vec![
             [Op::AddLowRank(update), Op::Cast { from: Dtype::F32, to: Dtype::F16 }].into(),
             [Op::Quantise(quantise)].into(),
         ],
         operands: vec![tensor("a"), tensor("b"), tensor("scales")],
-        computed: Some(Computed {
-            source: 1,
-            bytes: vec![0; 70],
-            calculations: vec![calculation],
-            caches: vec![cache],
-        }),
+        passes: vec![Pass::Matrix(Box::new(calculation)), Pass::Caches(cache)],
+        memory: vec![0; 70],
         ..Plan::default()
     }
 }
@@ -92,8 +88,14 @@ fn quantise(plan: &mut Plan) -> &mut Quantise {
 /// Changes a plan.
 type Change = fn(&mut Plan);
 
-fn computed(plan: &mut Plan) -> &mut Computed {
-    plan.computed.as_mut().unwrap()
+fn matrix(plan: &mut Plan) -> &mut Calculation {
+    let Pass::Matrix(matrix) = &mut plan.passes[0] else { unreachable!("it is the first pass") };
+    matrix
+}
+
+fn caches(plan: &mut Plan) -> &mut CacheScales {
+    let Pass::Caches(caches) = &mut plan.passes[1] else { unreachable!("it is the second pass") };
+    caches
 }
 
 #[test]
@@ -104,7 +106,8 @@ fn whatever_decides_the_bytes_changes_it() {
     let found = plan_id(&plan(), &[&b"abcd"[..], &b"scales"[..]]);
     assert_eq!(found, before, "it is the same whether or not what is computed is there already");
     assert_ne!(plan_id(&plan(), &[&b"abce"[..]]), before, "the source's bytes");
-    let changes: [(&str, Change); 21] = [
+    let changes: [(&str, Change); 22] = [
+        ("what is known of the memory", |p| p.memory[3] = 1),
         ("how its rows lie", |p| update(p).steps = [(2, 1)].into()),
         ("another precision", |p| p.pipelines[0][1] = Op::Cast { from: Dtype::F32, to: Dtype::BF16 }),
         ("one op less", |p| p.pipelines[0] = [p.pipelines[0][0].clone()].into()),
@@ -115,23 +118,23 @@ fn whatever_decides_the_bytes_changes_it() {
         ("where an adapter is added", |p| update(p).to = (1, 0)),
         ("the adapter's scale", |p| update(p).scale = 1.0),
         ("a factor", |p| p.operands[1] = tensor("c")),
-        ("nothing computed", |p| p.computed = None),
+        ("nothing computed", |p| p.passes.clear()),
         ("the share of outliers", |p| {
-            computed(p).calculations[0].smooth.as_mut().unwrap().alpha_milli = 501;
+            matrix(p).smooth.as_mut().unwrap().alpha_milli = 501;
         }),
         ("who divides", |p| {
-            computed(p).calculations[0].smooth.as_mut().unwrap().inverse = Inverse::Rows { to: 4 };
+            matrix(p).smooth.as_mut().unwrap().inverse = Inverse::Rows { to: 4 };
         }),
-        ("no smoothing", |p| computed(p).calculations[0].smooth = None),
-        ("what was seen of an input", |p| computed(p).calculations[0].input.as_mut().unwrap().range.max[1] = 5),
+        ("no smoothing", |p| matrix(p).smooth = None),
+        ("what was seen of an input", |p| matrix(p).input.as_mut().unwrap().range.max[1] = 5),
         ("a bias", |p| {
-            computed(p).calculations[0].input.as_mut().unwrap().bias = Some(Box::new(tensor("bias")));
+            matrix(p).input.as_mut().unwrap().bias = Some(Box::new(tensor("bias")));
         }),
-        ("the arithmetic", |p| computed(p).calculations[0].arithmetic = Arithmetic::Single),
-        ("how many share a scale", |p| computed(p).calculations[0].group = 1),
-        ("int4", |p| computed(p).calculations[0].width = Width::Int4),
-        ("what was seen of values", |p| computed(p).caches[0].values.min[0] = 9),
-        ("where scales go", |p| computed(p).caches[0].key_scales[0] = 48),
+        ("the arithmetic", |p| matrix(p).arithmetic = Arithmetic::Single),
+        ("how many share a scale", |p| matrix(p).group = 1),
+        ("int4", |p| matrix(p).width = Width::Int4),
+        ("what was seen of values", |p| caches(p).values.min[0] = 9),
+        ("where scales go", |p| caches(p).key_scales[0] = 48),
     ];
     for (what, change) in changes {
         let mut other = plan();

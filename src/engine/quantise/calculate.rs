@@ -14,23 +14,23 @@ use crate::engine::schedule::{Task, cut, sort};
 use crate::engine::sinks::measure::measure;
 use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer};
 use crate::formats::Segment;
-use crate::plan::{Calculation, Computed, Plan};
+use crate::plan::{Calculation, Plan};
 use crate::source::{ByteRange, index};
 use crate::sys::Mapping;
 
 /// Bytes of a block of rows: what the second cache holds, or one row.
 const BLOCK_BYTES: u64 = 256 << 10;
 
-/// The computed range and what it was computed from.
+/// What the passes of a plan have computed.
 #[derive(Debug, Default)]
 pub struct Calculated {
-    /// The range, as the plan's [`Computed`] says.
+    /// What is in the memory of the plan.
     pub bytes: Vec<u8>,
     /// One for each matrix.
     pub errors: Vec<QuantError>,
 }
 
-/// Computes the plan's computed range. `mappings` are the source files'.
+/// Carries out the passes of a plan. `mappings` are the source files'.
 ///
 /// # Errors
 /// Numbers that are not finite, or scales that fp16 cannot hold; a cancelled run.
@@ -41,29 +41,29 @@ pub fn calculate(
     observer: &dyn Observer,
     cancel: &CancelToken,
 ) -> Result<Calculated, EngineError> {
-    let Some(computed) = &plan.computed else { return Ok(Calculated::default()) };
     for mapping in mappings {
         mapping.read_through();
     }
-    let segments: Vec<Segment> = computed.calculations.iter().map(all_of).collect();
-    let targets: Vec<Target<'_>> = (computed.calculations.iter().zip(segments.chunks(1)))
+    let matrices: Vec<&Calculation> = plan.matrices().collect();
+    let segments: Vec<Segment> = matrices.iter().map(|matrix| all_of(matrix)).collect();
+    let targets: Vec<Target<'_>> = (matrices.iter().zip(segments.chunks(1)))
         .map(|(c, segment)| Target::new(std::slice::from_ref(&c.weight), segment))
         .collect();
-    let run = Passes { computed, plan, mappings, targets: &targets, config, observer, cancel };
+    let run = Passes { matrices: &matrices, plan, mappings, targets: &targets, config, observer, cancel };
     let inputs = Inputs { plan, mappings };
     let passes = |c: &Calculation| if c.smooth.is_some() { 2 } else { 1 };
-    let bytes = computed.calculations.iter().map(|c| c.rows * c.columns * 2 * passes(c)).sum();
+    let bytes = matrices.iter().map(|c| c.rows * c.columns * 2 * passes(c)).sum();
     observer.event(Event::Started { bytes });
-    let mut bytes = computed.bytes.clone();
+    let mut bytes = plan.memory.clone();
     let peaks = run.column_peaks()?;
-    fold::smooth(computed, &inputs, &peaks, &mut bytes)?;
+    fold::smooth(&matrices, &inputs, &peaks, &mut bytes)?;
     let rows = run.rows(&bytes)?;
-    let mut errors = Vec::with_capacity(computed.calculations.len());
-    for (calculation, rows) in computed.calculations.iter().zip(&rows) {
+    let mut errors = Vec::with_capacity(matrices.len());
+    for (calculation, rows) in matrices.iter().zip(&rows) {
         fold::finish(calculation, &inputs, rows, &mut bytes)?;
         errors.push(rows.error(calculation));
     }
-    for cache in &computed.caches {
+    for cache in plan.caches() {
         fold::cache(cache, &mut bytes)?;
     }
     Ok(Calculated { bytes, errors })
@@ -83,7 +83,7 @@ struct Block {
 }
 
 struct Passes<'a> {
-    computed: &'a Computed,
+    matrices: &'a [&'a Calculation],
     plan: &'a Plan,
     mappings: &'a [Arc<Mapping>],
     /// The matrices, each as if it were a file.
@@ -97,7 +97,7 @@ impl Passes<'_> {
     /// The blocks of the matrices that `wanted` names.
     fn tasks(&self, wanted: impl Fn(&Calculation) -> bool) -> Vec<Task> {
         let mut tasks = Vec::new();
-        for (number, c) in self.computed.calculations.iter().enumerate().filter(|(_, c)| wanted(c)) {
+        for (number, c) in self.matrices.iter().enumerate().filter(|(_, c)| wanted(c)) {
             let row = c.columns * 2;
             let rows = (BLOCK_BYTES / row.max(1)).max(1);
             cut(self.plan, number, &self.targets[number], (0, c.rows * row), rows * row, &mut tasks);
@@ -115,7 +115,7 @@ impl Passes<'_> {
         let inputs = Inputs { plan: self.plan, mappings: self.mappings };
         let feed = Feed::new(inputs, self.targets, tasks, self.config, self.observer, self.cancel);
         let mut found = measure(&feed, "quantise", tasks, |_, task, bytes| {
-            let row = self.computed.calculations[task.file].columns * 2;
+            let row = self.matrices[task.file].columns * 2;
             let block = Block { calculation: task.file, first: task.at / row.max(1) };
             Ok((block, work(&block, bytes)?))
         })?;
@@ -126,9 +126,9 @@ impl Passes<'_> {
     /// The greatest magnitude of each column of the matrices that are smoothed; empty for others.
     fn column_peaks(&self) -> Result<Vec<Vec<f32>>, EngineError> {
         let of = |c: &Calculation| if c.smooth.is_some() { vec![0f32; index(c.columns)] } else { Vec::new() };
-        let peaks: Vec<Mutex<Vec<f32>>> = self.computed.calculations.iter().map(|c| Mutex::new(of(c))).collect();
+        let peaks: Vec<Mutex<Vec<f32>>> = self.matrices.iter().map(|c| Mutex::new(of(c))).collect();
         self.on_all_workers(&self.tasks(|c| c.smooth.is_some()), |task, bytes| {
-            let columns = index(self.computed.calculations[task.calculation].columns);
+            let columns = index(self.matrices[task.calculation].columns);
             let mut here = vec![0f32; columns];
             bytes.chunks(columns * 2).for_each(|row| raise_peaks(row, &mut here));
             let mut all = peaks[task.calculation].lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,13 +145,13 @@ impl Passes<'_> {
             let smooth = c.smooth.as_ref().map(|s| fold::halves(bytes, s.factors, c.columns));
             (smooth, c.divide.map(|at| fold::halves(bytes, at, c.rows)))
         };
-        let factors: Vec<_> = self.computed.calculations.iter().map(factors).collect();
+        let factors: Vec<_> = self.matrices.iter().map(|matrix| factors(matrix)).collect();
         let blocks = self.on_all_workers(&tasks, |block, bytes| {
             let (multiply, divide) = &factors[block.calculation];
-            let c = &self.computed.calculations[block.calculation];
+            let c = &self.matrices[block.calculation];
             rows_of(c, block, bytes, multiply.as_deref(), divide.as_deref())
         })?;
-        Ok(gathered(self.computed.calculations.len(), blocks))
+        Ok(gathered(self.matrices.len(), blocks))
     }
 }
 

@@ -7,9 +7,7 @@ use super::rows::Rows;
 use crate::engine::EngineError;
 use crate::engine::fill::Inputs;
 use crate::engine::view::View;
-use crate::plan::{
-    Arithmetic, CacheScales, Calculation, Computed, InputScales, Inverse, OutputTensor, Range, Smooth, Width,
-};
+use crate::plan::{Arithmetic, CacheScales, Calculation, InputScales, Inverse, OutputTensor, Range, Smooth, Width};
 use crate::source::index;
 use crate::tensor::Dtype;
 
@@ -40,12 +38,12 @@ fn shared(smooth: &Smooth, column: usize) -> usize {
 
 /// Factors of all smoothed columns, and their inverse where it goes. `peaks`: the columns' greatest magnitudes.
 pub(super) fn smooth(
-    computed: &Computed,
+    matrices: &[&Calculation],
     inputs: &Inputs<'_>,
     peaks: &[Vec<f32>],
     bytes: &mut [u8],
 ) -> Result<(), EngineError> {
-    for (calculation, peaks) in computed.calculations.iter().zip(peaks) {
+    for (calculation, peaks) in matrices.iter().zip(peaks) {
         let (Some(smooth), Some(input)) = (&calculation.smooth, &calculation.input) else { continue };
         let factors = factors(smooth, input, peaks);
         for (column, _) in peaks.iter().enumerate() {

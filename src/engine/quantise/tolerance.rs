@@ -11,7 +11,7 @@ use crate::engine::sinks::measure::measure;
 use crate::engine::view::View;
 use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer};
 use crate::formats::Segment;
-use crate::plan::{Compare, OpsId, OutputTensor, Plan, SourceTensor, StoredId, Tolerance, Width};
+use crate::plan::{Compare, OpsId, OutputTensor, Plan, SourceId, SourceTensor, StoredId, Tolerance, Width};
 use crate::source::{ByteRange, index};
 use crate::sys::Mapping;
 
@@ -108,7 +108,8 @@ fn as_one(pairs: &Tolerance) -> (Plan, Vec<Pair<'_>>) {
     };
     assert!(other.operands.is_empty(), "what is quantised is read as it is stored");
     let (files, tensors, pipelines) = (plain.sources.len(), plain.tensors.len(), plain.pipelines.len());
-    let moved = other.tensors.iter().map(|tensor| SourceTensor { file: tensor.file + files, ..tensor.clone() });
+    let moved_to = |file: SourceId| SourceId::new(file.index() + files);
+    let moved = other.tensors.iter().map(|tensor| SourceTensor { file: moved_to(tensor.file), ..tensor.clone() });
     plan.tensors.extend(moved);
     let of_other = |tensor: &OutputTensor| {
         let mut tensor = tensor.clone();
@@ -186,10 +187,10 @@ impl Pair<'_> {
         let (from, to) = (first / group, (first + elements).div_ceil(group));
         let mut halves = vec![0; index((to - from) * 2)];
         inputs.fill_tensor(scales, from * 2, &mut halves, &View::default());
-        let halves = halves.as_chunks::<2>().0;
+        let scales: Vec<f32> = halves.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect();
         for (element, (a, b)) in (first..).zip(mine.as_chunks::<2>().0.iter().zip(integers(self.compare.width, theirs)))
         {
-            let scale = f16::from_le_bytes(halves[index(element / group - from)]).to_f32();
+            let scale = scales[index(element / group - from)];
             let difference = f16::from_le_bytes(*a).to_f32() - f32::from(b) * scale;
             let steps = f64::from(difference.abs() / scale);
             // A row of zeros has the scale 0.

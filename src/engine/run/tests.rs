@@ -10,7 +10,7 @@ use super::*;
 use crate::engine::{Noop, WriterKind};
 use crate::formats::{FileLayout, Segment};
 use crate::layout::{Dim, Move};
-use crate::plan::{Op, OpsId, OutputFile, OutputTensor, PlanSource, Route, SourceTensor, StoredId};
+use crate::plan::{Op, OpsId, OutputFile, OutputTensor, PlanSource, Route, SourceId, SourceTensor, StoredId};
 use crate::source::{ByteRange, Extents, index};
 use crate::sys::{self, StableInputs};
 use crate::tensor::{Dtype, Shape};
@@ -52,7 +52,7 @@ impl Merge {
             std::fs::write(&path, &bytes).unwrap();
             plan.sources.push(PlanSource { path: path.clone(), len: bytes.len() as u64, rank: 0 });
             let name = "weight".into();
-            plan.tensors.push(SourceTensor { file: parts.len(), name, dtype: Dtype::BF16, extents });
+            plan.tensors.push(SourceTensor { file: SourceId::new(parts.len()), name, dtype: Dtype::BF16, extents });
             paths.push(path);
             parts.push(data);
         }

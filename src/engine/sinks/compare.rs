@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::engine::feed::{Chunk as Bytes, Feed, Gathered};
+use crate::engine::feed::{Chunk as Bytes, Feed};
 use crate::engine::fill::{Inputs, Target};
 use crate::engine::schedule::{From, Task, key_of};
 use crate::engine::sink::Sink;
@@ -52,9 +52,8 @@ pub fn compare(
         (plan.outputs.iter().zip(&segments)).map(|(output, segments)| Target::new(&output.tensors, segments)).collect();
     let chunks = chunks(plan, &targets, places, config.chunk());
     let tasks: Vec<Task> = chunks.iter().map(|chunk| chunk.task).collect();
-    let feed = Feed::new(Inputs { plan, mappings }, &targets, &tasks, config, observer, cancel);
-    let comparison =
-        Comparison { feed: &feed, chunks: &chunks, others, first: first(places), read: Gathered::default() };
+    let feed = Feed::new(Inputs { plan, mappings }, &targets, &tasks, config, observer, cancel).also(others);
+    let comparison = Comparison { feed: &feed, chunks: &chunks, others, first: first(places) };
     let outcome = pool::run(&feed, "compare", &tasks, || {
         Ok(CompareSink { of: &comparison, ours: Vec::new(), theirs: Theirs::new(config) })
     });
@@ -126,8 +125,6 @@ struct Comparison<'a> {
     chunks: &'a [Chunk],
     others: &'a [Arc<Mapping>],
     first: First,
-    /// What was read of the others.
-    read: Gathered,
 }
 
 /// One worker's buffers.
@@ -141,7 +138,7 @@ impl Sink for CompareSink<'_> {
     type Found = ();
 
     fn chunk(&mut self, number: usize, task: &Task, bytes: &Bytes<'_>) -> Result<(), EngineError> {
-        let Comparison { feed, chunks, others, first, read } = self.of;
+        let Comparison { feed, chunks, others, first } = self.of;
         let chunk = &chunks[number];
         // What comes after a difference is not looked at.
         let first = first.get(&(task.file, chunk.tensor)).filter(|at| at.load(Ordering::Relaxed) > chunk.at);
@@ -152,7 +149,7 @@ impl Sink for CompareSink<'_> {
                 let equal = ours.iter().zip(there).take_while(|(a, b)| a == b).count() as u64;
                 first.fetch_min(chunk.at + equal, Ordering::Relaxed);
             }
-            read.note(task.len, others);
+            feed.gathered.note(task.len);
         }
         feed.observer.event(Event::Written { bytes: task.len });
         Ok(())
@@ -197,7 +194,7 @@ mod tests {
     use super::*;
     use crate::engine::Noop;
     use crate::layout::Move;
-    use crate::plan::{OpsId, OutputFile, OutputTensor, PlanSource, Route, SourceTensor, StoredId};
+    use crate::plan::{OpsId, OutputFile, OutputTensor, PlanSource, Route, SourceId, SourceTensor, StoredId};
     use crate::sys::{Reader, StableInputs};
     use crate::tensor::{Dtype, Shape};
 
@@ -231,7 +228,12 @@ mod tests {
         };
         let plan = Plan {
             sources: vec![PlanSource { path: dir.join("a"), len: LEN + 777, rank: 0 }],
-            tensors: vec![SourceTensor { file: 0, name: "weight".into(), dtype: Dtype::U8, extents: place(777) }],
+            tensors: vec![SourceTensor {
+                file: SourceId::new(0),
+                name: "weight".into(),
+                dtype: Dtype::U8,
+                extents: place(777),
+            }],
             outputs: vec![OutputFile {
                 path: "b".to_owned(),
                 rank: Some(0),
@@ -241,7 +243,8 @@ mod tests {
             }],
             pipelines: Vec::new(),
             operands: Vec::new(),
-            computed: None,
+            passes: Vec::new(),
+            memory: Vec::new(),
         };
         (plan, vec![open("a", 777)], vec![open("b", 4099)], vec![vec![place(4099)]])
     }

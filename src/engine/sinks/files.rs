@@ -18,7 +18,7 @@ use crate::sys::{Completion, FileError, FileOp, IoBuf, IoOp, OutFile, ReadOp, Wr
 
 /// The files of a run.
 pub(in crate::engine) struct Files<'a> {
-    pub files: &'a [Arc<OutFile>],
+    pub out: &'a [Arc<OutFile>],
     /// What the checksums of each file cover.
     pub covered: &'a [Covered],
     /// Whether writes go past the page cache.
@@ -92,7 +92,7 @@ impl<'a> FileSink<'a> {
     fn write_mapped(&mut self, task: &Task, source: usize, at: u64) -> WriteOp {
         self.note(task, self.mapped(source, at, task.len));
         self.found.ways.mapped += task.len;
-        let file = Arc::clone(&self.files.files[task.file]);
+        let file = Arc::clone(&self.files.out[task.file]);
         let base = file.base();
         let data = IoBuf::Mapped(Arc::clone(&self.feed.inputs.mappings[source]));
         WriteOp { file, direct: self.files.direct, data, range: index(at)..index(at + task.len), at: base + task.at }
@@ -121,7 +121,7 @@ impl<'a> FileSink<'a> {
             return Ok(());
         }
         self.found.ways += Ways { past_cache: done as u64, gathered: (len - done) as u64, ..Ways::default() };
-        let file = Arc::clone(&self.files.files[task.file]);
+        let file = Arc::clone(&self.files.out[task.file]);
         let data = IoBuf::Owned(into);
         let at = file.base() + task.at;
         self.submit(IoOp::Write(WriteOp { file, direct: self.files.direct, data, range: 0..len, at }))
@@ -233,7 +233,7 @@ impl Sink for FileSink<'_> {
         // The file's last block is written whole and cut off again when the file is finished.
         let padded = if self.files.direct { len.next_multiple_of(index(FileLayout::BLOCK)) } else { len };
         buf[len..padded].fill(0);
-        let file = Arc::clone(&self.files.files[task.file]);
+        let file = Arc::clone(&self.files.out[task.file]);
         let at = file.base() + task.at;
         let data = IoBuf::Owned(buf);
         self.submit(IoOp::Write(WriteOp { file, direct: self.files.direct, data, range: 0..padded, at }))

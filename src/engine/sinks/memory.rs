@@ -103,7 +103,7 @@ mod tests {
     use crate::engine::{Durability, Noop, WriterKind};
     use crate::formats::{Checksum, ChecksumKind, Encoding, FileLayout, Segment};
     use crate::layout::{Dim, Move};
-    use crate::plan::{OpsId, OutputFile, OutputTensor, PlanSource, Route, SourceTensor, StoredId};
+    use crate::plan::{OpsId, OutputFile, OutputTensor, PlanSource, Route, SourceId, SourceTensor, StoredId};
     use crate::source::{ByteRange, Extents};
     use crate::tensor::{Dtype, Shape};
 
@@ -130,7 +130,12 @@ mod tests {
         let place = Extents::contiguous(ByteRange::new(0, ROWS * 6).unwrap());
         let plan = Plan {
             sources: vec![PlanSource { path: "in memory".into(), len: ROWS * 6, rank: 0 }],
-            tensors: vec![SourceTensor { file: 0, name: "weight".into(), dtype: Dtype::U8, extents: place }],
+            tensors: vec![SourceTensor {
+                file: SourceId::new(0),
+                name: "weight".into(),
+                dtype: Dtype::U8,
+                extents: place,
+            }],
             outputs: vec![OutputFile {
                 path: "out".to_owned(),
                 rank: Some(0),

@@ -22,7 +22,7 @@ pub struct OutputReader<'a> {
     plan: &'a Plan,
     mappings: &'a [Arc<Mapping>],
     files: Vec<File<'a>>,
-    gathered: Gathered,
+    gathered: Gathered<'a>,
 }
 
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl<'a> OutputReader<'a> {
             File { target: Target::of(output), covered, sums }
         };
         let files = plan.outputs.iter().map(file).collect();
-        Self { plan, mappings, files, gathered: Gathered::default() }
+        Self { plan, mappings, files, gathered: Gathered::new(u64::MAX, mappings) }
     }
 
     /// Reads bytes `at ..` of output file `file`, by its index in the plan. A checksum of the file's own bytes costs reading all
@@ -69,7 +69,7 @@ impl<'a> OutputReader<'a> {
         let inputs = Inputs { plan: self.plan, mappings: self.mappings };
         let view = View::new(&[]);
         let overflowed = inputs.fill_target(&self.files[file].target, at, buf, &view);
-        self.gathered.note(view.from_mappings.get(), self.mappings);
+        self.gathered.note(view.from_mappings.get());
         overflowed.into_iter().map(|(_, count)| count).sum()
     }
 

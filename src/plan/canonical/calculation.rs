@@ -2,20 +2,18 @@
 
 use super::feed::Feed;
 use super::tensor::tensor;
-use crate::plan::{CacheScales, Calculation, Computed, InputScales, Inverse, OutputTensor, Range, Smooth};
+use crate::plan::{CacheScales, Calculation, InputScales, Inverse, OutputTensor, Pass, Range, Smooth};
 
-pub(super) fn feed(computed: Option<&Computed>, feed: &mut impl Feed) {
-    feed.number(u64::from(computed.is_some()));
-    let Some(Computed { source, bytes, calculations, caches }) = computed else { return };
-    feed.number(*source as u64);
-    feed.bytes(bytes);
-    feed.number(calculations.len() as u64);
-    for matrix in calculations {
-        calculation(matrix, feed);
-    }
-    feed.number(caches.len() as u64);
-    for scales in caches {
-        cache(scales, feed);
+pub(super) fn feed(pass: &Pass, feed: &mut impl Feed) {
+    match pass {
+        Pass::Matrix(matrix) => {
+            feed.bytes(b"matrix");
+            calculation(matrix, feed);
+        }
+        Pass::Caches(caches) => {
+            feed.bytes(b"caches");
+            cache(caches, feed);
+        }
     }
 }
 

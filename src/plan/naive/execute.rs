@@ -15,7 +15,10 @@ use crate::tensor::Dtype;
 pub(super) fn sources(plan: &Plan, files: &[File]) -> Vec<Vec<u8>> {
     let bytes = |tensor: &crate::plan::SourceTensor| {
         let parts = tensor.extents.parts().iter();
-        parts.flat_map(|(_, range)| range.of(&files[tensor.file].bytes).expect("within the file")).copied().collect()
+        parts
+            .flat_map(|(_, range)| range.of(&files[tensor.file.index()].bytes).expect("within the file"))
+            .copied()
+            .collect()
     };
     plan.tensors.iter().map(bytes).collect()
 }

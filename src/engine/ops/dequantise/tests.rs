@@ -9,7 +9,7 @@ use super::*;
 use crate::engine::cast;
 use crate::engine::ops::{Operands, Pipeline};
 use crate::engine::view::{Source, View};
-use crate::plan::{Op, OperandId, OpsId, OutputTensor, SourceTensor, Unit};
+use crate::plan::{Op, OperandId, OpsId, OutputTensor, SourceId, SourceTensor, Unit};
 use crate::source::{ByteRange, Extents, index};
 use crate::sys::{Mapping, StableInputs, Vectors};
 use crate::tensor::Dtype;
@@ -79,7 +79,7 @@ fn with_source(blocks: &[u8], cut: Option<u64>, test: impl FnOnce(&Source<'_>)) 
     for (at, end) in cut.map_or(vec![(0, len)], |cut| vec![(0, cut), (len + cut, 2 * len)]) {
         extents.push(ByteRange::new(at, end - at).unwrap());
     }
-    let tensor = SourceTensor { file: 0, name: "a".into(), dtype: Dtype::F32, extents };
+    let tensor = SourceTensor { file: SourceId::new(0), name: "a".into(), dtype: Dtype::F32, extents };
     let mappings = [std::sync::Arc::new(Mapping::open(&path, StableInputs::in_test()).unwrap())];
     test(&Source::new(&tensor, &mappings, &View::default()));
 }
