@@ -114,7 +114,7 @@ fn queues(tasks: &[Task], direct: bool, config: &EngineConfig) -> Vec<SegQueue<u
     queues
 }
 
-/// Makes all files and reserves their room, so that a disk that is too small is found before anything is written.
+/// Makes all files and reserves their space, so that a disk that is too small is found before anything is written.
 fn create(part: &Part<'_>, dir: &Dir, direct: bool) -> Result<Vec<Arc<OutFile>>, EngineError> {
     let mut files = Vec::with_capacity(part.files.len());
     for output in &part.files {

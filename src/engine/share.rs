@@ -29,7 +29,7 @@ struct Run {
 
 impl Clones {
     /// Shares what can be shared of the tasks' mapped ranges. A source of which the first range is refused, for whatever reason,
-    /// is not asked for again: its bytes are written as if nothing had been tried, and if the disk is at fault that will tell.
+    /// is not requested again: its bytes are written as if nothing had been tried, and if the disk is at fault that will show.
     pub(super) fn make(
         tasks: &[Task],
         files: &[Arc<OutFile>],

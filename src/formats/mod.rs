@@ -1,7 +1,7 @@
 //! Bytes to metadata and back: the headers of checkpoint files, and the strategy files.
 //!
 //! Invariant: nothing here opens a file, copies tensor data, or trusts a length. A parser gets the whole file as a byte
-//! slice (a mapping, as a rule) and answers where each tensor lies; a writer answers which header bytes stand where.
+//! slice (a mapping, as a rule) and returns where each tensor lies; a writer returns which header bytes go where.
 
 mod budget;
 mod crc;

@@ -1,4 +1,4 @@
-//! A plan as numbers and names, one after the other: what it is on every host, and what tells two plans apart.
+//! A plan as numbers and names, one after the other: what it is on every host, and what distinguishes two plans.
 //!
 //! Every structure is taken apart in full, so that what is added to one is not forgotten here.
 

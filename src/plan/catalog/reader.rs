@@ -29,7 +29,7 @@ impl fmt::Debug for CatalogOptions<'_> {
     }
 }
 
-/// One name, what it is, and who holds it: file and entry, in the order of ranks.
+/// One name, what it is, and where it is held: file and entry, in the order of ranks.
 pub(super) struct Named {
     pub name: TensorName,
     pub known: Option<Known>,
@@ -70,7 +70,7 @@ pub(super) enum Reading {
     },
 }
 
-/// Who reads: whose names, how they lie over the files, and what to say of it.
+/// What is read: the naming scheme, how names are spread over the files, and what to report.
 pub(super) struct Reader<'a> {
     pub files: &'a [SourceFile<'a>],
     pub dialect: Option<&'a Dialect>,
