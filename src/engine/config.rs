@@ -37,9 +37,9 @@ pub struct EngineConfig {
     pub writer: WriterKind,
     /// Whether writes go past the page cache, where the file system does not refuse.
     pub direct: bool,
-    /// Whether what gathers need is read ahead of them, where a source is to be read at all ([`Mapping::set_reader`]).
+    /// Whether what gathers need is read ahead of them, where a source is to be read at all ([`LocalBlob::set_reader`]).
     ///
-    /// [`Mapping::set_reader`]: crate::sys::Mapping::set_reader
+    /// [`LocalBlob::set_reader`]: crate::storage::LocalBlob::set_reader
     pub read_ahead: bool,
     /// Whether it is tried to let source and target share blocks on the disk.
     pub reflink: bool,

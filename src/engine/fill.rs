@@ -8,14 +8,14 @@ use crate::formats::Segment;
 use crate::layout::Dim;
 use crate::plan::{OperandId, OpsId, OutputFile, OutputTensor, Plan, Route, Unit};
 use crate::source::{ByteRange, index};
-use crate::sys::Mapping;
+use crate::storage::LocalBlob;
 
 /// A plan with its sources mapped.
 #[derive(Debug)]
 pub(super) struct Inputs<'a> {
     pub plan: &'a Plan,
     /// By the index of the plan's sources.
-    pub mappings: &'a [Arc<Mapping>],
+    pub mappings: &'a [Arc<LocalBlob>],
 }
 
 /// A piece of an output file and where it begins.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use super::CancelToken;
 use super::schedule::{From, Task};
 use crate::formats::FileLayout;
-use crate::sys::{self, Mapping, OutFile};
+use crate::storage::LocalBlob;
+use crate::sys::{self, OutFile};
 
 /// The ranges of the output files that share their blocks with a source.
 #[derive(Debug, Default)]
@@ -33,7 +34,7 @@ impl Clones {
     pub(super) fn make(
         tasks: &[Task],
         files: &[Arc<OutFile>],
-        mappings: &[Arc<Mapping>],
+        mappings: &[Arc<LocalBlob>],
         cancel: &CancelToken,
     ) -> Self {
         let mut by_file = vec![Vec::new(); files.len()];

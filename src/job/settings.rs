@@ -110,7 +110,7 @@ pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Looks at the machine and chooses. Sets how the sources will be read. `target`: where, and how many bytes.
+/// Looks at the machine and chooses. The sources are told how they will be read. `target`: where, and how many bytes.
 pub(super) fn settle(wishes: &Wishes, sources: &[Arc<LocalBlob>], target: Option<(&Path, u64)>) -> Chosen {
     let facts = Facts {
         sources: sources.iter().map(|source| Place::of_file(source.path())).collect(),

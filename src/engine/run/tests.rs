@@ -21,7 +21,7 @@ struct Merge {
     dir: TempDir,
     paths: Vec<PathBuf>,
     plan: Plan,
-    mappings: Vec<Arc<Mapping>>,
+    mappings: Vec<Arc<LocalBlob>>,
     expected: Vec<u8>,
 }
 
@@ -108,7 +108,7 @@ impl Merge {
             let file = File::options().read(true).write(true).open(path).unwrap();
             file.sync_all().unwrap();
             rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
-            let mapping = Mapping::open(path, StableInputs::in_test()).unwrap();
+            let mapping = LocalBlob::open(path, StableInputs::in_test()).unwrap();
             mapping.set_reader(sys::Reader::Auto);
             self.mappings.push(Arc::new(mapping));
         }
@@ -313,7 +313,7 @@ fn what_is_compared_or_summed_adds_up_too() {
     let target = tempfile::tempdir_in(merge.dir.path()).unwrap();
     let dir = Dir::open(target.path()).unwrap();
     run(&merge.plan, &merge.mappings, &dir, &config, &Noop, &CancelToken::default()).unwrap();
-    let other = vec![Arc::new(Mapping::open(&target.path().join("out"), StableInputs::in_test()).unwrap())];
+    let other = vec![Arc::new(LocalBlob::open(&target.path().join("out"), StableInputs::in_test()).unwrap())];
     let mut at = HEADER.len() as u64;
     let place = |tensor: &OutputTensor| {
         let range = ByteRange::new(at, tensor.shape.bytes(tensor.dtype)).unwrap();

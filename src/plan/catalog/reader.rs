@@ -70,7 +70,7 @@ pub(super) enum Reading {
     },
 }
 
-/// What is read: the naming scheme, how names are spread over the files, and what to report.
+/// Who reads: whose names, how they lie over the files, and what to say of it.
 pub(super) struct Reader<'a> {
     pub files: &'a [SourceFile<'a>],
     pub dialect: Option<&'a Dialect>,

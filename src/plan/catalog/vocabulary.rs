@@ -100,7 +100,7 @@ impl Reader<'_> {
     }
 
     /// Equal blocks on all ranks are one vocabulary held whole, blocks that all differ are cut from one. Anything else, and
-    /// blocks of one value, show nothing.
+    /// blocks of one value, tell nothing.
     fn vocabulary_by_content(&self, one: &Named) -> Result<bool, PlanError> {
         let (file, entry) = one.holders[0];
         let flat = agreement::is_constant(&self.files[file], entry);
