@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use self::hash::Hash;
 use super::Unit;
-use crate::plan::{Feed, Plan};
+use crate::plan::{Plan, PlanHasher};
 
 /// What is looked at of each source file, at five places from its first byte to its last.
 const SAMPLE: usize = 4096;
