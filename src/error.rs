@@ -150,7 +150,7 @@ pub enum Error {
     /// A part of the program that was left out when it was built.
     #[error("{what} needs the cargo feature `{feature}`, which this ckpt-convert was built without")]
     NoFeature {
-        /// What was asked for.
+        /// What was requested.
         what: &'static str,
         /// The feature.
         feature: &'static str,

@@ -1,6 +1,6 @@
 //! Streaming converter of LLM checkpoints for MindSpore/Ascend inference.
 //!
-//! A conversion is a value. A [`Job`] says what is asked for; it is planned whole before a byte is moved, and moved without ever
+//! A conversion is a value. A [`Job`] says what is requested; it is planned whole before a byte is moved, and moved without ever
 //! holding a tensor:
 //!
 //! ```no_run
@@ -45,7 +45,7 @@
 //! | 6 | `cluster` | one plan carried out by several machines |
 //! | 6 | `calibrate` | a model run on the processor, to see its activations (feature `calibrate`) |
 //! | 7 | `report` | what people and machines read |
-//! | 8 | [`job`] | what is asked for, and how it is done |
+//! | 8 | [`job`] | a requested job, and how it is done |
 //! | 9 | [`cli`] | the program |
 //!
 //! **Invariants.** A module uses modules of lower layers only (a test enforces it). Parsers do no I/O and trust no length.

@@ -105,7 +105,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Elements `first ..` of a parameter, as many as there is room for.
+    /// Elements `first ..` of a parameter, as many as there is space for.
     pub(super) fn read(&self, name: &str, first: usize, into: &mut [f32]) -> Result<(), CalibrateError> {
         let place = self.weights.places.get(name);
         let (dims, at) = place.ok_or_else(|| CalibrateError::Model(format!("no `{name}`")))?;

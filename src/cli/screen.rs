@@ -34,7 +34,7 @@ const END: [End; 5] = [
 
 /// Makes a file that grows beyond its limit (`ulimit -f`) an error of the write, which says which file, rather than the end.
 pub(super) fn survive_file_limit() {
-    // Whoever writes is told; where the signal cannot be caught it ends the program, as it would without this.
+    // Writers get an error; where the signal cannot be caught it ends the program, as it would without this.
     let _ = flag::register(SIGXFSZ, Arc::default());
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// As it is asked for.
+    /// As requested.
     pub(super) fn new(output: &OutputArgs) -> Self {
         Self::with(if output.quiet {
             ProgressMode::Quiet

@@ -24,16 +24,16 @@ pub enum ClusterError {
     /// A machine that is in more than one entry of the rank table.
     #[error("this machine is more than one server of the rank table: {0}")]
     TwiceInTable(String),
-    /// Two sources that give different answers.
+    /// Two sources that contradict each other.
     #[error("{first} says {first_says}, but {second} says {second_says}")]
     Disagree {
         /// One source.
         first: String,
-        /// Its answer.
+        /// What it says.
         first_says: String,
         /// The other.
         second: String,
-        /// Its answer.
+        /// What it says.
         second_says: String,
     },
     /// A source that does not say enough, or nonsense.
@@ -132,7 +132,7 @@ pub enum ClusterError {
     File(#[from] FileError),
 }
 
-/// What kind of trouble it is, as far as an exit status tells.
+/// What kind of trouble it is, as far as an exit status shows it.
 impl ClusterError {
     /// Whether options, tables or manifests are at fault, rather than a machine.
     pub fn is_input(&self) -> bool {

@@ -9,7 +9,7 @@ use super::{ClusterError, Wanted};
 use crate::engine::{CancelToken, EngineError};
 use crate::sys;
 
-/// Makes the meeting place this run's and this process a host of it. Answers its attempt.
+/// Makes the meeting place this run's and this process a host of it. Returns its attempt.
 pub(super) fn arrive(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<(u64, Beat), ClusterError> {
     loop {
         go_on(cancel)?;
@@ -38,7 +38,7 @@ fn join(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<(), Clust
         let (number, dead) = match owner {
             Some((_, run)) if run == wanted.run => return Ok(()),
             None => (0, None),
-            // It is being written just now; or its writer died over it.
+            // It is being written at this moment; or its writer died over it.
             Some((number, run)) if !is_run(&run) => {
                 if begun.elapsed() < wanted.stale_after {
                     std::thread::sleep(Duration::from_millis(50));
@@ -66,7 +66,7 @@ fn join(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<(), Clust
                 }
                 return Ok(());
             }
-            // Somebody else was faster; or the meeting place has just gone, with a run that is over.
+            // Another host was faster; or the meeting place has just gone, with a run that is over.
             Ok(false) => {}
             Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(e.into()),

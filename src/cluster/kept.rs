@@ -71,7 +71,7 @@ struct MatrixError {
 }
 
 impl Measured {
-    /// What was just computed.
+    /// What was computed last.
     pub fn new(calculated: &Calculated) -> Self {
         let matrix = |e: &QuantError| MatrixError {
             name: e.name.to_string(),
@@ -95,7 +95,7 @@ impl Measured {
     }
 }
 
-/// The sums of a part that was just written.
+/// The sums of the part that was written last.
 pub fn sums_of(part: &PartFile<'_>, results: &[TensorResult]) -> FileSums {
     let tensors =
         results.iter().map(|r| TensorSum { crc: r.sum.0, overflowed: r.overflowed, values: r.values }).collect();

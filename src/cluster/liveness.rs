@@ -1,4 +1,4 @@
-//! Who lives: a process whose counter changes. Watched over the watcher's own clock, so that clocks that differ do no harm.
+//! Which processes live: those whose counter changes. Watched over the watcher's own clock, so that clocks that differ do no harm.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,7 +69,7 @@ pub(super) struct Watched {
     pub beat: Beat,
     /// The other hosts, and the attempt of each that had failed before this process began.
     pub others: Vec<(u32, u64)>,
-    /// Where hosts tell that they failed before they came to the run.
+    /// Where hosts report that they failed before they came to the run.
     pub early: Option<EarlyFailures>,
     pub every: Duration,
     pub cancel: CancelToken,

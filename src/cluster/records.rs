@@ -1,4 +1,4 @@
-//! What the small files hold by which the processes of a run tell one another where they are.
+//! What the small files hold by which the processes of a run show one another where they are.
 
 use serde::{Deserialize, Serialize};
 

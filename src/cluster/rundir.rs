@@ -6,7 +6,7 @@
 //! .NAME.cluster/<run>/work-<i>.<a>/             unfinished files of one process
 //! .NAME.cluster/<run>/node-<i>.<a>.beat         attempt a at being host i, at work: changes all the time
 //! .NAME.cluster/<run>/node-<i>.<a>.kept .done .failed .stopped
-//! .NAME.cluster/<run>/publish-<k>-<i>.<a>/      `files`, taken by the one who publishes
+//! .NAME.cluster/<run>/publish-<k>-<i>.<a>/      `files`, taken by the host that publishes
 //! .NAME.cluster/<run>/old-<k>/                  the target that is being replaced
 //! ```
 //!
@@ -75,7 +75,7 @@ pub(super) struct Seen {
     marks: BTreeMap<u32, BTreeMap<u64, Vec<String>>>,
     /// Whether `files` is there.
     pub files: bool,
-    /// Who has taken `files` last.
+    /// The host that has taken `files` last.
     pub claim: Option<Claim>,
     /// Other things' names.
     pub others: Vec<String>,

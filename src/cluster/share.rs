@@ -1,4 +1,4 @@
-//! Which part of a plan each process takes: by a fixed rule, so that all come to the same answer without a word.
+//! Which part of a plan each process takes: by a fixed rule, so that all come to the same result without communicating.
 //!
 //! Files by bytes, the largest first, each to whoever has the least so far (the first of those); equal files in the plan's order.
 //! Where there are fewer files than processes, all files are laid end to end and cut into equal ranges. With a rank table each

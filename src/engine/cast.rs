@@ -13,7 +13,7 @@ use crate::tensor::Dtype;
 /// Elements of a block, which stays in the first cache.
 pub(super) const BLOCK: usize = 1024;
 
-/// Converts `src` (elements of `from`) to `dst` (as many elements of `to`); answers how many overflowed.
+/// Converts `src` (elements of `from`) to `dst` (as many elements of `to`); returns how many overflowed.
 /// Both slices hold whole elements.
 pub(super) fn convert(from: Dtype, to: Dtype, src: &[u8], dst: &mut [u8]) -> u64 {
     convert_with(Vectors::widest(), from, to, src, dst)
@@ -57,7 +57,7 @@ impl<F: Float, T: Float> Kernel for Pair<'_, F, T> {
     fn run(self) -> u64 {
         let mut overflowed = 0;
         for (src, dst) in self.src.chunks(BLOCK).zip(self.dst.chunks_mut(BLOCK)) {
-            // As a rule all are finite and stay so, which the largest magnitude tells.
+            // As a rule all are finite and stay so, which the largest magnitude shows.
             let mut largest = 0;
             for (from, to) in src.iter().zip(&mut *dst) {
                 let bits = F::to_single_quickly(*from);

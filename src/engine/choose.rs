@@ -1,6 +1,6 @@
-//! From what can be seen of the machine, and what was asked for, to the engine's settings, each with the reason for it.
+//! From what can be seen of the machine, and what was requested, to the engine's settings, each with the reason for it.
 //!
-//! A pure function: who looks at the machine is elsewhere, so every rule can be tested as a row of a table.
+//! A pure function: the machine is examined elsewhere, so every rule can be tested as a row of a table.
 
 use bytesize::ByteSize;
 use serde::Serialize;
@@ -51,7 +51,7 @@ pub enum Reflink {
     Never,
 }
 
-/// What was asked for. `None`: whatever suits the place.
+/// What was requested. `None`: whatever suits the place.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wishes {
     /// Threads.
@@ -100,9 +100,9 @@ pub struct Chosen {
 
 /// Memory that is taken where nobody says how much.
 const MEMORY: u64 = 1 << 30;
-/// Less is not tried where nobody asked for it.
+/// Less is not tried unless it was requested.
 const LEAST_MEMORY: u64 = 64 << 20;
-/// What a server, or a disk that must seek, likes to be asked for at once. Servers read whole stripes of a few MiB.
+/// What a server, or a disk that must seek, serves best in one request. Servers read whole stripes of a few MiB.
 const LONG_CHUNK: u64 = 8 << 20;
 /// Bytes in flight for each worker; 16 MiB already keep a disk busy (measured).
 const IN_FLIGHT: u64 = 32 << 20;
@@ -111,7 +111,7 @@ const IN_FLIGHT: u64 = 32 << 20;
 const WAITING: usize = 3;
 /// More of them keep no disk busier.
 const MOST_WAITING: usize = 16;
-/// How much of the memory that is available may be waiting for the disk before those who write must wait too. The kernel's own
+/// How much of the memory that is available may be waiting for the disk before writers must wait too. The kernel's own
 /// limit (`vm.dirty_ratio`) is 20; meanwhile the disk takes some.
 const PAGE_CACHE_PERCENT: u64 = 30;
 /// Threads that read from a server: a few streams from front to back, not many faults all over the file.

@@ -10,7 +10,7 @@ use super::ways::Filled;
 use super::windows::{Staged, Windows};
 use super::{CancelToken, EngineConfig, EngineError, Observer, Ways};
 use crate::source::index;
-use crate::sys::Mapping;
+use crate::storage::LocalBlob;
 
 /// What all workers share.
 pub(super) struct Feed<'a> {
@@ -33,7 +33,7 @@ pub(super) struct Gathered<'a> {
     read: AtomicU64,
     /// Pages are let go whenever so many bytes were read.
     most: u64,
-    mappings: Vec<&'a Arc<Mapping>>,
+    mappings: Vec<&'a Arc<LocalBlob>>,
 }
 
 impl<'a> Gathered<'a> {
@@ -42,7 +42,7 @@ impl<'a> Gathered<'a> {
     const AT_LEAST: u64 = 16 << 20;
 
     /// `memory`: what the pages may take.
-    pub(super) fn new(memory: u64, mappings: impl IntoIterator<Item = &'a Arc<Mapping>>) -> Self {
+    pub(super) fn new(memory: u64, mappings: impl IntoIterator<Item = &'a Arc<LocalBlob>>) -> Self {
         let most = memory.clamp(Self::AT_LEAST, Self::AT_MOST);
         Self { read: AtomicU64::new(0), most, mappings: mappings.into_iter().collect() }
     }
@@ -76,7 +76,7 @@ impl<'a> Feed<'a> {
     }
 
     /// Lets go of pages of these mappings too, which a sink reads and says so.
-    pub(super) fn also(mut self, others: &'a [Arc<Mapping>]) -> Self {
+    pub(super) fn also(mut self, others: &'a [Arc<LocalBlob>]) -> Self {
         self.gathered.mappings.extend(others);
         self
     }

@@ -10,7 +10,7 @@ use super::view::View;
 use crate::formats::Segment;
 use crate::plan::{Plan, SourceId};
 use crate::source::{ByteRange, ReadAhead};
-use crate::sys::Mapping;
+use crate::storage::LocalBlob;
 
 /// Ranges of a source that are no farther apart are read ahead as one.
 const GAP: u64 = 64 << 10;
@@ -22,7 +22,7 @@ const HELD_AT_MOST: u64 = 256 << 20;
 #[derive(Debug)]
 pub struct Outputs {
     plan: Plan,
-    mappings: Vec<Arc<Mapping>>,
+    mappings: Vec<Arc<LocalBlob>>,
     /// For each file, where each of its segments begins.
     starts: Vec<Box<[u64]>>,
     /// Sources that are read beside those that a range names: of the operands of ops.
@@ -40,7 +40,7 @@ impl Outputs {
     ///
     /// # Panics
     /// Where there is not one mapping of the right length for each source.
-    pub fn new(plan: Plan, mappings: Vec<Arc<Mapping>>) -> Self {
+    pub fn new(plan: Plan, mappings: Vec<Arc<LocalBlob>>) -> Self {
         assert!(plan.lengths().eq(mappings.iter().map(|mapping| mapping.len() as u64)), "one mapping for each source");
         let begins = |at: &mut u64, len: u64| {
             let start = *at;
@@ -59,7 +59,7 @@ impl Outputs {
     }
 
     /// The sources, in the plan's order.
-    pub fn mappings(&self) -> &[Arc<Mapping>] {
+    pub fn mappings(&self) -> &[Arc<LocalBlob>] {
         &self.mappings
     }
 

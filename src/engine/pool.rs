@@ -10,7 +10,8 @@ use super::reader::read_ahead;
 use super::schedule::Task;
 use super::sink::Sink;
 use super::worker::work;
-use crate::sys::{Mapping, ThreadError, spawn_scoped};
+use crate::storage::LocalBlob;
+use crate::sys::{ThreadError, spawn_scoped};
 
 /// What came of a run.
 pub(super) struct Outcome<T> {
@@ -90,7 +91,7 @@ pub(super) fn run_queues<S: Sink<Found: Send>>(
         (read, workers.into_iter().map(join).collect::<Vec<_>>())
     });
     // Whoever saw that a mapping could not be read stopped, and does not know why.
-    Mapping::check_all(feed.inputs.mappings)?;
+    LocalBlob::check_all(feed.inputs.mappings)?;
     let (mut found, mut failures) = (Vec::with_capacity(outcomes.len()), Vec::new());
     let read_ahead = read.unwrap_or_else(|e| {
         failures.push(e);

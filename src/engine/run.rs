@@ -16,7 +16,8 @@ use super::share::Clones;
 use super::sinks::files::{FileSink, Files};
 use super::{CancelToken, Durability, EngineConfig, EngineError, Event, Observer, QuantError, Ways};
 use crate::plan::Plan;
-use crate::sys::{Dir, HeldFile, Mapping, OutFile};
+use crate::storage::LocalBlob;
+use crate::sys::{Dir, HeldFile, OutFile};
 
 /// What a run did.
 #[derive(Debug, Default)]
@@ -41,7 +42,7 @@ pub struct RunSummary {
 /// The first thing that failed, on whichever thread. The files may then be there in part.
 pub fn run(
     plan: &Plan,
-    mappings: &[Arc<Mapping>],
+    mappings: &[Arc<LocalBlob>],
     dir: &Dir,
     config: &EngineConfig,
     observer: &dyn Observer,
@@ -56,7 +57,7 @@ pub fn run(
 /// As [`run`].
 pub fn run_part(
     part: &Part<'_>,
-    mappings: &[Arc<Mapping>],
+    mappings: &[Arc<LocalBlob>],
     dir: &Dir,
     config: &EngineConfig,
     observer: &dyn Observer,
@@ -114,7 +115,7 @@ fn queues(tasks: &[Task], direct: bool, config: &EngineConfig) -> Vec<SegQueue<u
     queues
 }
 
-/// Makes all files and reserves their room, so that a disk that is too small is found before anything is written.
+/// Makes all files and reserves their space, so that a disk that is too small is found before anything is written.
 fn create(part: &Part<'_>, dir: &Dir, direct: bool) -> Result<Vec<Arc<OutFile>>, EngineError> {
     let mut files = Vec::with_capacity(part.files.len());
     for output in &part.files {

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use super::CancelToken;
 use super::schedule::{From, Task};
 use crate::formats::FileLayout;
-use crate::sys::{self, Mapping, OutFile};
+use crate::storage::LocalBlob;
+use crate::sys::{self, OutFile};
 
 /// The ranges of the output files that share their blocks with a source.
 #[derive(Debug, Default)]
@@ -29,11 +30,11 @@ struct Run {
 
 impl Clones {
     /// Shares what can be shared of the tasks' mapped ranges. A source of which the first range is refused, for whatever reason,
-    /// is not asked for again: its bytes are written as if nothing had been tried, and if the disk is at fault that will tell.
+    /// is not requested again: its bytes are written as if nothing had been tried, and if the disk is at fault that will show.
     pub(super) fn make(
         tasks: &[Task],
         files: &[Arc<OutFile>],
-        mappings: &[Arc<Mapping>],
+        mappings: &[Arc<LocalBlob>],
         cancel: &CancelToken,
     ) -> Self {
         let mut by_file = vec![Vec::new(); files.len()];

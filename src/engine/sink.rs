@@ -18,7 +18,7 @@ pub(super) trait Sink {
         false
     }
 
-    /// Takes a chunk, whose bytes are put together when they are asked for.
+    /// Takes a chunk, whose bytes are put together when they are requested.
     fn chunk(&mut self, number: usize, task: &Task, chunk: &Chunk<'_>) -> Result<(), EngineError>;
 
     /// Goes on with a run that it took. Whether that began something.

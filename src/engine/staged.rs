@@ -222,7 +222,7 @@ impl Ready {
 }
 
 impl Published {
-    /// Lets go of what was replaced. Answers where it still is, if it could not be removed.
+    /// Lets go of what was replaced. Returns where it still is, if it could not be removed.
     pub fn keep(mut self) -> Option<PathBuf> {
         self.staging.made.clear();
         let replaced = self.replaced.take();

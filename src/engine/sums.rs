@@ -12,7 +12,7 @@ use crate::formats::Segment;
 use crate::layout::Move;
 use crate::plan::{OpsId, OutputTensor, Plan, Route, SourceId, SourceTensor, StoredId};
 use crate::source::{ByteRange, Extents};
-use crate::sys::Mapping;
+use crate::storage::LocalBlob;
 use crate::tensor::{Dtype, Shape};
 
 /// The bytes of one tensor of a source, and their sum.
@@ -29,7 +29,7 @@ pub struct SumOf {
 /// Sums up what lies at each place. Returns the indices of those whose sum is another, in order. A place past the end of its
 /// mapping has no sum.
 pub fn differing_sums(
-    mappings: &[Arc<Mapping>],
+    mappings: &[Arc<LocalBlob>],
     stated: &[SumOf],
     config: &EngineConfig,
     observer: &dyn Observer,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::windows::Window;
 use crate::plan::SourceTensor;
 use crate::source::{ByteRange, Extents, index};
-use crate::sys::Mapping;
+use crate::storage::LocalBlob;
 
 /// The sources as one task sees them, and how many bytes it took from where.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn new(tensor: &'a SourceTensor, mappings: &'a [Arc<Mapping>], view: &'a View<'a>) -> Self {
+    pub(super) fn new(tensor: &'a SourceTensor, mappings: &'a [Arc<LocalBlob>], view: &'a View<'a>) -> Self {
         let file: &[u8] = &mappings[tensor.file.index()];
         let whole = tensor.extents.as_contiguous().filter(|range| range.of(file).is_some());
         let all = view.windows;
@@ -88,7 +88,7 @@ impl<'a> Source<'a> {
         assert_eq!(done, buf.len(), "a proved plan reads only what is there");
     }
 
-    /// The first window of the file that ends behind an offset.
+    /// The first window of the file that ends after an offset.
     fn next_window(&self, at: u64) -> Option<&'a Window> {
         if self.windows.is_empty() {
             return None;
@@ -145,7 +145,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, (0..100).collect::<Vec<u8>>()).unwrap();
-        let mapping = Arc::new(Mapping::open(&path, StableInputs::in_test()).unwrap());
+        let mapping = Arc::new(LocalBlob::open(&path, StableInputs::in_test()).unwrap());
         let mappings = [Arc::clone(&mapping), Arc::clone(&mapping), mapping];
         let windows = [window(0, 0, 100), window(1, 10, 10), window(1, 20, 5), window(1, 40, 60), window(2, 0, 1)];
         let held = |at: u64| (10..25).contains(&at) || (40..100).contains(&at);

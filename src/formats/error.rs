@@ -144,7 +144,7 @@ pub enum FormatFault {
     CannotExpress {
         /// The tensor or key.
         tensor: String,
-        /// What stands against it.
+        /// What prevents it.
         why: &'static str,
     },
     /// JSON that does not parse, or lacks what it must have.

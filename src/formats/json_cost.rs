@@ -65,7 +65,7 @@ impl<'de> Visitor<'de> for Cost<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        // Keys are kept in nodes that have room for eleven.
+        // Keys are kept in nodes that have space for eleven.
         *self.0 += limits::JSON_NODE_BYTES + limits::JSON_MAP_BYTES;
         let mut keys = 0;
         while let Some(key) = map.next_key::<Cow<'_, str>>()? {

@@ -1,7 +1,8 @@
 //! Bytes to metadata and back: the headers of checkpoint files, and the strategy files.
 //!
-//! Invariant: nothing here opens a file, copies tensor data, or trusts a length. A parser gets the whole file as a byte
-//! slice (a mapping, as a rule) and answers where each tensor lies; a writer answers which header bytes stand where.
+//! Invariant: nothing here opens a file, copies tensor data, trusts a length, or keeps more than its [`Budget`] has. A parser gets a
+//! blob, or its bytes, and returns where each tensor lies; a writer returns which header bytes are where. Whatever differs from
+//! format to format is a method of [`Format`].
 
 mod budget;
 mod crc;

@@ -1,4 +1,4 @@
-//! A checkpoint looked at by somebody who wants to know all that is wrong with it, not only the first.
+//! A survey of a checkpoint, to report all that is wrong with it and not only the first fault.
 
 use std::collections::BTreeMap;
 use std::path::Path;

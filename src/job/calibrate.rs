@@ -17,9 +17,9 @@ use crate::sys;
 
 /// The largest data set and tokenizer that are read. Wikitext-2's training text has 11 MB, squad's 30 MB, large tokenizers 40.
 const MAX_FILE: u64 = 256 << 20;
-/// Samples where none are asked for: golden-stick's number.
+/// The number of samples where none is requested: golden-stick's.
 const SAMPLES: u32 = 200;
-/// Tokens of a sample where nothing is asked for: of a stream of text, and of one that is what it is.
+/// Tokens of a sample where no length is requested: of a stream of text, and of one that is what it is.
 const STREAM_LENGTH: u32 = 512;
 const TEXT_LENGTH: u32 = 4096;
 
@@ -144,7 +144,7 @@ fn words(job: &Job) -> Result<Words, Error> {
     })
 }
 
-/// The numbers of the model's arithmetic: as asked for, as -y says, or as the config.json beside the tokenizer says.
+/// The numbers of the model's arithmetic: as requested, as -y says, or as the config.json beside the tokenizer says.
 fn arithmetic(job: &Job, observer: &dyn Observer, spec: &Model) -> Result<Arithmetic, Error> {
     let given = &job.calibrate;
     let named = job.model.yaml.as_deref().map(load_run_facts).transpose()?.unwrap_or_default();

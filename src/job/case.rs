@@ -151,7 +151,7 @@ fn is_copied(job: &Job, opened: &Opened) -> Result<bool, Error> {
 }
 
 impl Job {
-    /// Whether rank directories may be missing: replicas may stand in for them where there is a strategy.
+    /// Whether rank directories may be missing: replicas may replace them where there is a strategy.
     pub(super) fn gaps(&self) -> RankGaps {
         if self.source.strategy.is_some() { RankGaps::Allowed } else { RankGaps::Refused }
     }

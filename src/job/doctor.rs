@@ -17,7 +17,7 @@ use crate::plan::{
 };
 use crate::report::Diagnosis;
 
-/// An examination that is asked for: does the strategy fit the checkpoint?
+/// A requested examination: whether the strategy fits the checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Doctor {

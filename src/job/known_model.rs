@@ -59,7 +59,7 @@ impl KnownModel {
         self.named.as_ref().or(self.beside.as_ref().map(|(_, spec)| spec))
     }
 
-    /// Who says so.
+    /// The source of this knowledge.
     pub(super) fn whose(&self) -> &'static str {
         if self.named.is_some() { "-y" } else { "the config.json beside the source" }
     }

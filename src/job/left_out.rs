@@ -1,4 +1,4 @@
-//! Which entries of a source are no part of the target, and why: as asked for, or because they are training state.
+//! Which entries of a source are no part of the target, and why: as requested, or because they are training state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +33,7 @@ pub(super) struct LeftOut {
 }
 
 impl LeftOut {
-    /// What is asked for, and nothing else.
+    /// What is requested, and nothing else.
     pub(super) fn as_asked(case: &Case<'_>) -> Result<Self, Error> {
         let edits = &case.job.edits;
         Ok(Self {

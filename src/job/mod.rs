@@ -1,4 +1,4 @@
-//! What is asked for as a value, and how it is done: the layer between the command line and the plan.
+//! A requested job as a value, and how it is done: the layer between the command line and the plan.
 //!
 //! ```text
 //! Job ─ rules ─► source opened ─ one recipe for each function ─► Conversion ─► Planned ─ run ─► Outcome

@@ -45,7 +45,7 @@ pub(super) struct Facts<'a> {
     pub tied: Option<bool>,
     /// The strategy of the target, where it has one.
     pub target: Option<StrategySource>,
-    /// The format of the target where none is asked for.
+    /// The format of the target where none is requested.
     pub format: FormatRef,
     /// Whether large replicas are compared too.
     pub all_replicas: bool,

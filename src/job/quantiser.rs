@@ -1,4 +1,4 @@
-//! What makes a quantised model of a source: what is asked for, and the statistics where they are needed.
+//! What makes a quantised model of a source: the requested settings, and the statistics where they are needed.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub(super) struct Quantiser {
 }
 
 impl Quantiser {
-    /// As it is asked for, with statistics of a file where they are needed.
+    /// As requested, with statistics of a file where they are needed.
     pub(super) fn of(case: &Case<'_>) -> Result<Self, Error> {
         let job = case.job;
         let none = QuantisedAs { weights: None, inputs: false, caches: false };

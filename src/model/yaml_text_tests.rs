@@ -108,7 +108,7 @@ fn bombs_are_refused_by_the_limit_that_they_meet() {
         let error = read(&text).expect_err(what).to_string();
         assert!(error.contains(said), "{what}: {error}");
     }
-    // What is just within them is read.
+    // What is barely within them is read.
     assert!(read(&("[".repeat(64) + &"]".repeat(64))).is_ok());
     assert!(read(&format!("a: &a [{}]\nb: [{}]\n", "x,".repeat(90), "*a,".repeat(900))).is_ok());
 }

@@ -48,7 +48,7 @@ pub enum PlanError {
         /// Its last rank.
         last: u64,
     },
-    /// Ranks that are missing and that no replica stands in for.
+    /// Ranks that are missing and that no replica replaces.
     #[error("missing without a replica: {} of {}", rank_list(.ranks), list(.names))]
     NoReplica {
         /// The ranks.
@@ -91,11 +91,11 @@ pub enum PlanError {
         name: String,
         /// The file.
         path: PathBuf,
-        /// What stands there.
+        /// What is there.
         found: Shape,
         /// What should.
         expected: Shape,
-        /// Who says so.
+        /// The source of the statement.
         expected_by: String,
     },
     /// The target's strategy states another full shape.
@@ -328,7 +328,7 @@ pub enum PlanError {
         name: String,
         /// The dtype in the source.
         from: &'static str,
-        /// The dtype asked for.
+        /// The requested dtype.
         to: &'static str,
     },
     /// The proof failed: a byte of an output would be written never or twice.
@@ -341,7 +341,7 @@ pub enum PlanError {
         /// The first element at fault.
         fault: CoverFault,
     },
-    /// The proof failed: a read behind the end of a source tensor.
+    /// The proof failed: a read past the end of a source tensor.
     #[error("`{name}` of rank {rank} would read past the end of its source")]
     OutOfBounds {
         /// The tensor.

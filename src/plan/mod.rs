@@ -49,7 +49,7 @@ mod written;
 pub use arrangement::Arrangement;
 pub use build::{build, build_quantised};
 pub use calculation::{CacheScales, Calculation, InputScales, Inverse, Pass, Range, Smooth};
-pub use canonical::Feed;
+pub use canonical::PlanHasher;
 pub use catalog::{Catalog, CatalogOptions, ForeignNotes, ForeignOptions, LogicalTensor, QuantisedAs};
 pub use check::{prove, prove_covered};
 pub use compared::{Compared, compare};

@@ -67,7 +67,7 @@ impl Way {
         ops
     }
 
-    /// Elements that are converted, or just moved, to a tensor of this shape.
+    /// Elements that are converted, or only moved, to a tensor of this shape.
     pub(super) fn cast(from: Dtype, to: Dtype, shape: &Shape) -> Self {
         Self { from, to, then: None, columns: shape.dims().get(1).copied().unwrap_or(1) }
     }

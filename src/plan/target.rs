@@ -25,7 +25,7 @@ pub struct TargetOptions<'a> {
     pub spec: Option<&'a Model>,
     /// How the parameters shall lie over the ranks.
     pub arrangement: Arrangement<'a>,
-    /// In which order the rows of fused parameters shall stand.
+    /// In which order the rows of fused parameters are to be.
     pub fusion: FusionLayout,
     /// Whether the rules fuse q, k, v and gate, up. A strategy's own names decide for themselves.
     pub fused: bool,

@@ -184,7 +184,7 @@ fn handler() -> usize {
 fn install() -> io::Result<()> {
     let before = current()?;
     if before.sa_sigaction == handler() {
-        // Somebody has put it back who had found it there.
+        // Other code, which had found it there, has put it back.
         return Ok(());
     }
     // SAFETY: the pointer is null or that of a value that was leaked before it was stored, and is never freed.

@@ -33,11 +33,11 @@ pub enum Locked {
     Ours(Lock),
     /// It is held by another process.
     Busy,
-    /// Another process made the file, and whether it still runs cannot be seen from here. Who it was, as text.
+    /// Another process made the file, and whether it still runs cannot be seen from here. Its owner, as text.
     Unclear(String),
 }
 
-/// Who made a lock file.
+/// The process that made a lock file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Holder {
     host: String,
@@ -181,7 +181,7 @@ fn open(path: &Path) -> Result<Option<File>, FileError> {
     }
 }
 
-/// Who made it; `None` where it does not say.
+/// The process that made it; `None` where it does not say.
 fn holder(file: &File) -> Option<Holder> {
     let mut bytes = Vec::new();
     (&mut &*file).take(MAX_RECORD).read_to_end(&mut bytes).ok()?;
@@ -219,7 +219,7 @@ impl Lock {
             let _ = std::fs::remove_file(&aside);
             return Ok(());
         }
-        // It was another's, made just now: it goes back.
+        // It is another process's, made in the meantime: it goes back.
         rename_new(&aside, &self.path)
     }
 

@@ -1,6 +1,6 @@
 //! What can be seen of the place where a file lies: its file system, its disk, what direct I/O asks for there.
 //!
-//! Everything here is an observation. Where the system does not tell, the answer is `None`, never an error: what follows from
+//! Everything here is an observation. Where the system does not say, the result is `None`, never an error: what follows from
 //! not knowing is decided elsewhere.
 
 use std::fmt;
@@ -96,7 +96,7 @@ pub struct Place {
     pub file_system: Option<FileSystem>,
     /// The device number of the file system.
     pub device: Option<u64>,
-    /// What direct I/O asks for; `None` where the file system does not tell.
+    /// What direct I/O asks for; `None` where the file system does not say.
     pub align: Option<DirectAlign>,
     /// Whether the disk says that it rotates; `None` where there is no disk, or one that does not know.
     pub rotational: Option<bool>,
@@ -139,7 +139,7 @@ fn align(answer: &rustix::fs::Statx) -> Option<DirectAlign> {
     known.then_some(DirectAlign { memory: answer.stx_dio_mem_align, offset: answer.stx_dio_offset_align })
 }
 
-/// What a block device says of itself in sysfs. Disks of a virtual machine (virtio, Xen) say that they rotate when nobody told
+/// What a block device says of itself in sysfs. Disks of a virtual machine (virtio, Xen) say that they rotate unless somebody told
 /// them otherwise, so their word counts for nothing.
 fn rotational(device: u64) -> Option<bool> {
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));

@@ -27,7 +27,7 @@ pub enum Change {
     Modified,
     /// Size and modification time are the same, the change time is not.
     Touched,
-    /// The file is the same, but was removed, renamed or replaced by another of its name. Who reads the open file reads what
+    /// The file is the same, but was removed, renamed or replaced by another of its name. A process that reads the open file reads what
     /// it always was.
     Replaced,
 }

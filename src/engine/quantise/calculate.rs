@@ -16,7 +16,7 @@ use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer};
 use crate::formats::Segment;
 use crate::plan::{Calculation, Plan};
 use crate::source::{ByteRange, index};
-use crate::sys::Mapping;
+use crate::storage::LocalBlob;
 
 /// Bytes of a block of rows: what the second cache holds, or one row.
 const BLOCK_BYTES: u64 = 256 << 10;
@@ -36,7 +36,7 @@ pub struct Calculated {
 /// Numbers that are not finite, or scales that fp16 cannot hold; a cancelled run.
 pub fn calculate(
     plan: &Plan,
-    mappings: &[Arc<Mapping>],
+    mappings: &[Arc<LocalBlob>],
     config: &EngineConfig,
     observer: &dyn Observer,
     cancel: &CancelToken,
@@ -85,7 +85,7 @@ struct Block {
 struct Passes<'a> {
     matrices: &'a [&'a Calculation],
     plan: &'a Plan,
-    mappings: &'a [Arc<Mapping>],
+    mappings: &'a [Arc<LocalBlob>],
     /// The matrices, each as if it were a file.
     targets: &'a [Target<'a>],
     config: &'a EngineConfig,

@@ -13,7 +13,7 @@ use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer};
 use crate::formats::Segment;
 use crate::plan::{Compare, OpsId, OutputTensor, Plan, SourceId, SourceTensor, StoredId, Tolerance, Width};
 use crate::source::{ByteRange, index};
-use crate::sys::Mapping;
+use crate::storage::LocalBlob;
 
 /// Bytes of unquantised elements that are compared at once.
 const BLOCK_BYTES: u64 = 256 << 10;
@@ -35,8 +35,8 @@ pub struct Distance {
 /// A cancelled run.
 pub fn distances(
     pairs: &Tolerance,
-    plain: &[Arc<Mapping>],
-    other: &[Arc<Mapping>],
+    plain: &[Arc<LocalBlob>],
+    other: &[Arc<LocalBlob>],
     config: &EngineConfig,
     observer: &dyn Observer,
     cancel: &CancelToken,

@@ -21,7 +21,7 @@ struct Merge {
     dir: TempDir,
     paths: Vec<PathBuf>,
     plan: Plan,
-    mappings: Vec<Arc<Mapping>>,
+    mappings: Vec<Arc<LocalBlob>>,
     expected: Vec<u8>,
 }
 
@@ -108,7 +108,7 @@ impl Merge {
             let file = File::options().read(true).write(true).open(path).unwrap();
             file.sync_all().unwrap();
             rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
-            let mapping = Mapping::open(path, StableInputs::in_test()).unwrap();
+            let mapping = LocalBlob::open(path, StableInputs::in_test()).unwrap();
             mapping.set_reader(sys::Reader::Auto);
             self.mappings.push(Arc::new(mapping));
         }
@@ -187,7 +187,7 @@ fn unasked_nothing_is_read_ahead() {
 
 #[test]
 fn what_does_not_fit_the_budget_comes_from_the_mapping() {
-    // Room for four windows of 64 KiB, and five files for each row.
+    // Space for four windows of 64 KiB, and five files for each row.
     let mut merge = Merge::new(5, 500, false);
     merge.open();
     let tight = config(1, 512 << 10, WriterKind::Auto);
@@ -250,7 +250,7 @@ fn whatever_ends_a_run_ends_all_of_it() {
     let mut merge = Merge::new(3, 601, false);
     for (writes, workers) in [(1, 1), (3, 2), (5, 3)] {
         for writer in WRITERS {
-            // So little room that the reader waits for it.
+            // So little space that the reader waits for it.
             let config = config(workers, 512 << 10, writer);
             merge.map();
             let cancel = CancelToken::default();
@@ -313,7 +313,7 @@ fn what_is_compared_or_summed_adds_up_too() {
     let target = tempfile::tempdir_in(merge.dir.path()).unwrap();
     let dir = Dir::open(target.path()).unwrap();
     run(&merge.plan, &merge.mappings, &dir, &config, &Noop, &CancelToken::default()).unwrap();
-    let other = vec![Arc::new(Mapping::open(&target.path().join("out"), StableInputs::in_test()).unwrap())];
+    let other = vec![Arc::new(LocalBlob::open(&target.path().join("out"), StableInputs::in_test()).unwrap())];
     let mut at = HEADER.len() as u64;
     let place = |tensor: &OutputTensor| {
         let range = ByteRange::new(at, tensor.shape.bytes(tensor.dtype)).unwrap();

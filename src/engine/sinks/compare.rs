@@ -16,7 +16,8 @@ use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer, poo
 use crate::formats::{FileLayout, Segment};
 use crate::plan::Plan;
 use crate::source::{ByteRange, Extents, index};
-use crate::sys::{AlignedBuf, Mapping};
+use crate::storage::LocalBlob;
+use crate::sys::AlignedBuf;
 
 /// The first byte of a tensor in which two checkpoints differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +37,8 @@ pub struct Difference {
 /// A cancelled run, or a machine without memory for the buffers.
 pub fn compare(
     plan: &Plan,
-    mappings: &[Arc<Mapping>],
-    others: &[Arc<Mapping>],
+    mappings: &[Arc<LocalBlob>],
+    others: &[Arc<LocalBlob>],
     places: &[Vec<Extents>],
     config: &EngineConfig,
     observer: &dyn Observer,
@@ -57,7 +58,7 @@ pub fn compare(
     let outcome = pool::run(&feed, "compare", &tasks, || {
         Ok(CompareSink { of: &comparison, ours: Vec::new(), theirs: Theirs::new(config) })
     });
-    Mapping::check_all(others)?;
+    LocalBlob::check_all(others)?;
     outcome?;
     let found = comparison.first.into_iter().filter_map(|((file, tensor), at)| {
         let at = at.into_inner();
@@ -123,7 +124,7 @@ fn first(places: &[Vec<Extents>]) -> First {
 struct Comparison<'a> {
     feed: &'a Feed<'a>,
     chunks: &'a [Chunk],
-    others: &'a [Arc<Mapping>],
+    others: &'a [Arc<LocalBlob>],
     first: First,
 }
 
@@ -170,7 +171,7 @@ impl Theirs {
     }
 
     /// These bytes of a file, read as its reader says. What cannot be read so is taken from the mapping.
-    fn read<'a>(&'a mut self, file: &'a Mapping, range: ByteRange) -> Result<&'a [u8], EngineError> {
+    fn read<'a>(&'a mut self, file: &'a LocalBlob, range: ByteRange) -> Result<&'a [u8], EngineError> {
         let mapped = &file[index(range.start())..index(range.end())];
         let from = range.start() / FileLayout::BLOCK * FileLayout::BLOCK;
         let len = range.end().next_multiple_of(FileLayout::BLOCK) - from;
@@ -201,7 +202,7 @@ mod tests {
     const LEN: u64 = 5 << 20;
 
     /// A plan, its sources, the other files and where the tensors are in those.
-    type Fixture = (Plan, Vec<Arc<Mapping>>, Vec<Arc<Mapping>>, Vec<Vec<Extents>>);
+    type Fixture = (Plan, Vec<Arc<LocalBlob>>, Vec<Arc<LocalBlob>>, Vec<Vec<Extents>>);
 
     /// Two files with the same tensor at odd places, and what compares them.
     fn fixture(dir: &std::path::Path, reader: Reader) -> Fixture {
@@ -212,7 +213,7 @@ mod tests {
             file.write_all_at(&bytes, before as u64).unwrap();
             file.sync_all().unwrap();
             rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
-            let mapping = Mapping::open(&path, StableInputs::in_test()).unwrap();
+            let mapping = LocalBlob::open(&path, StableInputs::in_test()).unwrap();
             mapping.set_reader(reader);
             Arc::new(mapping)
         };

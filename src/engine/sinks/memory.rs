@@ -12,7 +12,7 @@ use crate::engine::sink::Sink;
 use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer};
 use crate::plan::Plan;
 use crate::source::index;
-use crate::sys::Mapping;
+use crate::storage::LocalBlob;
 
 /// Puts a whole output file, by its index in the plan, into a buffer of its length, checksums of its own included. Returns what
 /// is known of each of its tensors.
@@ -24,7 +24,7 @@ use crate::sys::Mapping;
 /// Where the buffer is not as long as the file.
 pub fn into_memory(
     plan: &Plan,
-    mappings: &[Arc<Mapping>],
+    mappings: &[Arc<LocalBlob>],
     file: usize,
     into: &mut [u8],
     config: &EngineConfig,
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_file_in_memory_is_the_file_and_so_is_any_range_that_is_read() {
         let (plan, source, expected) = plan();
-        let mappings = [Arc::new(Mapping::in_memory(&source).unwrap())];
+        let mappings = [Arc::new(LocalBlob::in_memory(&source).unwrap())];
         let config = EngineConfig {
             workers: 3,
             memory: 8 << 20,

@@ -11,7 +11,7 @@ use crate::engine::view::View;
 use crate::formats::Segment;
 use crate::plan::{OutputFile, Plan};
 use crate::source::{ByteRange, index};
-use crate::sys::Mapping;
+use crate::storage::LocalBlob;
 
 /// Bytes that are summed at once for a checksum that a file holds of its own bytes.
 const STEP: usize = 1 << 20;
@@ -20,7 +20,7 @@ const STEP: usize = 1 << 20;
 #[derive(Debug)]
 pub struct OutputReader<'a> {
     plan: &'a Plan,
-    mappings: &'a [Arc<Mapping>],
+    mappings: &'a [Arc<LocalBlob>],
     files: Vec<File<'a>>,
     gathered: Gathered<'a>,
 }
@@ -38,7 +38,7 @@ impl<'a> OutputReader<'a> {
     ///
     /// # Panics
     /// Where there is not one mapping of the right length for each source.
-    pub fn new(plan: &'a Plan, mappings: &'a [Arc<Mapping>]) -> Self {
+    pub fn new(plan: &'a Plan, mappings: &'a [Arc<LocalBlob>]) -> Self {
         let lengths = plan.sources.iter().map(|source| source.len);
         assert!(lengths.eq(mappings.iter().map(|mapping| mapping.len() as u64)), "one mapping for each source");
         let file = |output: &'a OutputFile| {

@@ -15,7 +15,7 @@ impl Catalog {
     /// disagree with each other, names that nothing places.
     pub fn new(files: &[SourceFile<'_>], options: &CatalogOptions<'_>) -> Result<Self, PlanError> {
         if let Arrangement::Strategy(set) = options.arrangement {
-            // Fewer directories than ranks may do, where replicas stand in; more cannot be right.
+            // Fewer directories than ranks may suffice, where replicas replace the rest; more cannot be right.
             let ranks = u64::from(rank_count(files));
             if ranks > set.ranks() {
                 return Err(PlanError::StrategyRanks { side: "source", strategy: set.ranks(), ranks });

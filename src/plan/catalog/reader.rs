@@ -32,7 +32,7 @@ impl fmt::Debug for CatalogOptions<'_> {
     }
 }
 
-/// One name, what it is, and who holds it: file and entry, in the order of ranks.
+/// One name, what it is, and where it is held: file and entry, in the order of ranks.
 pub(super) struct Named {
     pub name: TensorName,
     pub known: Option<Known>,

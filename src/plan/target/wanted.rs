@@ -49,7 +49,7 @@ impl Laying<'_> {
     }
 }
 
-/// The parameters of a stage, in the catalog's order; a fused one stands where its first part does.
+/// The parameters of a stage, in the catalog's order; a fused one is where its first part is.
 pub(super) fn wanted(catalog: &Catalog, options: &TargetOptions<'_>, stage: u64) -> Result<Vec<Wanted>, PlanError> {
     let dialect = catalog.family().map(|family| Dialect::mindspore(family, options.fusion.name()));
     if let Some(dialect) = dialect.as_ref().filter(|dialect| dialect.schemes().is_empty()) {

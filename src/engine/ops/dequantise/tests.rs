@@ -11,7 +11,8 @@ use crate::engine::ops::{Operands, Pipeline};
 use crate::engine::view::{Source, View};
 use crate::plan::{Op, OperandId, OpsId, OutputTensor, SourceId, SourceTensor, Unit};
 use crate::source::{ByteRange, Extents, index};
-use crate::sys::{Mapping, StableInputs, Vectors};
+use crate::storage::LocalBlob;
+use crate::sys::{StableInputs, Vectors};
 use crate::tensor::Dtype;
 
 /// No op here takes anything.
@@ -80,7 +81,7 @@ fn with_source(blocks: &[u8], cut: Option<u64>, test: impl FnOnce(&Source<'_>)) 
         extents.push(ByteRange::new(at, end - at).unwrap());
     }
     let tensor = SourceTensor { file: SourceId::new(0), name: "a".into(), dtype: Dtype::F32, extents };
-    let mappings = [std::sync::Arc::new(Mapping::open(&path, StableInputs::in_test()).unwrap())];
+    let mappings = [std::sync::Arc::new(LocalBlob::open(&path, StableInputs::in_test()).unwrap())];
     test(&Source::new(&tensor, &mappings, &View::default()));
 }
 

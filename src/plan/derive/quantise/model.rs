@@ -22,7 +22,7 @@ pub struct QuantisedModel {
     pub(super) replaced: HashMap<String, LogicalTensor>,
 }
 
-/// The computed range as the file behind the source's files, for whoever plans with it.
+/// The computed range as the file after the source's files, for plans that use it.
 pub fn computed_file(model: &QuantisedModel) -> SourceFile<'_> {
     SourceFile {
         path: PathBuf::from("(computed)"),
