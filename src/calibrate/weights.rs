@@ -12,7 +12,7 @@ use crate::model::FusionLayout;
 use crate::model::Model;
 use crate::model::naming::decoder_layer;
 use crate::plan::{
-    Arrangement, Catalog, Plan, PlanOptions, Precision, SourceFile, TargetOptions, build, prove, targets,
+    Arrangement, Catalog, Evidence, Plan, PlanOptions, Precision, SourceFile, TargetOptions, build, prove, targets,
 };
 use crate::storage::LocalBlob;
 use crate::tensor::Dtype;
@@ -39,6 +39,7 @@ impl Weights {
     /// A source that makes no whole model.
     pub fn new(
         files: &[SourceFile<'_>],
+        evidence: &dyn Evidence,
         catalog: &Catalog,
         spec: &Model,
         mappings: Vec<Arc<LocalBlob>>,
@@ -59,7 +60,7 @@ impl Weights {
             padding: false,
             whole: None,
         };
-        let plan = build(files, catalog, targets(catalog, files, &target)?, &options)?;
+        let plan = build(files, catalog, targets(catalog, files, evidence, &target)?, &options)?;
         prove(&plan)?;
         let mut places = HashMap::new();
         for output in plan.outputs.iter().take(1) {

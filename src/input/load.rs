@@ -76,13 +76,7 @@ impl Input {
         let file = |f: &LoadedFile| f.mapping.path().to_owned();
         self.files
             .iter()
-            .map(|f| SourceFile {
-                path: file(f),
-                rank: f.rank,
-                bytes: &f.mapping,
-                entries: &f.entries,
-                ahead: Some(&*f.mapping),
-            })
+            .map(|f| SourceFile { path: file(f), rank: f.rank, len: f.mapping.len() as u64, entries: &f.entries })
             .collect()
     }
 

@@ -89,6 +89,7 @@ fn checkpoint(asked: &Inspect) -> Result<CheckpointListing, Error> {
     let input = opened.input();
     let files = input.source_files();
     let how = Reading {
+        evidence: input,
         spec: spec.as_ref(),
         strategy: strategy.as_ref(),
         fusion: FusionLayout::RankConcat,

@@ -39,6 +39,7 @@ mod pt_to_ms;
 mod quant_weight;
 mod quantiser;
 mod reading;
+mod row_sizes;
 mod rules;
 mod run;
 mod serialised;
