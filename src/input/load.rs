@@ -91,18 +91,6 @@ impl Input {
     }
 }
 
-/// Reads a file once and compares its CRC with the one that it states.
-pub fn check_crc(file: &LoadedFile) -> Result<(), InputError> {
-    let Some(stated) = &file.crc else { return Ok(()) };
-    file.mapping.read_through();
-    let verified = stated
-        .verify(&file.mapping, &file.entries)
-        .map_err(|source| InputError::Format { path: file.mapping.path().to_owned(), source: source.into() });
-    file.mapping.release(0, file.mapping.len() as u64);
-    file.mapping.check()?;
-    verified
-}
-
 /// Whether all files still are what they were when they were mapped. Returns those that are, but were removed or replaced by
 /// others of their name: what was read is of the ones that were mapped.
 ///

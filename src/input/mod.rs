@@ -31,7 +31,7 @@ pub use error::InputError;
 pub use evidence::read_tensor;
 pub use foreign::{ForeignFault, Provenance, companions, holds_gguf, provenance};
 pub use foreign_load::{ForeignInput, load_config};
-pub use load::{Input, check_crc, check_unchanged};
+pub use load::{Input, check_unchanged};
 pub use loaded_file::LoadedFile;
 pub use made::{Beside, ListedSum, Made};
 pub use manifest_head::{MANIFEST, ManifestHead};

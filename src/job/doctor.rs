@@ -6,9 +6,9 @@ use super::known_model::KnownModel;
 use super::observer::Observer;
 use super::reading::{self, Opened, Reading, which_save};
 use super::strategy_name::strategy_rank;
-use super::{fusion_order, settings};
+use super::{crcs, fusion_order, settings};
 use crate::Error;
-use crate::engine::Noop;
+use crate::engine::{CancelToken, Noop};
 use crate::input::{Input, InputError, RankGaps, StrategySource, holds_gguf, load_strategies, strategy_files, survey};
 use crate::model::{FusionLayout, Model};
 use crate::plan::{
@@ -80,8 +80,13 @@ impl Doctor {
                 None => {}
             }
             if !args.no_crc_check {
-                let faults = reading::crc_faults(input, settings::processors(), &Noop)?;
-                findings.extend(faults.into_iter().map(|(_, fault)| finding(&fault.into())));
+                let config = settings::of_readers(&input.mappings());
+                match crcs::faults(input, &config, &Noop, &CancelToken::default()) {
+                    Ok(faults) => findings.extend(faults.into_iter().map(|(_, fault)| finding(&fault.into()))),
+                    // One that cannot be read is a finding like any other.
+                    Err(e) if reading::as_read(&input.mappings(), Ok(())).is_err() => findings.push(finding(&e)),
+                    Err(e) => return Err(e),
+                }
             }
             if let Some(what) = reading::other_strategies(&args.path, args.strategy.as_deref())? {
                 findings.push(Finding::note(what, "give the strategies that were written with the checkpoint"));

@@ -14,6 +14,7 @@ mod calibrate;
 mod case;
 mod checks;
 mod choices;
+mod crcs;
 mod doctor;
 mod dry_run;
 mod families;

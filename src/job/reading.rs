@@ -10,10 +10,9 @@ use super::spec::Job;
 use super::strategy_name::is_strategy_name;
 use super::{settings, target};
 use crate::Error;
-use crate::engine::{self, EngineError, Event};
 use crate::input::{
-    self, ForeignInput, Input, InputError, ManifestHead, Provenance, RankGaps, StrategySource, WhichSave, check_crc,
-    holds_gguf, load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
+    self, ForeignInput, Input, InputError, ManifestHead, Provenance, RankGaps, StrategySource, WhichSave, holds_gguf,
+    load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
 };
 use crate::model::naming::names_parameter;
 use crate::model::{Family, FusionLayout, Model, Origin, Place, origin};
@@ -22,7 +21,6 @@ use crate::plan::{
     SourceFile, WholeNumbers, list, rank_count,
 };
 use crate::storage::LocalBlob;
-use crate::sys::spawn_scoped;
 
 /// The save that is meant.
 pub(super) fn which_save(step: Option<&str>, latest: bool) -> WhichSave<'_> {
@@ -359,37 +357,6 @@ pub(super) fn check_unchanged(mappings: &[Arc<LocalBlob>], observer: &dyn Observ
 pub(super) fn as_read<T>(mappings: &[Arc<LocalBlob>], made: Result<T, Error>) -> Result<T, Error> {
     LocalBlob::check_all(mappings)?;
     made
-}
-
-/// Checks the CRCs of all files that state one.
-pub(super) fn check_crcs(input: &Input, workers: usize, observer: &dyn engine::Observer) -> Result<(), Error> {
-    let faults = crc_faults(input, workers, observer)?;
-    faults.into_iter().next().map_or(Ok(()), |(_, fault)| Err(fault.into()))
-}
-
-/// The files that are not what their CRCs say, with what is wrong. Reads all files that state one.
-pub(super) fn crc_faults(
-    input: &Input,
-    workers: usize,
-    observer: &dyn engine::Observer,
-) -> Result<Vec<(PathBuf, InputError)>, Error> {
-    let with_crc: Vec<_> = input.files.iter().filter(|f| f.crc.is_some()).collect();
-    let mut faults = Vec::new();
-    if !with_crc.is_empty() {
-        observer.event(Event::Started { bytes: with_crc.iter().map(|file| file.mapping.len() as u64).sum() });
-    }
-    for batch in with_crc.chunks(workers.max(1)) {
-        let outcomes: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = batch.iter().map(|file| spawn_scoped(scope, "crc", || check_crc(file))).collect();
-            threads.into_iter().map(|thread| Ok(thread?.join())).collect()
-        });
-        for (file, outcome) in batch.iter().zip(outcomes) {
-            let outcome = outcome.map_err(EngineError::Thread)?.map_err(|_| EngineError::WorkerPanicked)?;
-            observer.event(Event::Written { bytes: file.mapping.len() as u64 });
-            faults.extend(outcome.err().map(|fault| (file.mapping.path().to_owned(), fault)));
-        }
-    }
-    Ok(faults)
 }
 
 /// The sources' bytes, in the plan's order.
