@@ -53,7 +53,7 @@ pub enum Error {
         example: String,
     },
     /// A target is where an input or another target is.
-    #[error("the target {} and {} lie within each other", .target.display(), .other.display())]
+    #[error("the target {} overlaps {}", .target.display(), .other.display())]
     Overlap {
         /// The target.
         target: std::path::PathBuf,
@@ -61,7 +61,7 @@ pub enum Error {
         other: std::path::PathBuf,
     },
     /// Replicas of one parameter that are not the same.
-    #[error("ranks that should hold the same bytes do not: {}", crate::plan::list(.0))]
+    #[error("ranks that should hold identical bytes differ: {}", crate::plan::list(.0))]
     ReplicasDiffer(Vec<String>),
     /// A directory that may not be written to.
     #[error("{} is not writable", .0.display())]
@@ -101,7 +101,7 @@ pub enum Error {
         real: std::path::PathBuf,
     },
     /// What is there was not made by a conversion, so it is not replaced.
-    #[error("{} is there and is not the result of a conversion", .0.display())]
+    #[error("{} exists already and is not the result of a conversion", .0.display())]
     ForeignTarget(std::path::PathBuf),
     /// Files in a target that no conversion made, so it is not replaced.
     #[error("{} holds files that no conversion made, or that were changed since: {}", .target.display(), crate::plan::list(.files))]
@@ -134,7 +134,7 @@ pub enum Error {
     #[error("{} exists already and is not a manifest of a conversion", .0.display())]
     NoManifestThere(std::path::PathBuf),
     /// The disk is too small.
-    #[error("{} needs {needed} bytes, {free} are free", .dir.display())]
+    #[error("{} needs {needed} bytes, but only {free} are free", .dir.display())]
     NoRoom {
         /// On which file system.
         dir: std::path::PathBuf,
@@ -191,7 +191,7 @@ pub enum Error {
     NoManifest(std::path::PathBuf),
     /// Bytes of the source that are not what was written.
     #[error(
-        "the source is not what was written, by the sums in {}: {}", .manifest.display(), crate::plan::list(.tensors)
+        "the source differs from what was written, by the checksums in {}: {}", .manifest.display(), crate::plan::list(.tensors)
     )]
     SumsDiffer {
         /// The manifest.

@@ -59,7 +59,7 @@ pub enum FormatFault {
         limit: u64,
     },
     /// More memory than may be taken for what a header says.
-    #[error("what it lists takes more memory than {}, {allowed} bytes", if *.stated { "--memory allows" } else { "this machine has" })]
+    #[error("its contents take more memory than {}, {allowed} bytes", if *.stated { "--memory allows" } else { "this machine has" })]
     Memory {
         /// Bytes that may be taken.
         allowed: u64,

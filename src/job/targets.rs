@@ -143,7 +143,7 @@ pub(super) fn complete(planned: &Planned, strategies: &Strategies, observer: &dy
         staged.ready(Vec::new())?.publish().map(Published::keep)?;
     }
     observer.note(&format!(
-        "{} is there and complete; its strategies, which an interrupted run had not published, are now in {}",
+        "{} already exists and is complete; its strategies, which an interrupted run had not published, are now in {}",
         target.display(),
         strategies.dir().display()
     ));

@@ -91,7 +91,7 @@ fn failures_of_another_conversion_are_its_own() {
     let line = format!("{line} --overwrite");
     let mut waiting = host(&env, "here", &line, 0);
     wait_for(&env, &mut waiting, "node-0.1.done");
-    end(host(&env, "here", &line, 0)).failed(1, &["host 0 is at work already"]);
+    end(host(&env, "here", &line, 0)).failed(1, &["host 0 is already running"]);
     end(host(&env, "here", &line, 1)).ok();
     end(waiting).ok();
     assert!(Path::new(&env.path("out/fp16_4p/manifest.json")).exists());

@@ -48,8 +48,8 @@ fn headers_take_no_more_memory_than_is_allowed() {
     let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
     env.write("src.safetensors", file);
     let line = "-f distributed_weight_transfer -p keep -w 1 -sc src.safetensors -dc out -is st";
-    let said = "src.safetensors: what it lists takes more memory than --memory allows, 33554432 bytes (at byte 8)";
-    refused(&env, &format!("{line} --memory 32MiB"), &[said, "hint: give more with --memory"]);
+    let said = "src.safetensors: its contents take more memory than --memory allows, 33554432 bytes (at byte 8)";
+    refused(&env, &format!("{line} --memory 32MiB"), &[said, "hint: give a larger --memory"]);
     let more = bounded(&env, &format!("{line} --memory 256MiB"));
     assert!(!more.stderr.contains("--memory"), "{more:#?}");
 }

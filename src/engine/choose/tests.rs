@@ -98,7 +98,7 @@ fn a_wish_beats_what_is_seen_and_is_the_reason() {
     assert_eq!((chosen.config, chosen.readers, chosen.memory), (expected, vec![Reader::Direct], 256 << 20));
     assert_eq!(chosen.settings.len(), 8);
     for setting in &chosen.settings {
-        assert_eq!(setting.why, format!("--{} says so", setting.name));
+        assert_eq!(setting.why, format!("set by --{}", setting.name));
     }
     assert!(choose(&facts(NFS, NFS), &Wishes { writes: Writes::Direct, ..wishes }).config.direct);
 }
