@@ -186,7 +186,7 @@ pub enum Error {
         /// The order that the sizes of the rows show.
         shown: Option<FusionLayout>,
     },
-    /// Sums to compare the source with that nobody stated.
+    /// Sums to compare the source with that no manifest states.
     #[error("--check-source compares a source with the manifest.json of the conversion that made it; {} has none", .0.display())]
     NoManifest(std::path::PathBuf),
     /// Bytes of the source that are not what was written.
@@ -265,7 +265,7 @@ pub enum ErrorKind {
     Environment,
     /// The program is at fault.
     Internal,
-    /// Somebody asked to stop.
+    /// The user asked to stop.
     Cancelled,
 }
 

@@ -107,7 +107,7 @@ pub enum ClusterError {
         /// What does not fit.
         what: String,
     },
-    /// A meeting place with names whose numbers no run reaches: somebody else put them there.
+    /// A meeting place with names whose numbers no run reaches: another program put them there.
     #[error("{} holds names with numbers that no conversion reaches", .0.display())]
     Counted(PathBuf),
     /// A meeting place of which this process cannot see whose it is.

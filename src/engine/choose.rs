@@ -98,7 +98,7 @@ pub struct Chosen {
     pub settings: Vec<Setting>,
 }
 
-/// Memory that is taken where nobody says how much.
+/// Memory that is used where none is stated.
 const MEMORY: u64 = 1 << 30;
 /// Less is not tried unless it was requested.
 const LEAST_MEMORY: u64 = 64 << 20;
@@ -215,12 +215,12 @@ fn kind(place: &Place) -> String {
     place.file_system.map_or_else(|| "an unknown file system".to_owned(), |kind| kind.to_string())
 }
 
-/// Where page faults and small requests cost a way to somebody else and back.
+/// Where page faults and small requests cost a round trip to another process or machine.
 fn is_remote(place: &Place) -> bool {
     matches!(place.file_system, Some(FileSystem::Network(_) | FileSystem::Fuse))
 }
 
-/// The alignment that direct I/O wants there, where it is more than the engine keeps to.
+/// The alignment that direct I/O requires there, where it is more than the engine keeps to.
 fn too_coarse(place: &Place) -> Option<u32> {
     place.align.map(|align| align.offset.max(align.memory)).filter(|align| u64::from(*align) > FileLayout::BLOCK)
 }

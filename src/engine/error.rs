@@ -33,7 +33,7 @@ pub enum EngineError {
         /// Why not.
         why: &'static str,
     },
-    /// Somebody asked to stop.
+    /// The user asked to stop.
     #[error("interrupted")]
     Cancelled,
     /// The target is there already.

@@ -2,7 +2,7 @@
 
 use crate::tensor::ShapeError;
 
-/// A fault in a file and the offset at which it was seen. The path is added by whoever opened the file.
+/// A fault in a file and the offset at which it was seen. The path is added by the code that opened the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} (at byte {at})")]
 pub struct FormatError {

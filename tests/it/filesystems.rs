@@ -1,4 +1,4 @@
-//! How the work is done: chosen by what can be seen, overridden by options, told by `--dry-run`; the bytes are always the same.
+//! How the work is done: chosen by what can be seen, overridden by options, shown by `--dry-run`; the bytes are always the same.
 //!
 //! Other file systems than the one that the tests run on need root and loop devices: `tools/filesystems.sh` goes over them.
 

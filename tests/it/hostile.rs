@@ -171,7 +171,7 @@ fn replicas_that_differ() {
     });
     let line = format!("{BASE} -w 2 -y model.yaml");
     refused(&env, &line, &["model.norm_out.weight", "rank_2"]);
-    // Told by the comparison too.
+    // Reported by the comparison too.
     let good = self::env(PLAIN);
     let mut command = env.command(&["verify", "-q"]);
     let run = Run::of(command.arg(good.path("src")).arg("src").args(["-y", "model.yaml"]));
@@ -179,7 +179,7 @@ fn replicas_that_differ() {
     assert!(run.stdout.contains("model.norm_out.weight"), "{run:#?}");
 }
 
-/// Data-parallel replicas may be left out where a strategy tells that they are replicas; nothing else may.
+/// Data-parallel replicas may be left out where a strategy shows that they are replicas; nothing else may.
 #[test]
 fn replicas_that_are_not_there() {
     let env = TestEnv::new();

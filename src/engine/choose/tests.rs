@@ -110,7 +110,7 @@ fn output_that_is_not_flushed_stays_in_the_page_cache() {
     assert_eq!(why(&chosen, "writes"), "the output is not flushed");
 }
 
-/// Whoever writes more than that waits for the disk anyway, so the copy to the page cache is for nothing.
+/// A writer of more than that waits for the disk anyway, so the copy to the page cache is for nothing.
 #[test]
 fn what_the_page_cache_cannot_hold_goes_past_it() {
     let wishes = Wishes { durability: Durability::Cached, ..Wishes::default() };

@@ -29,7 +29,7 @@ pub struct OutputReader<'a> {
 struct File<'a> {
     target: Target<'a>,
     covered: Covered,
-    /// The sums of what is covered, taken when first asked for.
+    /// The sums of what is covered, computed when first requested.
     sums: Vec<OnceLock<u32>>,
 }
 
@@ -58,7 +58,7 @@ impl<'a> OutputReader<'a> {
     /// Where the range ends behind the file.
     pub fn read(&self, file: usize, at: u64, buf: &mut [u8]) -> u64 {
         let end = at.checked_add(buf.len() as u64);
-        assert!(end.is_some_and(|end| end <= self.files[file].target.len()), "the range ends behind the file");
+        assert!(end.is_some_and(|end| end <= self.files[file].target.len()), "the range ends past the end of the file");
         let overflowed = self.fill(file, at, buf);
         self.put_sums(file, at, buf);
         overflowed
