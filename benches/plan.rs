@@ -1,4 +1,4 @@
-//! Planning alone: from parsed headers to a proved plan, and who of many hosts takes what of it. No file is read.
+//! Planning alone: from parsed headers to a proved plan, and which of many hosts takes what of it. No file is read.
 
 use std::hint::black_box;
 use std::path::PathBuf;

@@ -20,7 +20,7 @@
 //! The files of `examples/` use nothing else, and neither does the command line ([`cli`]). Nothing is printed: what a user should
 //! know goes to the [`Observer`].
 //!
-//! **Sources are mapped.** Nobody may modify or truncate the files that a job names while it, its plan or a comparison is there:
+//! **Sources are mapped.** No process may modify or truncate the files that a job names while it, its plan or a comparison is there:
 //! other bytes than the plan saw would be read. Where that is noticed it is an error, and nothing is published. So it is where a
 //! source cannot be read: a bad disk, a server that fails, a file that was truncated. The kernel announces such reads of a mapping by
 //! SIGBUS. While a job, a plan or a comparison is there, and no longer, the process therefore has a handler of that signal, which

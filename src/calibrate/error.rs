@@ -70,7 +70,7 @@ pub enum CalibrateError {
     /// A thread could not be started.
     #[error(transparent)]
     Thread(#[from] ThreadError),
-    /// Somebody asked to stop.
+    /// The user asked to stop.
     #[error("interrupted")]
     Cancelled,
 }

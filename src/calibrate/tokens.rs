@@ -110,7 +110,7 @@ impl Words {
     }
 }
 
-/// The crate may panic over a file that nobody thought of; a file is never a reason for the program to end that way. Nothing of
+/// The crate may panic over an unforeseen file; a file is never a reason for the program to end that way. Nothing of
 /// a tokenizer is used after it did.
 fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, CalibrateError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| {

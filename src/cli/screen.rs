@@ -23,7 +23,7 @@ struct End {
     second_ends_at_once: bool,
 }
 
-/// All that by default ends a program and says that somebody, or a limit, wants it to.
+/// All signals that end a program by default and mean that a user or a limit requests it.
 const END: [End; 5] = [
     End { signal: SIGINT, unless_ignored: false, second_ends_at_once: true },
     End { signal: SIGTERM, unless_ignored: false, second_ends_at_once: true },
@@ -102,7 +102,7 @@ impl Observer for Screen {
         }
     }
 
-    /// Until here a signal may end the program as it likes.
+    /// Until here a signal may end the program at any point.
     fn before_writing(&self) -> Result<(), Error> {
         for end in END {
             let signal = end.signal;

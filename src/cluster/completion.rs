@@ -1,6 +1,6 @@
 //! Done means done everywhere: how the processes of a run come to one published target, on shared storage and without a word.
 //!
-//! Each writes its share, then its `done`. Whoever finds all of them takes the directory of finished files by renaming it, which
+//! Each writes its share, then its `done`. The host that finds all of them takes the directory of finished files by renaming it, which
 //! only one can; if that one dies, another takes it from there in the same way.
 
 use std::path::{Path, PathBuf};
@@ -114,7 +114,7 @@ impl Session {
             Some(Dir::open(&dir.files())?)
         };
         let mut session = Self { wanted, dir, attempt, earlier, failed_before: others, complete, held, watch };
-        // It may have been published while this process began; then nobody would ever come here.
+        // It may have been published while this process began; then no host would ever come here.
         if Self::is_finished(&session.wanted) {
             session.leave();
             return Ok(None);
@@ -294,7 +294,7 @@ impl Session {
         };
         match sys::rename_new(&from, &self.dir.publish(&claim)) {
             Ok(()) => Ok(Some(claim)),
-            // Somebody else was faster.
+            // Another host was faster.
             Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e.into()),
         }
@@ -313,7 +313,7 @@ impl Session {
             return Ok(None);
         }
         if !seen.files {
-            // Published, but whoever did it died before the directory was gone.
+            // Published, but the host that did it died before the directory was gone.
             if is_published(&self.wanted) {
                 clear(&self.dir);
                 return Ok(Some(Finished::Published));
@@ -335,7 +335,7 @@ impl Session {
                     return Err(ClusterError::PeerFailed { node, reason });
                 }
                 Progress::Failed | Progress::Absent => {
-                    // An earlier failure may be mended already, and the host about to begin: it would take its notice back.
+                    // An earlier failure may be fixed already, and the host about to begin: it would take its notice back.
                     let old = !self.wanted.staggered && begun.elapsed() >= stale_after;
                     if let Some(reason) = self.wanted.early.as_ref().and_then(|early| early.reason(node, old)) {
                         return Err(ClusterError::PeerFailed { node, reason });

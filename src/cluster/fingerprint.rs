@@ -11,7 +11,7 @@ use self::hash::Hash;
 use super::Unit;
 use crate::plan::{Plan, PlanHasher};
 
-/// What is looked at of each source file, at five places from its first byte to its last.
+/// What is read of each source file, at five places from its first byte to its last.
 const SAMPLE: usize = 4096;
 
 /// The fingerprint of what a plan writes and from what: files, tensors, routes, what is computed and from which statistics, and

@@ -55,7 +55,7 @@ pub struct Identity {
     pub source: String,
     /// Where there is a rank table: for each of the `count` the host of the table that it is on.
     pub hosts: Option<Vec<usize>>,
-    /// Whether the launcher may start one after the other (arrays, indexed jobs), so that nobody can be waited for who has not
+    /// Whether the launcher may start one after the other (arrays, indexed jobs), so that no host can be waited for that has not
     /// begun.
     pub staggered: bool,
 }

@@ -19,7 +19,7 @@ pub(super) fn arrive(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Res
         if dir.owner()?.is_some_and(|(_, run)| run == wanted.run) {
             return Ok((attempt, beat));
         }
-        // The run ended meanwhile, and its place was cleared: what was made in there now belongs to nobody.
+        // The run ended meanwhile, and its place was cleared: what was made in there now belongs to no run.
         let _ = std::fs::remove_file(dir.mark(wanted.node, attempt, "beat"));
     }
 }
@@ -28,7 +28,7 @@ fn go_on(cancel: &CancelToken) -> Result<(), EngineError> {
     if cancel.is_cancelled() { Err(EngineError::Cancelled) } else { Ok(()) }
 }
 
-/// Makes the meeting place this run's, where it is nobody's or a dead run's.
+/// Makes the meeting place this run's, where it belongs to no run or to a dead one.
 fn join(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<(), ClusterError> {
     let begun = Instant::now();
     loop {
@@ -66,7 +66,7 @@ fn join(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<(), Clust
                 }
                 return Ok(());
             }
-            // Another host was faster; or the meeting place has just gone, with a run that is over.
+            // Another host was faster; or the meeting place has disappeared, with a run that is over.
             Ok(false) => {}
             Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(e.into()),
@@ -86,7 +86,7 @@ fn lives(dir: &RunDir, stale_after: Duration, cancel: &CancelToken) -> Result<bo
 }
 
 /// Makes this process a host: under the next number of an attempt at it, once no other is known to live. `None`: the run's
-/// directory has just gone.
+/// directory has disappeared meanwhile.
 fn take_place(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<Option<(u64, Beat)>, ClusterError> {
     let node = wanted.node;
     loop {

@@ -169,7 +169,7 @@ fn reads(file: &File, at: u64, expected: &[u8]) -> bool {
 /// Joins what all hosts have written to what one host would have to say of it, and proves that it is all there is to write.
 ///
 /// # Errors
-/// Where a byte of the plan's files is nobody's, or two hosts', or a record does not fit.
+/// Where a byte of the plan's files belongs to no host, or to two, or a record does not fit.
 pub(super) fn joined(plan: &Plan, records: &[(u32, Written)]) -> Result<RunSummary, ClusterError> {
     let quantised = same_everywhere(plan, records)?;
     let mut units: Vec<(&FileSums, u32)> =

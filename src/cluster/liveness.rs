@@ -50,7 +50,7 @@ pub(super) fn interval(stale_after: Duration) -> Duration {
     (stale_after / 8).clamp(Duration::from_millis(20), Duration::from_secs(5))
 }
 
-/// Why a run was told to stop by another host: which one, and what it said.
+/// Why another host stopped a run: which one, and what it said.
 type Reason = Arc<Mutex<Option<(u32, String)>>>;
 
 /// The thread that shows that this process lives, and stops the work when another host has failed.
@@ -94,7 +94,7 @@ impl Watch {
         self.over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // A thread that panicked has nothing to say: without it this process is taken for dead, which harms nobody.
+            // A thread that panicked has nothing to say: without it this process is taken for dead, which does no harm.
             let _ = thread.join();
         }
     }

@@ -15,7 +15,7 @@ pub(super) struct Beat {
     pub pid: u32,
     /// When it began.
     pub began: u64,
-    /// One more each time. Nobody compares it with a clock: it changes, or it does not.
+    /// One more each time. It is not compared with a clock: it changes, or it does not.
     pub count: u64,
 }
 

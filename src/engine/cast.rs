@@ -124,7 +124,7 @@ impl Kernel for Doubles<'_> {
         for (from, to) in self.src.iter().zip(self.dst) {
             let wide = f64::from_le_bytes(*from);
             overflowed += u64::from(wide.abs() >= self.limit) & u64::from(wide.abs() < f64::INFINITY);
-            #[expect(clippy::cast_possible_truncation, reason = "rounding is what is asked for")]
+            #[expect(clippy::cast_possible_truncation, reason = "rounding is intended")]
             let nearest = wide as f32;
             *to = (if self.odd { to_odd(wide, nearest) } else { nearest }).to_le_bytes();
         }

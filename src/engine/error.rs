@@ -13,7 +13,7 @@ pub enum EngineError {
     #[error("io_uring is not available: {0}")]
     Uring(std::io::Error),
     /// A buffer could not be allocated.
-    #[error("no memory for a buffer of {bytes} bytes: {source}")]
+    #[error("cannot allocate a buffer of {bytes} bytes: {source}")]
     Memory {
         /// Its size.
         bytes: u64,
@@ -33,7 +33,7 @@ pub enum EngineError {
         /// Why not.
         why: &'static str,
     },
-    /// Somebody asked to stop.
+    /// The user asked to stop.
     #[error("interrupted")]
     Cancelled,
     /// The target is there already.

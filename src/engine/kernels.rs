@@ -1,6 +1,6 @@
 //! What a run does to bytes, without threads and files: conversion, filling and checksums of slices in memory.
 //!
-//! For programs that want what a plan writes elsewhere than in files, and for measuring.
+//! For programs that need what a plan writes elsewhere than in files, and for measuring.
 //!
 //! ```
 //! use ckpt_convert::internals::engine::kernels;

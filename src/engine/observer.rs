@@ -21,7 +21,7 @@ pub enum Event {
 
 /// A receiver of these reports. Called by the workers, so it must be quick.
 pub trait Observer: Sync {
-    /// Takes notice.
+    /// Receives an event.
     fn event(&self, event: Event);
 }
 

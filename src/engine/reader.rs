@@ -151,7 +151,7 @@ impl Reader<'_> {
     /// Starts to read what is needed of a window, as soon as there is space. `false`: the run stops.
     fn load(&mut self, id: WindowId) -> Result<bool, EngineError> {
         let Some(total) = self.futures.get(&id).and_then(Future::all) else { return Ok(true) };
-        // Direct I/O wants whole blocks. Windows consist of whole ones, so that this stays in the window.
+        // Direct I/O requires whole blocks. Windows consist of whole ones, so that this stays in the window.
         let from = total.from / FileLayout::BLOCK * FileLayout::BLOCK;
         let needed = range(from, total.to);
         while self.io.is_full() {
@@ -164,7 +164,7 @@ impl Reader<'_> {
             if let Some(buf) = self.windows.begin(id, needed, |id| self.futures.contains_key(&id))? {
                 break buf;
             }
-            // Nobody can let go of what is still being read.
+            // No task can let go of what is still being read.
             if !self.complete_one()? {
                 self.windows.wait_for_room(|| self.feed.is_over());
             }

@@ -32,7 +32,7 @@ pub struct RunSummary {
     pub shared: u64,
     /// Which way the bytes went.
     pub ways: Ways,
-    /// What quantising did to each matrix; whoever computed it before the run adds it.
+    /// What quantising did to each matrix; the code that computed it before the run adds it.
     pub quantised: Vec<QuantError>,
 }
 

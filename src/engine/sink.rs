@@ -13,7 +13,7 @@ pub(super) trait Sink {
     /// What a worker has found out when all is done.
     type Found;
 
-    /// Takes a task that is one run of a source, at `at` there, unchanged. `false`: it wants it put together like any other.
+    /// Takes a task that is one run of a source, at `at` there, unchanged. `false`: it is to be put together like any other.
     fn run(&mut self, _task: &Task, _source: usize, _at: u64) -> bool {
         false
     }

@@ -14,7 +14,7 @@ use super::buffers::BufferPool;
 use crate::source::{ByteRange, index};
 use crate::sys::AlignedBuf;
 
-/// How long somebody sleeps before he looks whether the run was cancelled, which a signal handler cannot announce.
+/// Poll interval for cancellation: a signal handler cannot wake a condition variable.
 const NAP: Duration = Duration::from_millis(20);
 
 /// A window's source, and its number in that source.
@@ -113,7 +113,7 @@ impl Windows {
         self.bytes
     }
 
-    /// Nobody panics while holding the lock save by a broken promise of its own, after which the run fails anyway.
+    /// No thread panics while holding the lock save by a broken promise of its own, after which the run fails anyway.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -189,7 +189,7 @@ impl Windows {
     }
 
     /// Counts one more use of a window. `false` when it is not held, or holds another part than the one that is needed
-    /// while nobody uses it: then it is to be read.
+    /// while no task uses it: then it is to be read.
     pub(super) fn claim(&self, id: WindowId, needed: ByteRange) -> bool {
         let mut state = self.lock();
         let Some(held) = state.held.get_mut(&id) else { return false };
@@ -263,7 +263,7 @@ impl Windows {
 }
 
 impl State {
-    /// Gives up a window that nobody uses.
+    /// Gives up a window that no task uses.
     fn discard(&mut self, id: WindowId) {
         if let Some(Held { content: Content::Ready(window), .. }) = self.held.remove(&id)
             // Workers drop theirs before they let go.

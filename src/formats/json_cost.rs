@@ -10,7 +10,7 @@ use super::limits;
 /// Bytes of memory of the tree of a JSON text, an estimate from above; of an invalid text, of what is before the fault.
 pub fn json_cost(text: &[u8]) -> u64 {
     let mut cost = 0;
-    // What is wrong with it is said by whoever makes the tree.
+    // What is wrong with it is reported by the code that makes the tree.
     let _ = Cost(&mut cost).deserialize(&mut serde_json::Deserializer::from_slice(text));
     cost
 }

@@ -176,7 +176,7 @@ pub enum InputError {
     #[error("{} holds mindformers' parameter names", .0.display())]
     IsMindSpore(PathBuf),
     /// Parameter names by which no family can be recognised.
-    #[error("{}: no name tells which model this is: {}", .path.display(), list(.names))]
+    #[error("{}: cannot determine the model family from the parameter names: {}", .path.display(), list(.names))]
     NoFamily {
         /// The checkpoint.
         path: PathBuf,

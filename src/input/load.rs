@@ -71,7 +71,7 @@ impl Input {
         Ok(Self { files, format, why: None })
     }
 
-    /// The files as the plan wants them.
+    /// The files as the plan needs them.
     pub fn source_files(&self) -> Vec<SourceFile<'_>> {
         let file = |f: &LoadedFile| f.mapping.path().to_owned();
         self.files

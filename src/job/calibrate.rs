@@ -77,7 +77,7 @@ fn samples(job: &Job, observer: &dyn Observer) -> Result<Vec<Vec<u32>>, Error> {
         return Err(CalibrateError::NoSample { path: path.clone(), why }.into());
     }
     if samples.len() < wanted {
-        observer.note(&format!("{} gives {} samples, {wanted} were to be run", path.display(), samples.len()));
+        observer.note(&format!("{} has {} samples; {wanted} were expected", path.display(), samples.len()));
     }
     Ok(samples)
 }

@@ -53,7 +53,7 @@ impl LeftOut {
         Ok(left_out.sort(case, files))
     }
 
-    /// Of a training run. Entries that nothing is known of are refused, and adapters of which nobody says what becomes of them.
+    /// Of a training run. Entries that nothing is known of are refused, and adapters for which no option says what to do.
     /// Every rank must be there, or others hold the same.
     pub(super) fn of_run(
         case: &Case<'_>,

@@ -127,7 +127,7 @@ impl engine::Observer for Step<'_> {
     }
 }
 
-/// How often memory is looked at.
+/// How often memory is measured.
 const TICK: Duration = Duration::from_millis(50);
 
 /// The most anonymous memory that is seen from the start on.

@@ -81,14 +81,14 @@ fn file<'a>(case: &'a Case<'_>) -> Result<Option<&'a Path>, Error> {
     let (stats, data) = (&job.quantise.stats, job.names_a_data_set());
     if !job.precision.needs_statistics() {
         if data || stats.is_some() {
-            case.note("this precision needs no statistics of activations: -d, -dp and --stats change nothing");
+            case.note("this precision needs no statistics of activations: -d, -dp and --stats have no effect");
         }
         return Ok(None);
     }
     match stats {
         Some(path) => {
             if data {
-                case.note("--stats is given: -d and -dp change nothing");
+                case.note("--stats is given: -d and -dp have no effect");
             }
             Ok(Some(path))
         }

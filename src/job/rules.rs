@@ -1,4 +1,4 @@
-//! What in a job does not go together, and what is no value: looked at before anything else is, in this order.
+//! What in a job does not go together, and which values are invalid: checked before anything else, in this order.
 //!
 //! What depends on the source is refused where the source is read.
 

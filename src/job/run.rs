@@ -185,7 +185,7 @@ impl Planned {
 }
 
 impl Conversion {
-    /// What a finished run did, whoever did it.
+    /// What a finished run did, whichever process did it.
     fn summary(&self, result: &RunSummary, time: Duration, peak: u64) -> Summary {
         let mut summary = Summary::new(&self.plan, result, time, peak);
         summary.target = self.target.display().to_string();
@@ -216,7 +216,7 @@ pub(super) fn compute(
 /// Does the part of one process of several, and leaves the others a notice where it fails before it has come to them.
 fn telling_others<T>(job: &Job, act: impl FnOnce(Option<&EarlyFailures>) -> Result<T, Error>) -> Result<T, Error> {
     let Some(me) = &job.cluster.part else { return act(None) };
-    // A process that publishes alone keeps nobody waiting.
+    // A process that publishes alone keeps no other waiting.
     let awaited = (!job.cluster.local_output).then(|| EarlyFailures::new(&job.target.dir, &job.deciding(), me.count));
     if let Some(early) = &awaited {
         early.withdraw(me.index);
@@ -260,7 +260,7 @@ impl Place {
         }
     }
 
-    /// Whoever published the checkpoint may have died right after it.
+    /// The process that published the checkpoint may have died right after it.
     fn elsewhere(&self, planned: &Planned, observer: &dyn Observer) -> Result<Outcome, Error> {
         let Conversion { target, strategies, .. } = &planned.conversion;
         if let (Self::Part(part), Some(strategies)) = (self, strategies) {

@@ -336,7 +336,7 @@ impl Default for Cluster {
 }
 
 impl Model {
-    /// Whether the model that is named wants q, k, v and gate, up of its parameters fused, if it says.
+    /// Whether the named model expects q, k, v and gate, up fused, if it says.
     ///
     /// # Errors
     /// A name of no model; a yaml that cannot be read.

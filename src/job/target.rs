@@ -103,7 +103,7 @@ pub(super) fn check(target: &Path, publish: Publish) -> Result<u64, Error> {
     free(target)
 }
 
-/// Whether only what a conversion made, ours or the original's, would be replaced. Somebody may put a file there while a
+/// Whether only what a conversion made, ours or the original's, would be replaced. Another program may put a file there while a
 /// conversion runs, so this is asked again before it publishes.
 pub(super) fn replaceable(target: &Path) -> Result<(), Error> {
     let files = foreign(target, foreign_files)?;

@@ -1,4 +1,4 @@
-//! One process of several: it takes its part of the plan, meets the others beside the target, and whoever finds all parts
+//! One process of several: it takes its part of the plan, meets the others beside the target, and the one that finds all parts
 //! written publishes.
 
 use std::collections::BTreeSet;

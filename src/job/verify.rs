@@ -190,7 +190,7 @@ impl Verify {
         };
         if verdict.differences.is_empty() {
             let step = Step::begin(observer, "comparing");
-            // All that B holds against A; then what A holds more than once, and was not looked at, against B.
+            // All that B holds against A; then what A holds more than once, and was not compared, against B.
             let (a_maps, b_maps) = (a.input().mappings(), b.input().mappings());
             let engine_config = settings::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
             let of_a = (a_files, &a_catalog, &a_maps);

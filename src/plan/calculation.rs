@@ -1,7 +1,7 @@
 //! What is computed from whole tensors before anything is written: scales, and what goes with them.
 //!
 //! The results are small (a few numbers for each row) and lie in the memory of the plan, which routes read like a source file.
-//! Which bytes are what is said here by offsets, so that whoever computes them needs to know no name.
+//! Which bytes are what is said here by offsets, so that the code that computes them needs no names.
 
 use super::OutputTensor;
 use super::op::{Arithmetic, Width};

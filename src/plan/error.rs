@@ -259,7 +259,7 @@ pub enum PlanError {
     /// Parts of a fused parameter whose inputs were scaled differently.
     #[error("`{0}` cannot be fused: its parts have different inputs (they were smoothed one by one)")]
     InputsDiffer(String),
-    /// A checkpoint that is quantised otherwise than asked, or at all.
+    /// A checkpoint that is quantised otherwise than requested, or at all.
     #[error("{0}")]
     Quantised(String),
     /// Weights that are not floating-point numbers, or other signs that the model is quantised in a way that is not known.

@@ -60,7 +60,7 @@ impl OutFile {
         Self::make(dir, name, len, direct, None)
     }
 
-    /// Opens a part of a file, which is made with its whole length where it is not there yet. Nobody's bytes are lost by it.
+    /// Opens a part of a file, which is made with its whole length where it is not there yet. No bytes are lost by it.
     pub fn open_part(dir: &Dir, name: &str, part: FilePart, direct: bool) -> Result<Self, FileError> {
         Self::make(dir, name, part.of, direct, Some(part))
     }

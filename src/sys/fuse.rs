@@ -1,4 +1,4 @@
-//! A tree of files that nobody wrote, shown read-only by the kernel (FUSE).
+//! A tree of files that were never written, shown read-only by the kernel (FUSE).
 //!
 //! `/dev/fuse` is spoken to without libfuse. Mounting is left to mount(2), and where that is not allowed to `fusermount3` or
 //! `fusermount`, which most distributions install for users.
@@ -41,7 +41,7 @@ pub struct TreeFile {
     pub len: u64,
 }
 
-/// Whoever knows the bytes of the files.
+/// The source of the files' bytes.
 pub trait Contents: Send + Sync + 'static {
     /// Reads bytes `at ..` of a file, all of which are in it. `None`: they cannot be read, and the reader is given EIO.
     fn read(&self, file: usize, at: u64, buf: &mut [u8]) -> Option<()>;
@@ -97,7 +97,7 @@ impl MountedTree {
         self.session.guard.is_finished()
     }
 
-    /// Takes it out of sight. Whoever has a file of it open is served until he closes it.
+    /// Takes it out of sight. A process that has a file of it open is served until it closes it.
     pub fn unmount(&self) {
         if rustix::mount::unmount(&self.at, UnmountFlags::DETACH).is_ok() {
             return;

@@ -16,7 +16,7 @@ use super::read_fault::ReadFault;
 use super::stamp::{Change, Stamp};
 use crate::source::{ByteRange, ReadAhead};
 
-/// The promise that nobody changes or truncates the input files while the program runs.
+/// The promise that no process changes or truncates the input files while the program runs.
 ///
 /// Only the program can make it (as ripgrep does for its memory maps): a library cannot know what else writes to a file.
 #[derive(Clone, Copy, Debug)]
@@ -53,12 +53,12 @@ pub enum Reader {
     Sequential,
 }
 
-/// How much of a file is looked at in one go to see what is in the page cache.
+/// How much of a file is examined in one go to see what is in the page cache.
 const LOOK: u64 = 1 << 30;
 
 /// A file mapped for reading. Derefs to its bytes.
 ///
-/// Where the system cannot read some of them, zeros are there instead: whoever makes anything of the bytes asks [`Self::check`]
+/// Where the system cannot read some of them, zeros are there instead: code that uses the bytes calls [`Self::check`]
 /// afterwards.
 #[derive(Debug)]
 pub struct Mapping {
@@ -187,7 +187,7 @@ impl Mapping {
     /// What the file differs in from what it was when it was mapped.
     ///
     /// # Errors
-    /// What the system says when it is asked.
+    /// What the system reports.
     pub fn change(&self) -> Result<Option<Change>, FileError> {
         let Some((file, stamp)) = &self.plain else { return Ok(None) };
         let error = |source| FileError { op: FileOp::Stat, path: self.path.clone(), source };

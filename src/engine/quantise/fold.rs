@@ -168,7 +168,7 @@ pub(super) fn finish(
     Ok(())
 }
 
-/// What an observed input is once its columns are smoothed: divided by the factor, as whoever takes the inverse does it.
+/// What an observed input is once its columns are smoothed: divided by the factor, as the code that takes the inverse does it.
 fn seen(bits: u16, factor: Option<(&Inverse, f32)>) -> f32 {
     match factor {
         None => number(bits),

@@ -221,7 +221,7 @@ impl<'de> Visitor<'de> for HeaderVisitor<'_> {
         while let Some(name) = map.next_key::<String>()? {
             if name == METADATA {
                 if metadata.replace(map.next_value_seed(PairsVisitor(self.0))?).is_some() {
-                    return Err(A::Error::custom("`__metadata__` stands in the header twice"));
+                    return Err(A::Error::custom("`__metadata__` appears in the header twice"));
                 }
                 continue;
             }

@@ -1,4 +1,4 @@
-//! From a path to the files of a checkpoint that PyTorch programs wrote. Names are looked at, contents are not (but for
+//! From a path to the files of a checkpoint that PyTorch programs wrote. Only names are read, no contents (but for
 //! an index).
 
 mod fault;

@@ -99,7 +99,7 @@ impl Catalog {
         Ok((catalog, notes))
     }
 
-    /// Gives the target the `lm_head` that it wants: none where it shares the embedding, the embedding's where the source
+    /// Gives the target the `lm_head` that it needs: none where it shares the embedding, the embedding's where the source
     /// shares it and the target does not.
     fn tie(
         &mut self,

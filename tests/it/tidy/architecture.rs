@@ -1,4 +1,4 @@
-//! Who may use whom, file by file; and which files may name parameters of models.
+//! Which file may use which; and which files may name parameters of models.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -123,7 +123,7 @@ fn names_of_parameters_are_in_the_tables_of_models_only() {
     assert!(found.is_empty(), "names of parameters belong to src/model: {found:?}");
 }
 
-/// What a source is made of is known to those who make it, and below them.
+/// What a source is made of is known to the modules that make it, and below them.
 #[test]
 fn only_storage_knows_that_files_are_mapped() {
     let knows = |of: &super::modules::Module| {
