@@ -22,7 +22,7 @@ fn tensors() -> Vec<TensorToWrite> {
     (0..TENSORS).map(tensor).collect()
 }
 
-/// The file, its data zero; answers its bytes that are not data too.
+/// The file, its data zero; returns its bytes that are not data too.
 fn file(layout: &FileLayout) -> (Vec<u8>, u64) {
     let mut bytes = Vec::new();
     let mut header = 0;

@@ -53,7 +53,7 @@ pub enum Error {
         example: String,
     },
     /// A target is where an input or another target is.
-    #[error("the target {} and {} lie within each other", .target.display(), .other.display())]
+    #[error("the target {} overlaps {}", .target.display(), .other.display())]
     Overlap {
         /// The target.
         target: std::path::PathBuf,
@@ -61,7 +61,7 @@ pub enum Error {
         other: std::path::PathBuf,
     },
     /// Replicas of one parameter that are not the same.
-    #[error("ranks that should hold the same bytes do not: {}", crate::plan::list(.0))]
+    #[error("ranks that should hold identical bytes differ: {}", crate::plan::list(.0))]
     ReplicasDiffer(Vec<String>),
     /// A directory that may not be written to.
     #[error("{} is not writable", .0.display())]
@@ -101,7 +101,7 @@ pub enum Error {
         real: std::path::PathBuf,
     },
     /// What is there was not made by a conversion, so it is not replaced.
-    #[error("{} is there and is not the result of a conversion", .0.display())]
+    #[error("{} exists already and is not the result of a conversion", .0.display())]
     ForeignTarget(std::path::PathBuf),
     /// Files in a target that no conversion made, so it is not replaced.
     #[error("{} holds files that no conversion made, or that were changed since: {}", .target.display(), crate::plan::list(.files))]
@@ -134,7 +134,7 @@ pub enum Error {
     #[error("{} exists already and is not a manifest of a conversion", .0.display())]
     NoManifestThere(std::path::PathBuf),
     /// The disk is too small.
-    #[error("{} needs {needed} bytes, {free} are free", .dir.display())]
+    #[error("{} needs {needed} bytes, but only {free} are free", .dir.display())]
     NoRoom {
         /// On which file system.
         dir: std::path::PathBuf,
@@ -150,7 +150,7 @@ pub enum Error {
     /// A part of the program that was left out when it was built.
     #[error("{what} needs the cargo feature `{feature}`, which this ckpt-convert was built without")]
     NoFeature {
-        /// What was asked for.
+        /// What was requested.
         what: &'static str,
         /// The feature.
         feature: &'static str,
@@ -186,12 +186,12 @@ pub enum Error {
         /// The order that the sizes of the rows show.
         shown: Option<FusionLayout>,
     },
-    /// Sums to compare the source with that nobody stated.
+    /// Sums to compare the source with that no manifest states.
     #[error("--check-source compares a source with the manifest.json of the conversion that made it; {} has none", .0.display())]
     NoManifest(std::path::PathBuf),
     /// Bytes of the source that are not what was written.
     #[error(
-        "the source is not what was written, by the sums in {}: {}", .manifest.display(), crate::plan::list(.tensors)
+        "the source differs from what was written, by the checksums in {}: {}", .manifest.display(), crate::plan::list(.tensors)
     )]
     SumsDiffer {
         /// The manifest.
@@ -239,7 +239,7 @@ impl From<ClusterError> for Error {
 impl From<CalibrateError> for Error {
     fn from(error: CalibrateError) -> Self {
         match error {
-            CalibrateError::Plan(plan) => Self::Plan(plan),
+            CalibrateError::Plan(plan) => (*plan).into(),
             CalibrateError::Cancelled => Self::Engine(EngineError::Cancelled),
             CalibrateError::Thread(refused) => Self::Engine(refused.into()),
             other => Self::Calibrate(Box::new(other)),
@@ -249,7 +249,11 @@ impl From<CalibrateError> for Error {
 
 impl From<PlanError> for Error {
     fn from(error: PlanError) -> Self {
-        Self::Plan(Box::new(error))
+        match error {
+            // Nothing is wrong with what was asked for: the machine does not give the bytes.
+            PlanError::Unread(unread) => unread.into_file_error().into(),
+            other => Self::Plan(Box::new(other)),
+        }
     }
 }
 
@@ -265,7 +269,7 @@ pub enum ErrorKind {
     Environment,
     /// The program is at fault.
     Internal,
-    /// Somebody asked to stop.
+    /// The user asked to stop.
     Cancelled,
 }
 

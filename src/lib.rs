@@ -1,6 +1,6 @@
 //! Streaming converter of LLM checkpoints for MindSpore/Ascend inference.
 //!
-//! A conversion is a value. A [`Job`] says what is asked for; it is planned whole before a byte is moved, and moved without ever
+//! A conversion is a value. A [`Job`] says what is requested; it is planned whole before a byte is moved, and moved without ever
 //! holding a tensor:
 //!
 //! ```no_run
@@ -20,7 +20,7 @@
 //! The files of `examples/` use nothing else, and neither does the command line ([`cli`]). Nothing is printed: what a user should
 //! know goes to the [`Observer`].
 //!
-//! **Sources are mapped.** Nobody may modify or truncate the files that a job names while it, its plan or a comparison is there:
+//! **Sources are mapped.** No process may modify or truncate the files that a job names while it, its plan or a comparison is there:
 //! other bytes than the plan saw would be read. Where that is noticed it is an error, and nothing is published. So it is where a
 //! source cannot be read: a bad disk, a server that fails, a file that was truncated. The kernel announces such reads of a mapping by
 //! SIGBUS. While a job, a plan or a comparison is there, and no longer, the process therefore has a handler of that signal, which
@@ -45,7 +45,7 @@
 //! | 6 | `cluster` | one plan carried out by several machines |
 //! | 6 | `calibrate` | a model run on the processor, to see its activations (feature `calibrate`) |
 //! | 7 | `report` | what people and machines read |
-//! | 8 | [`job`] | what is asked for, and how it is done |
+//! | 8 | [`job`] | a requested job, and how it is done |
 //! | 9 | [`cli`] | the program |
 //!
 //! **Invariants.** A module uses modules of lower layers only (a test enforces it). Parsers do no I/O and trust no length.

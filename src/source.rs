@@ -92,7 +92,7 @@ impl Extents {
         &self.parts
     }
 
-    /// The range of the file, when there is just one.
+    /// The range of the file, when there is only one.
     pub fn as_contiguous(&self) -> Option<ByteRange> {
         match self.parts.as_slice() {
             [(_, range)] => Some(*range),
@@ -101,7 +101,7 @@ impl Extents {
     }
 
     /// The pieces of the file that hold the tensor's bytes `offset .. offset + len`, in order.
-    /// Bytes past the end of the tensor are not answered.
+    /// Bytes past the end of the tensor are not returned.
     pub fn locate(&self, offset: u64, len: u64) -> impl Iterator<Item = ByteRange> + '_ {
         let end = offset.saturating_add(len).min(self.len);
         let first = self.parts.partition_point(|(at, range)| at + range.len <= offset);

@@ -55,7 +55,7 @@ fn odd_contraction(text: &str) -> String {
     out + rest
 }
 
-/// What stands between a bracket and the next closing one, without the space around it.
+/// What is between a bracket and the next closing one, without the space around it.
 fn trimmed(text: &str, open: char, close: char) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -74,7 +74,7 @@ fn trimmed(text: &str, open: char, close: char) -> String {
 mod tests {
     use super::clean;
 
-    /// Expected: what golden-stick 0.6.0's `_clean` answers.
+    /// Expected: what golden-stick 0.6.0's `_clean` returns.
     #[test]
     fn text_is_cleaned_as_golden_stick_does() {
         for (text, expected) in [

@@ -67,10 +67,10 @@ pub enum CalibrateError {
     /// No plan of the whole model can be made, or the statistics do not fit it.
     #[error(transparent)]
     Plan(#[from] Box<PlanError>),
-    /// A thread could not be had.
+    /// A thread could not be started.
     #[error(transparent)]
     Thread(#[from] ThreadError),
-    /// Somebody asked to stop.
+    /// The user asked to stop.
     #[error("interrupted")]
     Cancelled,
 }

@@ -28,7 +28,7 @@ pub fn memory(spec: &Model, samples: &[Vec<u32>]) -> u64 {
 }
 
 /// Runs the samples (lists of tokens). Returns the bytes of a statistics file, as `docs/en/statistics.md` describes it.
-/// `observer` is told of bytes of activations, each once for every layer.
+/// `observer` is notified of bytes of activations, each once for every layer.
 ///
 /// # Errors
 /// A parameter that is missing, not known or of another shape than the model's; a token without a row in the embedding;

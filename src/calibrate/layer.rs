@@ -74,7 +74,7 @@ impl Positions {
 }
 
 impl Layer {
-    /// What comes out of the layer, `[tokens, hidden]`, where `x` goes in. `see` is told what is observed, each
+    /// What comes out of the layer, `[tokens, hidden]`, where `x` goes in. `see` receives what is observed, each
     /// `[tokens, channels]`.
     pub(super) fn forward(
         &self,

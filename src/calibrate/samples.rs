@@ -44,7 +44,7 @@ impl DataSet {
     /// Reads the first `samples` samples of a file, or where texts are a stream, all of them.
     ///
     /// # Errors
-    /// The first line that does not parse. Lines behind the last sample are not looked at, but for squad's, which is one
+    /// The first line that does not parse. Lines after the last sample are not looked at, but for squad's, which is one
     /// JSON value.
     pub fn read(self, bytes: &[u8], samples: usize) -> Result<Texts, DataError> {
         match self {

@@ -9,11 +9,11 @@ use super::{CalibrateError, Texts};
 /// Which tokens begin and end a text.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Special<'a> {
-    /// The beginning's, as it was asked for; empty: none.
+    /// The beginning's, as it was requested; empty: none.
     pub bos: Option<&'a str>,
     /// The end's.
     pub eos: Option<&'a str>,
-    /// The bytes of the model's `tokenizer_config.json`, which is asked where nothing was asked for.
+    /// The bytes of the model's `tokenizer_config.json`, which is consulted where nothing was requested.
     pub config: Option<&'a [u8]>,
 }
 
@@ -73,7 +73,7 @@ impl Words {
         Ok(Self { tokenizer, bos, eos })
     }
 
-    /// The first `samples` samples of at most `length` tokens; those of a stream have just so many, and what is left is
+    /// The first `samples` samples of at most `length` tokens; those of a stream have exactly so many, and what is left is
     /// dropped.
     ///
     /// # Errors
@@ -110,7 +110,7 @@ impl Words {
     }
 }
 
-/// The crate may panic over a file that nobody thought of; a file is never a reason for the program to end that way. Nothing of
+/// The crate may panic over an unforeseen file; a file is never a reason for the program to end that way. Nothing of
 /// a tokenizer is used after it did.
 fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, CalibrateError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| {

@@ -11,7 +11,9 @@ use crate::formats::SAFETENSORS;
 use crate::model::FusionLayout;
 use crate::model::Model;
 use crate::model::naming::decoder_layer;
-use crate::plan::{Arrangement, Catalog, PlanOptions, Precision, SourceFile, TargetOptions, build, prove, targets};
+use crate::plan::{
+    Arrangement, Catalog, Evidence, PlanOptions, Precision, SourceFile, TargetOptions, build, prove, targets,
+};
 use crate::storage::LocalBlob;
 use crate::tensor::Dtype;
 
@@ -36,6 +38,7 @@ impl Weights {
     /// A source that makes no whole model.
     pub fn new(
         files: &[SourceFile<'_>],
+        evidence: &dyn Evidence,
         catalog: &Catalog,
         spec: &Model,
         mappings: Vec<Arc<LocalBlob>>,
@@ -56,7 +59,7 @@ impl Weights {
             padding: false,
             whole: None,
         };
-        let plan = build(files, catalog, targets(catalog, files, &target)?, &options)?;
+        let plan = build(files, catalog, targets(catalog, files, evidence, &target)?, &options)?;
         prove(&plan)?;
         let mut places = HashMap::new();
         for output in plan.outputs.iter().take(1) {
@@ -87,7 +90,7 @@ impl Weights {
         self.places.get(name).map(|(dims, _)| dims.as_slice()).ok_or_else(missing)
     }
 
-    /// Elements `first ..` of a parameter, as many as there is room for.
+    /// Elements `first ..` of a parameter, as many as there is space for.
     pub(super) fn read(&self, name: &str, first: usize, into: &mut [f32]) -> Result<(), CalibrateError> {
         let place = self.places.get(name);
         let (dims, at) = place.ok_or_else(|| CalibrateError::Model(format!("no `{name}`")))?;

@@ -47,20 +47,20 @@ pub(super) fn hint(error: &Error) -> Option<String> {
             let own = plan_hint(source).map(|hint| format!("{hint}; ")).unwrap_or_default();
             Some(format!(
                 "{own}the model is known from {}: if that is another model's, move it elsewhere, or name the model with -y, which \
-                 counts more",
+                 takes precedence",
                 config.display()
             ))
         }
         Error::Families(_) => {
-            Some("`ckpt-convert families show NAME` prints a file that is right; docs/en/families.md describes it".to_owned())
+            Some("`ckpt-convert families show NAME` prints a valid file; docs/en/families.md describes it".to_owned())
         }
         Error::Input(input) => input_hint(input),
         Error::Engine(engine) => engine_hint(engine),
         Error::Cluster(cluster) => cluster_hint(cluster).map(str::to_owned),
         Error::Overlap { .. } => Some("choose directories apart from each other with -dc and -is".to_owned()),
         Error::ReplicasDiffer(names) if names.iter().all(|name| name.strip_prefix(HEAD).is_some_and(|rest| rest.starts_with(" in "))) => Some(format!(
-            "config.json or -y says tie_word_embeddings: true, but {HEAD_LAYER} is not the embedding: if it was trained, say false \
-             there; if it is a left-over, leave it out with --ignore {HEAD}"
+            "config.json or -y says tie_word_embeddings: true, but {HEAD_LAYER} is not the embedding: if it was trained, set it to false \
+             there; if it is left over, leave it out with --ignore {HEAD}"
         )),
         Error::ReplicasDiffer(_) => {
             Some("the rank directories are not of one checkpoint, or not of one step of it".to_owned())
@@ -70,7 +70,7 @@ pub(super) fn hint(error: &Error) -> Option<String> {
             "{} is published and whole, only its summary is lost; the sums are in its manifest.json",
             target.display()
         )),
-        Error::TooLittleMemory { .. } => Some("give more with --memory, or use fewer --workers".to_owned()),
+        Error::TooLittleMemory { .. } => Some("give a larger --memory, or use fewer --workers".to_owned()),
         Error::NoRoom { .. } => Some("free space, or choose another disk with -dc; nothing was written".to_owned()),
         Error::OtherStrategies(_) => Some(
             "choose another directory with -is; --overwrite replaces them, and they may belong to another target (fused and \
@@ -85,15 +85,15 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         }
         Error::TargetLink { target, to } => Some(link_hint(target, to)),
         Error::CannotMount { .. } => Some(
-            "mounting takes /dev/fuse (`modprobe fuse`) and root, or the program fusermount3 of the package fuse3; in a container \
+            "mounting requires /dev/fuse (`modprobe fuse`), and root or the program fusermount3 of the package fuse3; in a container: \
              --device /dev/fuse --cap-add SYS_ADMIN"
                 .to_owned(),
         ),
-        Error::NoMountPoint(at) => Some(format!("make one, or name another: mkdir -p {}", at.display())),
+        Error::NoMountPoint(at) => Some(format!("create one, or name another: mkdir -p {}", at.display())),
         Error::LeftMounted(at) => {
             Some(format!("unmount it, then start the same command again: fusermount -u {0} (root: umount {0})", at.display()))
         }
-        Error::FileExists(_) => Some("choose another name, or remove it if nobody needs it".to_owned()),
+        Error::FileExists(_) => Some("choose another name, or remove it if it is no longer needed".to_owned()),
         Error::NoManifestThere(_) => {
             Some("choose another name with -o; without -o the manifest goes to standard output".to_owned())
         }
@@ -154,8 +154,8 @@ fn engine_hint(error: &EngineError) -> Option<String> {
         EngineError::TargetBusy(_) => "wait for it, or choose another directory with -dc or -is",
         EngineError::LockUnclear { lock, .. } => {
             return Some(format!(
-                "this file system has no locks, and that process is not one of this machine: where you are sure that no \
-                 conversion into this target runs on any machine, remove {} and start again",
+                "this file system does not support locks, and that process is not on this machine: if you are sure that no \
+                 conversion is writing this target on any machine, remove {} and start again",
                 lock.display()
             ));
         }
@@ -169,7 +169,7 @@ fn engine_hint(error: &EngineError) -> Option<String> {
             "use fewer --workers, or raise the limit of this user (ulimit -u) or of the container (pids.max)"
         }
         EngineError::File(e) if e.source.kind() == std::io::ErrorKind::FileTooLarge && !e.is_input() => {
-            "raise the limit of a file's size (ulimit -f), or choose another file system with -dc or -is; nothing was published"
+            "raise the file size limit (ulimit -f), or choose another file system with -dc or -is; nothing was published"
         }
         EngineError::File(e) if e.source.kind() == std::io::ErrorKind::StorageFull => {
             "free space, or choose another disk with -dc; nothing was published"
@@ -185,8 +185,8 @@ fn read_hint(error: &FileError) -> Option<&'static str> {
     match (error.op, error.source.kind()) {
         (FileOp::Read, io::ErrorKind::UnexpectedEof) => Some(CHANGES),
         (FileOp::Read, kind) if kind != io::ErrorKind::PermissionDenied && !error.is_input() => Some(
-            "its disk, or the server of its file system, failed: `dmesg` says more, and `cp` of the file fails there too; start again \
-             when it can be read, or take the file from another copy. Nothing was published",
+            "its disk, or the server of its file system, failed: `dmesg` shows more, and `cp` of the file fails there too; start again \
+             when it can be read, or use another copy of the file. Nothing was published",
         ),
         _ => None,
     }
@@ -212,7 +212,7 @@ fn cluster_hint(error: &ClusterError) -> Option<&'static str> {
              wait for the other one"
         }
         ClusterError::NodeBusy { .. } => "give each host its own --node-rank, or wait until the other has ended",
-        ClusterError::Superseded(_) => "the other one goes on; nothing is lost",
+        ClusterError::Superseded(_) => "the other process continues; nothing is lost",
         ClusterError::PeerFailed { .. } | ClusterError::PeerDied { .. } | ClusterError::PeerAbsent { .. } => {
             "what this host has finished is kept: start the same command there again, and here too if this was not \
              waiting; the last one publishes"
@@ -261,10 +261,10 @@ fn plan_hint(error: &PlanError) -> Option<String> {
             "leave -y out, or name the yaml of this model; --qkv_concat true makes a fused target without one"
         }
         PlanError::ScalesMissing { left_out, .. } if !left_out.is_empty() => {
-            "give a pattern to --ignore or --drop that does not match them; whole numbers need their scales"
+            "give a pattern to --ignore or --drop that does not match them; integer weights need their scales"
         }
         PlanError::ScalesMissing { .. } => {
-            "copy or make the checkpoint again, with its scales; whole numbers mean nothing without them"
+            "copy or make the checkpoint again, with its scales; integer weights mean nothing without them"
         }
         PlanError::NoHead => {
             "if it is the embedding, say so with --tie-word-embeddings true, or name the model with -y. If not, the file is cut off, \
@@ -295,7 +295,7 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         }
         PlanError::UnknownNames(_) => {
             "leave out with --ignore PATTERN only what is no part of the model, as a buffer or a counter: a parameter that is left \
-             out is missing in the target"
+             out will be missing from the target"
         }
         PlanError::Unplaced { side: "source", .. } => {
             "give the source's strategy files with -ss, or leave the parameters out with --ignore PATTERN"
@@ -311,7 +311,7 @@ fn plan_hint(error: &PlanError) -> Option<String> {
             "the checkpoint is not whole, or -y or the strategy is of another model"
         }
         PlanError::NoOwnNames(_) => {
-            "`ckpt-convert families show NAME` prints its file: a copy of it with a scheme of MindSpore's, as `mcore`, goes with --family FILE"
+            "`ckpt-convert families show NAME` prints its file: add a MindSpore scheme, such as `mcore`, to a copy of it, and give the copy with --family FILE"
         }
         PlanError::NoForeignName { .. } => {
             "the config.json beside the source or of --hf-config, if there is one, is of another model: give the one of this model with \
@@ -330,11 +330,9 @@ fn plan_hint(error: &PlanError) -> Option<String> {
             "a rank's file is missing or is not of this checkpoint; the ranks of a training run need its strategy, with -ts"
         }
         PlanError::RanksDisagree { .. } => {
-            "the rank directories are not of one checkpoint, or the strategy is another's"
+            "the rank directories are not of one checkpoint, or the strategy is of another checkpoint"
         }
-        PlanError::Strategies { .. } => {
-            "name the strategy file that counts, or keep the files of one run in the directory"
-        }
+        PlanError::Strategies { .. } => "name the right strategy file, or keep the files of one run in the directory",
         PlanError::StrategyRanks { side: "source", .. } => "give the strategy of this checkpoint with -ss",
         PlanError::StrategyRanks { .. } => "leave -w out, or give the number of ranks of the strategy",
         PlanError::FusedRows { .. } => "check -y; the fused parameters are taken as q, k, v and gate, up",
@@ -362,9 +360,10 @@ fn spec_hint(error: &SpecError) -> Option<String> {
         SpecError::UnknownModel(_) => {
             Some(format!("give the path of a yaml, or one of {}", builtin_names().collect::<Vec<_>>().join(", ")))
         }
-        SpecError::OtherLayers { .. } => {
-            Some("of such models only dense models are converted; `ckpt-convert families` lists what is".to_owned())
-        }
+        SpecError::OtherLayers { .. } => Some(
+            "only the dense models of this type are supported; `ckpt-convert families` lists the supported families"
+                .to_owned(),
+        ),
         SpecError::Quantised { field, .. } => {
             Some(format!("the target is not quantised: give a config.json without `{field}` (--hf-config DIR)"))
         }
@@ -404,7 +403,7 @@ fn input_hint(error: &InputError) -> Option<String> {
             return Some(format!("choose one of them, as in --step {last}"));
         }
         InputError::SavesDiffer { .. } => {
-            "copy the files of one save to every rank; if these are of one save, name them alike but for the rank"
+            "copy the files of one save to every rank; if these are of one save, give them names that differ only by the rank"
         }
         InputError::MixedFormats { .. } => "keep the files of one format there: those of the other are of another save",
         InputError::OneFile(_) => "leave --step and --latest out",
@@ -416,14 +415,16 @@ fn input_hint(error: &InputError) -> Option<String> {
             "name one of the files, or move all but one elsewhere; saves of a training run are chosen by -f train_to_infer with --step \
              or --latest"
         }
-        InputError::NoCheckpoint(_) => "-sc wants the directory that holds rank_0, rank_1, …, or a checkpoint file",
+        InputError::NoCheckpoint(_) => {
+            "-sc must name the directory that contains rank_0, rank_1, …, or a checkpoint file"
+        }
         InputError::Model { source, .. } => return spec_hint(source),
         InputError::Strategy { source, .. } => return plan_hint(source),
         InputError::Format { source, .. } => return format_hint(&source.what).map(str::to_owned),
         InputError::LfsPointer { path, .. } => return Some(pointer_hint(path)),
         InputError::LinkLeadsOut { path, to } => {
             return Some(format!(
-                "put the file in the place of its link (cp --remove-destination '{}' '{}'), or leave it out with --ignore {}",
+                "replace the link with the file (cp --remove-destination '{}' '{}'), or leave it out with --ignore {}",
                 to.display(),
                 path.display(),
                 name(path)
@@ -441,9 +442,11 @@ fn input_hint(error: &InputError) -> Option<String> {
         InputError::IsGguf(_) => {
             "use -f pt_to_ms for rank files of MindSpore, or -f ms_to_pt for a Hugging Face directory"
         }
-        InputError::IsMindSpore(_) => "use -f distributed_weight_transfer for it, or -f ms_to_pt for the way back",
+        InputError::IsMindSpore(_) => {
+            "use -f distributed_weight_transfer for it, or -f ms_to_pt for the opposite direction"
+        }
         InputError::OtherFamily { .. } => {
-            "put the config.json of this model beside its files. If the family has a place for neither, --family FILE adds one"
+            "put the config.json of this model beside its files. If the model is of neither family, --family FILE adds its own"
         }
         InputError::NoFamily { .. } => {
             "`ckpt-convert families` lists the families whose names are known; --family FILE adds one"
@@ -463,15 +466,15 @@ fn input_hint(error: &InputError) -> Option<String> {
 /// What to do about bytes that are not what they should be.
 fn format_hint(what: &FormatFault) -> Option<&'static str> {
     Some(match what {
-        FormatFault::Memory { stated: true, .. } => "give more with --memory",
+        FormatFault::Memory { stated: true, .. } => "give a larger --memory",
         FormatFault::Memory { stated: false, .. } => {
-            "no model has so much in a file: find out where it comes from, or use a machine with more memory"
+            "no model file lists so much: check where the file comes from, or use a machine with more memory"
         }
         FormatFault::Truncated { .. } | FormatFault::WrongLength { .. } | FormatFault::Empty => {
             "the file is incomplete: copy or save it again"
         }
         FormatFault::GgmlType { .. } => {
-            "read are F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0, Q4_1, Q4_K, Q5_K and Q6_K: take a file of one of these types, or \
+            "the supported types are F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0, Q4_1, Q4_K, Q5_K and Q6_K: use a file of one of these types, or \
                  convert the model that it was made from. llama-quantize --allow-requantize IN OUT Q8_0 makes one"
         }
         FormatFault::CrcMismatch { .. } => "the file is damaged: copy it again (or skip the check with --no-crc-check)",

@@ -8,7 +8,7 @@ use super::args::{
 use super::run_args::{OutputArgs, ReadArgs, RunArgs};
 use crate::job::{Calibrate, Checks, Cluster, Division, Edits, Job, Model, Quantise, Reading, Run, Source, Target};
 
-/// What is asked for, as far as its function and its precision are. Every option is named here, so that a new one finds its place.
+/// The requested job, as far as its function and its precision are. Every option is named here, so that a new one finds its place.
 pub(super) fn job(args: &ConvertArgs) -> Option<Job> {
     // What is shown is no part of the job.
     let ConvertArgs { what, place, layout, files, train, quant, calibrate, run, cluster, output } = args.clone();

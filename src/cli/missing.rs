@@ -1,4 +1,4 @@
-//! What a conversion must be told and was not: all of it at once, with an example that goes on from what was typed.
+//! Options that a conversion needs and was not given: all at once, with an example that continues what was typed.
 
 use std::ffi::OsString;
 

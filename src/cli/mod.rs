@@ -46,7 +46,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitStatus {
     if let Some(translated) = translated {
         screen::note(&translated);
     }
-    // `cmp` and `diff` tell trouble from a difference in the same way.
+    // `cmp` and `diff` distinguish trouble from a difference in the same way.
     let comparing = matches!(cli.command, Some(Command::Verify(_)));
     let outcome = commands::families::register(cli.family_files()).and_then(|()| dispatch(cli, &typed, &matches));
     outcome.unwrap_or_else(|error| {
@@ -190,7 +190,7 @@ fn mount(args: &MountArgs, typed: &[OsString], matches: &ArgMatches) -> Result<E
     commands::mount::run(args, matches)
 }
 
-/// The simplified form: the conversion that it stands for.
+/// The simplified form: the conversion that it is short for.
 fn n_to_m(typed: &[OsString], args: &ConvertArgs, matches: &ArgMatches) -> Result<ExitStatus, Error> {
     missing::check_n_to_m(args, typed)?;
     let given = |name: &str| {

@@ -1,4 +1,4 @@
-//! Command lines of the original scripts that are not the program's own, and what they stand for: the functions of the
+//! Command lines of the original scripts that are not the program's own, and their equivalents: the functions of the
 //! dispatcher at the top of their tree, and the simplified form. Both are rewritten before anything else is made of them, so
 //! that every option of a conversion goes with them.
 
@@ -15,7 +15,7 @@ const SIMPLIFIED: &str = "n-to-m";
 /// A function of the original's dispatcher.
 struct Original {
     name: &'static str,
-    /// The words that it stands for. They come first, so that what is typed wins.
+    /// The words that it is replaced by. They come first, so that what is typed wins.
     words: &'static [&'static str],
     /// Whether its strategies go below the target: the original has no option for them, and keeps them there.
     strategies: bool,
@@ -52,7 +52,7 @@ const TO_ONE_RANK: &[&str] = &["-f", "pt_to_ms", "-p", "fp16", "-w", "1", "--qkv
 const SOURCE: [&str; 2] = ["--src_ckpt_path", "--src-ckpt-path"];
 const TARGET: [&str; 2] = ["--dst_ckpt_path", "--dst-ckpt-path"];
 
-/// The command line with a function of the original's dispatcher replaced by what it stands for, and a note that says so.
+/// The command line with a function of the original's dispatcher replaced by its equivalent, and a note that says so.
 pub(super) fn translate(mut args: Vec<OsString>) -> (Vec<OsString>, Option<String>) {
     let Some((found, at)) = ORIGINALS.iter().find_map(|original| {
         let at = option(&args, &["-f", "--function"], |value| value == original.name)?;
@@ -123,7 +123,7 @@ pub(super) fn quoted(word: &str) -> String {
     }
 }
 
-/// The command line of the conversion that `n-to-m` stands for. `typed`: the whole line; `args`: what was read from it;
+/// The command line of the conversion that `n-to-m` is short for. `typed`: the whole line; `args`: what was read from it;
 /// `given`: whether an option (by its name) was typed.
 pub(super) fn n_to_m(
     typed: &[OsString],

@@ -23,7 +23,7 @@ struct End {
     second_ends_at_once: bool,
 }
 
-/// All that by default ends a program and says that somebody, or a limit, wants it to.
+/// All signals that end a program by default and mean that a user or a limit requests it.
 const END: [End; 5] = [
     End { signal: SIGINT, unless_ignored: false, second_ends_at_once: true },
     End { signal: SIGTERM, unless_ignored: false, second_ends_at_once: true },
@@ -34,7 +34,7 @@ const END: [End; 5] = [
 
 /// Makes a file that grows beyond its limit (`ulimit -f`) an error of the write, which says which file, rather than the end.
 pub(super) fn survive_file_limit() {
-    // Whoever writes is told; where the signal cannot be caught it ends the program, as it would without this.
+    // Writers get an error; where the signal cannot be caught it ends the program, as it would without this.
     let _ = flag::register(SIGXFSZ, Arc::default());
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// As it is asked for.
+    /// As requested.
     pub(super) fn new(output: &OutputArgs) -> Self {
         Self::with(if output.quiet {
             ProgressMode::Quiet
@@ -102,7 +102,7 @@ impl Observer for Screen {
         }
     }
 
-    /// Until here a signal may end the program as it likes.
+    /// Until here a signal may end the program at any point.
     fn before_writing(&self) -> Result<(), Error> {
         for end in END {
             let signal = end.signal;

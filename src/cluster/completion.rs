@@ -1,6 +1,6 @@
 //! Done means done everywhere: how the processes of a run come to one published target, on shared storage and without a word.
 //!
-//! Each writes its share, then its `done`. Whoever finds all of them takes the directory of finished files by renaming it, which
+//! Each writes its share, then its `done`. The host that finds all of them takes the directory of finished files by renaming it, which
 //! only one can; if that one dies, another takes it from there in the same way.
 
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ pub enum Finished {
 const ABSENT: u32 = 10;
 
 impl Session {
-    /// Whether the target is published and not to be made again. What a process left that died right behind the publication is
+    /// Whether the target is published and not to be made again. What a process left that died right after the publication is
     /// cleared.
     pub fn is_finished(wanted: &Wanted) -> bool {
         let dir = RunDir::new(&wanted.target, &wanted.run);
@@ -103,7 +103,7 @@ impl Session {
         let complete = seen.claim.is_some();
         if !complete && !seen.files && seen.has_records() && vanished(&wanted, &dir) {
             drop(watch);
-            // What hosts say that they have written is gone, and must not be believed by the next who begins.
+            // What hosts say that they have written is gone, and must not be believed by the next host that begins.
             super::publishing::discard(&dir);
             return Err(ClusterError::Incomplete(format!("{} has disappeared", dir.files().display())));
         }
@@ -114,7 +114,7 @@ impl Session {
             Some(Dir::open(&dir.files())?)
         };
         let mut session = Self { wanted, dir, attempt, earlier, failed_before: others, complete, held, watch };
-        // It may have been published while this process began; then nobody would ever come here.
+        // It may have been published while this process began; then no host would ever come here.
         if Self::is_finished(&session.wanted) {
             session.leave();
             return Ok(None);
@@ -174,7 +174,7 @@ impl Session {
     /// far. `moved`: the paths of the files; `computed`: what this host, or an earlier attempt at it, computed before.
     ///
     /// # Errors
-    /// What the system answers.
+    /// The system's error.
     pub fn keep(&self, moved: &[&str], finished: &[FileSums], computed: Option<&Measured>) -> Result<(), ClusterError> {
         let (work, files) = (self.work(), self.files());
         for path in moved {
@@ -195,7 +195,7 @@ impl Session {
     /// Records that all of this host's share is written.
     ///
     /// # Errors
-    /// What the system answers.
+    /// The system's error.
     pub fn done(&self, finished: &[FileSums], computed: Option<&Measured>) -> Result<(), ClusterError> {
         self.held()?;
         sys::remove_dir(&self.work())?;
@@ -208,7 +208,7 @@ impl Session {
         Ok(sys::replace_small(&path, true, &to_bytes(&record))?)
     }
 
-    /// What stopped the work, where that was another host. What has failed here is told to the others.
+    /// What stopped the work, where that was another host. What has failed here is reported to the others.
     pub fn stopped(mut self, reason: &str) -> Option<ClusterError> {
         let failure = self.watch.failure();
         let (kind, reason) = if failure.is_some() { ("stopped", "") } else { ("failed", reason) };
@@ -271,7 +271,7 @@ impl Session {
     fn claim(&self, seen: &Seen, pulses: &mut Pulses) -> Result<Option<Claim>, ClusterError> {
         let own = |number| Claim { number, node: self.wanted.node, attempt: self.attempt };
         let (from, claim) = match &seen.claim {
-            // An answer that got lost on the way: the rename was done.
+            // A reply that got lost on the way: the rename was done.
             Some(claim) if (claim.node, claim.attempt) == (self.wanted.node, self.attempt) => {
                 return Ok(Some(claim.clone()));
             }
@@ -294,7 +294,7 @@ impl Session {
         };
         match sys::rename_new(&from, &self.dir.publish(&claim)) {
             Ok(()) => Ok(Some(claim)),
-            // Somebody else was faster.
+            // Another host was faster.
             Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e.into()),
         }
@@ -313,7 +313,7 @@ impl Session {
             return Ok(None);
         }
         if !seen.files {
-            // Published, but whoever did it died before the directory was gone.
+            // Published, but the host that did it died before the directory was gone.
             if is_published(&self.wanted) {
                 clear(&self.dir);
                 return Ok(Some(Finished::Published));
@@ -335,7 +335,7 @@ impl Session {
                     return Err(ClusterError::PeerFailed { node, reason });
                 }
                 Progress::Failed | Progress::Absent => {
-                    // An earlier failure may be mended already, and the host about to begin: it would take its notice back.
+                    // An earlier failure may be fixed already, and the host about to begin: it would take its notice back.
                     let old = !self.wanted.staggered && begun.elapsed() >= stale_after;
                     if let Some(reason) = self.wanted.early.as_ref().and_then(|early| early.reason(node, old)) {
                         return Err(ClusterError::PeerFailed { node, reason });
@@ -385,7 +385,7 @@ impl Session {
     }
 }
 
-/// Whether the finished files of hosts that say they have some are gone for good, rather than just being published.
+/// Whether the finished files of hosts that say they have some are gone for good, rather than being published at this moment.
 fn vanished(wanted: &Wanted, dir: &RunDir) -> bool {
     // One look at a directory may miss a name that is changed meanwhile.
     (0..3).all(|_| {

@@ -1,11 +1,11 @@
-//! Failures of hosts that have no plan yet, and so no run in whose directory they could tell the others.
+//! Failures of hosts that have no plan yet, and so no run in whose directory they could notify the others.
 //!
 //! ```text
-//! DIR/.failed-<request>-<i>       beside where the target would be made; <request>: the fingerprint of what was asked for
+//! DIR/.failed-<request>-<i>       beside where the target would be made; <request>: the fingerprint of the request
 //! ```
 //!
 //! A host that begins takes back what an earlier attempt of its own has left, so that what stays is of hosts that have not been
-//! started again. What was asked for must be typed alike on all hosts; those who ask for something else never look there.
+//! started again. The request must be typed alike on all hosts; hosts with another request never look there.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -25,14 +25,14 @@ const MAX_NOTICE: u64 = 1 << 16;
 /// What a notice's name begins with.
 const PREFIX: &str = ".failed-";
 
-/// Where the hosts that were asked for the same thing tell of failures before there is a plan.
+/// Where hosts with the same request report failures before there is a plan.
 #[derive(Clone, Debug)]
 pub struct EarlyFailures {
     dir: PathBuf,
     request: String,
     /// What was there when this process began.
     before: Arc<HashMap<u32, Notice>>,
-    /// Whether this process has come to a run, where it has other ways to tell.
+    /// Whether this process has come to a run, where it has other ways to report failures.
     arrived: Arc<AtomicBool>,
 }
 
@@ -71,12 +71,12 @@ impl EarlyFailures {
         let _ = std::fs::remove_file(self.path(node));
     }
 
-    /// From here on the run's own markers tell.
+    /// From here on the run's own markers report failures.
     pub fn arrived(&self) {
         self.arrived.store(true, Ordering::Relaxed);
     }
 
-    /// Tells the others that this host failed, unless it had come to a run. Where that cannot be written they wait for it as for
+    /// Notifies the others that this host failed, unless it had come to a run. Where that cannot be written they wait for it as for
     /// one that was never started.
     pub fn leave(&self, node: u32, reason: &str) {
         if self.arrived.load(Ordering::Relaxed) {

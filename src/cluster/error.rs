@@ -24,16 +24,16 @@ pub enum ClusterError {
     /// A machine that is in more than one entry of the rank table.
     #[error("this machine is more than one server of the rank table: {0}")]
     TwiceInTable(String),
-    /// Two sources that give different answers.
+    /// Two sources that contradict each other.
     #[error("{first} says {first_says}, but {second} says {second_says}")]
     Disagree {
         /// One source.
         first: String,
-        /// Its answer.
+        /// What it says.
         first_says: String,
         /// The other.
         second: String,
-        /// Its answer.
+        /// What it says.
         second_says: String,
     },
     /// A source that does not say enough, or nonsense.
@@ -63,7 +63,7 @@ pub enum ClusterError {
         own: String,
     },
     /// Another process has this host's number, and lives.
-    #[error("host {node} is at work already: process {pid} on {host}")]
+    #[error("host {node} is already running: process {pid} on {host}")]
     NodeBusy {
         /// The number.
         node: u32,
@@ -73,7 +73,7 @@ pub enum ClusterError {
         pid: u32,
     },
     /// This process was taken for dead, and another has taken its place.
-    #[error("another process has taken the place of host {0}")]
+    #[error("another process has taken over as host {0}")]
     Superseded(u32),
     /// A host that failed.
     #[error("host {node} failed: {reason}")]
@@ -100,18 +100,18 @@ pub enum ClusterError {
         after: Duration,
     },
     /// A host's record does not fit the plan.
-    #[error("what host {node} says it has written does not fit the plan: {what}")]
+    #[error("what host {node} has recorded as written does not match the plan: {what}")]
     BadRecord {
         /// Which.
         node: u32,
         /// What does not fit.
         what: String,
     },
-    /// A meeting place with names whose numbers no run reaches: somebody else put them there.
+    /// A meeting place with names whose numbers no run reaches: another program put them there.
     #[error("{} holds names with numbers that no conversion reaches", .0.display())]
     Counted(PathBuf),
     /// A meeting place of which this process cannot see whose it is.
-    #[error("cannot see which conversion {} belongs to: {source}", .meeting.display())]
+    #[error("cannot determine which conversion {} belongs to: {source}", .meeting.display())]
     Unreadable {
         /// The meeting place.
         meeting: PathBuf,
@@ -119,7 +119,7 @@ pub enum ClusterError {
         source: FileError,
     },
     /// All hosts are done, but something is not there.
-    #[error("all hosts are done, but not everything is there: {0}")]
+    #[error("all hosts have finished, but the result is incomplete: {0}")]
     Incomplete(String),
     /// Manifests that are not parts of one whole.
     #[error("the manifests are not parts of one conversion: {0}")]
@@ -132,7 +132,7 @@ pub enum ClusterError {
     File(#[from] FileError),
 }
 
-/// What kind of trouble it is, as far as an exit status tells.
+/// What kind of trouble it is, as far as an exit status shows it.
 impl ClusterError {
     /// Whether options, tables or manifests are at fault, rather than a machine.
     pub fn is_input(&self) -> bool {

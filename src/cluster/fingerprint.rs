@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use self::hash::Hash;
 use super::Unit;
-use crate::plan::{Feed, Plan};
+use crate::plan::{Plan, PlanHasher};
 
-/// What is looked at of each source file, at five places from its first byte to its last.
+/// What is read of each source file, at five places from its first byte to its last.
 const SAMPLE: usize = 4096;
 
 /// The fingerprint of what a plan writes and from what: files, tensors, routes, what is computed and from which statistics, and
@@ -36,7 +36,7 @@ pub fn plan_id(plan: &Plan, sources: &[impl Deref<Target = [u8]>]) -> String {
     feed.finish()
 }
 
-/// The fingerprint of what is asked for, before anything is known of the sources: the options that decide the result, as they
+/// The fingerprint of a request, before anything is known of the sources: the options that decide the result, as they
 /// were typed, and over how many hosts.
 pub(super) fn request_id(options: &[(String, Value)], nodes: u32) -> String {
     let mut feed = Hash::new();
@@ -49,13 +49,13 @@ pub(super) fn request_id(options: &[(String, Value)], nodes: u32) -> String {
     feed.finish()
 }
 
-/// The fingerprint of a run: the plan, when its sources were last changed, and who takes what. What an earlier run has left is
+/// The fingerprint of a run: the plan, when its sources were last changed, and which host takes what. What an earlier run has left is
 /// used only by one with the same.
 pub fn run_id(plan: &Plan, plan_id: &str, shares: &[Vec<Unit>]) -> String {
     let mut feed = Hash::new();
     feed.bytes(plan_id.as_bytes());
     for source in &plan.sources {
-        // On shared storage all hosts see the one server's answer. One that cannot be had is left to the plan's samples.
+        // On shared storage all hosts see the one server's reply. One that cannot be read is left to the plan's samples.
         let changed = std::fs::metadata(&source.path).and_then(|meta| meta.modified()).ok();
         let since = changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
         feed.number(since.as_secs());

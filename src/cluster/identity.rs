@@ -1,4 +1,4 @@
-//! Who am I: which host, or which process, of how many. From flags, a rank table, or what the launcher has set.
+//! The identity of this process: which host, or which process, of how many. From flags, a rank table, or what the launcher has set.
 //!
 //! Everything that is there is read, and all of it must agree; what counts is what was started last (the most processes).
 //! A source that speaks of one process only says nothing: every shell inside a Slurm job has such variables.
@@ -16,7 +16,7 @@ pub use self::answer::Environment;
 use self::answer::{Answer, Place, count, unclear};
 use super::{ClusterError, RankTable};
 
-/// What the user asked for, and what the machine is.
+/// What the user requested, and what the machine is.
 #[derive(Clone, Debug, Default)]
 pub struct Asked<'a> {
     /// `--node-rank`.
@@ -51,11 +51,11 @@ pub struct Identity {
     pub index: u32,
     /// Of how many.
     pub count: u32,
-    /// Who says so.
+    /// The source that says so.
     pub source: String,
     /// Where there is a rank table: for each of the `count` the host of the table that it is on.
     pub hosts: Option<Vec<usize>>,
-    /// Whether the launcher may start one after the other (arrays, indexed jobs), so that nobody can be waited for who has not
+    /// Whether the launcher may start one after the other (arrays, indexed jobs), so that no host can be waited for that has not
     /// begun.
     pub staggered: bool,
 }
@@ -109,7 +109,7 @@ pub fn identify(asked: &Asked<'_>, env: &Environment) -> Result<Role, ClusterErr
             });
         }
     }
-    // What counts is the finest division; the first source that tells it.
+    // What counts is the finest division; the first source that states it.
     let Some(most) = answers.iter().map(|a| a.process.count).max() else {
         return match asked.nodes {
             Some(nodes) => Err(unclear("--nodes", format!("{nodes}, but nothing says which of them this is"))),

@@ -9,7 +9,7 @@ use super::{ClusterError, Wanted};
 use crate::engine::{CancelToken, EngineError};
 use crate::sys;
 
-/// Makes the meeting place this run's and this process a host of it. Answers its attempt.
+/// Makes the meeting place this run's and this process a host of it. Returns its attempt.
 pub(super) fn arrive(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<(u64, Beat), ClusterError> {
     loop {
         go_on(cancel)?;
@@ -19,7 +19,7 @@ pub(super) fn arrive(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Res
         if dir.owner()?.is_some_and(|(_, run)| run == wanted.run) {
             return Ok((attempt, beat));
         }
-        // The run ended meanwhile, and its place was cleared: what was made in there now belongs to nobody.
+        // The run ended meanwhile, and its place was cleared: what was made in there now belongs to no run.
         let _ = std::fs::remove_file(dir.mark(wanted.node, attempt, "beat"));
     }
 }
@@ -28,7 +28,7 @@ fn go_on(cancel: &CancelToken) -> Result<(), EngineError> {
     if cancel.is_cancelled() { Err(EngineError::Cancelled) } else { Ok(()) }
 }
 
-/// Makes the meeting place this run's, where it is nobody's or a dead run's.
+/// Makes the meeting place this run's, where it belongs to no run or to a dead one.
 fn join(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<(), ClusterError> {
     let begun = Instant::now();
     loop {
@@ -38,7 +38,7 @@ fn join(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<(), Clust
         let (number, dead) = match owner {
             Some((_, run)) if run == wanted.run => return Ok(()),
             None => (0, None),
-            // It is being written just now; or its writer died over it.
+            // It is being written at this moment; or its writer died over it.
             Some((number, run)) if !is_run(&run) => {
                 if begun.elapsed() < wanted.stale_after {
                     std::thread::sleep(Duration::from_millis(50));
@@ -66,7 +66,7 @@ fn join(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<(), Clust
                 }
                 return Ok(());
             }
-            // Somebody else was faster; or the meeting place has just gone, with a run that is over.
+            // Another host was faster; or the meeting place has disappeared, with a run that is over.
             Ok(false) => {}
             Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(e.into()),
@@ -86,7 +86,7 @@ fn lives(dir: &RunDir, stale_after: Duration, cancel: &CancelToken) -> Result<bo
 }
 
 /// Makes this process a host: under the next number of an attempt at it, once no other is known to live. `None`: the run's
-/// directory has just gone.
+/// directory has disappeared meanwhile.
 fn take_place(wanted: &Wanted, dir: &RunDir, cancel: &CancelToken) -> Result<Option<(u64, Beat)>, ClusterError> {
     let node = wanted.node;
     loop {

@@ -71,7 +71,7 @@ struct MatrixError {
 }
 
 impl Measured {
-    /// What was just computed.
+    /// What was computed last.
     pub fn new(calculated: &Calculated) -> Self {
         let matrix = |e: &QuantError| MatrixError {
             name: e.name.to_string(),
@@ -95,7 +95,7 @@ impl Measured {
     }
 }
 
-/// The sums of a part that was just written.
+/// The sums of the part that was written last.
 pub fn sums_of(part: &PartFile<'_>, results: &[TensorResult]) -> FileSums {
     let tensors =
         results.iter().map(|r| TensorSum { crc: r.sum.0, overflowed: r.overflowed, values: r.values }).collect();
@@ -169,7 +169,7 @@ fn reads(file: &File, at: u64, expected: &[u8]) -> bool {
 /// Joins what all hosts have written to what one host would have to say of it, and proves that it is all there is to write.
 ///
 /// # Errors
-/// Where a byte of the plan's files is nobody's, or two hosts', or a record does not fit.
+/// Where a byte of the plan's files belongs to no host, or to two, or a record does not fit.
 pub(super) fn joined(plan: &Plan, records: &[(u32, Written)]) -> Result<RunSummary, ClusterError> {
     let quantised = same_everywhere(plan, records)?;
     let mut units: Vec<(&FileSums, u32)> =

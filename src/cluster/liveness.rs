@@ -1,4 +1,4 @@
-//! Who lives: a process whose counter changes. Watched over the watcher's own clock, so that clocks that differ do no harm.
+//! Which processes live: those whose counter changes. Watched over the watcher's own clock, so that clocks that differ do no harm.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,7 +50,7 @@ pub(super) fn interval(stale_after: Duration) -> Duration {
     (stale_after / 8).clamp(Duration::from_millis(20), Duration::from_secs(5))
 }
 
-/// Why a run was told to stop by another host: which one, and what it said.
+/// Why another host stopped a run: which one, and what it said.
 type Reason = Arc<Mutex<Option<(u32, String)>>>;
 
 /// The thread that shows that this process lives, and stops the work when another host has failed.
@@ -69,7 +69,7 @@ pub(super) struct Watched {
     pub beat: Beat,
     /// The other hosts, and the attempt of each that had failed before this process began.
     pub others: Vec<(u32, u64)>,
-    /// Where hosts tell that they failed before they came to the run.
+    /// Where hosts report that they failed before they came to the run.
     pub early: Option<EarlyFailures>,
     pub every: Duration,
     pub cancel: CancelToken,
@@ -94,7 +94,7 @@ impl Watch {
         self.over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // A thread that panicked has nothing to say: without it this process is taken for dead, which harms nobody.
+            // A thread that panicked has nothing to say: without it this process is taken for dead, which does no harm.
             let _ = thread.join();
         }
     }

@@ -1,4 +1,4 @@
-//! One conversion on several machines: who takes which part, and when all of it is done.
+//! One conversion on several machines: which takes which part, and when all of it is done.
 //!
 //! ```text
 //! flags, rank table, launcher ─ identity ─► host i of n ─ share ─► its files ─ engine ─► node-i.done ─ completion ─► published
@@ -6,7 +6,7 @@
 //! ```
 //!
 //! There is no engine of our own and nothing is sent: every process makes the same plan, takes its part by a fixed rule and
-//! tells the others through small files beside the target. Knows plans, files and host numbers; no formats, no models.
+//! notifies the others through small files beside the target. Knows plans, files and host numbers; no formats, no models.
 //!
 //! What is computed before anything is written (scales of quantised rows) is computed by every process, of the whole model, and
 //! must come out the same for all. A process that fails before it has a plan leaves a notice beside the target.

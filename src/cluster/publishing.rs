@@ -72,7 +72,7 @@ impl Publication {
     /// Writes a small file, over what an earlier publisher may have left of it.
     ///
     /// # Errors
-    /// What the system answers.
+    /// The system's error.
     pub fn write(
         &self,
         name: &str,
@@ -86,7 +86,7 @@ impl Publication {
     /// Publishes. A process that was taken for dead meanwhile finds its directory gone, and publishes nothing.
     ///
     /// # Errors
-    /// What the system answers; the target is then what it was.
+    /// The system's error; the target is then what it was.
     pub fn publish(self) -> Result<(), ClusterError> {
         let dir = self.dir();
         if self.wanted.durable {
@@ -119,7 +119,7 @@ pub(super) fn is_published(wanted: &Wanted) -> bool {
     ManifestHead::of(&wanted.target).is_some_and(|head| head.is_of(&wanted.plan, wanted.part.as_deref()))
 }
 
-/// Takes the meeting place away, all at once for those who look there, then its files.
+/// Takes the meeting place away, all at once for hosts that look there, then its files.
 pub(super) fn clear(dir: &RunDir) {
     let Some(name) = dir.meeting.file_name().map(|n| n.to_string_lossy().into_owned()) else { return };
     let over = dir.meeting.with_file_name(format!("{name}-over-{}-{}", sys::host_name(), std::process::id()));

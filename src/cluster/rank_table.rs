@@ -1,4 +1,4 @@
-//! Rank tables: which cards, by their global rank, stand in which machine.
+//! Rank tables: which cards, by their global rank, are in which machine.
 //!
 //! Shapes and their sources: v1.0 and v1.2 from Huawei's HCCL documents (CANN 9.0, `hcclug_000067` and `hcclug_000014`), where
 //! v1.2 adds super pods and may group servers; v0 from the test stubs of cann/hcomm and cann/ge. Numbers are strings in

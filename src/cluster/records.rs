@@ -1,4 +1,4 @@
-//! What the small files hold by which the processes of a run tell one another where they are.
+//! What the small files hold by which the processes of a run show one another where they are.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ pub(super) struct Beat {
     pub pid: u32,
     /// When it began.
     pub began: u64,
-    /// One more each time. Nobody compares it with a clock: it changes, or it does not.
+    /// One more each time. It is not compared with a clock: it changes, or it does not.
     pub count: u64,
 }
 

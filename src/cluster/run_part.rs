@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::EarlyFailures;
 
-/// What a process wants to take part in.
+/// What a process takes part in.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// The target.
@@ -28,6 +28,6 @@ pub struct Wanted {
     pub stale_after: Duration,
     /// Whether hosts may be started one after the other.
     pub staggered: bool,
-    /// Where hosts tell that they failed before they came to the run. `None`: nobody waits for another.
+    /// Where hosts report that they failed before they came to the run. `None`: no host waits for another.
     pub early: Option<EarlyFailures>,
 }

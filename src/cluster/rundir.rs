@@ -6,7 +6,7 @@
 //! .NAME.cluster/<run>/work-<i>.<a>/             unfinished files of one process
 //! .NAME.cluster/<run>/node-<i>.<a>.beat         attempt a at being host i, at work: changes all the time
 //! .NAME.cluster/<run>/node-<i>.<a>.kept .done .failed .stopped
-//! .NAME.cluster/<run>/publish-<k>-<i>.<a>/      `files`, taken by the one who publishes
+//! .NAME.cluster/<run>/publish-<k>-<i>.<a>/      `files`, taken by the host that publishes
 //! .NAME.cluster/<run>/old-<k>/                  the target that is being replaced
 //! ```
 //!
@@ -41,7 +41,7 @@ pub(super) struct RunDir {
 /// How far a host is, by its latest attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// Nobody has begun, or whoever began has stopped because others failed.
+    /// No host has begun, or those that began have stopped because others failed.
     Absent,
     /// At work, as far as its own word goes.
     Working,
@@ -59,7 +59,7 @@ pub(super) struct Latest {
     pub progress: Progress,
 }
 
-/// A directory that somebody took to publish it.
+/// A directory that a host took to publish it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Claim {
     /// How many took it before, and this one.
@@ -75,7 +75,7 @@ pub(super) struct Seen {
     marks: BTreeMap<u32, BTreeMap<u64, Vec<String>>>,
     /// Whether `files` is there.
     pub files: bool,
-    /// Who has taken `files` last.
+    /// The host that has taken `files` last.
     pub claim: Option<Claim>,
     /// Other things' names.
     pub others: Vec<String>,
@@ -133,7 +133,7 @@ impl RunDir {
         Ok(Some(seen))
     }
 
-    /// What is in a directory here. `None`: it is gone. One that cannot be read is no empty one: whoever took it for that would
+    /// What is in a directory here. `None`: it is gone. One that cannot be read is no empty one: a host that took it for that would
     /// try the same names for ever.
     fn entries(&self, dir: &Path) -> Result<Option<ReadDir>, ClusterError> {
         match std::fs::read_dir(dir) {
@@ -173,7 +173,7 @@ impl RunDir {
         record.ok_or_else(|| ClusterError::BadRecord { node, what: "its record cannot be read".to_owned() })
     }
 
-    /// The run that the meeting place belongs to, and the number of its claim. `None`: it is nobody's, or has just gone.
+    /// The run that the meeting place belongs to, and the number of its claim. `None`: it belongs to no run, or has disappeared meanwhile.
     pub(super) fn owner(&self) -> Result<Option<(u64, String)>, ClusterError> {
         let Some(entries) = self.entries(&self.meeting)? else { return Ok(None) };
         let numbers = entries.flatten().filter_map(|e| {

@@ -1,6 +1,6 @@
-//! Which part of a plan each process takes: by a fixed rule, so that all come to the same answer without a word.
+//! Which part of a plan each process takes: by a fixed rule, so that all come to the same result without communicating.
 //!
-//! Files by bytes, the largest first, each to whoever has the least so far (the first of those); equal files in the plan's order.
+//! Files by bytes, the largest first, each to the host that has the least so far (the first of those); equal files in the plan's order.
 //! Where there are fewer files than processes, all files are laid end to end and cut into equal ranges. With a rank table each
 //! host takes the files of its own cards, and the processes of the host divide those by the first rule.
 
@@ -49,7 +49,7 @@ pub fn shares(plan: &Plan, count: u32) -> Vec<Vec<Unit>> {
         let mut taken = false;
         for (index, share) in shares.iter_mut().enumerate() {
             let (from, to) = (cut(index, base, len), cut(index + 1, base, len));
-            // A file without bytes is somebody's too.
+            // A file without bytes belongs to a host, too.
             let empty = len == 0 && !taken && index + 1 == count;
             if let Some(range) = ByteRange::new(from, to - from).filter(|r| !r.is_empty() || empty) {
                 share.push(Unit { file, range });
@@ -85,7 +85,7 @@ pub fn shares_by_cards(plan: &Plan, table: &RankTable, hosts: &[usize]) -> Resul
     Ok(shares)
 }
 
-/// Whole files, the largest first, each to whoever has the least.
+/// Whole files, the largest first, each to the host that has the least.
 fn packed(lens: &[u64], mut files: Vec<usize>, count: usize) -> Vec<Vec<Unit>> {
     files.sort_by_key(|&file| std::cmp::Reverse(lens[file]));
     let mut shares = vec![Vec::new(); count];

@@ -1,4 +1,4 @@
-//! Every byte is somebody's, once; the same for everybody; balanced as far as the rule can.
+//! Every byte belongs to one host; all hosts agree; shares are balanced as far as the rule allows.
 
 use proptest::prelude::*;
 
@@ -81,7 +81,7 @@ proptest! {
             }
             prop_assert_eq!(at, len);
         }
-        // Nobody has more than the mean and the largest file (or the grain) on top.
+        // No host has more than the mean and the largest file (or the grain) on top.
         let bytes = |share: &Vec<Unit>| share.iter().map(|u| u.range.len()).sum::<u64>();
         let most = shares.iter().map(bytes).max().unwrap();
         let mean = lens.iter().sum::<u64>() / u64::from(count);

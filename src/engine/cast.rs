@@ -13,7 +13,7 @@ use crate::tensor::Dtype;
 /// Elements of a block, which stays in the first cache.
 pub(super) const BLOCK: usize = 1024;
 
-/// Converts `src` (elements of `from`) to `dst` (as many elements of `to`); answers how many overflowed.
+/// Converts `src` (elements of `from`) to `dst` (as many elements of `to`); returns how many overflowed.
 /// Both slices hold whole elements.
 pub(super) fn convert(from: Dtype, to: Dtype, src: &[u8], dst: &mut [u8]) -> u64 {
     convert_with(Vectors::widest(), from, to, src, dst)
@@ -57,7 +57,7 @@ impl<F: Float, T: Float> Kernel for Pair<'_, F, T> {
     fn run(self) -> u64 {
         let mut overflowed = 0;
         for (src, dst) in self.src.chunks(BLOCK).zip(self.dst.chunks_mut(BLOCK)) {
-            // As a rule all are finite and stay so, which the largest magnitude tells.
+            // As a rule all are finite and stay so, which the largest magnitude shows.
             let mut largest = 0;
             for (from, to) in src.iter().zip(&mut *dst) {
                 let bits = F::to_single_quickly(*from);
@@ -124,7 +124,7 @@ impl Kernel for Doubles<'_> {
         for (from, to) in self.src.iter().zip(self.dst) {
             let wide = f64::from_le_bytes(*from);
             overflowed += u64::from(wide.abs() >= self.limit) & u64::from(wide.abs() < f64::INFINITY);
-            #[expect(clippy::cast_possible_truncation, reason = "rounding is what is asked for")]
+            #[expect(clippy::cast_possible_truncation, reason = "rounding is intended")]
             let nearest = wide as f32;
             *to = (if self.odd { to_odd(wide, nearest) } else { nearest }).to_le_bytes();
         }

@@ -1,6 +1,6 @@
-//! From what can be seen of the machine, and what was asked for, to the engine's settings, each with the reason for it.
+//! From what can be seen of the machine, and what was requested, to the engine's settings, each with the reason for it.
 //!
-//! A pure function: who looks at the machine is elsewhere, so every rule can be tested as a row of a table.
+//! A pure function: the machine is examined elsewhere, so every rule can be tested as a row of a table.
 
 use bytesize::ByteSize;
 use serde::Serialize;
@@ -51,7 +51,7 @@ pub enum Reflink {
     Never,
 }
 
-/// What was asked for. `None`: whatever suits the place.
+/// What was requested. `None`: whatever suits the place.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wishes {
     /// Threads.
@@ -98,11 +98,11 @@ pub struct Chosen {
     pub settings: Vec<Setting>,
 }
 
-/// Memory that is taken where nobody says how much.
+/// Memory that is used where none is stated.
 const MEMORY: u64 = 1 << 30;
-/// Less is not tried where nobody asked for it.
+/// Less is not tried unless it was requested.
 const LEAST_MEMORY: u64 = 64 << 20;
-/// What a server, or a disk that must seek, likes to be asked for at once. Servers read whole stripes of a few MiB.
+/// What a server, or a disk that must seek, serves best in one request. Servers read whole stripes of a few MiB.
 const LONG_CHUNK: u64 = 8 << 20;
 /// Bytes in flight for each worker; 16 MiB already keep a disk busy (measured).
 const IN_FLIGHT: u64 = 32 << 20;
@@ -111,7 +111,7 @@ const IN_FLIGHT: u64 = 32 << 20;
 const WAITING: usize = 3;
 /// More of them keep no disk busier.
 const MOST_WAITING: usize = 16;
-/// How much of the memory that is available may be waiting for the disk before those who write must wait too. The kernel's own
+/// How much of the memory that is available may be waiting for the disk before writers must wait too. The kernel's own
 /// limit (`vm.dirty_ratio`) is 20; meanwhile the disk takes some.
 const PAGE_CACHE_PERCENT: u64 = 30;
 /// Threads that read from a server: a few streams from front to back, not many faults all over the file.
@@ -121,7 +121,7 @@ const STREAMS: usize = 4;
 pub fn choose(facts: &Facts, wishes: &Wishes) -> Chosen {
     let mut settings = Vec::new();
     let mut set = |name, value: String, why: String| settings.push(Setting { name, value, why });
-    let asked = |option: &str| format!("{option} says so");
+    let asked = |option: &str| format!("set by {option}");
     let size = |bytes| ByteSize::b(bytes).to_string();
 
     let readers: Vec<(Reader, String)> = facts.sources.iter().map(|place| reader(place, wishes.reader)).collect();
@@ -174,7 +174,7 @@ pub fn choose(facts: &Facts, wishes: &Wishes) -> Chosen {
         (Some(chunk), _) => (chunk, asked("--chunk")),
         (None, Some(place)) => (LONG_CHUNK, format!("long pieces for {}", kind(place))),
         (None, None) if rotating => (LONG_CHUNK, "a disk that rotates seeks less for long pieces".to_owned()),
-        (None, None) => (EngineConfig::LARGEST_CHUNK, "as large as disks like them".to_owned()),
+        (None, None) => (EngineConfig::LARGEST_CHUNK, "the largest size that still improves throughput".to_owned()),
     };
     let (depth, depth_why) = match wishes.depth {
         Some(depth) => (depth, asked("--depth")),
@@ -215,19 +215,19 @@ fn kind(place: &Place) -> String {
     place.file_system.map_or_else(|| "an unknown file system".to_owned(), |kind| kind.to_string())
 }
 
-/// Where page faults and small requests cost a way to somebody else and back.
+/// Where page faults and small requests cost a round trip to another process or machine.
 fn is_remote(place: &Place) -> bool {
     matches!(place.file_system, Some(FileSystem::Network(_) | FileSystem::Fuse))
 }
 
-/// The alignment that direct I/O wants there, where it is more than the engine keeps to.
+/// The alignment that direct I/O requires there, where it is more than the engine keeps to.
 fn too_coarse(place: &Place) -> Option<u32> {
     place.align.map(|align| align.offset.max(align.memory)).filter(|align| u64::from(*align) > FileLayout::BLOCK)
 }
 
 fn reader(place: &Place, wish: Option<Reader>) -> (Reader, String) {
     if let Some(reader) = wish {
-        return (reader, "--reader says so".to_owned());
+        return (reader, "set by --reader".to_owned());
     }
     let kind = kind(place);
     if place.file_system == Some(FileSystem::Memory) {
@@ -246,8 +246,8 @@ fn writes(facts: &Facts, wishes: &Wishes) -> (bool, String) {
     let Some(target) = &facts.target else { return (false, String::new()) };
     let kind = kind(target);
     match wishes.writes {
-        Writes::Direct => return (true, "--writes says so".to_owned()),
-        Writes::Buffered => return (false, "--writes says so".to_owned()),
+        Writes::Direct => return (true, "set by --writes".to_owned()),
+        Writes::Buffered => return (false, "set by --writes".to_owned()),
         Writes::Auto => {}
     }
     let held = facts.memory.unwrap_or(u64::MAX) / 100 * PAGE_CACHE_PERCENT;
@@ -273,8 +273,8 @@ fn writes(facts: &Facts, wishes: &Wishes) -> (bool, String) {
 
 fn writer(facts: &Facts, wish: WriterKind, direct: bool) -> (&'static str, String) {
     match (wish, &facts.uring_refused) {
-        (WriterKind::Uring, _) => ("uring", "--writer says so".to_owned()),
-        (WriterKind::Pwrite, _) => ("pwrite", "--writer says so".to_owned()),
+        (WriterKind::Uring, _) => ("uring", "set by --writer".to_owned()),
+        (WriterKind::Pwrite, _) => ("pwrite", "set by --writer".to_owned()),
         (WriterKind::Auto, _) if !direct => ("pwrite", "through the page cache a write is a copy".to_owned()),
         (WriterKind::Auto, Some(refused)) => ("pwrite", format!("no io_uring: {refused}")),
         (WriterKind::Auto, None) => ("uring", "many direct writes in flight".to_owned()),
@@ -285,7 +285,7 @@ fn share(facts: &Facts, wish: Reflink) -> (bool, String) {
     let Some(target) = &facts.target else { return (false, String::new()) };
     let kind = kind(target);
     if wish == Reflink::Never {
-        return (false, "--reflink says so".to_owned());
+        return (false, "set by --reflink".to_owned());
     }
     if matches!(target.file_system, Some(FileSystem::Ext | FileSystem::Memory | FileSystem::Fuse)) {
         return (false, format!("{kind} shares no blocks"));

@@ -22,7 +22,7 @@ pub enum Durability {
     Cached,
 }
 
-/// Limits and choices of a run. How each source is read stands in its mapping.
+/// Limits and choices of a run. How each source is read is set in its mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
     /// Threads that fill and write.
@@ -89,7 +89,7 @@ impl EngineConfig {
         if self.read_ahead { (self.memory / 2).min(Self::MOST_WINDOWS) } else { 0 }
     }
 
-    /// The size of a window when a gather reads from as many as `sources` files at once: so that there is room for the
+    /// The size of a window when a gather reads from as many as `sources` files at once: so that there is space for the
     /// windows of some gathers. A power of two.
     pub(super) fn window(&self, sources: usize) -> u64 {
         let share = self.window_budget() / (sources.max(1) as u64 * 4);

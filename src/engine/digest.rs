@@ -1,7 +1,7 @@
 //! Checksums of what was written, made of checksums of its chunks in whatever order they came.
 //!
 //! CRC-64/NVME for the manifest: it costs a fraction of the copy, and the sums of chunks can be joined, so that chunks need
-//! not come in order. It finds damage; it is no protection against somebody who changes data on purpose.
+//! not come in order. It finds damage; it is no protection against deliberate changes to the data.
 
 use std::collections::HashMap;
 

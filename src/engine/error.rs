@@ -9,18 +9,18 @@ pub enum EngineError {
     /// The system refused something.
     #[error(transparent)]
     File(#[from] FileError),
-    /// io_uring was asked for and is not to be had.
+    /// io_uring was requested but is unavailable.
     #[error("io_uring is not available: {0}")]
     Uring(std::io::Error),
-    /// A buffer could not be had.
-    #[error("no memory for a buffer of {bytes} bytes: {source}")]
+    /// A buffer could not be allocated.
+    #[error("cannot allocate a buffer of {bytes} bytes: {source}")]
     Memory {
         /// Its size.
         bytes: u64,
         /// What the system says.
         source: std::io::Error,
     },
-    /// A thread could not be had.
+    /// A thread could not be started.
     #[error(transparent)]
     Thread(#[from] ThreadError),
     /// Numbers that cannot be quantised.
@@ -33,7 +33,7 @@ pub enum EngineError {
         /// Why not.
         why: &'static str,
     },
-    /// Somebody asked to stop.
+    /// The user asked to stop.
     #[error("interrupted")]
     Cancelled,
     /// The target is there already.
@@ -49,7 +49,7 @@ pub enum EngineError {
         target: std::path::PathBuf,
         /// The lock file.
         lock: std::path::PathBuf,
-        /// Who made it.
+        /// The process that made it.
         by: String,
     },
     /// The unfinished target was removed or replaced while the conversion ran.

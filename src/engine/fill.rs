@@ -110,7 +110,7 @@ impl Inputs<'_> {
         source.piece(moves.src + (from - moves.dst), index(len))
     }
 
-    /// Writes bytes `from ..` of an output tensor to `buf`. Answers how many values overflowed.
+    /// Writes bytes `from ..` of an output tensor to `buf`. Returns how many values overflowed.
     pub(super) fn fill_tensor(&self, tensor: &OutputTensor, from: u64, buf: &mut [u8], view: &View<'_>) -> u64 {
         self.fill_routes(&tensor.routes, from, buf, view)
     }
@@ -199,7 +199,7 @@ fn walk(dims: &[Dim], run: u64, src: u64, dst: u64, window: (u64, u64), take: &m
         return;
     };
     let span = run + inner.iter().map(|d| (d.count - 1) * d.dst_stride).sum::<u64>();
-    // The first repetition that ends behind the window's start, and the first that begins behind its end.
+    // The first repetition that ends after the window's start, and the first that begins after its end.
     let first = (window.0 + 1).saturating_sub(dst + span).div_ceil(dim.dst_stride).min(dim.count);
     let last = window.1.saturating_sub(dst).div_ceil(dim.dst_stride).min(dim.count);
     for i in first..last {

@@ -11,7 +11,7 @@ use crate::sys::{Completion, IoOp, Ring};
 #[derive(Debug)]
 pub(super) enum Io {
     Ring(Box<Ring>),
-    /// Writes are done at once; the answers wait here.
+    /// Writes are done at once; their results wait here.
     Pwrite(VecDeque<Completion>),
 }
 
@@ -72,7 +72,7 @@ impl Io {
         }
     }
 
-    /// The next answer, or `None` when nothing is in flight.
+    /// The next result, or `None` when nothing is in flight.
     pub(super) fn wait(&mut self) -> io::Result<Option<Completion>> {
         match self {
             Self::Ring(ring) => ring.wait(),

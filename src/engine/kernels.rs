@@ -1,6 +1,6 @@
 //! What a run does to bytes, without threads and files: conversion, filling and checksums of slices in memory.
 //!
-//! For programs that want what a plan writes elsewhere than in files, and for measuring.
+//! For programs that need what a plan writes elsewhere than in files, and for measuring.
 //!
 //! ```
 //! use ckpt_convert::internals::engine::kernels;
@@ -18,7 +18,7 @@ pub use super::sinks::reader::OutputReader;
 use crate::tensor::{BlockType, Dtype};
 
 /// Converts elements of `from` to as many of `to`, each to the nearest value, ties to even. Neither slice need be aligned.
-/// Infinities and NaN stay what they are. Answers how many finite values became infinite.
+/// Infinities and NaN stay what they are. Returns how many finite values became infinite.
 ///
 /// # Panics
 /// Where `from` is no floating-point type or `to` is none of at most four bytes, and where the slices do not hold the same

@@ -21,7 +21,7 @@ pub struct Leftovers {
     pub bytes: u64,
 }
 
-/// The names beside a target that belong to whoever makes it.
+/// The names beside a target that belong to the process that makes it.
 #[derive(Debug)]
 pub(super) struct Place {
     pub target: PathBuf,
@@ -79,7 +79,7 @@ impl Place {
             if self.is_written() {
                 return Err(EngineError::TargetBusy(self.target.clone()));
             }
-            // All at once: whoever still writes there without being seen publishes nothing of it.
+            // All at once: a process that still writes there unseen publishes nothing of it.
             sys::remove_dir(&self.gone)?;
             sys::rename_new(&self.dir, &self.gone)?;
         }

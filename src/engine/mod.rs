@@ -7,7 +7,7 @@
 //!
 //! Destination first: every output file is cut into aligned ranges. A range that is one run of one source, unchanged and at
 //! the same place in its block, is written straight from the mapped source; everything else is put together in a bounded
-//! number of buffers, from the mapping or, where that is asked for and the source is not in the page cache, from windows that
+//! number of buffers, from the mapping or, where that is requested and the source is not in the page cache, from windows that
 //! one thread reads ahead past it. Nothing gets its final name before all of it is written, flushed and closed.
 
 mod buffers;

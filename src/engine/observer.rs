@@ -1,4 +1,4 @@
-//! What a run tells while it goes on.
+//! What a run reports while it goes on.
 
 /// Something that happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,15 +13,15 @@ pub enum Event {
         /// The bytes.
         bytes: u64,
     },
-    /// io_uring is not to be had; the run goes on through pwrite.
+    /// io_uring is unavailable; the run goes on through pwrite.
     UringRefused,
     /// All is written; files are flushed and closed.
     Flushing,
 }
 
-/// Someone who is told. Called by the workers, so it must be quick.
+/// A receiver of these reports. Called by the workers, so it must be quick.
 pub trait Observer: Sync {
-    /// Takes notice.
+    /// Receives an event.
     fn event(&self, event: Event);
 }
 

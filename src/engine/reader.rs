@@ -42,7 +42,7 @@ struct Future {
     left_out: bool,
 }
 
-/// Registers all tasks, in order, until all are or the run stops. Answers the bytes that were read.
+/// Registers all tasks, in order, until all are or the run stops. Returns the bytes that were read.
 pub(super) fn read_ahead(feed: &Feed<'_>, tasks: &[Task], windows: &Windows) -> Result<u64, EngineError> {
     let mut reader = Reader {
         feed,
@@ -104,7 +104,7 @@ impl Reader<'_> {
     fn register(&mut self, number: usize, needs: &[Need]) -> Result<bool, EngineError> {
         let mut wanted: Vec<Need> = needs.iter().filter(|need| self.is_to_be_read(need.id)).copied().collect();
         if wanted.len() > self.windows.capacity() {
-            // More than there can ever be room for.
+            // More than there can ever be space for.
             wanted.clear();
         }
         // Those that are held first, so that none of them is given up for another.
@@ -148,10 +148,10 @@ impl Reader<'_> {
         !future.left_out
     }
 
-    /// Starts to read what is needed of a window, as soon as there is room. `false`: the run stops.
+    /// Starts to read what is needed of a window, as soon as there is space. `false`: the run stops.
     fn load(&mut self, id: WindowId) -> Result<bool, EngineError> {
         let Some(total) = self.futures.get(&id).and_then(Future::all) else { return Ok(true) };
-        // Direct I/O wants whole blocks. Windows consist of whole ones, so that this stays in the window.
+        // Direct I/O requires whole blocks. Windows consist of whole ones, so that this stays in the window.
         let from = total.from / FileLayout::BLOCK * FileLayout::BLOCK;
         let needed = range(from, total.to);
         while self.io.is_full() {
@@ -164,7 +164,7 @@ impl Reader<'_> {
             if let Some(buf) = self.windows.begin(id, needed, |id| self.futures.contains_key(&id))? {
                 break buf;
             }
-            // Nobody can let go of what is still being read.
+            // No task can let go of what is still being read.
             if !self.complete_one()? {
                 self.windows.wait_for_room(|| self.feed.is_over());
             }

@@ -32,7 +32,7 @@ pub struct RunSummary {
     pub shared: u64,
     /// Which way the bytes went.
     pub ways: Ways,
-    /// What quantising did to each matrix; whoever computed it before the run adds it.
+    /// What quantising did to each matrix; the code that computed it before the run adds it.
     pub quantised: Vec<QuantError>,
 }
 
@@ -115,7 +115,7 @@ fn queues(tasks: &[Task], direct: bool, config: &EngineConfig) -> Vec<SegQueue<u
     queues
 }
 
-/// Makes all files and reserves their room, so that a disk that is too small is found before anything is written.
+/// Makes all files and reserves their space, so that a disk that is too small is found before anything is written.
 fn create(part: &Part<'_>, dir: &Dir, direct: bool) -> Result<Vec<Arc<OutFile>>, EngineError> {
     let mut files = Vec::with_capacity(part.files.len());
     for output in &part.files {

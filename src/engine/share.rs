@@ -1,7 +1,7 @@
 //! Blocks that source and target share: runs that are not moved at all, on a file system that can.
 //!
 //! All is shared before anything is written. The kernel waits for direct I/O on both files before it shares their blocks, and a
-//! direct write of `io_uring` may be waiting for the very thread that asks: with nothing in flight nobody waits for anybody.
+//! direct write of `io_uring` may be waiting for the very thread that asks: with nothing in flight no thread waits for another.
 //! Later writes go to other blocks of the files, and the flush at the end covers both.
 
 use std::sync::Arc;
@@ -30,7 +30,7 @@ struct Run {
 
 impl Clones {
     /// Shares what can be shared of the tasks' mapped ranges. A source of which the first range is refused, for whatever reason,
-    /// is not asked for again: its bytes are written as if nothing had been tried, and if the disk is at fault that will tell.
+    /// is not requested again: its bytes are written as if nothing had been tried, and if the disk is at fault that will show.
     pub(super) fn make(
         tasks: &[Task],
         files: &[Arc<OutFile>],

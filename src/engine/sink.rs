@@ -13,12 +13,12 @@ pub(super) trait Sink {
     /// What a worker has found out when all is done.
     type Found;
 
-    /// Takes a task that is one run of a source, at `at` there, unchanged. `false`: it wants it put together like any other.
+    /// Takes a task that is one run of a source, at `at` there, unchanged. `false`: it is to be put together like any other.
     fn run(&mut self, _task: &Task, _source: usize, _at: u64) -> bool {
         false
     }
 
-    /// Takes a chunk, whose bytes are put together when they are asked for.
+    /// Takes a chunk, whose bytes are put together when they are requested.
     fn chunk(&mut self, number: usize, task: &Task, chunk: &Chunk<'_>) -> Result<(), EngineError>;
 
     /// Goes on with a run that it took. Whether that began something.

@@ -19,7 +19,7 @@ pub enum Publish {
 /// A directory under a temporary name beside its final one. Dropped before it is published, it is removed, as are the parents
 /// that were made for it.
 ///
-/// It is held open, and never made again: where its name goes to another directory (somebody removed it by hand) or one of its
+/// It is held open, and never made again: where its name goes to another directory (it was removed by hand) or one of its
 /// files is not what was written, nothing is published.
 #[derive(Debug)]
 pub struct Staging {
@@ -222,7 +222,7 @@ impl Ready {
 }
 
 impl Published {
-    /// Lets go of what was replaced. Answers where it still is, if it could not be removed.
+    /// Lets go of what was replaced. Returns where it still is, if it could not be removed.
     pub fn keep(mut self) -> Option<PathBuf> {
         self.staging.made.clear();
         let replaced = self.replaced.take();

@@ -105,7 +105,7 @@ pub(super) fn of_fragments(
         let tensor = tensor_of(first);
         let (width, bytes) = (tensor.dtype.size_in_memory(), &mut [0; 8]);
         if !first.at.is_multiple_of(width as u64) {
-            // It begins with somebody else, who counts it.
+            // It begins in another chunk, which counts it.
             continue;
         }
         if parts.iter().map(|part| part.len).sum::<usize>() == width {

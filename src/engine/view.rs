@@ -88,7 +88,7 @@ impl<'a> Source<'a> {
         assert_eq!(done, buf.len(), "a proved plan reads only what is there");
     }
 
-    /// The first window of the file that ends behind an offset.
+    /// The first window of the file that ends after an offset.
     fn next_window(&self, at: u64) -> Option<&'a Window> {
         if self.windows.is_empty() {
             return None;

@@ -1,8 +1,8 @@
-//! Pieces of source files that are held in memory for the tasks that need them, and who waits for whom.
+//! Pieces of source files that are held in memory for the tasks that need them, and which task waits for which.
 //!
 //! One thread, the reader, goes ahead of the workers: it *registers* tasks in their order, each with the windows that it
 //! needs, and reads those that are not held. A worker waits for its own task only, fills, and lets go. There is no deadlock:
-//! all registered tasks come before the one that the reader has no room for, so every one of them is or will be some
+//! all registered tasks come before the one that the reader has no space for, so every one of them is or will be some
 //! worker's own task, and no worker waits for the reader with another one's windows in its hands.
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use super::buffers::BufferPool;
 use crate::source::{ByteRange, index};
 use crate::sys::AlignedBuf;
 
-/// How long somebody sleeps before he looks whether the run was cancelled, which a signal handler cannot announce.
+/// Poll interval for cancellation: a signal handler cannot wake a condition variable.
 const NAP: Duration = Duration::from_millis(20);
 
 /// A window's source, and its number in that source.
@@ -66,7 +66,7 @@ struct State {
 #[derive(Debug)]
 struct Held {
     content: Content,
-    /// What was asked for.
+    /// What was requested.
     range: ByteRange,
     /// Registered tasks that are not yet filled.
     uses: usize,
@@ -91,7 +91,7 @@ pub(super) struct Staged<'a> {
 }
 
 impl Windows {
-    /// Room for `capacity` windows of `bytes`, made when they are needed.
+    /// Space for `capacity` windows of `bytes`, made when they are needed.
     pub(super) fn new(capacity: usize, bytes: u64) -> Self {
         let state = State {
             held: HashMap::new(),
@@ -113,12 +113,12 @@ impl Windows {
         self.bytes
     }
 
-    /// Nobody panics while holding the lock save by a broken promise of its own, after which the run fails anyway.
+    /// No thread panics while holding the lock save by a broken promise of its own, after which the run fails anyway.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes everybody who waits, to see that the run is over.
+    /// Wakes every thread that waits, to see that the run is over.
     pub(super) fn wake(&self) {
         drop(self.lock());
         self.changed.notify_all();
@@ -189,7 +189,7 @@ impl Windows {
     }
 
     /// Counts one more use of a window. `false` when it is not held, or holds another part than the one that is needed
-    /// while nobody uses it: then it is to be read.
+    /// while no task uses it: then it is to be read.
     pub(super) fn claim(&self, id: WindowId, needed: ByteRange) -> bool {
         let mut state = self.lock();
         let Some(held) = state.held.get_mut(&id) else { return false };
@@ -201,7 +201,7 @@ impl Windows {
         false
     }
 
-    /// A buffer for a window that is not held, which from now on has one use and is being read. `None`: no room, as long as
+    /// A buffer for a window that is not held, which from now on has one use and is being read. `None`: no space, as long as
     /// workers do not let go of something. Windows that are not needed `soon` are given up first, then the oldest.
     pub(super) fn begin(
         &self,
@@ -263,7 +263,7 @@ impl Windows {
 }
 
 impl State {
-    /// Gives up a window that nobody uses.
+    /// Gives up a window that no task uses.
     fn discard(&mut self, id: WindowId) {
         if let Some(Held { content: Content::Ready(window), .. }) = self.held.remove(&id)
             // Workers drop theirs before they let go.

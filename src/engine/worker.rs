@@ -7,7 +7,7 @@ use super::feed::{Chunk, Feed};
 use super::schedule::{From, Task};
 use super::sink::Sink;
 
-/// Does the tasks whose numbers are in the queue until it is empty, somebody cancels, or something fails.
+/// Does the tasks whose numbers are in the queue until it is empty, the run is cancelled, or something fails.
 pub(super) fn work<S: Sink>(
     feed: &Feed<'_>,
     tasks: &[Task],

@@ -47,7 +47,7 @@ impl Budget {
         self.take(bytes).map_err(|what| FormatError::new(at, what))
     }
 
-    /// Whether all that was asked for was there.
+    /// Whether all that was requested was there.
     ///
     /// # Errors
     /// Where it was not.

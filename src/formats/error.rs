@@ -2,7 +2,7 @@
 
 use crate::tensor::ShapeError;
 
-/// A fault in a file and the offset at which it was seen. The path is added by whoever opened the file.
+/// A fault in a file and the offset at which it was seen. The path is added by the code that opened the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} (at byte {at})")]
 pub struct FormatError {
@@ -59,7 +59,7 @@ pub enum FormatFault {
         limit: u64,
     },
     /// More memory than may be taken for what a header says.
-    #[error("what it lists takes more memory than {}, {allowed} bytes", if *.stated { "--memory allows" } else { "this machine has" })]
+    #[error("its contents take more memory than {}, {allowed} bytes", if *.stated { "--memory allows" } else { "this machine has" })]
     Memory {
         /// Bytes that may be taken.
         allowed: u64,
@@ -144,7 +144,7 @@ pub enum FormatFault {
     CannotExpress {
         /// The tensor or key.
         tensor: String,
-        /// What stands against it.
+        /// What prevents it.
         why: &'static str,
     },
     /// JSON that does not parse, or lacks what it must have.

@@ -219,7 +219,7 @@ impl<'a> Cursor<'a> {
 
     fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], FormatError> {
         let bytes = self.take(field, N as u64)?;
-        // `take` returns as many as it is asked for.
+        // `take` returns as many as are requested.
         Ok(bytes.first_chunk().copied().unwrap_or([0; N]))
     }
 
@@ -304,7 +304,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// Goes on behind the values of an array.
+    /// Goes on after the values of an array.
     fn skip(&mut self, kind: u32, len: u64, depth: usize) -> Result<(), FormatError> {
         let size = match kind {
             0 | 1 | 7 => 1,

@@ -47,7 +47,7 @@ impl Node {
         }
     }
 
-    /// The first key that stands twice in one object, here or below. Recursion is bounded by `serde_json`'s own limit
+    /// The first key that is twice in one object, here or below. Recursion is bounded by `serde_json`'s own limit
     /// of 128 levels at parsing.
     fn duplicate(&self) -> Option<&str> {
         match self {
@@ -90,7 +90,7 @@ pub(super) fn tree_within(file: &[u8], loan: &mut Loan<'_>) -> Result<Node, Form
     }
 }
 
-/// A parser's error in `text`, which stands at offset `base` of the file, with the byte offset that line and column
+/// A parser's error in `text`, which is at offset `base` of the file, with the byte offset that line and column
 /// give.
 pub(super) fn fault(text: &[u8], base: u64, error: &serde_json::Error) -> FormatError {
     let lines = text.split(|&byte| byte == b'\n').take(error.line().saturating_sub(1));

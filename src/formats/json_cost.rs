@@ -10,7 +10,7 @@ use super::limits;
 /// Bytes of memory of the tree of a JSON text, an estimate from above; of an invalid text, of what is before the fault.
 pub fn json_cost(text: &[u8]) -> u64 {
     let mut cost = 0;
-    // What is wrong with it is said by whoever makes the tree.
+    // What is wrong with it is reported by the code that makes the tree.
     let _ = Cost(&mut cost).deserialize(&mut serde_json::Deserializer::from_slice(text));
     cost
 }
@@ -65,7 +65,7 @@ impl<'de> Visitor<'de> for Cost<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        // Keys are kept in nodes that have room for eleven.
+        // Keys are kept in nodes that have space for eleven.
         *self.0 += limits::JSON_NODE_BYTES + limits::JSON_MAP_BYTES;
         let mut keys = 0;
         while let Some(key) = map.next_key::<Cow<'_, str>>()? {

@@ -1,11 +1,11 @@
-//! Git LFS: the pointers that stand for files which `git lfs pull` has not fetched.
+//! Git LFS: the pointers in place of files that `git lfs pull` has not fetched.
 
 /// What a pointer begins with (git-lfs, `docs/spec.md`).
 const BEGINS: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
 /// A pointer is shorter than this (the same).
 const SHORTER_THAN: usize = 1024;
 
-/// The size of the file for which these bytes stand, where they are a pointer.
+/// The size of the file that these bytes point to, where they are a pointer.
 pub fn lfs_pointer(file: &[u8]) -> Option<u64> {
     let rest = file.strip_prefix(BEGINS).filter(|_| file.len() < SHORTER_THAN)?;
     let text = std::str::from_utf8(rest).ok()?;

@@ -1,7 +1,7 @@
 //! The largest counts and lengths that the parsers accept. Each is far above any honest file and far below what would
 //! hurt this process.
 
-/// Bytes of a parameter's name. Names of the field stay below 200 bytes; this leaves room for generated ones.
+/// Bytes of a parameter's name. Names of the field stay below 200 bytes; this leaves space for generated ones.
 pub const MAX_NAME_BYTES: u64 = 64 << 10;
 
 /// Tensors in one file. A mixture-of-experts model with one tensor per expert and both Adam moments has some 300,000;

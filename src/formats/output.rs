@@ -1,4 +1,4 @@
-//! What a writer answers: which bytes of an output file are header and which are tensor data.
+//! What a writer returns: which bytes of an output file are header and which are tensor data.
 
 use crate::source::{ByteRange, Extents};
 use crate::tensor::{Dtype, Shape, TensorName};

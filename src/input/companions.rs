@@ -87,7 +87,7 @@ fn read(path: &Path, left: &mut u64) -> Result<Vec<u8>, InputError> {
     Ok(content)
 }
 
-/// Refuses a file that only stands for another.
+/// Refuses a file that is only a pointer to another.
 pub(super) fn refuse_pointer(path: &Path, content: &[u8]) -> Result<(), InputError> {
     match lfs_pointer(content) {
         Some(size) => Err(InputError::LfsPointer { path: path.to_owned(), size }),

@@ -11,7 +11,7 @@ use super::MANIFEST;
 use super::made::{Head, Listed, Tool, VERSION};
 use crate::sys;
 
-/// Bytes of a manifest that are looked at. It is not held: only what it lists is.
+/// Bytes of a manifest that are read. It is not held: only what it lists is.
 const MOST: u64 = 4 << 30;
 
 /// The files that a manifest lists, with their lengths.

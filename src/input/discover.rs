@@ -1,4 +1,4 @@
-//! From a path to the files of a checkpoint. Names are looked at, contents are not (but for an index).
+//! From a path to the files of a checkpoint. Only names are read, no contents (but for an index).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -175,8 +175,8 @@ pub enum InputError {
     /// A checkpoint of MindSpore's where one of PyTorch's is wanted.
     #[error("{} holds mindformers' parameter names", .0.display())]
     IsMindSpore(PathBuf),
-    /// Parameter names by which no family can be told.
-    #[error("{}: no name tells which model this is: {}", .path.display(), list(.names))]
+    /// Parameter names by which no family can be recognised.
+    #[error("{}: cannot determine the model family from the parameter names: {}", .path.display(), list(.names))]
     NoFamily {
         /// The checkpoint.
         path: PathBuf,
@@ -243,7 +243,7 @@ pub enum InputError {
     LfsPointer {
         /// The file.
         path: PathBuf,
-        /// The size of what it stands for.
+        /// The size of the file that it points to.
         size: u64,
     },
     /// A file to be carried along that is a link out of its directory.

@@ -21,7 +21,7 @@ const CONFIG_LIMIT: u64 = 4 << 20;
 pub struct ForeignInput {
     /// Its files. Meta's shard i has rank i, all other files rank 0.
     pub input: Input,
-    /// The model, where a configuration stands beside the files.
+    /// The model, where a configuration is beside the files.
     pub model: Option<Model>,
     /// What the metadata of a GGUF file says of it.
     pub gguf: Option<GgufModel>,

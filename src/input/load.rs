@@ -71,18 +71,12 @@ impl Input {
         Ok(Self { files, format, why: None })
     }
 
-    /// The files as the plan wants them.
+    /// The files as the plan needs them.
     pub fn source_files(&self) -> Vec<SourceFile<'_>> {
         let file = |f: &LoadedFile| f.mapping.path().to_owned();
         self.files
             .iter()
-            .map(|f| SourceFile {
-                path: file(f),
-                rank: f.rank,
-                bytes: &f.mapping,
-                entries: &f.entries,
-                ahead: Some(&*f.mapping),
-            })
+            .map(|f| SourceFile { path: file(f), rank: f.rank, len: f.mapping.len() as u64, entries: &f.entries })
             .collect()
     }
 

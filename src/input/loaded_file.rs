@@ -33,7 +33,7 @@ pub struct LoadedFile {
     pub(super) counters: Counters,
 }
 
-/// Bytes by which the formats are told apart.
+/// Bytes by which the formats are recognised.
 const FIRST: u64 = 4096;
 
 /// Maps and parses a file.

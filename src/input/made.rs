@@ -227,7 +227,7 @@ impl Made {
         }
         seen.sort_unstable();
         let missing = self.files.keys().filter(|path| seen.binary_search(&path.as_str()).is_err());
-        // Ranks that others stand in for may be left out as a whole.
+        // Ranks that others replace may be left out as a whole.
         let left_out = |path: &str| {
             let rank = Path::new(path).parent().filter(|dir| !dir.as_os_str().is_empty());
             gaps == RankGaps::Allowed && rank.is_some_and(|dir| !self.dir.join(dir).exists())

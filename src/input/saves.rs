@@ -258,7 +258,7 @@ fn own_dir(path: &Path) -> Result<RankDir, InputError> {
     Ok(RankDir { rank: 0, path: path.to_owned(), names: files.map(|(name, _)| name).collect() })
 }
 
-/// The steps that are stored in a file. None where it cannot be read: whoever wants that file gets the error.
+/// The steps that are stored in a file. None where it cannot be read: the error is reported when that file is used.
 fn stored_steps(path: &Path, opening: Opening<'_>) -> Vec<u64> {
     let Ok(file) = load(0, path, opening) else { return Vec::new() };
     let steps = file.counters.iter().filter(|(name, _)| name.ends_with("step") || name.ends_with("step_num"));

@@ -74,7 +74,7 @@ pub fn strategy_bytes(path: &Path) -> Result<Vec<u8>, InputError> {
     Ok(read_small(path, MAX_SIDE_FILE_BYTES)?)
 }
 
-/// Whether a path is a strategy rather than a checkpoint, told by the first bytes of the file, or of the first such file in
+/// Whether a path is a strategy rather than a checkpoint, recognised by the first bytes of the file, or of the first such file in
 /// a directory.
 pub fn is_strategy(path: &Path) -> Result<bool, InputError> {
     let error = |source: std::io::Error| match source.kind() {

@@ -1,4 +1,4 @@
-//! A checkpoint looked at by somebody who wants to know all that is wrong with it, not only the first.
+//! A survey of a checkpoint, to report all that is wrong with it and not only the first fault.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,7 +22,7 @@ pub struct Survey {
 }
 
 /// Looks at all files of a checkpoint. Where several saves lie side by side and none is named, the last that every rank has
-/// is looked at, and that is said.
+/// is read, and that is reported.
 ///
 /// # Errors
 /// Where nothing can be said at all: the path does not exist, or a directory cannot be read.
@@ -88,7 +88,7 @@ fn leftovers(dirs: &[RankDir]) -> Vec<Finding> {
     vec![Finding::note(what, "remove them; check that the step that is meant is whole")]
 }
 
-/// The file of each rank directory that is looked at.
+/// The file of each rank directory that is read.
 fn choose<'a>(
     dirs: &'a [RankDir],
     which: WhichSave<'_>,

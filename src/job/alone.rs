@@ -47,7 +47,7 @@ impl Stage for Alone {
     }
 
     fn groups(&mut self, planned: &Planned, _: usize, _: &dyn Observer) -> Result<(Vec<Vec<Unit>>, u64), Error> {
-        // All of it in one: there is nobody to share it with.
+        // All of it in one: there is no other process to share it with.
         let bytes = planned.conversion.plan.outputs.iter().map(|file| file.layout.len()).sum();
         Ok((vec![Vec::new()], bytes))
     }

@@ -17,9 +17,9 @@ use crate::sys;
 
 /// The largest data set and tokenizer that are read. Wikitext-2's training text has 11 MB, squad's 30 MB, large tokenizers 40.
 const MAX_FILE: u64 = 256 << 20;
-/// Samples where none are asked for: golden-stick's number.
+/// The number of samples where none is requested: golden-stick's.
 const SAMPLES: u32 = 200;
-/// Tokens of a sample where nothing is asked for: of a stream of text, and of one that is what it is.
+/// Tokens of a sample where no length is requested: of a stream of text, and of one that is what it is.
 const STREAM_LENGTH: u32 = 512;
 const TEXT_LENGTH: u32 = 4096;
 
@@ -34,7 +34,7 @@ pub(super) fn run(facts: &Facts<'_>, spec: &Model, keep: &Path, cancel: &CancelT
         return Err(CalibrateError::Memory { needed, allowed }.into());
     }
     let mappings = facts.case.input().mappings();
-    let weights = Weights::new(facts.files, &facts.catalog, spec, mappings.clone())?;
+    let weights = Weights::new(facts.files, facts.case.input(), &facts.catalog, spec, mappings.clone())?;
     let step = Step::begin(observer, "calibrating");
     let gathered = calibrate::gather(&weights, spec, &how, &samples, &step, cancel).map_err(Error::from);
     let bytes = reading::as_read(&mappings, gathered)?;
@@ -77,7 +77,7 @@ fn samples(job: &Job, observer: &dyn Observer) -> Result<Vec<Vec<u32>>, Error> {
         return Err(CalibrateError::NoSample { path: path.clone(), why }.into());
     }
     if samples.len() < wanted {
-        observer.note(&format!("{} gives {} samples, {wanted} were to be run", path.display(), samples.len()));
+        observer.note(&format!("{} has {} samples; {wanted} were expected", path.display(), samples.len()));
     }
     Ok(samples)
 }
@@ -144,7 +144,7 @@ fn words(job: &Job) -> Result<Words, Error> {
     })
 }
 
-/// The numbers of the model's arithmetic: as asked for, as -y says, or as the config.json beside the tokenizer says.
+/// The numbers of the model's arithmetic: as requested, as -y says, or as the config.json beside the tokenizer says.
 fn arithmetic(job: &Job, observer: &dyn Observer, spec: &Model) -> Result<Arithmetic, Error> {
     let given = &job.calibrate;
     let named = job.model.yaml.as_deref().map(load_run_facts).transpose()?.unwrap_or_default();

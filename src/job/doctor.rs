@@ -17,7 +17,7 @@ use crate::plan::{
 };
 use crate::report::Diagnosis;
 
-/// An examination that is asked for: does the strategy fit the checkpoint?
+/// A requested examination: whether the strategy fits the checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Doctor {
@@ -99,7 +99,11 @@ impl Doctor {
         if let Some(input) = &found.input
             && let Err(e) = reading::check_unchanged(&input.mappings(), observer)
         {
-            findings.push(finding(&e));
+            // Of a source that cannot be read it may be what was just said.
+            let found = finding(&e);
+            if findings.last() != Some(&found) {
+                findings.push(found);
+            }
         }
         Ok(Diagnosis::new(args.path.display().to_string(), findings))
     }
@@ -117,7 +121,8 @@ impl Doctor {
             let files = opened.input().source_files();
             let fusion = FusionLayout::RankConcat;
             let (heads, ignore) = (Heads::default(), &|_: &str| false);
-            let how = Reading { spec: None, strategy: None, fusion, other_grouped: false, heads, ignore };
+            let evidence = opened.input();
+            let how = Reading { spec: None, strategy: None, fusion, other_grouped: false, heads, evidence, ignore };
             opened.check_whole_numbers(ignore)?;
             let read = opened.read(&files, &how)?;
             read.catalog.check_complete(opened.described().map(Model::tied))?;
@@ -167,7 +172,8 @@ fn refusal(
     let ignore = |name: &str| sorter.fate(name) != Fate::Model;
     let fusion = FusionLayout::RankConcat;
     let spec = known.spec();
-    let how = Reading { spec, strategy, fusion, other_grouped: false, heads: Heads::default(), ignore: &ignore };
+    let (heads, evidence, ignore) = (Heads::default(), input, &ignore);
+    let how = Reading { spec, strategy, fusion, other_grouped: false, heads, evidence, ignore };
     let whole = reading::read(files, &how).and_then(|read| Ok(read.catalog.check_complete(spec.map(Model::tied))?));
     whole.err().map(|error| finding(&known.explain(error)))
 }

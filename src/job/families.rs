@@ -42,7 +42,7 @@ pub fn add_families(files: &[PathBuf]) -> Result<Vec<String>, Error> {
     Ok(said.collect())
 }
 
-/// Reads the family files of a job that nobody has read yet.
+/// Reads the family files of a job that have not been read yet.
 pub(super) fn read_missing(files: &[PathBuf], observer: &dyn Observer) -> Result<(), Error> {
     let is_read = |file: &PathBuf| {
         let name = file.display().to_string();

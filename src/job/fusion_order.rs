@@ -73,7 +73,7 @@ impl Typed {
         Self { option, order: order.map(FusionLayout::from), force }
     }
 
-    /// The option's order against what `evidence` says, which wants `other`.
+    /// The option's order against what `evidence` says, which requires `other`.
     fn against(self, other: FusionLayout, evidence: &str) -> Option<Result<Order, Error>> {
         let Self { option, order, force } = self;
         let order = order?;

@@ -20,7 +20,7 @@ pub struct Division {
 }
 
 impl Job {
-    /// Finds out from what is asked for, the environment and the machine which part of the job is this process's, and makes it the
+    /// Finds out from the request, the environment and the machine which part of the job is this process's, and makes it the
     /// job's. Returns what there is to do.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ impl Job {
     ) -> Result<Role, Error> {
         let unclear =
             |what: String| Error::from(ClusterError::Unclear { source_name: "the rank table".to_owned(), what });
-        // One who is alone by his own word needs no table, and a scheduler has no use for one.
+        // A host that says it is alone needs no table, and a scheduler has no use for one.
         let wanted = division.nodes != Some(1) && env.get("MS_ROLE").is_none_or(|role| role != "MS_SCHED");
         let table = match self.cluster.rank_table.as_deref().filter(|_| wanted) {
             None => None,

@@ -16,7 +16,7 @@ use crate::model::{FusionLayout, Model};
 use crate::plan::Heads;
 use crate::report::{CheckpointListing, ParamListing, RankListing, StrategyListing, TensorListing};
 
-/// A look at a path that is asked for.
+/// A requested look at a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Inspect {
@@ -89,6 +89,7 @@ fn checkpoint(asked: &Inspect) -> Result<CheckpointListing, Error> {
     let input = opened.input();
     let files = input.source_files();
     let how = Reading {
+        evidence: input,
         spec: spec.as_ref(),
         strategy: strategy.as_ref(),
         fusion: FusionLayout::RankConcat,

@@ -13,7 +13,7 @@ use crate::report::Choice;
 /// What is known of a model beforehand.
 #[derive(Debug)]
 pub(super) struct KnownModel {
-    /// As -y names it: it also says how the target's network wants its parameters.
+    /// As -y names it: it also says how the target's network expects its parameters.
     pub named: Option<Model>,
     /// As the `config.json` beside the ranks says, where -y says nothing.
     beside: Option<(PathBuf, Model)>,
@@ -59,12 +59,12 @@ impl KnownModel {
         self.named.as_ref().or(self.beside.as_ref().map(|(_, spec)| spec))
     }
 
-    /// Who says so.
+    /// The source of this knowledge.
     pub(super) fn whose(&self) -> &'static str {
         if self.named.is_some() { "-y" } else { "the config.json beside the source" }
     }
 
-    /// Where the model is known from, where nobody typed it.
+    /// Where the model is known from, where it was not typed.
     pub(super) fn choice(&self) -> Option<Choice> {
         self.beside.as_ref().map(|(_, spec)| {
             let why = format!(

@@ -1,4 +1,4 @@
-//! Which entries of a source are no part of the target, and why: as asked for, or because they are training state.
+//! Which entries of a source are no part of the target, and why: as requested, or because they are training state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +33,7 @@ pub(super) struct LeftOut {
 }
 
 impl LeftOut {
-    /// What is asked for, and nothing else.
+    /// What is requested, and nothing else.
     pub(super) fn as_asked(case: &Case<'_>) -> Result<Self, Error> {
         let edits = &case.job.edits;
         Ok(Self {
@@ -53,7 +53,7 @@ impl LeftOut {
         Ok(left_out.sort(case, files))
     }
 
-    /// Of a training run. Entries that nothing is known of are refused, and adapters of which nobody says what becomes of them.
+    /// Of a training run. Entries that nothing is known of are refused, and adapters for which no option says what to do.
     /// Every rank must be there, or others hold the same.
     pub(super) fn of_run(
         case: &Case<'_>,

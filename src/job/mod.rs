@@ -1,4 +1,4 @@
-//! What is asked for as a value, and how it is done: the layer between the command line and the plan.
+//! A requested job as a value, and how it is done: the layer between the command line and the plan.
 //!
 //! ```text
 //! Job ─ rules ─► source opened ─ one recipe for each function ─► Conversion ─► Planned ─ run ─► Outcome
@@ -40,6 +40,7 @@ mod pt_to_ms;
 mod quant_weight;
 mod quantiser;
 mod reading;
+mod row_sizes;
 mod rules;
 mod run;
 mod serialised;

@@ -1,4 +1,4 @@
-//! Who is told how a job goes on. The library itself prints nothing.
+//! Receivers of a job's progress. The library itself prints nothing.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use crate::Error;
 use crate::engine::{self, Event};
 use crate::sys::anonymous_memory;
 
-/// Someone who is told. Every method may be called from any thread, [`Self::event`] by the workers, so it must be quick.
+/// A receiver of a job's progress. Every method may be called from any thread, [`Self::event`] by the workers, so it must be quick.
 pub trait Observer: Sync {
     /// Something that a user should know and that is no error.
     fn note(&self, text: &str) {
@@ -127,7 +127,7 @@ impl engine::Observer for Step<'_> {
     }
 }
 
-/// How often memory is looked at.
+/// How often memory is measured.
 const TICK: Duration = Duration::from_millis(50);
 
 /// The most anonymous memory that is seen from the start on.

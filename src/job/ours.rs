@@ -1,4 +1,4 @@
-//! What in the place of a target conversions made, and may therefore be replaced. All else is somebody's, whatever its name.
+//! What in the place of a target conversions made, and may therefore be replaced. All else belongs to the user, whatever its name.
 
 use std::io;
 use std::path::Path;

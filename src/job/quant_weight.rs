@@ -8,7 +8,7 @@ use super::reading;
 use super::statistics::Gathering;
 use crate::Error;
 
-/// Plans it. `gathering`: whether the model is run for statistics that it needs, or stands in for them.
+/// Plans it. `gathering`: whether the model is run for the statistics that it needs, or placeholders are used.
 pub(super) fn plan(case: &Case<'_>, gathering: Gathering<'_>) -> Result<Conversion, Error> {
     let job = case.job;
     let mut quantiser = Quantiser::of(case)?;

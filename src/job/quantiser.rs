@@ -1,4 +1,4 @@
-//! What makes a quantised model of a source: what is asked for, and the statistics where they are needed.
+//! What makes a quantised model of a source: the requested settings, and the statistics where they are needed.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub(super) struct Quantiser {
 }
 
 impl Quantiser {
-    /// As it is asked for, with statistics of a file where they are needed.
+    /// As requested, with statistics of a file where they are needed.
     pub(super) fn of(case: &Case<'_>) -> Result<Self, Error> {
         let job = case.job;
         let none = QuantisedAs { weights: None, inputs: false, caches: false };
@@ -81,14 +81,14 @@ fn file<'a>(case: &'a Case<'_>) -> Result<Option<&'a Path>, Error> {
     let (stats, data) = (&job.quantise.stats, job.names_a_data_set());
     if !job.precision.needs_statistics() {
         if data || stats.is_some() {
-            case.note("this precision needs no statistics of activations: -d, -dp and --stats change nothing");
+            case.note("this precision needs no statistics of activations: -d, -dp and --stats have no effect");
         }
         return Ok(None);
     }
     match stats {
         Some(path) => {
             if data {
-                case.note("--stats is given: -d and -dp change nothing");
+                case.note("--stats is given: -d and -dp have no effect");
             }
             Ok(Some(path))
         }

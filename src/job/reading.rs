@@ -17,8 +17,8 @@ use crate::input::{
 use crate::model::naming::names_parameter;
 use crate::model::{Family, FusionLayout, Model, Origin, Place, origin};
 use crate::plan::{
-    self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Heads, Inferred, PlanError, SourceFile,
-    WholeNumbers, list, rank_count,
+    self, Arrangement, Catalog, CatalogOptions, Evidence, ForeignNotes, ForeignOptions, Heads, Inferred, PlanError,
+    SourceFile, WholeNumbers, list, rank_count,
 };
 use crate::storage::LocalBlob;
 
@@ -47,6 +47,8 @@ pub(super) struct Reading<'a> {
     pub other_grouped: bool,
     /// The numbers of heads, as far as they are stated.
     pub heads: Heads,
+    /// What the files hold, where headers leave it open.
+    pub evidence: &'a dyn Evidence,
     pub ignore: &'a dyn Fn(&str) -> bool,
 }
 
@@ -94,7 +96,10 @@ pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, 
         None => Arrangement::Rules(u64::from(rank_count(files))),
     };
     let grouped = how.fusion == FusionLayout::Grouped || how.other_grouped;
-    let options = |spec| CatalogOptions { spec, arrangement, fusion: how.fusion, ignore: how.ignore };
+    let options = |spec| {
+        let &Reading { fusion, evidence, ignore, .. } = how;
+        CatalogOptions { spec, arrangement, fusion, evidence, ignore }
+    };
     if let Some(spec) = how.spec {
         how.heads.agree(spec)?;
         let catalog = Catalog::new(files, &options(Some(spec)))?;
@@ -304,6 +309,7 @@ pub(super) fn read_foreign(
         strides: &|file, entry| foreign.strides(file, entry),
         source_tied: tied.source,
         target_tied: tied.target,
+        evidence: how.evidence,
         ignore: how.ignore,
     };
     let (catalog, notes) = Catalog::foreign(files, &options)?;

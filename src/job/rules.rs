@@ -1,4 +1,4 @@
-//! What in a job does not go together, and what is no value: looked at before anything else is, in this order.
+//! What in a job does not go together, and which values are invalid: checked before anything else, in this order.
 //!
 //! What depends on the source is refused where the source is read.
 
@@ -13,7 +13,7 @@ use crate::engine::EngineConfig;
 use crate::model::GROUP_SIZES;
 use crate::plan::{MAX_RANKS, QuantisedAs};
 
-/// Below this there is no room for a buffer for each worker and the plan.
+/// Below this there is no space for a buffer for each worker and the plan.
 const LEAST_MEMORY: u64 = 32 << 20;
 /// The largest read or write.
 const LARGEST_CHUNK: u64 = 64 << 20;

@@ -1,11 +1,11 @@
 //! The one orchestrator: plan, check, compute, stage, run, publish, for one process that does all of it and for several.
 //!
 //! ```text
-//! plan ─► place: all of it, or a part ─► targets, room, source, replicas ─► stage ─► computed ─► groups written ─► published
+//! plan ─► place: all of it, or a part ─► targets, space, source, replicas ─► stage ─► computed ─► groups written ─► published
 //!                                                                            └ a directory beside the target, or a session
 //! ```
 //!
-//! What differs is behind [`Stage`] and [`Unpublished`]: whoever is alone stages below a hidden name and takes back what it
+//! What differs is hidden by [`Stage`] and [`Unpublished`]: a process that is alone stages below a hidden name and takes back what it
 //! cannot finish ([`super::alone`]); one of several meets the others beside the target ([`super::together`]).
 
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ pub enum Outcome {
 }
 
 impl Job {
-    /// Plans and runs. Where the process is one of several, the others are told of what stops it, the plan included.
+    /// Plans and runs. Where the process is one of several, the others are notified of what stops it, the plan included.
     ///
     /// # Errors
     /// As [`Job::plan`] and [`Planned::run`].
@@ -82,7 +82,7 @@ impl Planned {
             return Ok(Outcome::Completed(Completion { target, strategies }));
         }
         let free = match targets::check(&self) {
-            // Just now.
+            // It was published in the meantime.
             Err(_) if place.is_over() => return place.elsewhere(&self, observer),
             free => free?,
         };
@@ -185,7 +185,7 @@ impl Planned {
 }
 
 impl Conversion {
-    /// What a finished run did, whoever did it.
+    /// What a finished run did, whichever process did it.
     fn summary(&self, result: &RunSummary, time: Duration, peak: u64) -> Summary {
         let mut summary = Summary::new(&self.plan, result, time, peak);
         summary.target = self.target.display().to_string();
@@ -213,10 +213,10 @@ pub(super) fn compute(
     Ok(calculated)
 }
 
-/// Does what a process of several was asked for, and leaves the others a notice where it fails before it has come to them.
+/// Does the part of one process of several, and leaves the others a notice where it fails before it has come to them.
 fn telling_others<T>(job: &Job, act: impl FnOnce(Option<&EarlyFailures>) -> Result<T, Error>) -> Result<T, Error> {
     let Some(me) = &job.cluster.part else { return act(None) };
-    // Who publishes alone keeps nobody waiting.
+    // A process that publishes alone keeps no other waiting.
     let awaited = (!job.cluster.local_output).then(|| EarlyFailures::new(&job.target.dir, &job.deciding(), me.count));
     if let Some(early) = &awaited {
         early.withdraw(me.index);
@@ -260,7 +260,7 @@ impl Place {
         }
     }
 
-    /// Whoever published the checkpoint may have died right after it.
+    /// The process that published the checkpoint may have died right after it.
     fn elsewhere(&self, planned: &Planned, observer: &dyn Observer) -> Result<Outcome, Error> {
         let Conversion { target, strategies, .. } = &planned.conversion;
         if let (Self::Part(part), Some(strategies)) = (self, strategies) {

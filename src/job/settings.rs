@@ -15,7 +15,7 @@ use crate::tensor::Dtype;
 
 /// The promise that the inputs stay unchanged.
 fn stable_inputs() -> StableInputs {
-    // SAFETY: `assume` asks that nobody modifies or truncates the mapped files. The library cannot make sure of that; it is
+    // SAFETY: `assume` requires that no process modifies or truncates the mapped files. The library cannot make sure of that; it is
     // what the documentation of the crate, `--help` and the README ask of the user, as `cp` gives no sensible result either while
     // its source is written to.
     // The obligation is the user's: this reasoning should be treated as suspect. What follows where it is broken: other bytes
@@ -41,7 +41,7 @@ pub(super) fn opening(budget: &Budget) -> Opening<'_> {
 }
 
 impl Reading {
-    /// What is asked of the engine where nothing is written.
+    /// What is requested of the engine where nothing is written.
     pub(super) fn wishes(&self) -> Wishes {
         Wishes {
             workers: self.workers,
@@ -61,7 +61,7 @@ impl Reading {
 }
 
 impl Job {
-    /// What is asked of the engine.
+    /// What is requested of the engine.
     pub(super) fn wishes(&self) -> Wishes {
         Wishes {
             writes: match self.run.writes {

@@ -1,7 +1,7 @@
-//! What is asked for, as a value: resolved, serialisable, and without a word of how it was typed.
+//! The requested job, as a value: resolved, serialisable, and without a word of how it was typed.
 //!
 //! Serialised, a job is one flat map whose keys are the names of the command line's options. What the manifest lists as options,
-//! and by what hosts know that they were asked for the same, is that map restricted to what decides ([`super::fields`]).
+//! and how hosts know that they were given the same job, is that map restricted to what decides ([`super::fields`]).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::cluster::{Identity, RankTable};
 use crate::input::load_model;
 use crate::plan::Width;
 
-/// A conversion that is asked for.
+/// A requested conversion.
 ///
 /// Made by the function's constructor; every field is public and says which option of the command line it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -162,7 +162,7 @@ pub struct Model {
     pub tied: Option<bool>,
     /// `--family`: files of model families, known to the whole process once a job has named them.
     pub families: Vec<PathBuf>,
-    /// `--force-fusion`: whether the orders that are asked for overrule a manifest and a yaml.
+    /// `--force-fusion`: whether the requested orders overrule a manifest and a yaml.
     pub force_fusion: bool,
 }
 
@@ -302,7 +302,7 @@ impl Default for Reading {
     }
 }
 
-/// Who takes part.
+/// The processes that take part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Cluster {
@@ -336,7 +336,7 @@ impl Default for Cluster {
 }
 
 impl Model {
-    /// Whether the model that is named wants q, k, v and gate, up of its parameters fused, if it says.
+    /// Whether the named model expects q, k, v and gate, up fused, if it says.
     ///
     /// # Errors
     /// A name of no model; a yaml that cannot be read.

@@ -34,7 +34,7 @@ pub(super) trait Stage {
     /// Takes note of what was computed before anything is written.
     fn computed(&mut self, calculated: Calculated);
 
-    /// What is left to write, in groups, and its bytes. Where there is no room for it, an error.
+    /// What is left to write, in groups, and its bytes. Where there is not enough space for it, an error.
     fn groups(
         &mut self,
         planned: &Planned,
@@ -58,7 +58,7 @@ pub(super) trait Stage {
     fn finish(self: Box<Self>, cancel: &CancelToken, observer: &dyn Observer) -> Result<Finished, Error>;
 }
 
-/// Who publishes.
+/// Which process publishes.
 pub(super) enum Finished {
     /// This process.
     Ours(Box<dyn Unpublished>),

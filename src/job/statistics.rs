@@ -1,4 +1,4 @@
-//! Where the statistics of activations come from that no file has: the model is run, or something stands in for them.
+//! Where the statistics of activations come from that no file has: the model is run, or placeholders are used.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::plan::Statistics;
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(feature = "calibrate"), expect(dead_code, reason = "nothing is gathered without the feature"))]
 pub(super) enum Gathering<'a> {
-    /// Not at all: numbers stand in for them, so that a plan has its sizes.
+    /// Not at all: placeholder numbers are used, so that a plan has its sizes.
     Placeholder,
     /// The model is run.
     Run {

@@ -93,7 +93,7 @@ fn convert(from: &Path, to: &Path, model: Option<&str>) -> Result<String, Error>
     Ok(format!("{}: written from {}", to.display(), from.display()))
 }
 
-/// MindSpore tells the encoding by the name.
+/// MindSpore determines the encoding by the name.
 fn check_name(path: &Path, json: bool) -> Result<(), Error> {
     let named_json = path.extension().is_some_and(|e| e == "json");
     if named_json == json {

@@ -13,7 +13,7 @@ use crate::formats::mindspore::write_strategy;
 use crate::layout::TensorLayout;
 use crate::sys;
 
-/// A path with links resolved, as far as it exists, and the rest behind it.
+/// A path with links resolved, as far as it exists, followed by the rest.
 fn resolve(path: &Path) -> Result<PathBuf, Error> {
     let absolute = std::path::absolute(path).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))?;
     let mut below: Vec<&OsStr> = Vec::new();
@@ -22,7 +22,7 @@ fn resolve(path: &Path) -> Result<PathBuf, Error> {
         if let Ok(real) = above.canonicalize() {
             return Ok(below.iter().rev().fold(real, |path, name| path.join(name)));
         }
-        // Where `..` leads behind a directory that does not exist cannot be known before it is made.
+        // Where `..` leads after a directory that does not exist cannot be known before it is made.
         let (Some(name), Some(parent)) = (above.file_name(), above.parent()) else {
             return Err(Error::Usage(format!("{}: `..` after a directory that does not exist", path.display())));
         };
@@ -31,7 +31,7 @@ fn resolve(path: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-/// A target must not replace an input, nor stand where it would be taken for a part of one, nor hold another target.
+/// A target must not replace an input, nor be where it would be taken for a part of one, nor hold another target.
 pub(super) fn keep_apart(targets: &[&Path], inputs: &[&Path]) -> Result<(), Error> {
     for (index, target) in targets.iter().enumerate() {
         let target_at = resolve(target)?;
@@ -103,7 +103,7 @@ pub(super) fn check(target: &Path, publish: Publish) -> Result<u64, Error> {
     free(target)
 }
 
-/// Whether only what a conversion made, ours or the original's, would be replaced. Somebody may put a file there while a
+/// Whether only what a conversion made, ours or the original's, would be replaced. Another program may put a file there while a
 /// conversion runs, so this is asked again before it publishes.
 pub(super) fn replaceable(target: &Path) -> Result<(), Error> {
     let files = foreign(target, foreign_files)?;
@@ -168,7 +168,7 @@ impl Strategies {
         ((0..self.ranks).map(strategy_name), &self.bytes)
     }
 
-    /// Whether just these files are there already.
+    /// Whether exactly these files are there already.
     fn are_there(&self) -> bool {
         let count = std::fs::read_dir(&self.dir).map_or(0, Iterator::count);
         let len = self.bytes.len() as u64;

@@ -22,7 +22,7 @@ pub(super) fn check(planned: &Planned) -> Result<u64, Error> {
     target::check(&planned.conversion.target, publish)
 }
 
-/// Whether what would be replaced is still only what a conversion made: somebody may have put a file there meanwhile.
+/// Whether what would be replaced is still only what a conversion made: another program may have put a file there meanwhile.
 pub(super) fn check_again(planned: &Planned) -> Result<(), Error> {
     if planned.job.publish() == Publish::New {
         return Ok(());
@@ -120,7 +120,7 @@ pub(super) fn settle_strategies(job: &Job, strategies: &Strategies, wait: Durati
     loop {
         let error = |source| Error::StrategiesMissing { strategies: strategies.dir().to_owned(), source };
         match strategies.stage(job.publish(), job.durability()) {
-            // There already; or somebody has put others there since.
+            // There already; or others have been put there since.
             Ok(None) | Err(EngineError::TargetExists(_)) => return Ok(()),
             Ok(Some(staged)) => {
                 let published = staged.ready(Vec::new()).and_then(Ready::publish).map_err(error)?;
@@ -143,7 +143,7 @@ pub(super) fn complete(planned: &Planned, strategies: &Strategies, observer: &dy
         staged.ready(Vec::new())?.publish().map(Published::keep)?;
     }
     observer.note(&format!(
-        "{} is there and complete; its strategies, which an interrupted run had not published, are now in {}",
+        "{} already exists and is complete; its strategies, which an interrupted run had not published, are now in {}",
         target.display(),
         strategies.dir().display()
     ));

@@ -1,4 +1,4 @@
-//! One process of several: it takes its part of the plan, meets the others beside the target, and whoever finds all parts
+//! One process of several: it takes its part of the plan, meets the others beside the target, and the one that finds all parts
 //! written publishes.
 
 use std::collections::BTreeSet;
@@ -27,7 +27,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Who takes what, and which run this is. With `--local-output` the plan is cut down to this host's files.
+    /// Which host takes what, and which run this is. With `--local-output` the plan is cut down to this host's files.
     pub(super) fn of(
         planned: &mut Planned,
         me: &Identity,
@@ -277,7 +277,7 @@ impl Unpublished for Claimed {
     }
 }
 
-/// Files in groups of at least so many bytes, and enough for all workers unless the smallest groups are asked for; ranges, which
+/// Files in groups of at least so many bytes, and enough for all workers unless the smallest groups are requested; ranges, which
 /// lie in their place from the start, apart from whole files.
 fn groups(plan: &Plan, units: &[Unit], at_least: u64, workers: usize) -> Vec<Vec<Unit>> {
     let mut groups: Vec<Vec<Unit>> = Vec::new();

@@ -35,7 +35,7 @@ pub(super) fn plan(case: &Case<'_>) -> Result<Conversion, Error> {
     Ok(conversion)
 }
 
-/// The strategy of the training run. The number of stages is the strategy's; whoever states another is mistaken about the run.
+/// The strategy of the training run. The number of stages is the strategy's; a user who states another is mistaken about the run.
 pub(super) fn strategy(case: &Case<'_>, files: &[SourceFile<'_>]) -> Result<Option<StrategySource>, Error> {
     let source = &case.job.source;
     if let Some(mode) = &source.mode {

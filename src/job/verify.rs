@@ -28,7 +28,7 @@ const SHOWN: usize = 20;
 const BOTH_BY_BLOCKS: &str = "both are GGUF files whose weights are quantised by blocks, which are not compared with each \
                               other: convert one of them first";
 
-/// A comparison that is asked for: are two checkpoints the same model, whatever their layout?
+/// A requested comparison: whether two checkpoints are the same model, whatever their layout.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Verify {
@@ -36,7 +36,7 @@ pub struct Verify {
     pub a: Compare,
     /// The other.
     pub b: Compare,
-    /// The model; whether the orders that are asked for overrule a manifest.
+    /// The model; whether the requested orders overrule a manifest.
     pub model: spec::Model,
     /// Patterns of names that are left out.
     pub ignore: Vec<String>,
@@ -190,7 +190,7 @@ impl Verify {
         };
         if verdict.differences.is_empty() {
             let step = Step::begin(observer, "comparing");
-            // All that B holds against A; then what A holds more than once, and was not looked at, against B.
+            // All that B holds against A; then what A holds more than once, and was not compared, against B.
             let (a_maps, b_maps) = (a.input().mappings(), b.input().mappings());
             let engine_config = settings::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
             let of_a = (a_files, &a_catalog, &a_maps);

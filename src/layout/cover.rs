@@ -9,7 +9,7 @@ pub enum CoverFault {
     Gap(u64),
     /// Two moves write this unit.
     Overlap(u64),
-    /// A move writes behind the end.
+    /// A move writes past the end.
     Outside(u64),
 }
 

@@ -10,7 +10,7 @@ use super::region::Axes;
 pub struct Piece {
     /// The box, in the full tensor's axes.
     pub region: Region,
-    /// Where the box's first element stands in the stored tensor.
+    /// Where the box's first element is in the stored tensor.
     pub offset: u64,
     strides: Axes,
 }
@@ -50,7 +50,7 @@ impl Piece {
         Self { region, offset, strides }
     }
 
-    /// How far apart, in the stored tensor, neighbours along each axis of the box stand.
+    /// How far apart, in the stored tensor, neighbours along each axis of the box are.
     pub fn strides(&self) -> &[u64] {
         &self.strides
     }

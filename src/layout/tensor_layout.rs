@@ -117,7 +117,7 @@ impl TensorLayout {
         Ok(block.with_axis(0, start + first, count))
     }
 
-    /// What tells a device's block from the others', whatever the tensor's shape: devices for which it is the same are
+    /// What distinguishes a device's block from the others', whatever the tensor's shape: devices for which it is the same are
     /// replicas. A shard that fits no group of replicas counts as none: reading the tensor refuses it.
     pub fn block_of(&self, device: u64) -> (Vec<u64>, u64) {
         let coordinates = self.coordinates(device);

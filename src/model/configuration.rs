@@ -61,7 +61,7 @@ fn refuse_quantised(fields: &Fields) -> Result<(), SpecError> {
     Err(SpecError::Quantised { field: field.to_owned(), method })
 }
 
-/// Reads a mindformers yaml: the model, and how the network wants it.
+/// Reads a mindformers yaml: the model, and how the network expects it.
 ///
 /// # Errors
 /// No yaml, a value of the wrong kind or out of range; an architecture that is of no family; layers or biases for which the family

@@ -1,4 +1,4 @@
-//! Configurations as they are published, as they should not be, and as somebody hostile would write them.
+//! Configurations as they are published, as they should not be, and as an attacker would write them.
 
 use super::super::builtin::builtin;
 use super::*;

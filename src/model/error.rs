@@ -220,9 +220,9 @@ pub enum SpecError {
     BadValue {
         /// The field.
         field: String,
-        /// What stands there.
+        /// What is there.
         value: String,
-        /// What should stand there.
+        /// What should be there.
         wanted: String,
     },
     /// The family's rules make nothing of it.

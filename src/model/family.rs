@@ -43,7 +43,7 @@ pub(super) struct SizeRules {
     pub rules: Vec<(String, Expression)>,
 }
 
-/// The rule of whether the network wants fused parameters.
+/// The rule of whether the network expects fused parameters.
 pub(super) const FUSED: &str = "fused";
 /// The rule of whether the vocabulary is whole on every rank.
 pub(super) const VOCABULARY_WHOLE: &str = "vocabulary_whole";

@@ -105,7 +105,7 @@ impl Fields {
         value.as_str().map(Some).ok_or_else(|| bad(field, value, "a string"))
     }
 
-    /// A field as a rule wants it.
+    /// A field as a rule expects it.
     pub(super) fn value(&self, field: &str, wanted: Wanted) -> Result<Option<Value>, SpecError> {
         let Some(value) = self.present(field) else { return Ok(None) };
         // Dimensions above this would overflow products; no model comes near.

@@ -182,7 +182,7 @@ fn the_spelling_of_transformers_is_chosen_by_the_names() {
     assert_eq!(of("model.layers.0.mlp.experts.gate_up_proj"), "hf");
 }
 
-/// Shapes do not tell gate from up, nor the two norms apart: the table of mindformers' `convert_weight.py`.
+/// Shapes do not distinguish gate from up, nor the two norms apart: the table of mindformers' `convert_weight.py`.
 #[test]
 fn each_name_is_the_one_that_mindformers_makes_of_it() {
     let llama = [

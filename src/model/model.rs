@@ -12,7 +12,7 @@ use super::rules::Rules;
 use super::size::{Configuration, Value};
 use crate::tensor::Shape;
 
-/// A model: its family, the sizes of its axes, its parameters, and how the network wants them.
+/// A model: its family, the sizes of its axes, its parameters, and how the network expects them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
     // The families of the program are static. A user's is read once, when the program begins, and is needed until it ends, so
@@ -24,7 +24,7 @@ pub struct Model {
     /// The number of layers of each template but `layer`, by its name.
     other_layers: BTreeMap<&'static str, u32>,
     tied: bool,
-    /// Whether the network wants fused parameters (`qkv_concat`). `None`: not said.
+    /// Whether the network expects fused parameters (`qkv_concat`). `None`: not stated.
     pub fused: Option<bool>,
     /// Whether the embedding and the output projection are kept whole on every rank (`vocab_emb_dp`).
     pub vocabulary_whole: bool,

@@ -1,4 +1,4 @@
-//! The rules by which a family reads a configuration: values of names, what fields they want, and why there is no value.
+//! The rules by which a family reads a configuration: values of names, what fields they need, and why there is no value.
 
 use super::error::{ModelError, SpecError};
 use super::fields::Wanted;

@@ -41,7 +41,7 @@ impl RunFacts {
         let number = |field: &'static str| match &config[field] {
             Json::Null => Ok(None),
             Json::String(text) if text == "None" => Ok(None),
-            // Python reads 1e-5 without a point as a string, and so may whoever writes these files.
+            // Python reads 1e-5 without a point as a string, and so may the authors of these files.
             Json::String(text) => positive(field, &config[field], text.parse().ok()),
             value => positive(field, value, value.as_f64()),
         };

@@ -1,6 +1,6 @@
 //! What in a mindformers yaml shows that it was written for mindformers 1.4 or later.
 //!
-//! That matters for the order of fused rows: networks up to 1.3 want rank-concat, networks from 1.4 on grouped. A yaml states no
+//! That matters for the order of fused rows: networks up to 1.3 expect rank-concat, networks from 1.4 on grouped. A yaml states no
 //! version, and `qkv_concat: True` alone shows none (the `predict_llama2_*_{ptq,rtn,smooth_quant}.yaml` of 1.3.1 have it too).
 //! What does show it is a word that older versions do not know: no file of mindformers 1.0, 1.1.0, 1.2.0, 1.3.0 and 1.3.1, code
 //! or configuration, contains those below. Of the llama yamls with `qkv_concat: True`, 9 of 25 in 1.5.0, 13 of 15 in 1.6.0 and all

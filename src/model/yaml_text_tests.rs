@@ -7,7 +7,7 @@ use super::*;
 /// Where another value than `PyYAML`'s is read, and which.
 fn differences() -> Vec<(&'static str, Value)> {
     vec![
-        // Numbers in YAML 1.2 and for whoever writes them; PyYAML wants a point.
+        // Numbers in YAML 1.2 and for those who write them; PyYAML requires a point.
         ("/scalars/short_floats", json!([1e-5, 1e-6, 1e3])),
         // 8 or 10, as the version of YAML has it: left as texts, which no number takes.
         ("/scalars/leading_zeros", json!(["010", "00", "08"])),
@@ -108,7 +108,7 @@ fn bombs_are_refused_by_the_limit_that_they_meet() {
         let error = read(&text).expect_err(what).to_string();
         assert!(error.contains(said), "{what}: {error}");
     }
-    // What is just within them is read.
+    // What is barely within them is read.
     assert!(read(&("[".repeat(64) + &"]".repeat(64))).is_ok());
     assert!(read(&format!("a: &a [{}]\nb: [{}]\n", "x,".repeat(90), "*a,".repeat(900))).is_ok());
 }

@@ -1,7 +1,7 @@
 //! What is computed from whole tensors before anything is written: scales, and what goes with them.
 //!
 //! The results are small (a few numbers for each row) and lie in the memory of the plan, which routes read like a source file.
-//! Which bytes are what is said here by offsets, so that whoever computes them needs to know no name.
+//! Which bytes are what is said here by offsets, so that the code that computes them needs no names.
 
 use super::OutputTensor;
 use super::op::{Arithmetic, Width};
@@ -39,7 +39,7 @@ pub struct Calculation {
     pub half_scales: Option<u64>,
     /// How its columns are smoothed.
     pub smooth: Option<Smooth>,
-    /// Where the divisors of its rows stand, as fp16. They are ones unless the smoothing of another matrix puts others there.
+    /// Where the divisors of its rows are, as fp16. They are ones unless the smoothing of another matrix puts others there.
     pub divide: Option<u64>,
     /// What its input's quantisation needs.
     pub input: Option<InputScales>,
@@ -57,11 +57,11 @@ pub struct Smooth {
     pub repeat: u64,
     /// Columns of a block.
     pub block: u64,
-    /// Who takes the inverse.
+    /// What takes the inverse.
     pub inverse: Inverse,
 }
 
-/// Who divides by the factors what they multiply.
+/// What is divided by the factors, to undo what they multiply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inverse {
     /// A vector (the weight of a norm) is divided; the result goes to `to`, as `dtype`.
@@ -117,7 +117,7 @@ pub struct CacheScales {
     pub keys: Range,
     /// What was observed of the values' channels.
     pub values: Range,
-    /// Where divisors of the values stand, as fp16, where the rows that make them are smoothed.
+    /// Where divisors of the values are, as fp16, where the rows that make them are smoothed.
     pub divide: Option<u64>,
     /// Where the keys' scales go, as fp16, each time.
     pub key_scales: Vec<u64>,

@@ -50,7 +50,7 @@ pub struct LogicalTensor {
     pub(super) holders: Holders,
     /// Whether no layout knows it, and all ranks hold it alike.
     pub loose: bool,
-    /// How its elements are made of what its holders hold, where they are not just that.
+    /// How its elements are made of what its holders hold, where they are not exactly that.
     pub(super) quantise: Option<Quantise>,
     /// The adapter that is added to what its holders hold, where one is merged.
     pub(super) update: Option<Pair>,

@@ -11,7 +11,7 @@ use crate::tensor::{Dtype, Shape};
 /// Proves the plan.
 ///
 /// # Errors
-/// The first tensor with a gap, an overlap, a byte behind its end, or a read behind the end of its source.
+/// The first tensor with a gap, an overlap, a byte past its end, or a read past the end of its source.
 pub fn prove(plan: &Plan) -> Result<(), PlanError> {
     plan.operands.iter().try_for_each(|operand| prove_routes(plan, operand, 0))?;
     for file in &plan.outputs {

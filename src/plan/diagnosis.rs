@@ -178,7 +178,7 @@ fn full_shape(param: &ParamLayout, holders: &[(u32, &Entry)]) -> Result<Shape, S
     }
 }
 
-/// Full shapes that are not the model's; a padded vocabulary is told from the rest.
+/// Full shapes that are not the model's; a padded vocabulary is recognised by the rest.
 fn against_model<'a>(spec: &Model, shapes: impl Iterator<Item = (&'a str, &'a Shape)>) -> Vec<Finding> {
     let (mut differ, mut padded) = (Vec::new(), BTreeMap::new());
     for (name, shape) in shapes {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::evidence::Unread;
 use crate::layout::{CoverFault, LayoutError};
 use crate::model::SpecError;
 use crate::model::naming::HEAD;
@@ -12,6 +13,9 @@ use crate::tensor::Shape;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
+    /// A source that was to be read for evidence and cannot be.
+    #[error(transparent)]
+    Unread(#[from] Unread),
     /// Two files of one rank hold the same tensor.
     #[error("rank {rank} holds `{name}` twice: in {first} and in {second}")]
     HeldTwice {
@@ -44,7 +48,7 @@ pub enum PlanError {
         /// Its last rank.
         last: u64,
     },
-    /// Ranks that are missing and that no replica stands in for.
+    /// Ranks that are missing and that no replica replaces.
     #[error("missing without a replica: {} of {}", rank_list(.ranks), list(.names))]
     NoReplica {
         /// The ranks.
@@ -87,11 +91,11 @@ pub enum PlanError {
         name: String,
         /// The file.
         path: PathBuf,
-        /// What stands there.
+        /// What is there.
         found: Shape,
         /// What should.
         expected: Shape,
-        /// Who says so.
+        /// The source of the statement.
         expected_by: String,
     },
     /// The target's strategy states another full shape.
@@ -255,7 +259,7 @@ pub enum PlanError {
     /// Parts of a fused parameter whose inputs were scaled differently.
     #[error("`{0}` cannot be fused: its parts have different inputs (they were smoothed one by one)")]
     InputsDiffer(String),
-    /// A checkpoint that is quantised otherwise than asked, or at all.
+    /// A checkpoint that is quantised otherwise than requested, or at all.
     #[error("{0}")]
     Quantised(String),
     /// Weights that are not floating-point numbers, or other signs that the model is quantised in a way that is not known.
@@ -324,7 +328,7 @@ pub enum PlanError {
         name: String,
         /// The dtype in the source.
         from: &'static str,
-        /// The dtype asked for.
+        /// The requested dtype.
         to: &'static str,
     },
     /// The proof failed: a byte of an output would be written never or twice.
@@ -337,7 +341,7 @@ pub enum PlanError {
         /// The first element at fault.
         fault: CoverFault,
     },
-    /// The proof failed: a read behind the end of a source tensor.
+    /// The proof failed: a read past the end of a source tensor.
     #[error("`{name}` of rank {rank} would read past the end of its source")]
     OutOfBounds {
         /// The tensor.

@@ -103,7 +103,7 @@ pub(super) fn check_cut(catalog: &Catalog, ranks: u64) -> Result<(), PlanError> 
     if certain { Ok(()) } else { Err(PlanError::HeadsUnknown { query, key, ranks, cut }) }
 }
 
-/// What to type, for those who know the model: examples for the sizes that the rows allow.
+/// What to type, for users who know the model: examples for the sizes that the rows allow.
 pub fn heads_examples(query: u64, key: u64) -> String {
     let shown = |(size, heads, kv_heads): (u64, u64, u64)| {
         format!("--heads {heads} --kv-heads {kv_heads} if a head has {size} rows")

@@ -1,7 +1,7 @@
 //! Are the names of a checkpoint those of a known family of models?
 //!
 //! What a family demands of a checkpoint (its layers, its head) is asked only of its own: anything else is another model, which may
-//! lack whatever it likes.
+//! lack any parameter.
 
 use crate::model::naming::is_training_state;
 use crate::model::{Dialect, Place, families};

@@ -1,4 +1,4 @@
-//! How the elements of a tensor are made of what its holders hold, where they are not just that.
+//! How the elements of a tensor are made of what its holders hold, where they are not exactly that.
 
 use super::op::{Arithmetic, Width};
 use crate::tensor::Dtype;

@@ -3,7 +3,7 @@
 use crate::formats::FormatRef;
 use crate::tensor::Dtype;
 
-/// The precision that is asked for.
+/// The requested precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     /// As in the source.
@@ -38,7 +38,7 @@ pub struct WholeModel {
     pub reader: WholeReader,
 }
 
-/// Who reads a whole-model directory.
+/// The program that reads a whole-model directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WholeReader {
     /// MindSpore: safetensors with a `param_name_map.json`.

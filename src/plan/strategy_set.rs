@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::PlanError;
 use crate::formats::mindspore::{ParamLayout, StrategyFile};
 
-/// More ranks than any checkpoint has; who asks for more is mistaken, or not honest.
+/// More ranks than any checkpoint has; a larger number is a mistake or an attack.
 pub const MAX_RANKS: u64 = 1 << 16;
 
 /// The layout of every parameter of a checkpoint: one table for each pipeline stage, all with equally many devices.

@@ -1,4 +1,4 @@
-//! A training checkpoint: which of its entries are the model's, and whether something stands in for ranks that are missing.
+//! A training checkpoint: which of its entries are the model's, and whether replicas replace ranks that are missing.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -39,7 +39,7 @@ impl std::fmt::Debug for Sorter<'_> {
 }
 
 impl Sorter<'_> {
-    /// What becomes of an entry of this name. Training state is told first: its names end with the model's.
+    /// What becomes of an entry of this name. Training state is recognised first: its names end with the model's.
     pub fn fate(&self, name: &str) -> Fate {
         if (self.drop)(name) {
             Fate::Dropped
@@ -117,7 +117,7 @@ pub fn sort_entries(files: &[SourceFile<'_>], sorter: &Sorter<'_>) -> Sorted {
 /// ranks of another stage that has the same parameter (a tied embedding).
 ///
 /// # Errors
-/// The first stage without any rank; else all ranks and parameters that nothing stands in for.
+/// The first stage without any rank; else all ranks and parameters that nothing replaces.
 pub fn check_ranks(
     files: &[SourceFile<'_>],
     set: &StrategySet,

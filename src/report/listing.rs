@@ -135,7 +135,7 @@ pub struct ParamListing {
     pub tensor_map: Vec<Vec<usize>>,
     /// The optimizer shard: `none`, `all` or a group size.
     pub optimizer_shard: String,
-    /// The full shape, where the file tells.
+    /// The full shape, where the file states it.
     pub full_shape: Option<Vec<u64>>,
 }
 

@@ -26,7 +26,7 @@ pub enum ProgressMode {
     Quiet,
 }
 
-/// How often memory is looked at, and the bar drawn.
+/// How often memory is measured, and the bar drawn.
 const TICK: Duration = Duration::from_millis(50);
 /// How often a line is printed where there is no bar.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -106,7 +106,7 @@ impl Drop for Progress {
 }
 
 impl Progress {
-    /// Takes notice of what goes on.
+    /// Receives what goes on.
     pub fn event(&self, event: Event) {
         let counters = &self.counters;
         match event {

@@ -80,7 +80,7 @@ pub struct Summary {
     pub quantised: Option<Quantisation>,
 }
 
-/// What quantising did to a model. Each matrix stands in the manifest.
+/// What quantising did to a model. Each matrix is in the manifest.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Quantisation {
     /// Matrices that were quantised.

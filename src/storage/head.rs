@@ -6,7 +6,7 @@ use crate::sys::FileError;
 /// The bytes that are read first: most headers are shorter.
 const FIRST: u64 = 64 << 10;
 
-/// The beginning of a blob. Of one that is mapped nothing is copied; of others no more is read than is asked for, in pieces of at
+/// The beginning of a blob. Of one that is mapped nothing is copied; of others no more is read than is requested, in pieces of at
 /// least 64 KiB.
 #[derive(Debug)]
 pub struct Head<'b> {

@@ -1,4 +1,4 @@
-//! Directories held open: what is made or looked at in one is in that very directory, whatever becomes of its name.
+//! Directories held open: what is made or read in one is in that very directory, whatever becomes of its name.
 
 use std::fs::File;
 use std::io::{self, Write};

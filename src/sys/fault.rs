@@ -12,7 +12,7 @@
 //! starts) it takes that, elsewhere the thread's own, which is not what has run out.
 //!
 //! **The handler is there only while something is mapped.** The one that was there before gets every fault that is not ours, and
-//! its place back after the last mapping is gone, unless somebody has set another meanwhile.
+//! its place back after the last mapping is gone, unless other code has set another meanwhile.
 
 use std::io;
 use std::ptr::null_mut;
@@ -184,7 +184,7 @@ fn handler() -> usize {
 fn install() -> io::Result<()> {
     let before = current()?;
     if before.sa_sigaction == handler() {
-        // Somebody has put it back who had found it there.
+        // Other code, which had found it there, has put it back.
         return Ok(());
     }
     // SAFETY: the pointer is null or that of a value that was leaked before it was stored, and is never freed.
@@ -220,7 +220,7 @@ fn remove() {
 }
 
 extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    // SAFETY: with SA_SIGINFO the kernel passes a `siginfo_t`, which nobody else has.
+    // SAFETY: with SA_SIGINFO the kernel passes a `siginfo_t`, which no other code has.
     let about = unsafe { &*info };
     // SAFETY: the kernel sets `si_addr` for the codes with which it is looked at; for others it is some number.
     let (code, address) = (about.si_code, unsafe { about.si_addr() } as usize);
@@ -300,7 +300,7 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         let page = rustix::param::page_size() as u64;
         file.set_len(page * pages as u64).unwrap();
-        // SAFETY: of the bytes that are gone nobody makes use.
+        // SAFETY: no code uses the bytes that are gone.
         let map = unsafe { memmap2::MmapOptions::new().map(&file) }.unwrap();
         file.set_len(page).unwrap();
         map

@@ -60,7 +60,7 @@ impl OutFile {
         Self::make(dir, name, len, direct, None)
     }
 
-    /// Opens a part of a file, which is made with its whole length where it is not there yet. Nobody's bytes are lost by it.
+    /// Opens a part of a file, which is made with its whole length where it is not there yet. No bytes are lost by it.
     pub fn open_part(dir: &Dir, name: &str, part: FilePart, direct: bool) -> Result<Self, FileError> {
         Self::make(dir, name, part.of, direct, Some(part))
     }
@@ -125,7 +125,7 @@ impl OutFile {
         Ok(())
     }
 
-    /// Cuts the file to its length, flushes it if `durable`, and closes it, looking at every answer: on network file systems
+    /// Cuts the file to its length, flushes it if `durable`, and closes it, looking at every result: on network file systems
     /// a failed close is lost data. `dir`: where it was made.
     pub fn finish(self, dir: &Dir, len: u64, durable: bool) -> Result<HeldFile, FileError> {
         let len = self.part.map_or(len, |part| part.of);
@@ -171,7 +171,7 @@ pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     if bytes.len() as u64 > limit { Err(refused(bytes.len() as u64)) } else { Ok(bytes) }
 }
 
-/// Makes a directory and its parents. Answers those that were made, outermost first.
+/// Makes a directory and its parents. Returns those that were made, outermost first.
 pub fn create_dir(path: &Path) -> Result<Vec<PathBuf>, FileError> {
     let mut made: Vec<PathBuf> =
         path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).map(Path::to_owned).collect();
@@ -228,7 +228,7 @@ pub fn sync_dir(path: &Path) -> Result<(), FileError> {
 pub fn rename_new(from: &Path, to: &Path) -> Result<(), FileError> {
     let error = FileError::errno(FileOp::Rename, to);
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // The file system knows no flags: the name was looked up just before.
+        // The file system knows no flags: the name was looked up immediately before.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => {
             if to.symlink_metadata().is_ok() {
                 return Err(error(rustix::io::Errno::EXIST));

@@ -16,7 +16,7 @@ pub enum FileOp {
     Map,
     /// Read.
     Read,
-    /// Reserve room.
+    /// Reserve space.
     Reserve,
     /// Write.
     Write,
@@ -59,7 +59,7 @@ pub struct FileError {
     pub op: FileOp,
     /// On which file or directory.
     pub path: PathBuf,
-    /// What the system answered.
+    /// The system's error.
     pub source: io::Error,
 }
 

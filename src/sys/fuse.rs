@@ -1,4 +1,4 @@
-//! A tree of files that nobody wrote, shown read-only by the kernel (FUSE).
+//! A tree of files that were never written, shown read-only by the kernel (FUSE).
 //!
 //! `/dev/fuse` is spoken to without libfuse. Mounting is left to mount(2), and where that is not allowed to `fusermount3` or
 //! `fusermount`, which most distributions install for users.
@@ -25,11 +25,11 @@ const DEVICE: &str = "/dev/fuse";
 const FOR_LONG: Duration = Duration::from_secs(24 * 60 * 60);
 /// Requests that the kernel has under way for reading ahead.
 const AHEAD: u16 = 64;
-/// How far the kernel reads ahead of somebody who reads on, where it lets itself be told.
+/// How far the kernel reads ahead of a sequential reader, where that can be set.
 const WINDOW_KIB: u32 = 1024;
 const BLOCK: u32 = 4096;
 
-/// The largest read that the kernel asks for, unless it is told otherwise (`fs.fuse.max_pages_limit`).
+/// The largest read that the kernel asks for, unless it is configured otherwise (`fs.fuse.max_pages_limit`).
 pub const LARGEST_READ: u64 = 1 << 20;
 
 /// A file of a tree: its path from the root, with `/`, and its length.
@@ -41,9 +41,9 @@ pub struct TreeFile {
     pub len: u64,
 }
 
-/// Whoever knows the bytes of the files.
+/// The source of the files' bytes.
 pub trait Contents: Send + Sync + 'static {
-    /// Reads bytes `at ..` of a file, all of which are in it. `None`: they cannot be had, and the reader is given EIO.
+    /// Reads bytes `at ..` of a file, all of which are in it. `None`: they cannot be read, and the reader is given EIO.
     fn read(&self, file: usize, at: u64, buf: &mut [u8]) -> Option<()>;
 }
 
@@ -86,18 +86,18 @@ impl MountedTree {
         config.clone_fd = true;
         let session =
             Session::new(Served { tree: Tree::new(files), contents }, &at, &config).map_err(in_words)?.spawn()?;
-        // It asks for the root, which the threads answer that have just been started.
+        // It asks for the root, and the threads that have been started reply.
         let root = at.clone();
         let window = std::thread::Builder::new().name("mounted".to_owned()).spawn(move || read_ahead(&root)).ok();
         Ok(Self { at, session, _window: window })
     }
 
-    /// Whether it was unmounted, and the last who had a file of it open has closed it.
+    /// Whether it was unmounted, and the last process that had a file of it open has closed it.
     pub fn is_over(&self) -> bool {
         self.session.guard.is_finished()
     }
 
-    /// Takes it out of sight. Whoever has a file of it open is served until he closes it.
+    /// Takes it out of sight. A process that has a file of it open is served until it closes it.
     pub fn unmount(&self) {
         if rustix::mount::unmount(&self.at, UnmountFlags::DETACH).is_ok() {
             return;
@@ -244,7 +244,7 @@ struct Served<C> {
 }
 
 thread_local! {
-    /// What a thread reads to, as large as the largest read that it was asked for.
+    /// What a thread reads to, as large as the largest read requested of it.
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 

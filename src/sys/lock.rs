@@ -33,11 +33,11 @@ pub enum Locked {
     Ours(Lock),
     /// It is held by another process.
     Busy,
-    /// Another process made the file, and whether it still runs cannot be seen from here. Who it was, as text.
+    /// Another process made the file, and whether it still runs cannot be seen from here. Its owner, as text.
     Unclear(String),
 }
 
-/// Who made a lock file.
+/// The process that made a lock file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Holder {
     host: String,
@@ -87,7 +87,7 @@ pub fn lock(path: &Path) -> Result<Locked, FileError> {
     lock_with(path, flock)
 }
 
-/// Whether nobody holds a lock, or its holder has ended. Makes and changes nothing.
+/// Whether no process holds a lock, or its holder has ended. Makes and changes nothing.
 pub fn is_unlocked(path: &Path) -> bool {
     match open(path) {
         Ok(None) => true,
@@ -134,7 +134,7 @@ fn lock_with(path: &Path, flock: impl Fn(&File) -> Result<Flock, Errno>) -> Resu
     Ok(Locked::Busy)
 }
 
-/// The lock of a file that is not there yet. `None`: it is, or somebody else was faster.
+/// The lock of a file that is not there yet. `None`: it is, or another process was faster.
 fn make(path: &Path, flock: impl Fn(&File) -> Result<Flock, Errno>) -> Result<Option<Lock>, FileError> {
     let file = match File::options().read(true).write(true).create_new(true).open(path) {
         Ok(file) => file,
@@ -162,7 +162,7 @@ fn make(path: &Path, flock: impl Fn(&File) -> Result<Flock, Errno>) -> Result<Op
     }
 }
 
-/// Opens a lock file, following no link and waiting for nobody. `None`: there is none.
+/// Opens a lock file, following no link and without waiting. `None`: there is none.
 fn open(path: &Path) -> Result<Option<File>, FileError> {
     let error = FileError::of(FileOp::Open, path);
     let odd = || error(io::Error::other("it should be a lock file, and is not a regular file"));
@@ -181,7 +181,7 @@ fn open(path: &Path) -> Result<Option<File>, FileError> {
     }
 }
 
-/// Who made it; `None` where it does not say.
+/// The process that made it; `None` where it does not say.
 fn holder(file: &File) -> Option<Holder> {
     let mut bytes = Vec::new();
     (&mut &*file).take(MAX_RECORD).read_to_end(&mut bytes).ok()?;
@@ -211,7 +211,7 @@ impl Lock {
     fn set_aside(self) -> Result<(), FileError> {
         let aside = beside(&self.path);
         if rename_new(&self.path, &aside).is_err() {
-            // Somebody else was faster.
+            // Another process was faster.
             return Ok(());
         }
         let moved = Lock { path: aside.clone(), file: self.file };
@@ -219,11 +219,11 @@ impl Lock {
             let _ = std::fs::remove_file(&aside);
             return Ok(());
         }
-        // It was another's, made just now: it goes back.
+        // It is another process's, made in the meantime: it goes back.
         rename_new(&aside, &self.path)
     }
 
-    /// Removes the file and lets the lock go. A file that somebody else put in its place stays.
+    /// Removes the file and lets the lock go. A file that another process put in its place stays.
     pub fn remove(self) {
         if self.is_there() {
             // One that stays is taken over by the next run.

@@ -39,7 +39,7 @@ fn group_limit(groups: &str, root: &Path) -> Option<u64> {
         } else {
             continue;
         };
-        // In a container the path may be the host's: the limit then stands at the root that the container sees.
+        // In a container the path may be the host's: the limit is then at the root that the container sees.
         for group in Path::new(path.trim_start_matches('/')).ancestors() {
             let text = std::fs::read_to_string(root.join(group).join(file)).unwrap_or_default();
             // "max", or a number near 2^63: no limit.
@@ -50,7 +50,7 @@ fn group_limit(groups: &str, root: &Path) -> Option<u64> {
     least
 }
 
-/// Whether `io_uring` is to be had; if not, what the kernel says.
+/// Whether `io_uring` is available; if not, what the kernel says.
 pub fn uring() -> std::io::Result<()> {
     Ring::new(1).map(drop)
 }

@@ -16,9 +16,9 @@ use super::read_fault::ReadFault;
 use super::stamp::{Change, Stamp};
 use crate::source::{ByteRange, ReadAhead};
 
-/// The promise that nobody changes or truncates the input files while the program runs.
+/// The promise that no process changes or truncates the input files while the program runs.
 ///
-/// Only the program can make it (as ripgrep does for its memory maps): a library cannot know who else writes to a file.
+/// Only the program can make it (as ripgrep does for its memory maps): a library cannot know what else writes to a file.
 #[derive(Clone, Copy, Debug)]
 pub struct StableInputs(());
 
@@ -26,7 +26,7 @@ impl StableInputs {
     /// Makes the promise.
     ///
     /// # Safety
-    /// No other process may modify or truncate a mapped file while its mapping lives. Where one does, reads see other bytes: behind
+    /// No other process may modify or truncate a mapped file while its mapping lives. Where one does, reads see other bytes: past
     /// the new end zeros, which [`Mapping::check`] reports.
     pub unsafe fn assume() -> Self {
         Self(())
@@ -53,12 +53,12 @@ pub enum Reader {
     Sequential,
 }
 
-/// How much of a file is looked at in one go to see what is in the page cache.
+/// How much of a file is examined in one go to see what is in the page cache.
 const LOOK: u64 = 1 << 30;
 
 /// A file mapped for reading. Derefs to its bytes.
 ///
-/// Where the system cannot read some of them, zeros are there instead: whoever makes anything of the bytes asks [`Self::check`]
+/// Where the system cannot read some of them, zeros are there instead: code that uses the bytes calls [`Self::check`]
 /// afterwards.
 #[derive(Debug)]
 pub struct Mapping {
@@ -90,7 +90,7 @@ impl Mapping {
             return Ok(Self::made(path.to_owned(), Some((file, stamp)), None, None));
         }
         // SAFETY: the mapping is read-only and shared. `Mmap::map` asks that the file is not modified or truncated while it
-        // is mapped: `_promise` is a `StableInputs`, which exists only where the program has promised just that.
+        // is mapped: `_promise` is a `StableInputs`, which exists only where the program has promised exactly that.
         let map = unsafe { MmapOptions::new().map(&file) }.map_err(error(FileOp::Map))?;
         // Headers are scattered over the file: without this hint each of them would bring in megabytes around it.
         // Only a hint; a kernel without it reads all the same.
@@ -187,7 +187,7 @@ impl Mapping {
     /// What the file differs in from what it was when it was mapped.
     ///
     /// # Errors
-    /// What the system says when it is asked.
+    /// What the system reports.
     pub fn change(&self) -> Result<Option<Change>, FileError> {
         let Some((file, stamp)) = &self.plain else { return Ok(None) };
         let error = |source| FileError { op: FileOp::Stat, path: self.path.clone(), source };
@@ -216,7 +216,7 @@ impl Mapping {
                 let len = self.len() as u64;
                 let allowed = self.len() / self.page / 32;
                 let mut missing = 0;
-                // In pieces, for the kernel's answer takes a byte for each page.
+                // In pieces, for the kernel's result takes a byte for each page.
                 (0..len.div_ceil(LOOK)).all(|piece| {
                     let (there, all) = self.resident_pages(piece * LOOK, LOOK).unwrap_or_default();
                     missing += all - there;
@@ -228,7 +228,7 @@ impl Mapping {
     }
 
     /// Whether at least half of a range is in the page cache, so that the mapping gives it without a read. Where the kernel
-    /// does not tell, it is taken to be.
+    /// does not say, it is taken to be.
     pub fn is_resident(&self, from: u64, len: u64) -> bool {
         self.resident_pages(from, len).is_none_or(|(there, all)| there * 2 >= all)
     }
@@ -244,13 +244,13 @@ impl Mapping {
         }
         let mut pages = vec![0u8; (end - start).div_ceil(self.page)];
         // SAFETY: `start` is a multiple of the page size inside the mapping, which lives as long as `map` is borrowed, and
-        // `end` is not behind its end. `pages` has one byte for each page of that range, as mincore(2) asks; it writes there
+        // `end` is not past its end. `pages` has one byte for each page of that range, as mincore(2) asks; it writes there
         // and nowhere else, and reads no data of the mapping.
         let answer = unsafe { libc::mincore(map[start..].as_ptr().cast_mut().cast(), end - start, pages.as_mut_ptr()) };
         (answer == 0).then(|| (pages.iter().filter(|page| *page & 1 != 0).count(), pages.len()))
     }
 
-    /// Tells the kernel that the data are read from front to back from now on.
+    /// Advises the kernel that the data are read from front to back from now on.
     pub fn read_through(&self) {
         if let Some(map) = &self.map {
             // Only a hint, as above.
@@ -258,7 +258,7 @@ impl Mapping {
         }
     }
 
-    /// Tells the kernel that these pages are not needed in this process any more. They stay in the page cache.
+    /// Advises the kernel that these pages are not needed in this process any more. They stay in the page cache.
     pub fn release(&self, from: u64, len: u64) {
         let (Some(map), Ok(from), Ok(len)) = (&self.map, usize::try_from(from), usize::try_from(len)) else { return };
         let start = from.next_multiple_of(self.page);

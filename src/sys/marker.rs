@@ -1,4 +1,4 @@
-//! Small files by which processes on several machines tell one another something: whole or not there, and made by one only.
+//! Small files by which processes on several machines notify one another: whole or not there, and made by one only.
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -29,7 +29,7 @@ fn parent(path: &Path) -> &Path {
 /// links, by exclusive creation.
 ///
 /// # Errors
-/// What the system answers.
+/// The system's error.
 pub fn create_exclusive(path: &Path, bytes: &[u8]) -> Result<bool, FileError> {
     let error = |op| move |source| FileError { op, path: path.to_owned(), source };
     let made = beside(path);
@@ -55,7 +55,7 @@ pub fn create_exclusive(path: &Path, bytes: &[u8]) -> Result<bool, FileError> {
 /// Gives a small file new content in one step; flushed if `durable`.
 ///
 /// # Errors
-/// What the system answers; the file is then what it was.
+/// The system's error; the file is then what it was.
 pub fn replace_small(path: &Path, durable: bool, bytes: &[u8]) -> Result<(), FileError> {
     let made = beside(path);
     write_small(&made, durable, |to| to.write_all(bytes))?;
@@ -69,7 +69,7 @@ pub fn replace_small(path: &Path, durable: bool, bytes: &[u8]) -> Result<(), Fil
 /// Renames a file over whatever has the new name. The caller syncs the directory.
 ///
 /// # Errors
-/// What the system answers.
+/// The system's error.
 pub fn move_over(from: &Path, to: &Path) -> Result<(), FileError> {
     #[expect(clippy::disallowed_methods, reason = "this is where files are renamed; the callers sync")]
     std::fs::rename(from, to).map_err(|source| FileError { op: FileOp::Rename, path: to.to_owned(), source })

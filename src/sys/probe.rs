@@ -1,6 +1,6 @@
 //! What can be seen of the place where a file lies: its file system, its disk, what direct I/O asks for there.
 //!
-//! Everything here is an observation. Where the system does not tell, the answer is `None`, never an error: what follows from
+//! Everything here is an observation. Where the system does not say, the result is `None`, never an error: what follows from
 //! not knowing is decided elsewhere.
 
 use std::fmt;
@@ -92,11 +92,11 @@ pub struct DirectAlign {
 /// What can be seen of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
-    /// The kind of file system; `None` where it cannot be asked.
+    /// The kind of file system; `None` where it cannot be queried.
     pub file_system: Option<FileSystem>,
     /// The device number of the file system.
     pub device: Option<u64>,
-    /// What direct I/O asks for; `None` where the file system does not tell.
+    /// What direct I/O asks for; `None` where the file system does not say.
     pub align: Option<DirectAlign>,
     /// Whether the disk says that it rotates; `None` where there is no disk, or one that does not know.
     pub rotational: Option<bool>,
@@ -109,7 +109,7 @@ impl Place {
     }
 
     /// Looks at a directory in which files are to be made, or the nearest one above it that is there. What direct I/O asks for
-    /// is told of files only: a nameless one is made and gone again, where the file system and its permissions allow that.
+    /// is reported for files only: a nameless one is made and gone again, where the file system and its permissions allow that.
     pub fn of_directory(path: &Path) -> Self {
         let there = path.ancestors().find(|p| !p.as_os_str().is_empty() && p.is_dir()).unwrap_or(Path::new("."));
         Self::look(there, || {
@@ -134,13 +134,13 @@ impl Place {
 
 fn align(answer: &rustix::fs::Statx) -> Option<DirectAlign> {
     let told = StatxFlags::from_bits_retain(answer.stx_mask).contains(StatxFlags::DIOALIGN);
-    // Zeros say that there is no direct I/O, or (btrfs) that nobody thought of telling.
+    // Zeros say that there is no direct I/O, or (btrfs) that the file system does not report it.
     let known = told && answer.stx_dio_offset_align != 0;
     known.then_some(DirectAlign { memory: answer.stx_dio_mem_align, offset: answer.stx_dio_offset_align })
 }
 
-/// What a block device says of itself in sysfs. Disks of a virtual machine (virtio, Xen) say that they rotate when nobody told
-/// them otherwise, so their word counts for nothing.
+/// What a block device says of itself in sysfs. Disks of a virtual machine (virtio, Xen) say that they rotate unless configured
+/// otherwise, so that their word counts for nothing.
 fn rotational(device: u64) -> Option<bool> {
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let node = std::fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok()?;

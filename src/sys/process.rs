@@ -30,7 +30,7 @@ impl ProcessId {
     }
 }
 
-/// The boot and the namespace. Empty where one of them cannot be told.
+/// The boot and the namespace. Empty where one of them cannot be determined.
 fn space() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
     let namespace = std::fs::read_link("/proc/self/ns/pid");
@@ -43,7 +43,7 @@ fn space() -> String {
 /// When a process began. `None`: there is none of that number, or only what is left of one.
 fn began(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).ok()?;
-    // The name stands in parentheses and may hold anything; behind it come the state and, as the 20th field, the start.
+    // The name is in parentheses and may hold anything; after it come the state and, as the 20th field, the start.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;
     if state == "Z" || state == "X" {

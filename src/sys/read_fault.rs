@@ -16,7 +16,7 @@ pub(super) struct ReadFault {
 enum Why {
     /// The file has so many bytes now, and had more.
     Truncated(u64),
-    /// What the system says when it is asked for the same byte.
+    /// What the system says when the same byte is requested.
     Refused(i32),
     /// Nothing: the byte can be read again.
     Passing,

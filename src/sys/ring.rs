@@ -1,4 +1,4 @@
-//! Reads and writes through `io_uring`. An operation owns its buffer and its file until the kernel has answered.
+//! Reads and writes through `io_uring`. An operation owns its buffer and its file until the kernel has completed it.
 
 use std::fs::File;
 use std::io;
@@ -86,12 +86,12 @@ pub enum IoOp {
     Read(ReadOp),
 }
 
-/// An operation that the kernel has answered.
+/// An operation that the kernel has completed.
 #[derive(Debug)]
 pub struct Completion {
     /// The operation, given back.
     pub op: IoOp,
-    /// The bytes moved, which may be fewer than asked for.
+    /// The bytes moved, which may be fewer than requested.
     pub result: io::Result<usize>,
 }
 
@@ -167,8 +167,8 @@ impl Ring {
         .user_data(slot as u64);
         // SAFETY: the entry's buffer and descriptor must stay valid until its completion, and a buffer that is read into must not
         // be looked at before. All belong to the `IoOp` that was just moved into `slots`: a mapping behind an `Arc` (with its
-        // descriptor), or an `AlignedBuf` whose memory does not move with the value, and an `Arc<OutFile>`. Nobody else can reach
-        // them there. A slot is emptied only by `wait`, after the kernel's answer; `drop` waits for all answers and leaks the
+        // descriptor), or an `AlignedBuf` whose memory does not move with the value, and an `Arc<OutFile>`. No other code can reach
+        // them there. A slot is emptied only by `wait`, after the kernel's completion; `drop` waits for all of them and leaks the
         // slots where it cannot.
         if unsafe { self.uring.submission().push(&entry) }.is_err() {
             self.slots[slot] = None;
@@ -182,7 +182,7 @@ impl Ring {
         }
     }
 
-    /// Waits for the next answer. `None` when nothing is in flight.
+    /// Waits for the next completion. `None` when nothing is in flight.
     ///
     /// # Errors
     /// Where the ring itself fails.

@@ -1,6 +1,6 @@
 //! Whether a file is still what it was when it was mapped: its size, its times and its name.
 //!
-//! No write leaves the modification time alone, and nobody sets that back without the change time going on. Two limits
+//! No write leaves the modification time alone, and that cannot be set back without the change time going on. Two limits
 //! remain: times move in steps (of some milliseconds on local disks, of a second on some servers), so a write right after the
 //! file was mapped can escape where the file had been written in the same step; and what a process writes by way of a shared
 //! mapping is dated when it first touches a page.
@@ -27,7 +27,7 @@ pub enum Change {
     Modified,
     /// Size and modification time are the same, the change time is not.
     Touched,
-    /// The file is the same, but was removed, renamed or replaced by another of its name. Who reads the open file reads what
+    /// The file is the same, but was removed, renamed or replaced by another of its name. A process that reads the open file reads what
     /// it always was.
     Replaced,
 }

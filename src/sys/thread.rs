@@ -6,7 +6,7 @@ use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 /// A thread that the system refused.
 #[derive(Debug, thiserror::Error)]
-#[error("the system allows no further thread (`{name}`): {source}")]
+#[error("cannot start another thread (`{name}`): {source}")]
 pub struct ThreadError {
     /// What it was for.
     pub name: &'static str,

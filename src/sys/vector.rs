@@ -20,11 +20,11 @@ pub use plain::Plain;
 
 /// A loop that gains from wide vectors.
 pub trait Kernel {
-    /// What it answers.
+    /// What it returns.
     type Output;
 
     /// Does the work. Implementations must be `#[inline(always)]`, as must everything that their loops call: only what is
-    /// inlined is compiled anew for each width. One that is not gives the same answer, slower.
+    /// inlined is compiled anew for each width. One that is not gives the same result, slower.
     fn run(self) -> Self::Output;
 }
 
@@ -101,7 +101,7 @@ impl Vectors {
         }
     }
 
-    /// Runs a loop compiled for these vectors. The answer does not depend on them.
+    /// Runs a loop compiled for these vectors. The result does not depend on them.
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
             Width::Baseline => kernel.run(),

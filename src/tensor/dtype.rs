@@ -71,7 +71,7 @@ impl Dtype {
         }
     }
 
-    /// Whether the elements are floating-point numbers, so that a precision can be asked for.
+    /// Whether the elements are floating-point numbers, so that a precision can be requested.
     pub const fn is_float(self) -> bool {
         matches!(self, Self::F16 | Self::BF16 | Self::F32 | Self::F64 | Self::Blocks(_))
     }

@@ -1,4 +1,4 @@
-//! A parameter's name as it stands in a checkpoint.
+//! A parameter's name as it appears in a checkpoint.
 
 use std::borrow::Borrow;
 use std::fmt;

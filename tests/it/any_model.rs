@@ -174,7 +174,7 @@ fn a_file_of_a_known_family_that_is_cut_is_refused() {
     }
 }
 
-/// An order of rows, or a model, can be asked for only where there is something to lay out by it.
+/// An order of rows, or a model, can be requested only where there is something to lay out by it.
 #[test]
 fn an_unknown_model_is_not_fused() {
     let env = source(&decoder());

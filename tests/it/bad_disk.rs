@@ -14,7 +14,7 @@ struct BadDisk {
 }
 
 impl BadDisk {
-    /// A disk on which `fill` writes. `None` where there is none to be had, which is said.
+    /// A disk on which `fill` writes. `None` where none is available, which is printed.
     #[expect(clippy::print_stderr, reason = "the reason for a skipped test")]
     fn new(env: &TestEnv, bytes: u64, left: u64, fill: impl FnOnce(&Path)) -> Option<Self> {
         let (image, dir) = (env.path("image"), env.path("disk"));

@@ -126,7 +126,7 @@ fn a_head_of_its_own_in_a_tied_model_is_left_out_where_it_is_the_embedding_and_r
             }
             ranks(&env, false);
             let before = env.tree();
-            env.line(&line).failed(1, &["lm_head.weight", "say false there", "--ignore lm_head.weight"]);
+            env.line(&line).failed(1, &["lm_head.weight", "set it to false there", "--ignore lm_head.weight"]);
             assert_eq!(env.tree(), before);
             // As the hint says.
             env.line(&format!("{line} --ignore lm_head.weight")).ok();

@@ -153,7 +153,7 @@ fn the_kept_statistics_serve_a_second_run() {
 fn no_thread_for_the_model_is_an_error() {
     let env = source("llama", 1, false);
     let line = "-f quant_weight -p w8a8 -w 2 -y model.yaml -sc src/fp16_1p -dc a -is s -q -d boolq -dp boolq.jsonl --samples 1";
-    without_threads(&env, line).failed(2, &["no further thread (`calibrate`)", "hint: "]);
+    without_threads(&env, line).failed(2, &["another thread (`calibrate`)", "hint: "]);
     assert!(!env.path("a/w8a8_2p").exists());
 }
 

@@ -308,7 +308,7 @@ fn two_plans_or_two_hosts_of_one_number_do_not_meet() {
     let mut waiting = host(&env, &line, 0, 2);
     wait_for(&env, &mut waiting, "node-0.1.done");
     for (more, index, count, said) in [
-        ("", 0, 2, "host 0 is at work already"),
+        ("", 0, 2, "host 0 is already running"),
         ("--ckpt-records canonical --crc", 1, 2, "another conversion is writing out/fp16_4p"),
         ("", 1, 3, "another conversion is writing out/fp16_4p"),
     ] {

@@ -87,11 +87,11 @@ fn failures_of_another_conversion_are_its_own() {
     assert_eq!(notices(&env), 1);
     end(host(&env, "here", &line, 1)).ok();
     end(waiting).ok();
-    // A host that has come to the run and is refused there says nothing to those who are at work.
+    // A host that has come to the run and is refused there does not notify those that are at work.
     let line = format!("{line} --overwrite");
     let mut waiting = host(&env, "here", &line, 0);
     wait_for(&env, &mut waiting, "node-0.1.done");
-    end(host(&env, "here", &line, 0)).failed(1, &["host 0 is at work already"]);
+    end(host(&env, "here", &line, 0)).failed(1, &["host 0 is already running"]);
     end(host(&env, "here", &line, 1)).ok();
     end(waiting).ok();
     assert!(Path::new(&env.path("out/fp16_4p/manifest.json")).exists());

@@ -233,7 +233,7 @@ fn a_tokenizer_that_git_lfs_did_not_fetch_is_refused_before_anything_is_written(
     assert!(!run.stderr.contains("--ignore config.json"), "{run:#?}");
 }
 
-/// A link in a model directory can lead anywhere that the one who converts may read.
+/// A link in a model directory can lead anywhere that the user may read.
 #[test]
 fn a_link_out_of_the_model_is_not_followed() {
     let env = TestEnv::new();

@@ -91,7 +91,7 @@ pub(crate) fn only(dir: &Path) -> PathBuf {
     first
 }
 
-/// Converts with strategies, or to one rank, into `out/<name>`. Answers the target.
+/// Converts with strategies, or to one rank, into `out/<name>`. Returns the target.
 fn convert(env: &TestEnv, name: &str, source: &Path, from: Option<&Path>, to: Option<&Path>, more: &[&str]) -> PathBuf {
     let (dst, st) = (env.path("out").join(name), env.path("st").join(name));
     let mut command = env.command(&["-f", "distributed_weight_transfer", "--no-sync", "-sc"]);
@@ -107,7 +107,7 @@ fn convert(env: &TestEnv, name: &str, source: &Path, from: Option<&Path>, to: Op
     only(&dst)
 }
 
-/// Runs a case and the cases that it starts from. Answers its target.
+/// Runs a case and the cases that it starts from. Returns its target.
 pub(crate) fn run(env: &TestEnv, case: &Case, more: &[&str]) -> PathBuf {
     let source = match CASES.iter().find(|other| other.name == case.source) {
         Some(other) => run(env, other, &[]),
@@ -327,7 +327,7 @@ fn by_rules_the_result_is_what_mindspores_strategies_give() {
             .collect();
         let wanted = (0..ranks.parse().unwrap()).map(|rank: u32| format!("ckpt_strategy_rank_{rank}.ckpt")).collect();
         assert_eq!(names, wanted);
-        // n to m without any strategy, and to one rank with the strategy that was just written.
+        // n to m without any strategy, and to one rank with the strategy that was written before.
         let four = convert(&dir, "4", &format!("from{ranks}"));
         compare_dir(&four, &index, "out/c02_1to4_fp16", "ckpt", |_| true);
         let whole = super::convert::convert(&env, ranks, &dir, Some(&strategies), None, &["-p", "fp16"]);

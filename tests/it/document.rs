@@ -21,7 +21,7 @@ fn unfused(ranks: u64) -> Sharding {
     Sharding { fusion: None, ..fused(ranks) }
 }
 
-/// What stands in for llama2-7b: as many kv heads as heads, 16 of them.
+/// A substitute for llama2-7b: as many kv heads as heads, 16 of them.
 fn model() -> Llama {
     Llama { kv_heads: 16, rep: 1, head_dim: 2, ffn: 96, vocab: 32, layers: 2, ..Llama::small() }
 }
@@ -129,7 +129,7 @@ fn every_command_of_the_original_document_word_for_word() {
 
     // One machine: 1 to 4, in short, 4 to 8, in short.
     typed(&env, "convert_ckpt_qkv", &blocks[..4].concat()).ok();
-    // Two machines, which the card that RANK_ID names stands for: no address of the table is here.
+    // Two machines, identified by the card that RANK_ID names: no address of the table is here.
     let both = [0, 8]
         .map(|card| shell(&env, &env.path("tree/convert_ckpt_qkv"), &blocks[4..].concat(), &format!("RANK_ID={card}")));
     for (index, child) in both.into_iter().enumerate() {
@@ -366,7 +366,7 @@ fn the_simplified_form_does_what_the_yaml_says() {
         .failed(1, &["for -f quant_weight leave n-to-m out"]);
 }
 
-/// What a run says that it stands for.
+/// The command line that a run says it is short for.
 #[track_caller]
 fn noted(run: &Run) -> String {
     let line = run.stderr.lines().find_map(|line| Some(line.split_once(" of the original scripts is: ")?.1));

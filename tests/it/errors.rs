@@ -204,7 +204,7 @@ fn a_number_of_ranks_that_divides_nothing() {
     refused(&env, "-w 1000000 -y model.yaml", &["-w 1000000", "at most 65536 ranks"]);
     refused(&env, "-w 65536 -y model.yaml", &["65536 ranks do not divide"]);
     refused(&env, "-w 4294967295", &[]);
-    // Without a model, rows tell.
+    // Without a model, rows decide.
     refused(&env, "-w 3", &["3", "hint: "]);
 }
 
@@ -549,7 +549,7 @@ fn an_index_that_does_not_fit_its_files() {
 #[test]
 fn comparing_what_cannot_be_compared() {
     let env = env();
-    // Trouble is told from a difference, as `cmp` does.
+    // Trouble is distinguished from a difference, as by `cmp`.
     refused_line(&env, "verify src nowhere", 2, &["nowhere does not exist"]);
     refused_line(&env, "inspect nowhere", 1, &["nowhere does not exist"]);
     env.write("text.ckpt", "this is text");

@@ -181,7 +181,7 @@ fn a_disk_that_is_too_small_is_seen_before_writing() {
     assert!(run.stdout.contains("NOT ENOUGH"), "{run:#?}");
 }
 
-/// Room by the byte, but not for the files: the disk is full in the middle.
+/// Space by the byte, but not for the files: the disk is full in the middle.
 #[test]
 fn a_disk_that_fills_up_in_the_middle() {
     let env = env();
@@ -294,7 +294,7 @@ fn the_way_of_writing_changes_no_tensor_and_no_byte() {
     }
 }
 
-/// The manifest tells of every file and tensor where it is and what its bytes sum up to.
+/// The manifest states of every file and tensor where it is and what its bytes sum up to.
 #[track_caller]
 fn check_manifest(env: &TestEnv, dir: &Path) {
     let manifest: serde_json::Value =

@@ -1,4 +1,4 @@
-//! How the work is done: chosen by what can be seen, overridden by options, told by `--dry-run`; the bytes are always the same.
+//! How the work is done: chosen by what can be seen, overridden by options, shown by `--dry-run`; the bytes are always the same.
 //!
 //! Other file systems than the one that the tests run on need root and loop devices: `tools/filesystems.sh` goes over them.
 
@@ -60,7 +60,7 @@ fn each_option_overrides_what_would_be_chosen() {
     ];
     assert_eq!(chosen.len(), expected.len());
     for (name, value) in expected {
-        assert_eq!(chosen[name], (value.to_owned(), format!("--{name} says so")), "{name}");
+        assert_eq!(chosen[name], (value.to_owned(), format!("set by --{name}")), "{name}");
     }
     assert_eq!(settings(&env, "--no-sync")["writes"].0, "buffered");
 }

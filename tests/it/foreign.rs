@@ -140,7 +140,7 @@ fn source(case: &str) -> PathBuf {
     data(&format!("torch/models/{case}"))
 }
 
-/// Converts a case. Answers the target.
+/// Converts a case. Returns the target.
 fn convert(env: &TestEnv, source: &Path, out: &str, more: &[&str]) -> PathBuf {
     let mut command = env.command(&["-f", "pt_to_ms", "--no-sync", "-dc", out, "-is", &format!("{out}.st")]);
     command.arg("-sc").arg(source).args(more);
@@ -188,7 +188,7 @@ fn every_hugging_face_checkpoint_fused_and_unfused_over_ranks() {
     }
 }
 
-/// Meta's q and k rows stand in another order; its release in two shards is the same model as in one, and as its twin that
+/// Meta's q and k rows are in another order; its release in two shards is the same model as in one, and as its twin that
 /// transformers' own converter wrote.
 #[test]
 fn meta_shards_equal_their_hugging_face_twin() {

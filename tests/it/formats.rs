@@ -62,7 +62,7 @@ fn check(file: &str, bytes: &[u8], entries: &[Entry], expected: &BTreeMap<String
         let Expected(kind, dims, sha) = &expected[entry.name.as_str()];
         assert_eq!(entry.dtype, dtype(kind), "{file}: {}", entry.name);
         if entry.dtype == Dtype::Str {
-            // dims [0] stands for the code points.
+            // dims [0] means the code points.
             assert_eq!((dims.as_slice(), entry.shape.ndim()), (&[0][..], 1));
         } else {
             assert_eq!(entry.shape.dims(), dims, "{file}: {}", entry.name);

@@ -48,8 +48,8 @@ fn headers_take_no_more_memory_than_is_allowed() {
     let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
     env.write("src.safetensors", file);
     let line = "-f distributed_weight_transfer -p keep -w 1 -sc src.safetensors -dc out -is st";
-    let said = "src.safetensors: what it lists takes more memory than --memory allows, 33554432 bytes (at byte 8)";
-    refused(&env, &format!("{line} --memory 32MiB"), &[said, "hint: give more with --memory"]);
+    let said = "src.safetensors: its contents take more memory than --memory allows, 33554432 bytes (at byte 8)";
+    refused(&env, &format!("{line} --memory 32MiB"), &[said, "hint: give a larger --memory"]);
     let more = bounded(&env, &format!("{line} --memory 256MiB"));
     assert!(!more.stderr.contains("--memory"), "{more:#?}");
 }
@@ -171,7 +171,7 @@ fn replicas_that_differ() {
     });
     let line = format!("{BASE} -w 2 -y model.yaml");
     refused(&env, &line, &["model.norm_out.weight", "rank_2"]);
-    // Told by the comparison too.
+    // Reported by the comparison too.
     let good = self::env(PLAIN);
     let mut command = env.command(&["verify", "-q"]);
     let run = Run::of(command.arg(good.path("src")).arg("src").args(["-y", "model.yaml"]));
@@ -179,7 +179,7 @@ fn replicas_that_differ() {
     assert!(run.stdout.contains("model.norm_out.weight"), "{run:#?}");
 }
 
-/// Data-parallel replicas may be left out where a strategy tells that they are replicas; nothing else may.
+/// Data-parallel replicas may be left out where a strategy shows that they are replicas; nothing else may.
 #[test]
 fn replicas_that_are_not_there() {
     let env = TestEnv::new();

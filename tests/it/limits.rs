@@ -28,19 +28,19 @@ fn no_thread_is_an_error_wherever_one_is_started() {
     let env = env();
     let hosts = format!("{LINE} --nodes 2 --node-rank 0");
     for line in [LINE, &format!("{LINE} --reader direct"), &hosts] {
-        without_threads(&env, line).failed(2, &["error: the system allows no further thread (`", "hint: use fewer"]);
+        without_threads(&env, line).failed(2, &["error: cannot start another thread (`", "hint: use fewer"]);
         assert!(!env.path("out/fp16_2p").exists() && !env.path("st/fp16_2p/strategy").exists(), "{line}");
     }
     std::fs::remove_dir_all(env.path("out")).expect("what the host leaves for its next attempt");
     env.line(LINE).ok();
     let refused = without_threads(&env, "verify src out/fp16_2p -y model.yaml");
-    refused.failed(2, &["no further thread (`compare`)"]);
+    refused.failed(2, &["another thread (`compare`)"]);
     assert_eq!(refused.stdout, "");
     let again =
         "-f distributed_weight_transfer -p fp16 -w 1 -y model.yaml -sc out/fp16_2p -dc back -is bst --no-sync -q";
-    without_threads(&env, &format!("{again} --check-source")).failed(2, &["no further thread (`sums`)"]);
+    without_threads(&env, &format!("{again} --check-source")).failed(2, &["another thread (`sums`)"]);
     env.line(&LINE.replace("-dc out", "-dc sums --crc").replace("-is st", "-is sst")).ok();
-    without_threads(&env, &again.replace("-sc out", "-sc sums")).failed(2, &["no further thread (`crc`)"]);
+    without_threads(&env, &again.replace("-sc out", "-sc sums")).failed(2, &["another thread (`crc`)"]);
 }
 
 #[test]
@@ -48,11 +48,11 @@ fn no_thread_for_quantising_is_an_error() {
     let env = TestEnv::new();
     quantisable(&env, |_| {});
     let line = "-f quant_weight -p w8a16 -w 1 -y model.yaml -sc src -dc q -is st --no-sync -q";
-    without_threads(&env, line).failed(2, &["no further thread (`quantise`)"]);
+    without_threads(&env, line).failed(2, &["another thread (`quantise`)"]);
     assert_eq!(names(&env.path("q")), [""; 0]);
     env.line(line).ok();
     let line = "verify src q/w8a16_1p_qkv -y model.yaml --tolerance 1";
-    without_threads(&env, line).failed(2, &["no further thread (`tolerance`)"]);
+    without_threads(&env, line).failed(2, &["another thread (`tolerance`)"]);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_limit_of_file_sizes_is_an_error_that_leaves_nothing() {
     let mut limited = Command::new("bash");
     let line = format!("ulimit -f 1; exec {} {LINE}", env!("CARGO_BIN_EXE_ckpt-convert"));
     let run = Run::of(limited.current_dir(env.root()).args(["-c", &line]));
-    run.failed(2, &["fp16_2p", "File too large", "hint: raise the limit of a file's size (ulimit -f)"]);
+    run.failed(2, &["fp16_2p", "File too large", "hint: raise the file size limit (ulimit -f)"]);
     assert_eq!(names(&env.path("out")), [""; 0]);
     env.line(LINE).ok();
 }
@@ -142,7 +142,7 @@ fn a_claim_that_cannot_be_read_is_named() {
         assert_eq!(run.status, Some(2), "{kind}: {run:#?}");
         run.failed(
             2,
-            &["cannot see which conversion out/.fp16_2p.cluster belongs to", "claim-1", "hint: if another user"],
+            &["cannot determine which conversion out/.fp16_2p.cluster belongs to", "claim-1", "hint: if another user"],
         );
         // As the hint says.
         std::fs::remove_dir_all(env.path(meeting)).expect("removed");

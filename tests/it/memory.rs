@@ -75,7 +75,7 @@ fn a_rank_in_shared_memory_is_the_file_that_is_written() {
         assert!(run.stdout.starts_with(&format!("filled /dev/shm/{}: ", name.0)), "{run:#?}");
         assert!(name.bytes() == written(&env, target, 1), "{target}");
         assert_eq!(env.tree(), before, "nothing else was written");
-        // Once more only where that is asked for.
+        // Once more only where that is requested.
         env.line(&format!("{line} -dc shm:{} --rank 0", name.0)).failed(1, &["exists already", "--overwrite"]);
         let filled = env.line(&format!("{line} -dc shm:{} --rank 0 --overwrite --json", name.0)).ok().json();
         assert_eq!(filled["bytes"].as_u64(), Some(written(&env, target, 0).len() as u64));

@@ -1,6 +1,6 @@
 //! Targets that are shown and not written, against the written files of the same conversion.
 //!
-//! Mounting needs `/dev/fuse`, and root or `fusermount3`. Where that is not to be had, each test says so and ends.
+//! Mounting needs `/dev/fuse`, and root or `fusermount3`. Where that is unavailable, each test says so and ends.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -257,7 +257,7 @@ fn a_signal_or_umount_ends_it_and_a_reader_keeps_his_file() {
             while mounted.at.join("rank_0").exists() {
                 std::thread::yield_now();
             }
-            // He who has it open reads on.
+            // A process that has it open reads on.
             assert_eq!(open.read_at(&mut [0; 100], 4096).unwrap(), 100, "{end}");
             assert!(mounted.child.try_wait().unwrap().is_none(), "{end}");
         }

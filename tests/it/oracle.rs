@@ -80,7 +80,7 @@ fn option(fusion: Option<Fusion>) -> &'static str {
     fusion.unwrap_or(Fusion::RankConcat).option()
 }
 
-/// Converts and answers the target directory and the run.
+/// Converts and returns the target directory and the run.
 fn convert(env: &TestEnv, model: &Llama, (from, source): (&Path, Side), to: Side, float: Float) -> (PathBuf, Run) {
     let name = format!("to_{}", from.file_name().expect("a name").to_string_lossy());
     let fused = to.sharding.fusion.is_some();

@@ -108,7 +108,7 @@ pub(crate) fn sharding(ranks: u64, fusion: Option<Fusion>) -> Sharding {
     Sharding { ranks, fusion, vocabulary_whole: false }
 }
 
-/// Quantises the golden weight, fused, on one card; answers the tensors.
+/// Quantises the golden weight, fused, on one card; returns the tensors.
 fn quantise_golden(precision: &str, bias: bool, more: &[&str]) -> BTreeMap<String, Tensor> {
     let (env, gold) = (TestEnv::new(), golden());
     let (model, full) = model_of_golden(&gold, bias);
@@ -342,7 +342,7 @@ fn other_generations_have_other_names() {
     assert!(rtn.contains_key(&format!("{L}._weight_quantizer.zp_neg")));
 }
 
-/// The manifest tells of every matrix what an oracle finds by dequantising.
+/// The manifest states of every matrix what an oracle finds by dequantising.
 #[test]
 fn the_manifest_tells_what_quantising_cost() {
     let env = TestEnv::new();
@@ -473,7 +473,7 @@ pub(crate) fn named(tensors: Vec<Tensor>) -> BTreeMap<String, Tensor> {
     tensors.into_iter().map(|t| (t.name.clone(), t)).collect()
 }
 
-/// Runs a function on a directory; answers the target.
+/// Runs a function on a directory; returns the target.
 pub(crate) fn run(
     env: &TestEnv,
     model: &Llama,

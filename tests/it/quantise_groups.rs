@@ -216,7 +216,7 @@ fn it_is_compared_with_its_source_by_its_own_steps() {
     }
 }
 
-/// The manifest tells of every matrix what an oracle finds by dequantising, and how it was quantised.
+/// The manifest states of every matrix what an oracle finds by dequantising, and how it was quantised.
 #[test]
 fn the_manifest_tells_what_it_cost() {
     let env = TestEnv::new();

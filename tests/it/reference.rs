@@ -34,7 +34,7 @@ impl Case {
         }
     }
 
-    /// Runs the original's command line in a directory. Answers the target.
+    /// Runs the original's command line in a directory. Returns the target.
     fn run(&self, env: &TestEnv, fused: bool, more: &[&str]) -> PathBuf {
         let yaml = data(if fused { "models/reference_mha.yaml" } else { "models/reference_mha_noqkv.yaml" });
         let ranks = self.to.to_string();

@@ -60,7 +60,7 @@ fn the_sizes_of_rows_contradict_a_wrong_order() {
         assert!(run.stderr.contains(&format!("taken as {other}, but the sizes of its gate and up rows look {right}")));
         assert!(run.stdout.contains(&format!("but the sizes of its rows look {right}")), "{run:#?}");
     }
-    // Nothing states it, and the usual one does not fit: it is asked for.
+    // Nothing states it, and the usual one does not fit: the user must state it.
     env.line(&line("grouped", ""))
         .failed(1, &["(their sizes look grouped)", "does not fit", "hint: state it: --src-fusion grouped"]);
     env.line(&line("ranks", "")).ok();

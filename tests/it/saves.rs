@@ -125,7 +125,7 @@ fn the_step_that_is_stored_in_a_save_finds_it() {
         let (number, run) = taken(&env, "--step 200");
         assert_eq!(number, 1);
         assert!(run.stderr.contains("--step 200 is 2_100, by the step that is stored in it"), "{run:#?}");
-        // It is stored in the first, but also stands in the names of all.
+        // It is stored in the first, but is also in the names of all.
         refused(&env, "--step 100", &["may be any of 1_100, 2_100, 3_100"]);
         refused(&env, "--step 400", &["no checkpoint of step 400", "every rank has 1_100, 2_100, 3_100"]);
     }

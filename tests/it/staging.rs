@@ -165,7 +165,7 @@ fn an_input_that_lies_in_the_target_is_not_overwritten() {
         let line = format!("-f distributed_weight_transfer -dc out -is st -p fp16 -w 1 {yaml} {options} --overwrite");
         let run = env.line(&line);
         run.failed(1, &["fp16_1p", "hint: "]);
-        assert!(run.stderr.contains("would be lost") || run.stderr.contains("within each other"), "{what}: {run:#?}");
+        assert!(run.stderr.contains("would be lost") || run.stderr.contains(" overlaps "), "{what}: {run:#?}");
         assert_eq!(env.tree(), before, "{what}");
         // As the hint says.
         let line = line.replace("-dc out -is st", "-dc elsewhere -is elsewhere_st");

@@ -1,4 +1,4 @@
-//! The house plan, checked: who may use whom, where unsafe code is, how long files are and what they are called.
+//! The architecture, checked: which module may use which, where unsafe code is, how long files are and what they are called.
 
 mod architecture;
 mod modules;
@@ -98,7 +98,7 @@ fn every_public_item_is_documented() {
                 items.iter().any(|item| rest.strip_prefix(item).is_some_and(|rest| rest.starts_with(' ')))
             });
             assert!(!public || documented || line.contains('$'), "{}:{}: {line}", path.display(), number + 1);
-            // Attributes stand between the text and the item, on several lines too.
+            // Attributes may be between the text and the item, on several lines too.
             documented = line.starts_with("///") || documented && !line.ends_with([';', '{', '}']) && !line.is_empty();
         }
     }

@@ -243,7 +243,7 @@ fn golden_sticks_int8_keeps_its_scales_or_is_refused() {
     }
 }
 
-/// A bias is no scale: whoever leaves it out is told nothing about quantisation.
+/// A bias is no scale: where it is left out, quantisation is not mentioned.
 #[test]
 fn floating_point_biases_of_an_int8_model_can_be_left_out() {
     let env = TestEnv::new();

@@ -36,7 +36,7 @@ pub(in crate::cli) struct ConvertArgs {
     /// How activations are observed.
     #[command(flatten)]
     pub(in crate::cli) calibrate: CalibrateArgs,
-    /// Who does which part of it.
+    /// Which host does which part of it.
     #[command(flatten)]
     pub(in crate::cli) cluster: ClusterArgs,
     /// How the work is done.

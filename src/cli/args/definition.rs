@@ -96,7 +96,7 @@ fn long_end() -> String {
     text
 }
 
-/// Help as clap renders it, with the two-letter options in front of the names that they stand for.
+/// Help as clap renders it, with the two-letter options in front of their long names.
 pub(in crate::cli) fn two_letters_in_help(text: &str) -> String {
     let line = |line: &str| -> String {
         let Some(rest) = line.strip_prefix("      ") else { return line.to_owned() };

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-/// Two-letter options of the original scripts, which clap does not know, and what they stand for.
+/// Two-letter options of the original scripts, which clap does not know, and their long names.
 pub(in crate::cli) const TWO_LETTERS: [(&str, &str); 10] = [
     ("-sc", "--src_ckpt_path"),
     ("-dc", "--dst_ckpt_path"),

@@ -54,7 +54,7 @@ fn plan(job: &Job, screen: &Screen, json: bool) -> Result<ExitStatus, Error> {
     }
     if let Some(completion) = planned.completion()? {
         screen.note(&format!(
-            "{} is there and complete; only its strategies would be written, to {}",
+            "{} already exists and is complete; only its strategies would be written, to {}",
             completion.target.display(),
             completion.strategies.display()
         ));

@@ -1,4 +1,4 @@
-//! `scripts DIR`: the original scripts' tree for those who have only the program. The files are those of `tools/`.
+//! `scripts DIR`: the original scripts' tree for users who have only the program. The files are those of `tools/`.
 
 use std::os::unix::fs::symlink;
 

@@ -33,7 +33,7 @@ pub(in crate::cli) fn run(args: VerifyArgs) -> Result<ExitStatus, Error> {
     verify.ignore = ignore;
     verify.tolerance = tolerance;
     verify.reading = job::reading(&run);
-    // Nothing is written, so a signal may end the program as it likes.
+    // Nothing is written, so a signal may end the program at any point.
     let screen = Screen::new(&output);
     let verdict = verify.run(&screen, screen.cancel())?;
     show(output.json, &verdict, || verdict.text())?;

@@ -4,12 +4,12 @@ use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
-use crate::plan::Feed;
+use crate::plan::PlanHasher;
 
 /// Values on their way into a hash, each with its length, so that no two lists run into one another.
 pub(super) struct Hash(Sha256);
 
-impl Feed for Hash {
+impl PlanHasher for Hash {
     fn number(&mut self, number: u64) {
         self.0.update(number.to_le_bytes());
     }

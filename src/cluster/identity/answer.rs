@@ -20,7 +20,7 @@ pub(super) struct Answer {
     pub source: String,
     /// Among all processes, or hosts where the source knows no processes.
     pub process: Place,
-    /// Among hosts, where the source tells both.
+    /// Among hosts, where the source states both.
     pub host: Option<Place>,
     /// Which of this host's processes.
     pub local: Option<u32>,
@@ -38,7 +38,7 @@ impl Answer {
         format!("{index} of {count}")
     }
 
-    /// The place among `hosts` hosts, as far as it can be told.
+    /// The place among `hosts` hosts, as far as it is known.
     pub(super) fn host_of(&self, hosts: u32) -> Option<u32> {
         let host = self.host.filter(|host| host.count == hosts).map(|host| host.index);
         let same = (self.process.count == hosts).then_some(self.process.index);

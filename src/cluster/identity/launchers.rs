@@ -87,7 +87,7 @@ fn torchrun(env: &Environment) -> Found {
     Ok(Some(Answer { host: Some(host), local, ..answer }))
 }
 
-/// Open MPI tells processes and those of this host; hosts only where all have as many processes, one host after the other.
+/// Open MPI states the number of processes and of those on this host; hosts only where all have as many processes, one host after the other.
 fn open_mpi(env: &Environment) -> Found {
     let Some(process) = place(env, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")? else { return Ok(None) };
     let local = place(env, "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE")?;
@@ -144,7 +144,7 @@ fn of_count(source: &str, index: u32, counts: &[Option<u32>]) -> Found {
     Ok(Some(Answer::of(source, index, count)))
 }
 
-/// msrun. `MS_NODE_ID` is a worker, not a machine; the local number of workers is not told.
+/// msrun. `MS_NODE_ID` is a worker, not a machine; the local number of workers is not stated.
 fn msrun(env: &Environment) -> Found {
     if env.get("MS_ROLE").is_none_or(|role| role != "MS_WORKER") {
         return Ok(None);

@@ -1,6 +1,6 @@
 //! Floating-point formats as bits, each a step from and to single precision.
 //!
-//! Integer arithmetic without branches, so that a loop over it is done for many elements at once, and the answer is the same on
+//! Integer arithmetic without branches, so that a loop over it is done for many elements at once, and the result is the same on
 //! every processor. All steps are inlined into the loops that [`crate::sys::Vectors`] run.
 
 #![expect(clippy::inline_always, reason = "only what is inlined is compiled for the processor's vectors")]
@@ -13,10 +13,10 @@ pub(in crate::engine) trait Float {
     /// The smallest magnitude of a single that rounds to infinity, as bits; above all numbers where none does.
     const OVERFLOW: u32;
 
-    /// The elements of a slice. Bytes behind the last whole one are left out.
+    /// The elements of a slice. Bytes after the last whole one are left out.
     fn elements(bytes: &[u8]) -> &[Self::Bytes];
 
-    /// The elements of a slice. Bytes behind the last whole one are left out.
+    /// The elements of a slice. Bytes after the last whole one are left out.
     fn elements_mut(bytes: &mut [u8]) -> &mut [Self::Bytes];
 
     /// What the quick way to a single makes of infinity, as bits, and less than what it makes of all that is not a number;
@@ -46,7 +46,7 @@ const SIGN: u32 = 1 << 31;
 pub(in crate::engine) const MAGNITUDE: u32 = !SIGN;
 /// The bits of infinity. Larger magnitudes are not numbers.
 pub(in crate::engine) const INFINITY: u32 = 0x7f80_0000;
-/// Tells a quiet NaN.
+/// The bit that marks a quiet NaN.
 const QUIET: u32 = 0x0040_0000;
 
 /// IEEE 754 half precision.

@@ -98,7 +98,7 @@ fn a_wish_beats_what_is_seen_and_is_the_reason() {
     assert_eq!((chosen.config, chosen.readers, chosen.memory), (expected, vec![Reader::Direct], 256 << 20));
     assert_eq!(chosen.settings.len(), 8);
     for setting in &chosen.settings {
-        assert_eq!(setting.why, format!("--{} says so", setting.name));
+        assert_eq!(setting.why, format!("set by --{}", setting.name));
     }
     assert!(choose(&facts(NFS, NFS), &Wishes { writes: Writes::Direct, ..wishes }).config.direct);
 }
@@ -110,7 +110,7 @@ fn output_that_is_not_flushed_stays_in_the_page_cache() {
     assert_eq!(why(&chosen, "writes"), "the output is not flushed");
 }
 
-/// Whoever writes more than that waits for the disk anyway, so the copy to the page cache is for nothing.
+/// A writer of more than that waits for the disk anyway, so the copy to the page cache is for nothing.
 #[test]
 fn what_the_page_cache_cannot_hold_goes_past_it() {
     let wishes = Wishes { durability: Durability::Cached, ..Wishes::default() };

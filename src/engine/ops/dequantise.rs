@@ -8,7 +8,7 @@ use crate::tensor::BlockType;
 /// The op.
 pub(super) struct Decoder {
     from: BlockType,
-    /// Elements of the first block that are not asked for.
+    /// Elements of the first block that are not requested.
     skipped: usize,
     values: Vec<f32>,
 }
@@ -23,7 +23,7 @@ impl Decoder {
         self.skipped = crate::source::index(element % self.from.elements());
     }
 
-    /// Makes of whole blocks as many elements as are asked for.
+    /// Makes of whole blocks as many elements as are requested.
     pub(super) fn apply(&mut self, blocks: &[u8], made: &mut [u8]) {
         let of_block = [self.from.elements(), self.from.bytes()].map(crate::source::index);
         self.values.resize(blocks.len() / of_block[1] * of_block[0], 0.0);

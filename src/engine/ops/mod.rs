@@ -1,7 +1,7 @@
 //! What is done to elements on their way: the ops of a route's pipeline, block by block.
 //!
 //! A stage takes a block of neighbouring elements of the tensor that they go into and makes as many of it. Which file each comes
-//! from, and how much of the tensor is asked for, it need not know.
+//! from, and how much of the tensor is requested, it need not know.
 
 mod dequantise;
 mod int4;

@@ -2,7 +2,7 @@
 
 use crate::plan::{OperandId, OutputTensor};
 
-/// Whoever reads the operands of a plan.
+/// The reader of a plan's operands.
 pub(in crate::engine) trait Operands {
     /// Which matrix or vector it is.
     fn operand(&self, id: OperandId) -> &OutputTensor;

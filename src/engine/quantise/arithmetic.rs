@@ -7,7 +7,7 @@ use crate::plan::{Arithmetic, Width};
 
 /// Rounds a double to fp16 once. (`half` goes through fp32, and so rounds twice.)
 pub(super) fn round_to_half(value: f64) -> f16 {
-    #[expect(clippy::cast_possible_truncation, reason = "rounding is what is asked for")]
+    #[expect(clippy::cast_possible_truncation, reason = "rounding is intended")]
     let nearest = value as f32;
     if value.is_nan() || f64::from(nearest).to_bits() == value.to_bits() || nearest.is_infinite() {
         return f16::from_f32(nearest);
@@ -77,7 +77,7 @@ pub(super) fn bias(sum: i64, zero_point: i32, weight_scale: f32, input_scale: f3
     before.map_or(made, |before| half(made + before))
 }
 
-/// The product of both scales as MindSpore's operator wants it: an fp32's bits in the low half of an int64.
+/// The product of both scales as MindSpore's operator expects it: an fp32's bits in the low half of an int64.
 pub(super) fn packed(scale: f32) -> i64 {
     i64::from(scale.to_bits())
 }

@@ -1,4 +1,4 @@
-//! The small numbers: factors and who divides by them, biases, scales of inputs and caches. Written to the computed range.
+//! The small numbers: factors and what divides by them, biases, scales of inputs and caches. Written to the computed range.
 
 use half::{bf16, f16};
 
@@ -11,7 +11,7 @@ use crate::plan::{Arithmetic, CacheScales, Calculation, InputScales, Inverse, Ou
 use crate::source::index;
 use crate::tensor::Dtype;
 
-/// Numbers that stand in the computed range as fp16.
+/// Numbers that are in the computed range as fp16.
 pub(super) fn halves(bytes: &[u8], at: u64, count: u64) -> Vec<f32> {
     let bytes = &bytes[index(at)..index(at + count * 2)];
     bytes.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect()
@@ -168,7 +168,7 @@ pub(super) fn finish(
     Ok(())
 }
 
-/// What an observed input is once its columns are smoothed: divided by the factor, as whoever takes the inverse does it.
+/// What an observed input is once its columns are smoothed: divided by the factor, as the code that takes the inverse does it.
 fn seen(bits: u16, factor: Option<(&Inverse, f32)>) -> f32 {
     match factor {
         None => number(bits),

@@ -187,7 +187,7 @@ fn unasked_nothing_is_read_ahead() {
 
 #[test]
 fn what_does_not_fit_the_budget_comes_from_the_mapping() {
-    // Room for four windows of 64 KiB, and five files for each row.
+    // Space for four windows of 64 KiB, and five files for each row.
     let mut merge = Merge::new(5, 500, false);
     merge.open();
     let tight = config(1, 512 << 10, WriterKind::Auto);
@@ -250,7 +250,7 @@ fn whatever_ends_a_run_ends_all_of_it() {
     let mut merge = Merge::new(3, 601, false);
     for (writes, workers) in [(1, 1), (3, 2), (5, 3)] {
         for writer in WRITERS {
-            // So little room that the reader waits for it.
+            // So little space that the reader waits for it.
             let config = config(workers, 512 << 10, writer);
             merge.map();
             let cancel = CancelToken::default();

@@ -127,7 +127,7 @@ impl<'a> FileSink<'a> {
         self.submit(IoOp::Write(WriteOp { file, direct: self.files.direct, data, range: 0..len, at }))
     }
 
-    /// Looks at an answer: goes on with a short write, gives the buffer back.
+    /// Handles a completion: goes on with a short write, gives the buffer back.
     fn written(&mut self, mut op: WriteOp, result: std::io::Result<usize>) -> Result<(), EngineError> {
         let observer = self.feed.observer;
         let failed = |source| FileError { op: FileOp::Write, path: op.file.path().to_owned(), source };

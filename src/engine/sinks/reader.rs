@@ -35,7 +35,7 @@ struct File {
     /// Where each of its segments begins.
     starts: Box<[u64]>,
     covered: Covered,
-    /// The sums of what is covered, taken when first asked for.
+    /// The sums of what is covered, computed when first requested.
     sums: Vec<OnceLock<u32>>,
 }
 
@@ -106,7 +106,10 @@ impl OutputReader {
     /// Where the range ends after the file.
     pub fn read(&self, file: usize, at: u64, buf: &mut [u8]) -> u64 {
         let end = at.checked_add(buf.len() as u64);
-        assert!(end.is_some_and(|end| end <= self.plan.outputs[file].layout.len()), "the range ends after the file");
+        assert!(
+            end.is_some_and(|end| end <= self.plan.outputs[file].layout.len()),
+            "the range ends past the end of the file"
+        );
         let overflowed = self.fill(file, at, buf);
         self.put_sums(file, at, buf);
         overflowed

@@ -1,4 +1,4 @@
-//! Who gets which window when, and what makes room for what.
+//! Which task gets which window when, and what makes space for what.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +12,7 @@ fn begin(windows: &Windows, id: WindowId) -> Option<AlignedBuf> {
     windows.begin(id, range(0, 4096), |_| false).unwrap()
 }
 
-/// Reads a window for a task, and marks it as being of this window. `None`: there is no room.
+/// Reads a window for a task, and marks it as being of this window. `None`: there is no space.
 fn try_read(windows: &Windows, task: usize, id: WindowId) -> Option<()> {
     let mut buf = begin(windows, id)?;
     buf[0] = u8::try_from(id.1).unwrap();
@@ -54,7 +54,7 @@ fn a_window_that_could_not_be_read_is_left_to_the_mapping() {
     windows.finish((0, 7), Err(buf));
     let staged = windows.poll(0).unwrap();
     assert!(marks(&staged).is_empty());
-    // Its room is free at once, and nothing is left of it in the end.
+    // Its space is free at once, and nothing is left of it in the end.
     drop((staged, windows.poll(1)));
     assert!(!windows.claim((0, 7), range(0, 1)));
     read(&windows, 2, (0, 8));

@@ -2,7 +2,7 @@
 //!
 //! A file is one `Checkpoint { repeated Value value = 1; }` message. A large parameter is split over adjacent records
 //! of one tag; as in MindSpore's loader only the dims of the last one count. Unlike the loader, which loads whatever
-//! is there, this one refuses a parameter whose content is not just as long as dims and type say.
+//! is there, this one refuses a parameter whose content is not exactly as long as dims and type say.
 
 use std::collections::HashSet;
 
@@ -37,7 +37,7 @@ const FILE_FIELDS: &[&str] = &["unknown field", "value"];
 
 /// Lists the parameters of a checkpoint. `file`: all of its bytes.
 ///
-/// A text (`append_dict` with a `str`) is answered as [`Dtype::Str`] with one dimension, the number of code points;
+/// A text (`append_dict` with a `str`) is returned as [`Dtype::Str`] with one dimension, the number of code points;
 /// dims `[0]` of a numeric parameter mean a scalar. The checksum is not verified: see [`verify_crc`].
 ///
 /// Errors: no checkpoint, an encrypted one, a damaged or contradictory one. Offsets are those of the field at fault.
@@ -65,7 +65,7 @@ pub fn scan_within(file: &[u8], budget: &Budget) -> Result<CkptFile, FormatError
 
 /// The CRC-32 of zlib, which `crc_check=True` writes.
 pub fn crc32(bytes: &[u8]) -> u32 {
-    // The crate answers every width as 64 bits; this one has 32.
+    // The crate returns every width as 64 bits; this one has 32.
     u32::try_from(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, bytes)).unwrap_or_default()
 }
 
@@ -103,7 +103,7 @@ fn refuse_other_formats(file: &[u8]) -> Result<(), FormatError> {
     Err(FormatError::new(0, what))
 }
 
-/// Like MindSpore's reader: whatever stands in the last 17 bytes behind `crc_num` is the trailer.
+/// Like MindSpore's reader: whatever is in the last 17 bytes after `crc_num` is the trailer.
 fn find_trailer(file: &[u8]) -> Result<Option<CrcTrailer>, FormatError> {
     let Some((body, number)) = file.split_last_chunk::<10>() else {
         return Ok(None);

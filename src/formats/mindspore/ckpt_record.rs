@@ -20,14 +20,14 @@ pub(super) struct Record<'a> {
     pub(super) at: u64,
     pub(super) tag: &'a str,
     pub(super) dtype: Dtype,
-    /// As they stand in the file; a part but the last may lack them.
+    /// As they are in the file; a part but the last may lack them.
     pub(super) dims: Vec<u64>,
     /// Where the bytes lie in the file.
     pub(super) content: Range<usize>,
 }
 
 impl<'a> Record<'a> {
-    /// Reads the `Value` message at `range` of the file. Fields may stand in any order.
+    /// Reads the `Value` message at `range` of the file. Fields may be in any order.
     pub(super) fn read(file: &'a [u8], at: u64, range: &Range<usize>) -> Result<Self, FormatError> {
         let mut fields = Fields::new(file, range, VALUE_FIELDS);
         let (mut tag, mut tensor, mut map) = (None, None, None);

@@ -163,7 +163,7 @@ fn a_name_beyond_the_limit_is_refused() {
 #[test]
 fn a_file_cut_anywhere_is_refused_unless_between_records() {
     let whole = scan(MINI).unwrap().entries;
-    // Where records end: behind each content, which is the last field of its record.
+    // Where records end: after each content, which is the last field of its record.
     let ends: Vec<u64> = whole.iter().map(|e| e.extents.as_contiguous().unwrap().end()).collect();
     for cut in 0..MINI.len() {
         match (scan(&MINI[..cut]), ends.iter().position(|&end| end == cut as u64)) {

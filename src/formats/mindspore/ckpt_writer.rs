@@ -20,7 +20,7 @@ const PADDING_KEY: u8 = 0x7a;
 /// How to write a `.ckpt` file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkptOptions {
-    /// Whether to pad so that contents begin at the [phase](TensorToWrite::phase) that is asked for.
+    /// Whether to pad so that contents begin at the [phase](TensorToWrite::phase) that is requested.
     pub padding: bool,
     /// Bytes of content above which a parameter is split over several records. A multiple of
     /// [`FileLayout::BLOCK`] keeps the pieces whole blocks; 0 counts as 1.
@@ -64,7 +64,7 @@ fn put_trailer(file: &mut FileLayout, at: u64) {
     file.checksum(Checksum { kind: ChecksumKind::Crc32, of, encoding: Encoding::BigEndian });
 }
 
-/// Appends the records of one tensor to a file of `at` bytes and answers its new length.
+/// Appends the records of one tensor to a file of `at` bytes and returns its new length.
 fn put_tensor(
     file: &mut FileLayout,
     mut at: u64,
@@ -135,7 +135,7 @@ impl Parts {
         Ok(Self { tag, kind })
     }
 
-    /// All of a record that stands before its content of `length` bytes.
+    /// All of a record that is before its content of `length` bytes.
     fn head(&self, length: u64) -> Vec<u8> {
         let tensor = (self.kind.len() + 1 + varint_len(length)) as u64 + length;
         let value = (self.tag.len() + 1 + varint_len(tensor)) as u64 + tensor;
@@ -157,7 +157,7 @@ fn put_bytes(out: &mut Vec<u8>, key: u8, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// The padding that moves what would stand at `at` to an offset that is `wanted` modulo the block.
+/// The padding that moves what would be at `at` to an offset that is `wanted` modulo the block.
 fn padding_before(at: u64, wanted: u64) -> Vec<u8> {
     let block = FileLayout::BLOCK;
     match (wanted + block - at % block) % block {
@@ -168,7 +168,7 @@ fn padding_before(at: u64, wanted: u64) -> Vec<u8> {
     }
 }
 
-/// A padding field of just `size` bytes, 2 or more. Where no minimal length varint gives the size (one byte too few
+/// A padding field of exactly `size` bytes, 2 or more. Where no minimal length varint gives the size (one byte too few
 /// for the next longer one), an over-long one does.
 fn padding(size: u64) -> Vec<u8> {
     let mut out = vec![PADDING_KEY];

@@ -46,7 +46,7 @@ pub fn read_within(file: &[u8], budget: &Budget) -> Result<StrategyFile, FormatE
 
 /// Writes a protobuf strategy file of one stage, one strategy item and one layout item per parameter in the given order.
 ///
-/// An optimizer shard without a step gets the step that MindSpore's checks want; a nested layout of a one-dimensional
+/// An optimizer shard without a step gets the step that MindSpore's checks expect; a nested layout of a one-dimensional
 /// parameter gets an empty second `tensor_map`, without which readers would take it for a flat list.
 pub fn write(params: &[(String, TensorLayout)], stage: u32) -> Vec<u8> {
     strategy_proto::write(params, stage)

@@ -21,7 +21,7 @@ use crate::formats::{FormatError, FormatFault};
 /// `<stage>-<name>`, and of several files of a stage the first is taken. All files in one encoding, which the result has too.
 ///
 /// # Errors
-/// The index of the file at fault, and what is wrong: unreadable, merged already, without operators (which tell the stage), or
+/// The index of the file at fault, and what is wrong: unreadable, merged already, without operators (which show the stage), or
 /// a parameter with a hyphen in its name, which MindSpore could not read back.
 pub fn merge(files: &[Vec<u8>]) -> Result<Vec<u8>, (usize, FormatError)> {
     let mut merged = ParallelStrategyMap { current_stage: Some(1), ..ParallelStrategyMap::default() };
@@ -61,7 +61,7 @@ pub fn merge(files: &[Vec<u8>]) -> Result<Vec<u8>, (usize, FormatError)> {
     Ok(JsonFile { current_stage: 1, parallel_layout_item: json_layouts, parallel_strategy_item: json_items }.bytes())
 }
 
-/// A JSON strategy file. In the order in which the other encoding has them: the first operator tells the stage.
+/// A JSON strategy file. In the order in which the other encoding has them: the first operator shows the stage.
 #[derive(Serialize)]
 struct JsonFile {
     current_stage: u32,
@@ -100,7 +100,7 @@ impl Serialize for Ordered {
     }
 }
 
-/// Whether a strategy file is JSON, as MindSpore tells by its name.
+/// Whether a strategy file is JSON, as MindSpore determines by its name.
 pub fn is_json(file: &[u8]) -> bool {
     file.trim_ascii_start().first() == Some(&b'{')
 }
@@ -173,7 +173,7 @@ pub fn to_json(file: &[u8], shape: &dyn Fn(&str) -> Option<Vec<u64>>) -> Result<
 /// A JSON strategy file as protobuf, which does not state the full shapes.
 ///
 /// # Errors
-/// An unreadable file, or numbers that the protobuf schema has no room for.
+/// An unreadable file, or numbers that do not fit the protobuf schema.
 pub fn to_protobuf(file: &[u8]) -> Result<Vec<u8>, FormatError> {
     read_strategy(file)?;
     let tree = json::tree(file)?;
@@ -229,7 +229,7 @@ fn dims32(node: &Node) -> Option<Dims32> {
     Some(Dims32 { dim })
 }
 
-/// A tree as a value again. What is no integer, text, list or map stands for nothing in a strategy.
+/// A tree as a value again. What is no integer, text, list or map has no meaning in a strategy.
 fn value(node: &Node) -> Value {
     match node {
         Node::Integer(n) => json!(n),

@@ -152,7 +152,7 @@ fn raw_layout(item: ParallelLayoutItem, at: u64) -> Result<RawLayout, FormatErro
         return Err(bad("`field`, `opt_weight_shard_step` or `opt_weight_shard_size` is missing"));
     };
     let [dev_matrix] = layouts.dev_matrix.as_slice() else {
-        return Err(bad("it has not just one `dev_matrix`"));
+        return Err(bad("it does not have exactly one `dev_matrix`"));
     };
     // Before they are copied, and by the words of [`RawLayout::check`].
     let longest = layouts.tensor_map.iter().map(|axes| axes.dim.len()).fold(layouts.tensor_map.len(), usize::max);

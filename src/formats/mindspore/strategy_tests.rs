@@ -224,7 +224,7 @@ fn what_is_written_is_read_back() {
     for (name, layout) in &params {
         assert_eq!(param(&file, 7, name), layout);
     }
-    // A sharded parameter without a step gets the one that MindSpore wants.
+    // A sharded parameter without a step gets the one that MindSpore expects.
     let unstated = [("e".to_owned(), layout(&[2, 4], &[&[0]], OptimizerShard::All, 0))];
     assert_eq!(param(&read_strategy(&write(&unstated, 0)).unwrap(), 0, "e").optimizer_shard_step, 4);
 }

@@ -41,7 +41,7 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// The fields of the message at `range` of `file` (clamped to the file). `names`: what errors call field 1, 2, ...;
-    /// index 0 stands for all others.
+    /// index 0 means all others.
     pub(super) fn new(file: &'a [u8], range: &Range<usize>, names: &'static [&'static str]) -> Self {
         Self { bytes: file.get(..range.end).unwrap_or(file), at: range.start, names }
     }
@@ -79,7 +79,7 @@ impl<'a> Fields<'a> {
             };
             self.at += 1;
             let bits = u64::from(byte & 0x7f);
-            // The tenth byte has room for one bit.
+            // The tenth byte has space for one bit.
             if shift == 63 && bits > 1 {
                 return Err(malformed(start, "varint: more than 64 bits"));
             }
@@ -165,7 +165,7 @@ pub(super) fn put_varint(out: &mut Vec<u8>, value: u64) {
     put_varint_of(out, value, varint_len(value));
 }
 
-/// Appends a varint of just `len` bytes, over-long where that is more than the number needs.
+/// Appends a varint of exactly `len` bytes, over-long where that is more than the number needs.
 pub(super) fn put_varint_of(out: &mut Vec<u8>, mut value: u64, len: usize) {
     for left in (0..len).rev() {
         out.push((value & 0x7f) as u8 | if left > 0 { 0x80 } else { 0 });

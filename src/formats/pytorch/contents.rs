@@ -9,7 +9,7 @@ pub struct PytorchFile {
     pub tensors: Vec<TensorView>,
     /// What else the state dict holds: extra states, numbers, nested dicts.
     pub others: Vec<Other>,
-    /// What stands beside the state dict: epoch, optimizer, arguments.
+    /// What is beside the state dict: epoch, optimizer, arguments.
     pub beside: Vec<Other>,
     /// The keys that lead to the state dict; empty where it is the whole checkpoint.
     pub wrappers: Vec<&'static str>,

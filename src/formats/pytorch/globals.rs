@@ -6,18 +6,18 @@
 
 use super::dtype::{self, Element};
 
-/// What a name on the list stands for.
+/// What a name on the list means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Global {
     /// `collections.OrderedDict`: called with nothing or with pairs.
     OrderedDict,
     /// A mapping that is called with something else than its items.
     OtherDict,
-    /// `_rebuild_tensor(storage, offset, size, stride)`; version 2 adds arguments behind.
+    /// `_rebuild_tensor(storage, offset, size, stride)`; version 2 appends arguments.
     RebuildTensor,
     /// `_rebuild_tensor_v3`: an untyped storage, and the dtype as seventh argument.
     RebuildTensorV3,
-    /// A function whose first argument is a tensor, which it answers: parameters.
+    /// A function whose first argument is a tensor, which it returns: parameters.
     FirstArgument,
     /// `_rebuild_device_tensor_from_cpu_tensor(tensor, dtype, device, requires_grad)`.
     FromCpuTensor,
@@ -31,7 +31,7 @@ pub(super) enum Global {
     UntypedStorage,
     /// A dtype.
     Dtype(Element),
-    /// `torch.Size`: called with a tuple, which it answers.
+    /// `torch.Size`: called with a tuple, which it returns.
     Size,
     /// A function that makes a kind of tensor that is not read: the name of the kind.
     Refusing(&'static str),
@@ -87,7 +87,7 @@ const LIST: &[(&str, &str, Global)] = &[
 const BUILTINS: [&str; 11] =
     ["set", "frozenset", "bytearray", "bytes", "complex", "list", "dict", "tuple", "int", "float", "str"];
 
-/// What `module.name` stands for, or `None` where it is not on the list.
+/// What `module.name` means, or `None` where it is not on the list.
 pub(super) fn find(module: &str, name: &str) -> Option<Global> {
     if let Some(&(.., global)) = LIST.iter().find(|(m, n, _)| *m == module && *n == name) {
         return Some(global);

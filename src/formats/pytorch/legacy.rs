@@ -1,5 +1,5 @@
 //! The form before PyTorch 1.6 (`_use_new_zipfile_serialization=False`): pickles of a magic number, a version, facts
-//! about the machine, the checkpoint and the list of storages, and then each storage behind the number of its elements.
+//! about the machine, the checkpoint and the list of storages, and then each storage after the number of its elements.
 
 use std::collections::HashMap;
 
@@ -56,7 +56,7 @@ fn fact<'p, 'a>(pickle: &'p Pickle<'a>, name: &str) -> Option<&'p Value<'a>> {
     item.map(|&(_, value)| pickle.get(value))
 }
 
-/// Where each storage lies: behind the list, in its order, each after eight bytes with the number of its elements.
+/// Where each storage lies: after the list, in its order, each after eight bytes with the number of its elements.
 fn places<'a>(file: &[u8], pickle: &Pickle<'a>, keys: &Pickle<'a>) -> Result<HashMap<&'a str, ByteRange>, FormatError> {
     let Value::List(list) = keys.root() else {
         return Err(malformed(pickle.end, "legacy checkpoint: no list of storages"));

@@ -57,11 +57,11 @@ pub(super) struct Machine<'a, 'l, 'b> {
     pub(super) values: Vec<Value<'a>>,
     pub(super) storages: Vec<Storage<'a>>,
     stack: Vec<Id>,
-    /// The heights of the stack at which marks stand.
+    /// The heights of the stack at which marks are.
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
     lent: &'l mut Lent<'b>,
-    /// Where in the file the opcode stands that is being run.
+    /// Where in the file the opcode is that is being run.
     pub(super) at: u64,
 }
 
@@ -224,10 +224,10 @@ impl<'a> Machine<'a, '_, '_> {
         self.pop().map(|_| ())
     }
 
-    /// What stands above the last mark, which goes too.
+    /// What is above the last mark, which goes too.
     fn items(&mut self) -> Result<Vec<Id>, FormatError> {
         let mark = self.marks.pop().ok_or_else(|| self.malformed("pickle: an opcode finds no mark"))?;
-        // Nothing is popped below a mark while it stands.
+        // Nothing is popped below a mark while it is there.
         Ok(self.stack.split_off(mark.min(self.stack.len())))
     }
 

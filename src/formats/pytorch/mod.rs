@@ -1,7 +1,7 @@
 //! PyTorch's checkpoints: what `torch.save` writes and `torch.load(weights_only=True)` reads.
 //!
 //! Two containers exist: a zip archive with one pickle and an entry for each storage, and the form before PyTorch 1.6,
-//! a row of pickles and the storages behind them. The pickle is a program; the machine here knows a fixed list of
+//! a row of pickles followed by the storages. The pickle is a program; the machine here knows a fixed list of
 //! functions and classes, none of which does anything but describe a tensor, and refuses everything else by name.
 //!
 //! Invariants: nothing is run, no storage is read, no tensor is left out in silence. Facts come from `torch` 2.15
@@ -34,7 +34,7 @@ use crate::source::ByteRange;
 
 /// Lists the tensors of a PyTorch checkpoint. `file`: all of its bytes.
 ///
-/// The state dict is the checkpoint itself, or stands under `state_dict`, `model`, `module` or `model_state_dict`, at
+/// The state dict is the checkpoint itself, or is under `state_dict`, `model`, `module` or `model_state_dict`, at
 /// most two of them deep. CRC-32s of the archive are not verified (PyTorch does not either).
 ///
 /// Errors: no checkpoint, a damaged or contradictory one; `TorchScript`, the tar form of PyTorch 0.1, big-endian data;
@@ -60,7 +60,7 @@ pub fn read_within(file: &[u8], budget: &Budget) -> Result<PytorchFile, FormatEr
     Err(FormatError::new(0, what))
 }
 
-/// Runs the restricted pickle machine alone, for fuzzing: answers how many bytes the pickle takes.
+/// Runs the restricted pickle machine alone, for fuzzing: returns how many bytes the pickle takes.
 ///
 /// Errors: as [`read`] gives them for the pickle in a checkpoint.
 pub fn run_pickle(bytes: &[u8]) -> Result<u64, FormatError> {

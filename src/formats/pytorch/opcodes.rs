@@ -61,7 +61,7 @@ impl<'a> Opcodes<'a> {
         Self { rest: bytes, at }
     }
 
-    /// Where in the file the next opcode stands.
+    /// Where in the file the next opcode is.
     pub(super) fn at(&self) -> u64 {
         self.at
     }
@@ -145,7 +145,7 @@ impl<'a> Opcodes<'a> {
 
     fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], FormatError> {
         let taken = self.take(N as u64, field)?;
-        // As long as it was asked for.
+        // As long as was requested.
         Ok(taken.first_chunk().copied().unwrap_or([0; N]))
     }
 

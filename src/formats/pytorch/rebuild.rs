@@ -10,7 +10,7 @@ use crate::formats::{FormatError, limits};
 const LAZY: [&str; 2] = ["conj", "neg"];
 
 impl<'a> Machine<'a, '_, '_> {
-    /// Calls a function with a tuple of arguments, and answers the value that it makes or hands on.
+    /// Calls a function with a tuple of arguments, and returns the value that it makes or hands on.
     pub(super) fn call(&mut self, function: Id, arguments: Id) -> Result<Id, FormatError> {
         let Value::Global(global) = *self.get(function) else {
             return Err(self.malformed("pickle: a call of what is no function"));
@@ -163,7 +163,7 @@ impl<'a> Machine<'a, '_, '_> {
         }
     }
 
-    /// What a persistent id stands for: `("storage", class, key, location, numel)`, in the legacy form with a sixth
+    /// What a persistent id means: `("storage", class, key, location, numel)`, in the legacy form with a sixth
     /// item for views of storages, which ended with PyTorch 0.4.
     pub(super) fn storage(&mut self, id: Id) -> Result<Value<'a>, FormatError> {
         let Value::Tuple(list) = self.get(id) else {

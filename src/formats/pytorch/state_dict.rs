@@ -140,7 +140,7 @@ fn dict<'p>(pickle: &'p Pickle<'_>, id: Id) -> &'p [(Id, Id)] {
     }
 }
 
-/// What stands where a state dict was expected.
+/// What is where a state dict was expected.
 fn describe(pickle: &Pickle<'_>) -> String {
     let Value::Dict(items) = pickle.root() else { return format!("it is a {}", pickle.root().kind()) };
     let keys: Vec<String> = items

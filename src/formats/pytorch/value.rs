@@ -112,7 +112,7 @@ impl<'a> Pickle<'a> {
         self.values.get(id.0 as usize).unwrap_or(&Value::None)
     }
 
-    /// The value that the pickle stands for.
+    /// The value that the pickle holds.
     pub(super) fn root(&self) -> &Value<'a> {
         self.get(self.root)
     }

@@ -14,7 +14,7 @@ pub struct TensorView {
     pub dtype: Dtype,
     /// Its dimensions.
     pub shape: Shape,
-    /// How far apart neighbours along each axis stand, in elements, outermost first; `None` where the elements lie in
+    /// How far apart neighbours along each axis are, in elements, outermost first; `None` where the elements lie in
     /// row-major order without a gap. A stride of 0 repeats the same elements, so [`shape`](Self::shape) says nothing
     /// about the bytes in the file then.
     ///

@@ -22,7 +22,7 @@ const END64_LEN: usize = 56;
 const LOCATOR64_LEN: usize = 20;
 /// The identifier of the extra field with 64-bit sizes.
 const EXTRA64: u16 = 1;
-/// What a 32-bit field holds whose value stands in the extra field or in the zip64 record.
+/// What a 32-bit field holds whose value is in the extra field or in the zip64 record.
 const SENTINEL: u64 = 0xffff_ffff;
 /// The bits of the flags that mark encryption, and sizes that follow the data.
 const ENCRYPTED: u16 = 1 | 1 << 6 | 1 << 13;
@@ -86,7 +86,7 @@ impl<'a> Archive<'a> {
         }
     }
 
-    /// The name of the entry that stands first in the directory.
+    /// The name of the entry that is first in the directory.
     pub(super) fn first(&self) -> Option<&'a str> {
         self.first
     }
@@ -202,7 +202,7 @@ impl Directory {
 /// What the directory says of an entry.
 struct Entry<'a> {
     name: &'a str,
-    /// Where its record in the directory stands.
+    /// Where its record in the directory is.
     at: u64,
     flags: u16,
     /// 0: stored.
@@ -210,7 +210,7 @@ struct Entry<'a> {
     /// Its bytes in the file, and once they are unpacked.
     packed: u64,
     unpacked: u64,
-    /// Where its local header stands.
+    /// Where its local header is.
     header: u64,
 }
 

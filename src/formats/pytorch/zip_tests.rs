@@ -5,7 +5,7 @@ use super::*;
 /// An archive of stored entries, each part of which can be made to lie.
 struct Built {
     file: Vec<u8>,
-    /// Where the local headers, the directory records and the end record stand.
+    /// Where the local headers, the directory records and the end record are.
     local: Vec<usize>,
     central: Vec<usize>,
     end: usize,

@@ -1,7 +1,7 @@
 //! Writes checkpoints as `torch.save` does: a zip archive of stored entries, the data of each tensor at a multiple of 64.
 //!
 //! The CRC-32 of an entry is part of a zip archive, but is known only when the data have been moved: a
-//! [late](crate::formats::Segment::Late) segment, behind the data and in the directory. PyTorch never looks at it (its
+//! [late](crate::formats::Segment::Late) segment, after the data and in the directory. PyTorch never looks at it (its
 //! reader is built with `MINIZ_DISABLE_ZIP_READER_CRC32_CHECKS`, and `torch.serialization.set_crc32_options` leaves it
 //! out on request); other programs, Python's `zipfile` for one, refuse to extract entries without it.
 
@@ -19,7 +19,7 @@ const ALIGNMENT: u64 = 64;
 const WORTH_A_PHASE: u64 = 16 * FileLayout::BLOCK;
 /// What the 32-bit fields hold whose value does not fit.
 const SENTINEL: u32 = u32::MAX;
-/// Bit 3: CRC-32 and sizes stand behind the data. Bit 11: the name is UTF-8. PyTorch sets both.
+/// Bit 3: CRC-32 and sizes follow the data. Bit 11: the name is UTF-8. PyTorch sets both.
 const FLAGS: u16 = 1 << 3 | 1 << 11;
 /// Zip 4.5, the version with zip64.
 const VERSION: u16 = 45;
@@ -133,7 +133,7 @@ impl Archive {
         header
     }
 
-    /// CRC-32 and sizes of an entry, behind its data.
+    /// CRC-32 and sizes of an entry, after its data.
     fn finish_entry(&mut self, entry: Entry) {
         self.literal(b"PK\x07\x08");
         self.crc(entry.crc);
@@ -194,7 +194,7 @@ impl Entry {
     }
 }
 
-/// The padding behind `at` so that what follows has the phase, or the alignment where there is none to be had.
+/// The padding after `at` so that what follows has the phase, or the alignment where it has none.
 fn padding(at: u64, phase: Option<u64>) -> usize {
     let pad = match phase.map(|phase| phase % FileLayout::BLOCK).filter(|phase| phase.is_multiple_of(ALIGNMENT)) {
         Some(phase) => (phase + FileLayout::BLOCK - at % FileLayout::BLOCK) % FileLayout::BLOCK,

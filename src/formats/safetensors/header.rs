@@ -28,7 +28,7 @@ pub(super) const LENGTH_BYTES: usize = 8;
 
 /// Lists the tensors of a safetensors file. `file`: all of its bytes.
 ///
-/// A tensor whose name stands in the metadata with the value `Int4` is answered as [`Dtype::Int4`].
+/// A tensor whose name is in the metadata with the value `Int4` is returned as [`Dtype::Int4`].
 ///
 /// Errors: a damaged header; a name twice; a `crc_num` that is not a number; a dtype that is not supported; data that overlap,
 /// leave a hole, are not as long as dtype and shape say, or do not end with the file.
@@ -221,7 +221,7 @@ impl<'de> Visitor<'de> for HeaderVisitor<'_> {
         while let Some(name) = map.next_key::<String>()? {
             if name == METADATA {
                 if metadata.replace(map.next_value_seed(PairsVisitor(self.0))?).is_some() {
-                    return Err(A::Error::custom("`__metadata__` stands in the header twice"));
+                    return Err(A::Error::custom("`__metadata__` appears in the header twice"));
                 }
                 continue;
             }

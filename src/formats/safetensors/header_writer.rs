@@ -131,7 +131,7 @@ fn data_start(tensors: &[TensorToWrite], least: u64) -> u64 {
         }
         offset = offset.wrapping_add(length); // `header` has refused a sum beyond 64 bits
     }
-    // Of equals the least padding: `max_by_key` answers the last, so the order is turned round.
+    // Of equals the least padding: `max_by_key` returns the last, so the order is turned round.
     let best = bytes_of_start.into_iter().rev().max_by_key(|&(_, bytes)| bytes).filter(|&(_, bytes)| bytes > 0);
     least + best.map_or(0, |(padding, _)| padding)
 }

@@ -50,7 +50,7 @@ fn most_bytes_get_their_phase() {
     let phased = |small, large| {
         layout(&[tensor("a", Dtype::U8, &[100], small), tensor("b", Dtype::U8, &[5000], large)], &[]).unwrap()
     };
-    // 100 bytes stand before `b`: 4 + 4096 - 100 is divisible by 8.
+    // 100 bytes are before `b`: 4 + 4096 - 100 is divisible by 8.
     let file = phased(Some(16), Some(4));
     assert_eq!((start(&file) + 100) % 4096, 4);
     assert!(start(&file) < 4096 + 200);

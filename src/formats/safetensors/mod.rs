@@ -1,6 +1,6 @@
 //! Hugging Face's safetensors files, in the strict form that MindSpore's own reader accepts, and their index files.
 //!
-//! Facts come from the format's description and from `mindspore` 2.10.0, whose reader wants the header's entries in
+//! Facts come from the format's description and from `mindspore` 2.10.0, whose reader expects the header's entries in
 //! offset order, contiguous from 0 up to the end of the file, and takes any number of spaces as padding.
 
 mod crc;

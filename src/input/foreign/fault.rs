@@ -9,7 +9,7 @@ pub enum ForeignFault {
     /// An adapter.
     #[error("an adapter (`{0}`), not a model: merge it into its model first (`merge_and_unload` of PEFT)")]
     Adapter(String),
-    /// Files are missing, as the names of the others tell.
+    /// Files are missing, as the names of the others show.
     #[error("incomplete: {} missing", list(.0))]
     Missing(Vec<String>),
     /// Files of two saves.

@@ -1,4 +1,4 @@
-//! From a path to the files of a checkpoint that PyTorch programs wrote. Names are looked at, contents are not (but for
+//! From a path to the files of a checkpoint that PyTorch programs wrote. Only names are read, no contents (but for
 //! an index).
 
 mod fault;
@@ -62,7 +62,7 @@ pub enum ForeignKind {
     },
 }
 
-/// Who wrote a checkpoint, as far as file names tell.
+/// The tool that wrote a checkpoint, as far as file names show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provenance {
     /// MindSpore: rank directories, a `.ckpt`, or MindSpore's index.
@@ -70,13 +70,13 @@ pub enum Provenance {
     /// PyTorch: `.bin`, `.pth` or `.pt` files, or what could only be meant so.
     Foreign,
     /// safetensors under names that both use. [`origin`](crate::model::origin), given the names in the
-    /// headers of all files, tells.
+    /// headers of all files, decides.
     ByNames,
 }
 
 /// Files that MindSpore puts beside whole models.
 const MINDSPORE_INDEX: &str = "param_name_map.json";
-/// What tells an adapter's directory.
+/// The file that marks an adapter's directory.
 const ADAPTER: [&str; 3] = ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"];
 /// Models of other programs, which are named in the refusal.
 const OTHERS: [&str; 5] = ["msgpack", "h5", "onnx", "ot", "npz"];
@@ -87,7 +87,7 @@ const PARAMS: &str = "params.json";
 const COMPANIONS: [&str; 6] =
     [CONFIG, "generation_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt"];
 
-/// Who wrote the checkpoint at a path, by the names of files only.
+/// The tool that wrote the checkpoint at a path, by the names of files only.
 ///
 /// # Errors
 /// Nothing is there, or it cannot be listed.
@@ -106,7 +106,7 @@ pub fn provenance(path: &Path) -> Result<Provenance, InputError> {
     if ranks || listing.files.contains(MINDSPORE_INDEX) || has(&["ckpt"]) {
         return Ok(Provenance::MindSpore);
     }
-    // What cannot be read, an adapter too, is best refused by who knows what it is.
+    // What cannot be read, an adapter too, is best refused by the code that knows what it is.
     let foreign =
         listing.adapter().is_some() || listing.files.contains(CONFIG) || has(&TORCH) || has(&[GGUF]) || has(&OTHERS);
     Ok(match (has(&["safetensors"]), foreign) {

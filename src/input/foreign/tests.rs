@@ -196,7 +196,7 @@ fn what_mindspore_wrote_is_left_to_its_own_discovery() {
     ] {
         assert_eq!(tells(foreign), Provenance::Foreign, "{foreign:?}");
     }
-    // Both write these: the names in the headers tell.
+    // Both write these: the names in the headers decide.
     assert_eq!(tells(&["model.safetensors", "config.json"]), Provenance::ByNames);
     assert_eq!(tells(&["model-00001-of-00001.safetensors", "pytorch_model.bin"]), Provenance::ByNames);
     let files = dir(&["a.bin", "a.pth", "a.safetensors", "a.ckpt", "a"]);

@@ -1,7 +1,7 @@
 //! Whether two checkpoints that differ would be equal with their fused rows in another order.
 //!
 //! A checkpoint alone does not show the order of its fused rows; a second one of the same model does. Only the first layer is
-//! looked at, and only where the order was not stated.
+//! compared, and only where the order was not stated.
 
 use super::super::fusion_order::Order;
 use super::sides::Sides;

@@ -1,23 +1,23 @@
 //! What is computed before anything is written: how, from what, with which statistics, and where it goes.
 
-use super::feed::Feed;
+use super::hasher::PlanHasher;
 use super::tensor::tensor;
 use crate::plan::{CacheScales, Calculation, InputScales, Inverse, OutputTensor, Pass, Range, Smooth};
 
-pub(super) fn feed(pass: &Pass, feed: &mut impl Feed) {
+pub(super) fn feed(pass: &Pass, hasher: &mut impl PlanHasher) {
     match pass {
         Pass::Matrix(matrix) => {
-            feed.bytes(b"matrix");
-            calculation(matrix, feed);
+            hasher.bytes(b"matrix");
+            calculation(matrix, hasher);
         }
         Pass::Caches(caches) => {
-            feed.bytes(b"caches");
-            cache(caches, feed);
+            hasher.bytes(b"caches");
+            cache(caches, hasher);
         }
     }
 }
 
-fn calculation(calculation: &Calculation, feed: &mut impl Feed) {
+fn calculation(calculation: &Calculation, hasher: &mut impl PlanHasher) {
     let Calculation {
         name,
         rows,
@@ -32,57 +32,57 @@ fn calculation(calculation: &Calculation, feed: &mut impl Feed) {
         divide,
         input,
     } = calculation;
-    feed.bytes(name.as_bytes());
-    feed.numbers([*rows, *columns, *group, *scales]);
-    tensor(weight, feed);
-    feed.bytes(width.name().as_bytes());
-    feed.bytes(arithmetic.name().as_bytes());
-    feed.optional(*half_scales);
-    feed.optional(*divide);
-    feed.number(u64::from(smooth.is_some()));
+    hasher.bytes(name.as_bytes());
+    hasher.numbers([*rows, *columns, *group, *scales]);
+    tensor(weight, hasher);
+    hasher.bytes(width.name().as_bytes());
+    hasher.bytes(arithmetic.name().as_bytes());
+    hasher.optional(*half_scales);
+    hasher.optional(*divide);
+    hasher.number(u64::from(smooth.is_some()));
     if let Some(Smooth { alpha_milli, factors, repeat, block, inverse }) = smooth {
-        feed.numbers([u64::from(*alpha_milli), *factors, *repeat, *block]);
+        hasher.numbers([u64::from(*alpha_milli), *factors, *repeat, *block]);
         match inverse {
-            Inverse::Input => feed.number(0),
-            Inverse::Rows { to } => feed.numbers([1, *to]),
+            Inverse::Input => hasher.number(0),
+            Inverse::Rows { to } => hasher.numbers([1, *to]),
             Inverse::Vector { vector, dtype, to } => {
-                feed.numbers([2, *to]);
-                feed.bytes(dtype.name().as_bytes());
-                tensor(vector, feed);
+                hasher.numbers([2, *to]);
+                hasher.bytes(dtype.name().as_bytes());
+                tensor(vector, hasher);
             }
         }
     }
-    feed.number(u64::from(input.is_some()));
+    hasher.number(u64::from(input.is_some()));
     let Some(InputScales { range: observed, bias, new_bias, dequant_scales, scales, zero_points }) = input else {
         return;
     };
-    range(observed, feed);
-    optional_tensor(bias.as_deref(), feed);
-    feed.numbers([*new_bias, *dequant_scales, *scales, *zero_points]);
+    range(observed, hasher);
+    optional_tensor(bias.as_deref(), hasher);
+    hasher.numbers([*new_bias, *dequant_scales, *scales, *zero_points]);
 }
 
-fn cache(cache: &CacheScales, feed: &mut impl Feed) {
+fn cache(cache: &CacheScales, hasher: &mut impl PlanHasher) {
     let CacheScales { name, keys, values, divide, key_scales, value_scales, packed } = cache;
-    feed.bytes(name.as_bytes());
-    range(keys, feed);
-    range(values, feed);
-    feed.optional(*divide);
+    hasher.bytes(name.as_bytes());
+    range(keys, hasher);
+    range(values, hasher);
+    hasher.optional(*divide);
     for places in [key_scales, value_scales] {
-        feed.number(places.len() as u64);
-        feed.numbers(places.iter().copied());
+        hasher.number(places.len() as u64);
+        hasher.numbers(places.iter().copied());
     }
-    feed.number(*packed);
+    hasher.number(*packed);
 }
 
-fn range(range: &Range, feed: &mut impl Feed) {
+fn range(range: &Range, hasher: &mut impl PlanHasher) {
     for end in [&range.min, &range.max] {
-        feed.bytes(&end.iter().flat_map(|bits| bits.to_le_bytes()).collect::<Vec<u8>>());
+        hasher.bytes(&end.iter().flat_map(|bits| bits.to_le_bytes()).collect::<Vec<u8>>());
     }
 }
 
-fn optional_tensor(found: Option<&OutputTensor>, feed: &mut impl Feed) {
-    feed.number(u64::from(found.is_some()));
+fn optional_tensor(found: Option<&OutputTensor>, hasher: &mut impl PlanHasher) {
+    hasher.number(u64::from(found.is_some()));
     if let Some(found) = found {
-        tensor(found, feed);
+        tensor(found, hasher);
     }
 }

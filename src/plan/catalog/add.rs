@@ -1,4 +1,4 @@
-//! Collecting who holds what, tensor by tensor.
+//! Collecting which rank holds what, tensor by tensor.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,7 +9,7 @@ use crate::plan::holders::{Holder, Holders};
 use crate::plan::tensor_id::TensorId;
 use crate::tensor::{Dtype, Shape, TensorName};
 
-/// Who holds a tensor.
+/// The ranks that hold a tensor.
 #[derive(Clone, Default)]
 pub(super) struct Held {
     /// Those of the lowest stage, which are read.

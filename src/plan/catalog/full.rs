@@ -92,7 +92,7 @@ impl Reader<'_> {
             }
             shared.push(holders);
         }
-        copied_rank::check(self.files, &shared)
+        copied_rank::check(self.sources(), &shared)
     }
 
     /// The full shape and dtype, on which all ranks of all stages must agree.
@@ -161,7 +161,7 @@ impl Reader<'_> {
                 break;
             }
             let wanted = stored(&in_stage.layout, device)?;
-            // By the rules every rank holds every parameter; only a strategy tells which ranks are replicas.
+            // By the rules every rank holds every parameter; only a strategy shows which ranks are replicas.
             let replica = matches!(self.arrangement, Arrangement::Strategy(_))
                 && wanted.pieces.into_iter().all(|(part, piece)| covered(part, piece.region));
             if !replica {

@@ -1,4 +1,4 @@
-//! Who holds which boxes of a parameter, stage by stage, and what of them is read.
+//! Which ranks hold which boxes of a parameter, stage by stage, and what of them is read.
 
 use std::collections::HashSet;
 
@@ -87,8 +87,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// The rows of a fused weight stand in an order that, rank by rank, depends on into how many parts they are cut. The rows of
-    /// an adapter's `B` are in the same order only where they are cut alike: no layout tells which rows belong together else.
+    /// The rows of a fused weight are in an order that, rank by rank, depends on into how many parts they are cut. The rows of
+    /// an adapter's `B` are in the same order only where they are cut alike: otherwise no layout shows which rows belong together.
     pub(super) fn check_factor(&self, one: &Named, known: &Known, stages: &[InStage]) -> Result<(), PlanError> {
         if known.stored.is_shared() || !self.rank_concat {
             return Ok(());

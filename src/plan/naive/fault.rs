@@ -65,7 +65,7 @@ fn missing_rank(case: &mut Case, random: &mut Random) -> Option<()> {
     only(!case.files.is_empty())
 }
 
-/// The last rank is not there, and nobody knows that there was one.
+/// The last rank is not there, and nothing shows that there was one.
 fn fewer_ranks(case: &mut Case, _: &mut Random) -> Option<()> {
     only(is_by_rules(&case.source.scheme) && case.source.ranks() > 1)?;
     case.files.retain(|file| file.rank != case.source.ranks() - 1);
@@ -267,7 +267,7 @@ fn other_model(case: &mut Case, random: &mut Random) -> Option<()> {
     Some(())
 }
 
-/// Rows of q, k and v are grouped by heads that nobody named. Those of gate and up are grouped by one another.
+/// Rows of q, k and v are grouped by heads that are not stated. Those of gate and up are grouped by one another.
 fn unknown_heads(case: &mut Case, random: &mut Random) -> Option<()> {
     only(!is_named(case))?;
     let side = if random.one_in(2) { &mut case.source } else { &mut case.target };

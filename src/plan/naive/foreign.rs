@@ -45,7 +45,7 @@ impl Origin {
             return Self::HuggingFace;
         }
         let shards = *random.pick(&divisors(&[dims.heads(), dims.kv_heads, dims.ffn, dims.hidden, dims.vocab]));
-        // One shard of Meta's is not told from several by its names; its halves of a head must be two.
+        // The names do not distinguish one shard of Meta's from several; its halves of a head must be two.
         let meta = Self::Meta { shards, by_columns: random.one_in(2) };
         if !dims.tied && dims.head_dim.is_multiple_of(2) && random.one_in(2) { meta } else { *random.pick(&whole) }
     }

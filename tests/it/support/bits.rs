@@ -70,7 +70,7 @@ impl Float {
     }
 }
 
-/// Casts all elements (no NaN among them). Answers the bytes and how many finite values became infinite.
+/// Casts all elements (no NaN among them). Returns the bytes and how many finite values became infinite.
 pub(crate) fn cast(from: Float, to: Float, bytes: &[u8]) -> (Vec<u8>, u64) {
     let mut overflowed = 0;
     let mut out = Vec::new();

@@ -89,7 +89,7 @@ impl Llama {
         )
     }
 
-    /// Names, dims and the axis that ranks share, in the order of a file. Fused parts stand where the whole will.
+    /// Names, dims and the axis that ranks share, in the order of a file. Fused parts are where the whole will be.
     fn parameters(&self) -> Vec<(String, Vec<u64>, Option<usize>)> {
         let (d, kv) = (self.hidden(), self.kv_heads * self.head_dim);
         let mut all = vec![("model.tok_embeddings.embedding_weight".to_owned(), vec![self.vocab, d], Some(0))];

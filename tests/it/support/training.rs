@@ -230,7 +230,7 @@ impl Layout {
         let maps: Vec<u8> = if self.map.iter().all(|axes| axes.len() <= 1) {
             message(2, &self.map.iter().flat_map(axis).collect::<Vec<u8>>())
         } else {
-            // One message for each axis; a second, empty one tells a nested map of one axis from a flat list.
+            // One message for each axis; a second, empty one distinguishes a nested map of one axis from a flat list.
             let mut maps: Vec<u8> = self.map.iter().flat_map(|axes| message(2, &axis(axes))).collect();
             maps.extend(if self.map.len() == 1 { message(2, &[]) } else { Vec::new() });
             maps

@@ -165,7 +165,7 @@ fn closing(tokens: &[Token], open: usize) -> usize {
     tokens.len()
 }
 
-/// Reads a `use` from the token after the word to the semicolon; answers where that is.
+/// Reads a `use` from the token after the word to the semicolon; returns where that is.
 fn imports(tokens: &[Token], from: usize, found: &mut Vec<Import>, public: bool) -> usize {
     let end = (from..tokens.len()).find(|at| tokens[*at] == Token::Mark(';')).unwrap_or(tokens.len());
     tree(&tokens[from..end], &[], found, public);

@@ -1,6 +1,6 @@
 //! Rust source as tokens, without comments.
 
-/// A token, as far as the checks tell them apart.
+/// A token, as far as the checks distinguish them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Token {
     /// A name or keyword.

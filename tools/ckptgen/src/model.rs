@@ -71,7 +71,7 @@ impl Part {
     }
 }
 
-/// One parameter of a rank's file: its slices one behind the other.
+/// One parameter of a rank's file: its slices one after the other.
 pub(crate) struct Param {
     pub(crate) name: String,
     pub(crate) dims: Vec<u64>,

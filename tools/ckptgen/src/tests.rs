@@ -132,7 +132,7 @@ fn every_rank_count_and_fusion_is_one_model() {
     }
 }
 
-/// The optimizer cuts rows, so the shards of one block one behind the other are the block.
+/// The optimizer cuts rows, so the shards of one block one after the other are the block.
 #[test]
 fn a_training_run_is_the_same_model_cut_over_stages_and_replicas() {
     let run = Run { job: Job { dtype: Dtype::Fp32, bias: false, ..job(2, false) }, pp: 2, dp: 2 };

@@ -120,7 +120,7 @@ impl Run {
         for layout in self.layouts(stage) {
             let mut name = Vec::new();
             bytes(&mut name, 1, layout.name.as_bytes());
-            // One strategy item tells the stage.
+            // One strategy item states the stage.
             let mut strategies = Vec::new();
             number(&mut strategies, 1, stage);
             let mut item = Vec::new();

@@ -192,7 +192,7 @@ fn more_ranks_than_key_value_heads_share_the_query_heads_and_hold_the_others_ali
     }
 }
 
-/// Layers of two kinds, and behind them layers that predict further tokens: the names of `DeepSeek-V3`.
+/// Layers of two kinds, and after them layers that predict further tokens: the names of `DeepSeek-V3`.
 const DEEP: &str = "
 family: deep
 model_types: [deep]

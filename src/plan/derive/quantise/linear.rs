@@ -80,7 +80,7 @@ pub(super) struct Input {
 }
 
 impl Linear {
-    /// The calculation, with routes by whoever can make them.
+    /// The calculation, with routes by the code that can make them.
     pub(in crate::plan) fn calculation(&self, mut gather: impl FnMut(&str, &Gathered) -> OutputTensor) -> Calculation {
         let smooth = self.smooth.as_ref().zip(self.factors).map(|(folded, factors)| Smooth {
             alpha_milli: folded.alpha_milli,

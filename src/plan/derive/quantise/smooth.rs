@@ -1,4 +1,4 @@
-//! Whose columns are smoothed, and who takes the inverse.
+//! Which matrices' columns are smoothed, and what takes the inverse.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use super::room::hidden;
 use crate::plan::PlanError;
 use crate::plan::catalog::{Catalog, heads_unknown};
 
-/// Settles whose columns are smoothed and who takes the inverse: norms, v and up rows where the target is fused, else the
+/// Decides which matrices' columns are smoothed and what takes the inverse: norms, v and up rows where the target is fused, else the
 /// inputs themselves.
 pub(super) fn smooth(
     source: &Catalog,

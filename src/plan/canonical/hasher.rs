@@ -1,7 +1,7 @@
-//! Whoever takes a plan in, number by number.
+//! The interface through which a plan is hashed, number by number.
 
-/// Whoever takes a plan in.
-pub trait Feed {
+/// Takes in the numbers and names of a plan, in order.
+pub trait PlanHasher {
     /// Takes a number.
     fn number(&mut self, number: u64);
 
