@@ -163,7 +163,7 @@ fn add_unplaced(
     for (_, tensor) in catalog.tensors().iter().enumerate().filter(|(index, _)| absent(index)) {
         let counter = tensor.shape.elements() <= 1 || tensor.dtype == Dtype::Str;
         if counter || tensor.loose {
-            let holder = tensor.holders.all().next().map(|h| (h.file, h.entry));
+            let holder = tensor.shards.all().next().map(|h| (h.file, h.entry));
             copies.extend(holder);
         } else if is_training_state(&tensor.name) {
             training.push(tensor.name.to_string());

@@ -8,7 +8,7 @@ use crate::layout::{Piece, Region, TensorLayout};
 use crate::model::naming::group_scale_of;
 use crate::model::{OwnSizes, ParamId};
 use crate::plan::PlanError;
-use crate::plan::holders::Holder;
+use crate::plan::shards::Shard;
 use crate::plan::tensor_id::Known;
 use crate::tensor::{Dtype, Shape};
 
@@ -71,7 +71,7 @@ impl Reader<'_> {
     pub(super) fn loose(&self, one: &Named, adding: &mut Adding<'_>) -> Result<(), PlanError> {
         let whole = |&(file, entry): &(usize, usize)| {
             let region = Region::whole(self.files[file].entries[entry].shape.dims());
-            Holder { file, entry, piece: Piece::dense(region) }
+            Shard { file, entry, piece: Piece::dense(region) }
         };
         let (file, entry) = one.holders[0];
         let first = &self.files[file].entries[entry];
