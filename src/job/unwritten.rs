@@ -49,7 +49,7 @@ impl Unwritten {
             )));
         }
         let mut mappings = planned.opened.input().mappings();
-        let chosen = settings::settle(&job.run.reading.wishes(), &mappings, None);
+        let chosen = settings::settle(&job.run.reading.requested(), &mappings, None);
         let memory = settings::memory(plan, &chosen.config).max(chosen.config.workers as u64 * buffer);
         if memory > chosen.memory {
             return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
