@@ -149,16 +149,16 @@ fn gathers(c: &mut Criterion) {
         for (name, sources, targets) in [("1 to", 1, ranks), ("merge to 1 of", ranks, 1)] {
             let plan = plan(sources, targets);
             let parts = whole.chunks(bytes / usize::try_from(sources).expect("few ranks"));
-            let mappings: Vec<_> = parts.map(|part| Arc::new(Mapping::in_memory(part).expect("memory"))).collect();
-            let reader = OutputReader::new(&plan, &mappings);
+            let mappings = parts.map(|part| Arc::new(Mapping::in_memory(part).expect("memory"))).collect();
+            let reader = OutputReader::new(plan, mappings);
             let mut buf = vec![0; CHUNK];
             group.bench_function(format!("{name} {ranks}, runs of {} bytes", ROW / ranks), |b| {
                 b.iter(|| {
                     // Chunk after chunk of all ranks, so that the source is read once.
-                    let len = plan.outputs[0].layout.len();
+                    let len = reader.plan().outputs[0].layout.len();
                     for at in (0..len).step_by(CHUNK) {
                         let part = CHUNK.min(usize::try_from(len - at).expect("a small tensor"));
-                        for file in 0..plan.outputs.len() {
+                        for file in 0..reader.plan().outputs.len() {
                             reader.read(file, at, &mut buf[..part]);
                             black_box(&mut buf);
                         }

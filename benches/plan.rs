@@ -9,8 +9,8 @@ use ckpt_convert::internals::formats::{CKPT, Entry};
 use ckpt_convert::internals::model::naming::{Split, fused, role};
 use ckpt_convert::internals::model::{Dense, FusionLayout, Model, builtin};
 use ckpt_convert::internals::plan::{
-    Arrangement, Catalog, CatalogOptions, Plan, PlanOptions, Precision, SourceFile, TargetOptions, build, prove,
-    targets,
+    Arrangement, Catalog, CatalogOptions, Evidence, InFile, Plan, PlanOptions, Precision, SourceFile, TargetOptions,
+    Unread, build, prove, targets,
 };
 use ckpt_convert::internals::source::{ByteRange, Extents};
 use ckpt_convert::internals::tensor::{Dtype, Shape};
@@ -18,6 +18,23 @@ use criterion::{Criterion, criterion_group, criterion_main};
 
 fn sized(sizes: Dense) -> Model {
     sizes.model().expect("sizes of a model")
+}
+
+/// There are no bytes.
+struct Headers;
+
+impl Evidence for Headers {
+    fn same(&self, _: InFile, _: InFile) -> Result<bool, Unread> {
+        Ok(false)
+    }
+
+    fn is_constant(&self, _: InFile) -> Result<bool, Unread> {
+        Ok(true)
+    }
+
+    fn beginning(&self, _: InFile, _: u64) -> Result<Option<u64>, Unread> {
+        Ok(None)
+    }
 }
 
 /// The headers of an fp16 checkpoint of `ranks` ranks.
@@ -57,13 +74,14 @@ fn headers(spec: &Model, ranks: u64, is_fused: bool) -> Vec<(PathBuf, u32, Vec<E
 fn plan(spec: &Model, headers: &[(PathBuf, u32, Vec<Entry>)], ranks: u64, fusion: FusionLayout) -> Plan {
     let files: Vec<SourceFile<'_>> = headers
         .iter()
-        .map(|(path, rank, entries)| SourceFile { path: path.clone(), rank: *rank, bytes: &[], entries, ahead: None })
+        .map(|(path, rank, entries)| SourceFile { path: path.clone(), rank: *rank, len: 0, entries })
         .collect();
     let files = files.as_slice();
     let options = CatalogOptions {
         spec: Some(spec),
         arrangement: Arrangement::Rules(files.len() as u64),
         fusion,
+        evidence: &Headers,
         ignore: &|_| false,
     };
     let catalog = Catalog::new(files, &options).expect("the headers are whole");
@@ -74,7 +92,7 @@ fn plan(spec: &Model, headers: &[(PathBuf, u32, Vec<Entry>)], ranks: u64, fusion
         fused: true,
         vocabulary_whole: false,
     };
-    let targets = targets(&catalog, files, &options).expect("the ranks divide the model");
+    let targets = targets(&catalog, files, &Headers, &options).expect("the ranks divide the model");
     let options = PlanOptions {
         precision: Precision::Keep,
         norms: Precision::Keep,

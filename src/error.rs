@@ -239,7 +239,7 @@ impl From<ClusterError> for Error {
 impl From<CalibrateError> for Error {
     fn from(error: CalibrateError) -> Self {
         match error {
-            CalibrateError::Plan(plan) => Self::Plan(plan),
+            CalibrateError::Plan(plan) => (*plan).into(),
             CalibrateError::Cancelled => Self::Engine(EngineError::Cancelled),
             CalibrateError::Thread(refused) => Self::Engine(refused.into()),
             other => Self::Calibrate(Box::new(other)),
@@ -249,7 +249,11 @@ impl From<CalibrateError> for Error {
 
 impl From<PlanError> for Error {
     fn from(error: PlanError) -> Self {
-        Self::Plan(Box::new(error))
+        match error {
+            // Nothing is wrong with what was asked for: the machine does not give the bytes.
+            PlanError::Unread(unread) => unread.into_file_error().into(),
+            other => Self::Plan(Box::new(other)),
+        }
     }
 }
 

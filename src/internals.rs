@@ -67,8 +67,9 @@ pub mod model {
 /// Planning is measured by itself.
 pub mod plan {
     pub use crate::plan::{
-        Arrangement, Catalog, CatalogOptions, Op, OpsId, OutputFile, OutputTensor, Plan, PlanOptions, PlanSource,
-        Precision, Route, SourceFile, SourceId, SourceTensor, StoredId, TargetOptions, build, prove, targets,
+        Arrangement, Catalog, CatalogOptions, Evidence, InFile, Op, OpsId, OutputFile, OutputTensor, Plan, PlanOptions,
+        PlanSource, Precision, Route, SourceFile, SourceId, SourceTensor, StoredId, TargetOptions, Unread, build,
+        prove, targets,
     };
 }
 

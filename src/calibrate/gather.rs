@@ -7,7 +7,6 @@ use candle_core::{Device, Tensor};
 use super::arithmetic::Arithmetic;
 use super::layer::{Layer, Linear, Positions};
 use super::ranges::{Channels, Ranges};
-use super::weights::Reader;
 use super::{CalibrateError, Weights};
 use crate::engine::{CancelToken, Event, Observer};
 use crate::model::Model;
@@ -74,12 +73,11 @@ fn run(
     observer.event(Event::Started {
         bytes: samples.iter().map(|s| bytes(s.len())).sum::<u64>() * u64::from(spec.layers()),
     });
-    let reader = weights.open();
-    let mut activations = embedded(&reader, spec, samples)?;
+    let mut activations = embedded(weights, spec, samples)?;
     let mut ranges = Ranges::default();
     let mut positions: Option<Positions> = None;
     for number in 0..spec.layers() {
-        let layer = read_layer(&reader, spec, number)?;
+        let layer = read_layer(weights, spec, number)?;
         for x in &mut activations {
             if cancel.is_cancelled() {
                 return Err(CalibrateError::Cancelled);
@@ -113,8 +111,7 @@ fn size(n: u64) -> Result<usize, CalibrateError> {
 }
 
 /// The rows of the embedding that the samples' tokens have.
-fn embedded(reader: &Reader<'_>, spec: &Model, samples: &[Vec<u32>]) -> Result<Vec<Tensor>, CalibrateError> {
-    let weights = reader.weights;
+fn embedded(weights: &Weights, spec: &Model, samples: &[Vec<u32>]) -> Result<Vec<Tensor>, CalibrateError> {
     let rows = *weights.dims(EMBEDDING)?.first().unwrap_or(&0);
     let width = size(spec.hidden())?;
     check(weights, EMBEDDING, &[rows, spec.hidden()])?;
@@ -125,7 +122,7 @@ fn embedded(reader: &Reader<'_>, spec: &Model, samples: &[Vec<u32>]) -> Result<V
             if u64::from(*token) >= rows {
                 return Err(CalibrateError::Vocabulary { token: *token, rows });
             }
-            reader.read(EMBEDDING, *token as usize * width, row)?;
+            weights.read(EMBEDDING, *token as usize * width, row)?;
         }
         found.push(Tensor::from_vec(values, (sample.len(), width), &Device::Cpu)?);
     }
@@ -140,8 +137,7 @@ fn check(weights: &Weights, name: &str, dims: &[u64]) -> Result<(), CalibrateErr
     Err(CalibrateError::Model(format!("`{name}` is {found:?}, the model's dimensions say {dims:?}")))
 }
 
-fn read_layer(reader: &Reader<'_>, spec: &Model, layer: u32) -> Result<Layer, CalibrateError> {
-    let weights = reader.weights;
+fn read_layer(weights: &Weights, spec: &Model, layer: u32) -> Result<Layer, CalibrateError> {
     let tensor = |name: String| {
         let dims = weights.dims(&name)?.to_vec();
         if let Some(shape) = spec.stored_shape(&name) {
@@ -149,7 +145,7 @@ fn read_layer(reader: &Reader<'_>, spec: &Model, layer: u32) -> Result<Layer, Ca
         }
         let dims = dims.into_iter().map(size).collect::<Result<Vec<_>, _>>()?;
         let mut values = vec![0f32; dims.iter().product()];
-        reader.read(&name, 0, &mut values)?;
+        weights.read(&name, 0, &mut values)?;
         Ok::<_, CalibrateError>(Tensor::from_vec(values, dims, &Device::Cpu)?)
     };
     let linear = |which: LayerParam| {

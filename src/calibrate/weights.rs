@@ -12,7 +12,7 @@ use crate::model::FusionLayout;
 use crate::model::Model;
 use crate::model::naming::decoder_layer;
 use crate::plan::{
-    Arrangement, Catalog, Plan, PlanOptions, Precision, SourceFile, TargetOptions, build, prove, targets,
+    Arrangement, Catalog, Evidence, PlanOptions, Precision, SourceFile, TargetOptions, build, prove, targets,
 };
 use crate::storage::LocalBlob;
 use crate::tensor::Dtype;
@@ -26,8 +26,7 @@ const SHARE: usize = 4 << 20;
 /// A plan of the whole model, none of which is written: it is read piece by piece.
 #[derive(Debug)]
 pub struct Weights {
-    plan: Plan,
-    mappings: Vec<Arc<LocalBlob>>,
+    output: OutputReader,
     /// Each parameter's dimensions, and where it would begin in the file.
     places: HashMap<String, (Vec<u64>, u64)>,
 }
@@ -39,6 +38,7 @@ impl Weights {
     /// A source that makes no whole model.
     pub fn new(
         files: &[SourceFile<'_>],
+        evidence: &dyn Evidence,
         catalog: &Catalog,
         spec: &Model,
         mappings: Vec<Arc<LocalBlob>>,
@@ -59,7 +59,7 @@ impl Weights {
             padding: false,
             whole: None,
         };
-        let plan = build(files, catalog, targets(catalog, files, &target)?, &options)?;
+        let plan = build(files, catalog, targets(catalog, files, evidence, &target)?, &options)?;
         prove(&plan)?;
         let mut places = HashMap::new();
         for output in plan.outputs.iter().take(1) {
@@ -70,7 +70,7 @@ impl Weights {
                 }
             }
         }
-        Ok(Self { plan, mappings, places })
+        Ok(Self { output: OutputReader::new(plan, mappings), places })
     }
 
     /// The names of a layer's parameters in the layer.
@@ -90,23 +90,9 @@ impl Weights {
         self.places.get(name).map(|(dims, _)| dims.as_slice()).ok_or_else(missing)
     }
 
-    /// Begins to read.
-    pub(super) fn open(&self) -> Reader<'_> {
-        Reader { weights: self, output: OutputReader::new(&self.plan, &self.mappings) }
-    }
-}
-
-/// Weights that are being read.
-#[derive(Debug)]
-pub(super) struct Reader<'a> {
-    pub(super) weights: &'a Weights,
-    output: OutputReader<'a>,
-}
-
-impl Reader<'_> {
     /// Elements `first ..` of a parameter, as many as there is space for.
     pub(super) fn read(&self, name: &str, first: usize, into: &mut [f32]) -> Result<(), CalibrateError> {
-        let place = self.weights.places.get(name);
+        let place = self.places.get(name);
         let (dims, at) = place.ok_or_else(|| CalibrateError::Model(format!("no `{name}`")))?;
         let end = (first + into.len()) as u64;
         if end > dims.iter().product() {

@@ -24,27 +24,27 @@ pub(super) struct Feed<'a> {
     failed: AtomicBool,
     /// What is read ahead of gathers, if anything is.
     pub windows: Option<Windows>,
-    pub gathered: Gathered<'a>,
+    pub gathered: Gathered,
 }
 
 /// Bytes that were read from mappings, so that their pages are let go in time: they must not make up the whole model.
 #[derive(Debug)]
-pub(super) struct Gathered<'a> {
+pub(super) struct Gathered {
     read: AtomicU64,
     /// Pages are let go whenever so many bytes were read.
     most: u64,
-    mappings: Vec<&'a Arc<LocalBlob>>,
+    mappings: Vec<Arc<LocalBlob>>,
 }
 
-impl<'a> Gathered<'a> {
+impl Gathered {
     /// Pages are let go as often as costs nothing (measured), or more often where there is less memory.
     const AT_MOST: u64 = 256 << 20;
     const AT_LEAST: u64 = 16 << 20;
 
     /// `memory`: what the pages may take.
-    pub(super) fn new(memory: u64, mappings: impl IntoIterator<Item = &'a Arc<LocalBlob>>) -> Self {
+    pub(super) fn new(memory: u64, mappings: &[Arc<LocalBlob>]) -> Self {
         let most = memory.clamp(Self::AT_LEAST, Self::AT_MOST);
-        Self { read: AtomicU64::new(0), most, mappings: mappings.into_iter().collect() }
+        Self { read: AtomicU64::new(0), most, mappings: mappings.to_vec() }
     }
 
     /// Takes notice of bytes that were read from some of the mappings. Letting go of all of them each time costs less than to
@@ -76,8 +76,8 @@ impl<'a> Feed<'a> {
     }
 
     /// Lets go of pages of these mappings too, which a sink reads and says so.
-    pub(super) fn also(mut self, others: &'a [Arc<LocalBlob>]) -> Self {
-        self.gathered.mappings.extend(others);
+    pub(super) fn also(mut self, others: &[Arc<LocalBlob>]) -> Self {
+        self.gathered.mappings.extend_from_slice(others);
         self
     }
 

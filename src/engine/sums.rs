@@ -47,8 +47,9 @@ pub fn differing_sums(
         let file = mappings[one.source].len() as u64;
         one.place.parts().iter().all(|(_, range)| range.end() <= file)
     };
-    let plan = Plan { tensors: stated.iter().map(source_tensor).collect(), ..Plan::default() };
-    let tensors: Vec<OutputTensor> = stated.iter().enumerate().map(|(at, one)| as_it_is(at, one)).collect();
+    let plan =
+        Plan { tensors: stated.iter().map(|one| source_tensor(one.source, &one.place)).collect(), ..Plan::default() };
+    let tensors: Vec<OutputTensor> = stated.iter().enumerate().map(|(at, one)| as_it_is(at, one.place.len())).collect();
     let segments: Vec<Segment> = stated.iter().map(whole).collect();
     let targets: Vec<Target<'_>> =
         tensors.chunks(1).zip(segments.chunks(1)).map(|(tensor, segment)| Target::new(tensor, segment)).collect();
@@ -72,17 +73,18 @@ pub fn differing_sums(
     Ok(found)
 }
 
-fn source_tensor(one: &SumOf) -> SourceTensor {
-    SourceTensor { file: SourceId::new(one.source), name: "".into(), dtype: Dtype::U8, extents: one.place.clone() }
+/// Bytes of a source as a tensor of it.
+pub(super) fn source_tensor(source: usize, place: &Extents) -> SourceTensor {
+    SourceTensor { file: SourceId::new(source), name: "".into(), dtype: Dtype::U8, extents: place.clone() }
 }
 
-/// The bytes of the source tensor with the same number.
-fn as_it_is(source: usize, one: &SumOf) -> OutputTensor {
-    let moves = Move { src: 0, dst: 0, run: one.place.len(), dims: Box::new([]) };
+/// All `len` bytes of the source tensor with this number.
+pub(super) fn as_it_is(source: usize, len: u64) -> OutputTensor {
+    let moves = Move { src: 0, dst: 0, run: len, dims: Box::new([]) };
     OutputTensor {
         name: "".into(),
         dtype: Dtype::U8,
-        shape: Shape::new([one.place.len()]).unwrap_or_default(),
+        shape: Shape::new([len]).unwrap_or_default(),
         first_holder: true,
         routes: vec![Route { source: StoredId::new(source), ops: OpsId::COPY, moves }],
     }

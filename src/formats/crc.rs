@@ -1,6 +1,7 @@
 //! The checksums that checkpoint files state of themselves (`save_checkpoint(crc_check=True)`).
 
-use super::{Entry, FormatError, FormatFault, mindspore, safetensors};
+use super::{Entry, FormatError, FormatFault, Summed, mindspore, safetensors};
+use crate::source::ByteRange;
 
 /// A checksum that a file states of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,23 +13,34 @@ pub enum StatedCrc {
 }
 
 impl StatedCrc {
-    /// Compares it with the bytes, all of which are read. `file`: all bytes of the file; `entries`: its tensors.
+    /// What it is the sum of, in a file of `len` bytes with these tensors.
     ///
     /// # Errors
-    /// [`FormatFault::CrcMismatch`]; [`FormatFault::Truncated`] where trailer or entries are another file's.
-    pub fn verify(&self, file: &[u8], entries: &[Entry]) -> Result<(), FormatError> {
+    /// [`FormatFault::Truncated`] where trailer or entries are another file's.
+    pub fn summed(&self, len: u64, entries: &[Entry]) -> Result<Summed, FormatError> {
         match self {
-            Self::Trailer(trailer) => mindspore::verify_crc(file, trailer),
-            Self::Metadata(stated) => {
-                let actual = safetensors::crc(file, entries)?;
-                if actual == *stated {
-                    return Ok(());
-                }
-                Err(FormatError::new(
-                    0,
-                    FormatFault::CrcMismatch { stated: *stated, actual, where_stated: "`crc_num` in its metadata" },
-                ))
+            Self::Trailer(trailer) => {
+                let mut summed = Summed::default();
+                let covered = ByteRange::new(0, trailer.covered).expect("a range from 0 on ends inside 64 bits");
+                summed.range("checksummed bytes", covered, len)?;
+                Ok(summed)
             }
+            Self::Metadata(_) => safetensors::summed(len, entries),
         }
+    }
+
+    /// Compares it with the sum of the bytes.
+    ///
+    /// # Errors
+    /// [`FormatFault::CrcMismatch`].
+    pub fn compare(&self, actual: u32) -> Result<(), FormatError> {
+        let (at, stated, where_stated) = match self {
+            Self::Trailer(trailer) => (trailer.covered, trailer.stated, "its trailer"),
+            Self::Metadata(stated) => (0, *stated, "`crc_num` in its metadata"),
+        };
+        if actual == stated {
+            return Ok(());
+        }
+        Err(FormatError::new(at, FormatFault::CrcMismatch { stated, actual, where_stated }))
     }
 }

@@ -19,6 +19,7 @@ mod output;
 pub mod pytorch;
 mod registry;
 pub mod safetensors;
+mod summed;
 
 pub use budget::Budget;
 pub use crc::StatedCrc;
@@ -28,6 +29,7 @@ pub use json_cost::json_cost;
 pub use lfs::lfs_pointer;
 pub use output::{Checksum, ChecksumKind, Encoding, FileLayout, Segment, TensorToWrite};
 pub use registry::{CKPT, FORMATS, FormatRef, GGUF, PYTORCH, SAFETENSORS, detect};
+pub use summed::Summed;
 
 use crate::source::Extents;
 use crate::tensor::{Dtype, Shape, TensorName};

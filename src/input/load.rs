@@ -76,13 +76,7 @@ impl Input {
         let file = |f: &LoadedFile| f.mapping.path().to_owned();
         self.files
             .iter()
-            .map(|f| SourceFile {
-                path: file(f),
-                rank: f.rank,
-                bytes: &f.mapping,
-                entries: &f.entries,
-                ahead: Some(&*f.mapping),
-            })
+            .map(|f| SourceFile { path: file(f), rank: f.rank, len: f.mapping.len() as u64, entries: &f.entries })
             .collect()
     }
 
@@ -95,18 +89,6 @@ impl Input {
     pub fn mappings(&self) -> Vec<Arc<LocalBlob>> {
         self.files.iter().map(|f| Arc::clone(&f.mapping)).collect()
     }
-}
-
-/// Reads a file once and compares its CRC with the one that it states.
-pub fn check_crc(file: &LoadedFile) -> Result<(), InputError> {
-    let Some(stated) = &file.crc else { return Ok(()) };
-    file.mapping.read_through();
-    let verified = stated
-        .verify(&file.mapping, &file.entries)
-        .map_err(|source| InputError::Format { path: file.mapping.path().to_owned(), source: source.into() });
-    file.mapping.release(0, file.mapping.len() as u64);
-    file.mapping.check()?;
-    verified
 }
 
 /// Whether all files still are what they were when they were mapped. Returns those that are, but were removed or replaced by

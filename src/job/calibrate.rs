@@ -34,7 +34,7 @@ pub(super) fn run(facts: &Facts<'_>, spec: &Model, keep: &Path, cancel: &CancelT
         return Err(CalibrateError::Memory { needed, allowed }.into());
     }
     let mappings = facts.case.input().mappings();
-    let weights = Weights::new(facts.files, &facts.catalog, spec, mappings.clone())?;
+    let weights = Weights::new(facts.files, facts.case.input(), &facts.catalog, spec, mappings.clone())?;
     let step = Step::begin(observer, "calibrating");
     let gathered = calibrate::gather(&weights, spec, &how, &samples, &step, cancel).map_err(Error::from);
     let bytes = reading::as_read(&mappings, gathered)?;

@@ -6,11 +6,11 @@ use super::known_model::KnownModel;
 use super::observer::Observer;
 use super::patterns::Patterns;
 use super::reading::Opened;
+use super::row_sizes;
 use super::spec::{Job, Model};
 use crate::Error;
 use crate::input::{Input, Made, RankGaps, load_version_sign};
 use crate::model::FusionLayout;
-use crate::plan;
 use crate::report::Choice;
 
 /// A job whose source is open.
@@ -92,7 +92,7 @@ impl Beside {
         let force = job.model.force_fusion;
         let typed = Typed::new("--src-fusion", job.source.fusion, force);
         let mut source = fusion_order::source_order(typed, source_fused, made.as_ref())?;
-        let shown = if source_fused { plan::order_by_row_sizes(&input.source_files()) } else { None };
+        let shown = if source_fused { row_sizes::order(input)? } else { None };
         if source_fused && !source.stated && !same_ranks {
             let unusual = "rank-concat, the usual one up to mindformers 1.3, does not fit".to_owned();
             let evidence = sign.map(|(yaml, sign)| fusion_order::evidence(yaml, sign));

@@ -1,8 +1,8 @@
 //! What is checked between the plan and the first byte: the source against what it says of itself, replicas against each other.
 
+use super::crcs;
 use super::observer::{Observer, Step};
 use super::planned::Planned;
-use super::reading;
 use crate::Error;
 use crate::engine::{self, CancelToken, Crc64, EngineConfig, SumOf};
 use crate::input::ListedSum;
@@ -15,17 +15,17 @@ pub(super) fn check(
     observer: &dyn Observer,
     cancel: &CancelToken,
 ) -> Result<(), Error> {
-    crcs(planned, engine, observer)?;
+    crcs(planned, engine, observer, cancel)?;
     sums(planned, engine, observer, cancel)?;
     replicas(planned, engine, observer, cancel)
 }
 
-fn crcs(planned: &Planned, engine: &EngineConfig, observer: &dyn Observer) -> Result<(), Error> {
+fn crcs(planned: &Planned, engine: &EngineConfig, observer: &dyn Observer, cancel: &CancelToken) -> Result<(), Error> {
     if planned.job.checks.no_crc {
         return Ok(());
     }
     let step = Step::begin(observer, "checking the CRCs");
-    reading::check_crcs(planned.opened.input(), engine.workers, &step)?;
+    crcs::check(planned.opened.input(), engine, &step, cancel)?;
     step.finish();
     Ok(())
 }

@@ -6,9 +6,9 @@ use super::known_model::KnownModel;
 use super::observer::Observer;
 use super::reading::{self, Opened, Reading, which_save};
 use super::strategy_name::strategy_rank;
-use super::{fusion_order, settings};
+use super::{crcs, fusion_order, settings};
 use crate::Error;
-use crate::engine::Noop;
+use crate::engine::{CancelToken, Noop};
 use crate::input::{Input, InputError, RankGaps, StrategySource, holds_gguf, load_strategies, strategy_files, survey};
 use crate::model::{FusionLayout, Model};
 use crate::plan::{
@@ -80,8 +80,13 @@ impl Doctor {
                 None => {}
             }
             if !args.no_crc_check {
-                let faults = reading::crc_faults(input, settings::processors(), &Noop)?;
-                findings.extend(faults.into_iter().map(|(_, fault)| finding(&fault.into())));
+                let config = settings::of_readers(&input.mappings());
+                match crcs::faults(input, &config, &Noop, &CancelToken::default()) {
+                    Ok(faults) => findings.extend(faults.into_iter().map(|(_, fault)| finding(&fault.into()))),
+                    // One that cannot be read is a finding like any other.
+                    Err(e) if reading::as_read(&input.mappings(), Ok(())).is_err() => findings.push(finding(&e)),
+                    Err(e) => return Err(e),
+                }
             }
             if let Some(what) = reading::other_strategies(&args.path, args.strategy.as_deref())? {
                 findings.push(Finding::note(what, "give the strategies that were written with the checkpoint"));
@@ -94,7 +99,11 @@ impl Doctor {
         if let Some(input) = &found.input
             && let Err(e) = reading::check_unchanged(&input.mappings(), observer)
         {
-            findings.push(finding(&e));
+            // Of a source that cannot be read it may be what was just said.
+            let found = finding(&e);
+            if findings.last() != Some(&found) {
+                findings.push(found);
+            }
         }
         Ok(Diagnosis::new(args.path.display().to_string(), findings))
     }
@@ -112,7 +121,8 @@ impl Doctor {
             let files = opened.input().source_files();
             let fusion = FusionLayout::RankConcat;
             let (heads, ignore) = (Heads::default(), &|_: &str| false);
-            let how = Reading { spec: None, strategy: None, fusion, other_grouped: false, heads, ignore };
+            let evidence = opened.input();
+            let how = Reading { spec: None, strategy: None, fusion, other_grouped: false, heads, evidence, ignore };
             opened.check_whole_numbers(ignore)?;
             let read = opened.read(&files, &how)?;
             read.catalog.check_complete(opened.described().map(Model::tied))?;
@@ -162,7 +172,8 @@ fn refusal(
     let ignore = |name: &str| sorter.fate(name) != Fate::Model;
     let fusion = FusionLayout::RankConcat;
     let spec = known.spec();
-    let how = Reading { spec, strategy, fusion, other_grouped: false, heads: Heads::default(), ignore: &ignore };
+    let (heads, evidence, ignore) = (Heads::default(), input, &ignore);
+    let how = Reading { spec, strategy, fusion, other_grouped: false, heads, evidence, ignore };
     let whole = reading::read(files, &how).and_then(|read| Ok(read.catalog.check_complete(spec.map(Model::tied))?));
     whole.err().map(|error| finding(&known.explain(error)))
 }

@@ -30,6 +30,7 @@ pub(super) fn plan(case: &Case<'_>, foreign: &ForeignInput, gguf: &GgufModel) ->
     let left_out = LeftOut::as_asked(case)?;
     let files = foreign.input.source_files();
     let how = Reading {
+        evidence: &foreign.input,
         spec: None,
         strategy: None,
         fusion: FusionLayout::RankConcat,

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::reading::{self, Opened, Reading};
-use super::{Silent, settings};
+use super::{Silent, crcs, settings};
 use crate::Error;
-use crate::engine::Noop;
+use crate::engine::{CancelToken, Noop};
 use crate::input::{RankGaps, is_strategy, load_model, load_strategies};
 use crate::layout::OptimizerShard;
 use crate::model::naming::fused;
@@ -89,6 +89,7 @@ fn checkpoint(asked: &Inspect) -> Result<CheckpointListing, Error> {
     let input = opened.input();
     let files = input.source_files();
     let how = Reading {
+        evidence: input,
         spec: spec.as_ref(),
         strategy: strategy.as_ref(),
         fusion: FusionLayout::RankConcat,
@@ -142,8 +143,11 @@ fn checkpoint(asked: &Inspect) -> Result<CheckpointListing, Error> {
             }
         }
     }
-    let faults =
-        if asked.no_crc_check { Vec::new() } else { reading::crc_faults(input, settings::processors(), &Noop)? };
+    let faults = if asked.no_crc_check {
+        Vec::new()
+    } else {
+        crcs::faults(input, &settings::of_readers(&input.mappings()), &Noop, &CancelToken::default())?
+    };
     reading::as_read(&input.mappings(), Ok(()))?;
     notes.extend(faults.iter().map(|(_, fault)| fault.to_string()));
     let ranks: Vec<RankListing> = input

@@ -1,14 +1,13 @@
 //! One rank of a target in memory, laid out as a safetensors file: a caller's buffer, or a file in `/dev/shm` that others map.
 //!
 //! ```text
-//! Job ─ planned, checked, scales computed ─► one file of the plan ─ pieces, on all threads ─► buffer, or a file without a name
+//! Job ─ planned, checked, scales computed ─► one file of the plan ─ chunks, on all threads ─► buffer, or a file without a name
 //! ```
 
 use std::fmt::Write;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -19,12 +18,11 @@ use super::observer::{Observer, Step};
 use super::spec::Job;
 use super::unwritten::Unwritten;
 use crate::Error;
-use crate::engine::{self, CancelToken, EngineConfig, EngineError, Event, Outputs};
+use crate::engine::{CancelToken, EngineConfig, EngineError, Memory, into_memory};
 use crate::formats::SAFETENSORS;
 use crate::input::check_unchanged;
 use crate::plan::Plan;
 use crate::report::{bytes, duration};
-use crate::source::index;
 use crate::storage::LocalBlob;
 use crate::sys::{self, FileError, Nameless, SHARED_MEMORY};
 
@@ -62,7 +60,9 @@ const OF_FILES: [&str; 11] = [
 /// ```
 #[derive(Debug)]
 pub struct InMemory {
-    outputs: Outputs,
+    /// Of one file.
+    plan: Plan,
+    mappings: Vec<Arc<LocalBlob>>,
     config: EngineConfig,
 }
 
@@ -116,13 +116,13 @@ impl InMemory {
         }
         let cut = |plan: &mut Plan| one_file(plan, rank);
         let Unwritten { planned, mappings, config, .. } = Unwritten::of(&job, PIECE, cut, (observer, cancel))?;
-        Ok(Self { outputs: Outputs::new(planned.conversion.plan, mappings), config })
+        Ok(Self { plan: planned.conversion.plan, mappings, config })
     }
 
     /// Its bytes.
     #[expect(clippy::len_without_is_empty, reason = "there is a header in any case")]
     pub fn len(&self) -> u64 {
-        self.outputs.len(0)
+        self.plan.outputs[0].layout.len()
     }
 
     /// Fills a buffer of [`Self::len`] bytes with a safetensors file. Its content is of no use where this fails.
@@ -134,9 +134,7 @@ impl InMemory {
         if has != needed {
             return Err(Error::Usage(format!("the buffer has {has} bytes, and needs {needed}")));
         }
-        let pieces = (0..).step_by(index(PIECE)).zip(buffer.chunks_mut(index(PIECE)));
-        let fill = |(at, piece): (u64, &mut [u8]), _: &mut Vec<u8>| Ok((piece.len() as u64, self.piece(at, piece)));
-        self.put(pieces, fill, (observer, cancel))
+        self.put(Memory::Buffer(buffer), observer, cancel)
     }
 
     /// Makes a file of it in `/dev/shm`, which gets its name when all of it is there. `replace`: also where that is another
@@ -160,68 +158,24 @@ impl InMemory {
         }
         observer.before_writing()?;
         let file = Nameless::new(&path)?;
-        let pieces = (0..needed).step_by(index(PIECE)).map(|at| (at, PIECE.min(needed - at)));
-        let write = |(at, len): (u64, u64), scratch: &mut Vec<u8>| {
-            scratch.resize(index(PIECE), 0);
-            let piece = &mut scratch[..index(len)];
-            let overflowed = self.piece(at, piece);
-            file.write(piece, at)?;
-            Ok((len, overflowed))
-        };
-        let mut filled = self.put(pieces, write, (observer, cancel))?;
+        let mut filled = self.put(Memory::Put(&|bytes, at| file.write(bytes, at)), observer, cancel)?;
         file.publish(replace).map_err(|e| taken(&path, e))?;
         filled.target = Some(path);
         Ok(filled)
     }
 
-    /// Puts bytes `at ..` together. Returns how many values became infinite.
-    fn piece(&self, at: u64, piece: &mut [u8]) -> u64 {
-        self.outputs.will_read(&self.outputs.reads(0, at, piece.len() as u64));
-        self.outputs.read(0, at, piece)
-    }
-
-    /// Puts all pieces where they belong, on all threads. `put` returns a piece's bytes and how many values became infinite.
-    fn put<P: Send>(
-        &self,
-        pieces: impl Iterator<Item = P> + Send,
-        put: impl Fn(P, &mut Vec<u8>) -> Result<(u64, u64), FileError> + Sync,
-        (observer, cancel): (&dyn Observer, &CancelToken),
-    ) -> Result<Filled, Error> {
+    /// Puts all of it where it belongs.
+    fn put(&self, into: Memory<'_>, observer: &dyn Observer, cancel: &CancelToken) -> Result<Filled, Error> {
         let begun = Instant::now();
-        let step = Step::begin_whole(observer, "filling", self.len());
-        let (pieces, overflowed) = (Mutex::new(pieces), AtomicU64::new(0));
-        let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let work = || -> Result<(), Error> {
-            let mut scratch = Vec::new();
-            while let Some(piece) = next() {
-                if cancel.is_cancelled() {
-                    return Err(EngineError::Cancelled.into());
-                }
-                let (bytes, infinite) = put(piece, &mut scratch)?;
-                overflowed.fetch_add(infinite, Ordering::Relaxed);
-                engine::Observer::event(&step, Event::Written { bytes });
-            }
-            Ok(())
-        };
-        let work = &work;
-        let outcomes: Vec<Result<(), Error>> = std::thread::scope(|scope| {
-            let start = |_| sys::spawn_scoped(scope, "filling", work);
-            let threads: Vec<_> = (0..self.config.workers.max(1)).map(start).collect();
-            let join = |thread: Result<std::thread::ScopedJoinHandle<'_, _>, _>| match thread {
-                Ok(thread) => thread.join().unwrap_or(Err(EngineError::WorkerPanicked.into())),
-                Err(refused) => Err(EngineError::from(refused).into()),
-            };
-            threads.into_iter().map(join).collect()
-        });
-        LocalBlob::check_all(self.outputs.mappings())?;
-        outcomes.into_iter().collect::<Result<(), Error>>()?;
-        check_unchanged(self.outputs.mappings())?;
+        let step = Step::begin(observer, "filling");
+        let results = into_memory(&self.plan, &self.mappings, 0, into, &self.config, &step, cancel)?;
+        check_unchanged(&self.mappings)?;
         step.finish();
         Ok(Filled {
             target: None,
             bytes: self.len(),
-            tensors: self.outputs.tensors(0),
-            overflowed: overflowed.into_inner(),
+            tensors: results.len(),
+            overflowed: results.iter().map(|result| result.overflowed).sum(),
             seconds: begun.elapsed().as_secs_f64(),
         })
     }

@@ -1,7 +1,7 @@
 //! A target that is shown and not written: its directory, read-only, whose files are put together as they are read.
 //!
 //! ```text
-//! Job ─ planned, checked, scales computed ─► Outputs ─ shown below the mount point ─► read ─► sources looked at, bytes
+//! Job ─ planned, checked, scales computed ─► OutputReader ─ shown below the mount point ─► read ─► sources looked at, bytes
 //! ```
 //!
 //! Nothing is ever served that is not what the conversion would have written: the sources are looked at after each read, and once
@@ -21,7 +21,7 @@ use super::planned::Planned;
 use super::spec::Job;
 use super::unwritten::Unwritten;
 use crate::Error;
-use crate::engine::{CancelToken, Outputs, RunSummary};
+use crate::engine::{CancelToken, OutputReader, RunSummary};
 use crate::input::{MANIFEST, check_unchanged};
 use crate::report::{PartOf, manifest};
 use crate::sys::{self, Contents, FileSystem, LARGEST_READ, MountedTree, Place, TreeFile};
@@ -81,7 +81,7 @@ impl Mount {
         let (say, said) = channel();
         let shown = Shown {
             sources: mappings.iter().map(|mapping| Watched::new(mapping.path())).collect(),
-            outputs: Outputs::new(planned.conversion.plan, mappings),
+            outputs: OutputReader::new(planned.conversion.plan, mappings),
             contents,
             paths: files.iter().map(|file| file.path.clone()).collect(),
             said: Mutex::new(HashSet::new()),
@@ -193,7 +193,7 @@ impl Watched {
 
 /// What is shown, and what it is made of.
 struct Shown {
-    outputs: Outputs,
+    outputs: OutputReader,
     contents: Vec<Content>,
     paths: Vec<String>,
     sources: Vec<Watched>,

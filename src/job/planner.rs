@@ -22,8 +22,8 @@ use crate::model::FusionLayout;
 use crate::model::Model;
 use crate::model::naming::{HEAD, fused, is_network_buffer};
 use crate::plan::{
-    self, Arrangement, Catalog, Compared, OutputFile, Plan, PlanError, PlanOptions, QuantisedModel, SourceFile,
-    StrategySet, TargetOptions, TargetRank, WholeModel, WholeReader,
+    self, Arrangement, Catalog, Compared, ComputedEvidence, Evidence, OutputFile, Plan, PlanError, PlanOptions,
+    QuantisedModel, SourceFile, StrategySet, TargetOptions, TargetRank, WholeModel, WholeReader,
 };
 use crate::report::Choice;
 use crate::source::Extents;
@@ -89,6 +89,7 @@ impl<'a> Facts<'a> {
         let Read { catalog, spec, inferred } = reading::read(
             files,
             &reading::Reading {
+                evidence: case.input(),
                 spec,
                 strategy,
                 fusion: case.source_order(),
@@ -186,7 +187,11 @@ impl<'a> Facts<'a> {
         let mut files = self.files.to_vec();
         files.extend(quantised.as_ref().map(plan::computed_file));
         let laid_out = quantised.as_ref().map_or(catalog, |model| &model.catalog);
-        let targets = plan::targets(laid_out, &files, &options)?;
+        let of_source: &dyn Evidence = self.case.input();
+        let targets = match &quantised {
+            Some(model) => plan::targets(laid_out, &files, &ComputedEvidence::new(of_source, model), &options)?,
+            None => plan::targets(laid_out, &files, of_source, &options)?,
+        };
         let ranks = targets.len();
         let layouts = plan::strategies(&targets, &options);
         let name = format!("{}_{ranks}p", job.precision);

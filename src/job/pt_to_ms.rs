@@ -23,6 +23,7 @@ pub(super) fn plan(case: &Case<'_>, foreign: &ForeignInput) -> Result<Conversion
     let left_out = LeftOut::as_asked(case)?;
     let files = foreign.input.source_files();
     let how = Reading {
+        evidence: &foreign.input,
         spec: named,
         strategy: None,
         fusion: case.source_order(),

@@ -10,19 +10,17 @@ use super::spec::Job;
 use super::strategy_name::is_strategy_name;
 use super::{settings, target};
 use crate::Error;
-use crate::engine::{self, EngineError, Event};
 use crate::input::{
-    self, ForeignInput, Input, InputError, ManifestHead, Provenance, RankGaps, StrategySource, WhichSave, check_crc,
-    holds_gguf, load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
+    self, ForeignInput, Input, InputError, ManifestHead, Provenance, RankGaps, StrategySource, WhichSave, holds_gguf,
+    load_strategies, provenance, quantised_files, strategy_bytes, strategy_paths,
 };
 use crate::model::naming::names_parameter;
 use crate::model::{Family, FusionLayout, Model, Origin, Place, origin};
 use crate::plan::{
-    self, Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Heads, Inferred, PlanError, SourceFile,
-    WholeNumbers, list, rank_count,
+    self, Arrangement, Catalog, CatalogOptions, Evidence, ForeignNotes, ForeignOptions, Heads, Inferred, PlanError,
+    SourceFile, WholeNumbers, list, rank_count,
 };
 use crate::storage::LocalBlob;
-use crate::sys::spawn_scoped;
 
 /// The save that is meant.
 pub(super) fn which_save(step: Option<&str>, latest: bool) -> WhichSave<'_> {
@@ -49,6 +47,8 @@ pub(super) struct Reading<'a> {
     pub other_grouped: bool,
     /// The numbers of heads, as far as they are stated.
     pub heads: Heads,
+    /// What the files hold, where headers leave it open.
+    pub evidence: &'a dyn Evidence,
     pub ignore: &'a dyn Fn(&str) -> bool,
 }
 
@@ -96,7 +96,10 @@ pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, 
         None => Arrangement::Rules(u64::from(rank_count(files))),
     };
     let grouped = how.fusion == FusionLayout::Grouped || how.other_grouped;
-    let options = |spec| CatalogOptions { spec, arrangement, fusion: how.fusion, ignore: how.ignore };
+    let options = |spec| {
+        let &Reading { fusion, evidence, ignore, .. } = how;
+        CatalogOptions { spec, arrangement, fusion, evidence, ignore }
+    };
     if let Some(spec) = how.spec {
         how.heads.agree(spec)?;
         let catalog = Catalog::new(files, &options(Some(spec)))?;
@@ -306,6 +309,7 @@ pub(super) fn read_foreign(
         strides: &|file, entry| foreign.strides(file, entry),
         source_tied: tied.source,
         target_tied: tied.target,
+        evidence: how.evidence,
         ignore: how.ignore,
     };
     let (catalog, notes) = Catalog::foreign(files, &options)?;
@@ -353,37 +357,6 @@ pub(super) fn check_unchanged(mappings: &[Arc<LocalBlob>], observer: &dyn Observ
 pub(super) fn as_read<T>(mappings: &[Arc<LocalBlob>], made: Result<T, Error>) -> Result<T, Error> {
     LocalBlob::check_all(mappings)?;
     made
-}
-
-/// Checks the CRCs of all files that state one.
-pub(super) fn check_crcs(input: &Input, workers: usize, observer: &dyn engine::Observer) -> Result<(), Error> {
-    let faults = crc_faults(input, workers, observer)?;
-    faults.into_iter().next().map_or(Ok(()), |(_, fault)| Err(fault.into()))
-}
-
-/// The files that are not what their CRCs say, with what is wrong. Reads all files that state one.
-pub(super) fn crc_faults(
-    input: &Input,
-    workers: usize,
-    observer: &dyn engine::Observer,
-) -> Result<Vec<(PathBuf, InputError)>, Error> {
-    let with_crc: Vec<_> = input.files.iter().filter(|f| f.crc.is_some()).collect();
-    let mut faults = Vec::new();
-    if !with_crc.is_empty() {
-        observer.event(Event::Started { bytes: with_crc.iter().map(|file| file.mapping.len() as u64).sum() });
-    }
-    for batch in with_crc.chunks(workers.max(1)) {
-        let outcomes: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = batch.iter().map(|file| spawn_scoped(scope, "crc", || check_crc(file))).collect();
-            threads.into_iter().map(|thread| Ok(thread?.join())).collect()
-        });
-        for (file, outcome) in batch.iter().zip(outcomes) {
-            let outcome = outcome.map_err(EngineError::Thread)?.map_err(|_| EngineError::WorkerPanicked)?;
-            observer.event(Event::Written { bytes: file.mapping.len() as u64 });
-            faults.extend(outcome.err().map(|fault| (file.mapping.path().to_owned(), fault)));
-        }
-    }
-    Ok(faults)
 }
 
 /// The sources' bytes, in the plan's order.

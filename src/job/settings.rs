@@ -110,6 +110,11 @@ pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// How the engine reads sources where nobody asks for anything.
+pub(super) fn of_readers(sources: &[Arc<LocalBlob>]) -> EngineConfig {
+    settle(&Requested { durability: Durability::Cached, ..Requested::default() }, sources, None).config
+}
+
 /// Looks at the machine and chooses. The sources are told how they will be read. `target`: where, and how many bytes.
 pub(super) fn settle(requested: &Requested, sources: &[Arc<LocalBlob>], target: Option<(&Path, u64)>) -> Chosen {
     let facts = Facts {

@@ -1,9 +1,10 @@
 //! A rank's file that is another rank's, copied: what is cut over the ranks is never the same in two of them.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::{PlanError, SourceFile, agreement};
+use super::PlanError;
+use super::agreement::Sources;
+use super::evidence::{InFile, Unread};
 
 /// How many parameters of each file are looked at.
 pub(super) const LOOKED_AT: usize = 4;
@@ -12,16 +13,17 @@ pub(super) const LOOKED_AT: usize = 4;
 const FIRST_LOOK: u64 = 1 << 10;
 
 /// A parameter that the ranks share: who holds it (file and entry) and where each one's block begins.
-pub(super) type Shared = Vec<((usize, usize), Vec<u64>)>;
+pub(super) type Shared = Vec<(InFile, Vec<u64>)>;
 
 /// No two files may hold the same bytes of all that is looked at, where those are blocks of different places.
-pub(super) fn check(files: &[SourceFile<'_>], shared: &[Shared]) -> Result<(), PlanError> {
+pub(super) fn check(sources: Sources<'_>, shared: &[Shared]) -> Result<(), PlanError> {
+    let files = sources.files;
     // By file: what its entries begin with. Bytes that are all alike are no evidence.
     let mut begins: HashMap<usize, Vec<(usize, u64)>> = HashMap::new();
     for (number, holders) in shared.iter().enumerate() {
-        for ((file, entry), _) in holders {
-            if let Some(hash) = first_look(&files[*file], *entry) {
-                begins.entry(*file).or_default().push((number, hash));
+        for (held, _) in holders {
+            if let Some(print) = sources.evidence.beginning(*held, FIRST_LOOK)? {
+                begins.entry(held.0).or_default().push((number, print));
             }
         }
     }
@@ -36,13 +38,15 @@ pub(super) fn check(files: &[SourceFile<'_>], shared: &[Shared]) -> Result<(), P
     suspects.sort();
     for group in suspects {
         for (at, &first) in group.iter().enumerate() {
-            if let Some(&second) = group[at + 1..].iter().find(|&&second| is_copy(files, shared, first, second)) {
-                return Err(PlanError::CopiedRank {
-                    rank: files[second].rank,
-                    path: files[second].path.clone(),
-                    of: files[first].rank,
-                    of_path: files[first].path.clone(),
-                });
+            for &second in &group[at + 1..] {
+                if is_copy(sources, shared, first, second)? {
+                    return Err(PlanError::CopiedRank {
+                        rank: files[second].rank,
+                        path: files[second].path.clone(),
+                        of: files[first].rank,
+                        of_path: files[first].path.clone(),
+                    });
+                }
             }
         }
     }
@@ -50,29 +54,16 @@ pub(super) fn check(files: &[SourceFile<'_>], shared: &[Shared]) -> Result<(), P
 }
 
 /// Whether two files hold the same of every parameter of which they should hold different blocks.
-fn is_copy(files: &[SourceFile<'_>], shared: &[Shared], first: usize, second: usize) -> bool {
+fn is_copy(sources: Sources<'_>, shared: &[Shared], first: usize, second: usize) -> Result<bool, Unread> {
     let mut compared = 0;
     for holders in shared {
         let of = |file: usize| holders.iter().find(|((holder, _), _)| *holder == file);
         let (Some((a, a_block)), Some((b, b_block))) = (of(first), of(second)) else { continue };
         // Replicas are the same by right.
-        if a_block == b_block || !agreement::agree(files, &[*a, *b]) {
-            return false;
+        if a_block == b_block || !sources.agree(&[*a, *b])? {
+            return Ok(false);
         }
         compared += 1;
     }
-    compared > 0
-}
-
-/// What an entry begins with, unless it is one value.
-fn first_look(file: &SourceFile<'_>, entry: usize) -> Option<u64> {
-    let extents = &file.entries[entry].extents;
-    let bytes = extents.locate(0, FIRST_LOOK.min(extents.len())).next()?.of(file.bytes)?;
-    let first = bytes.first()?;
-    if bytes.iter().all(|byte| byte == first) {
-        return None;
-    }
-    let mut hasher = DefaultHasher::new();
-    bytes.hash(&mut hasher);
-    Some(hasher.finish())
+    Ok(compared > 0)
 }

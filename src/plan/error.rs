@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::evidence::Unread;
 use crate::layout::{CoverFault, LayoutError};
 use crate::model::SpecError;
 use crate::model::naming::HEAD;
@@ -12,6 +13,9 @@ use crate::tensor::Shape;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
+    /// A source that was to be read for evidence and cannot be.
+    #[error(transparent)]
+    Unread(#[from] Unread),
     /// Two files of one rank hold the same tensor.
     #[error("rank {rank} holds `{name}` twice: in {first} and in {second}")]
     HeldTwice {

@@ -5,8 +5,8 @@
 //!                                                       └──► routes: holder ∩ target ──► plan, checked
 //! ```
 //!
-//! Invariant: a [`Plan`] is a value. It can be printed, compared and run again; making one writes nothing, and running one
-//! decides nothing.
+//! Invariant: a [`Plan`] is a value. It can be printed, compared and run again; making one reads no tensor and writes nothing, and
+//! running one decides nothing. What headers leave open is asked of an [`Evidence`].
 
 mod agreement;
 mod arrangement;
@@ -20,6 +20,7 @@ mod copied_rank;
 mod derive;
 mod diagnosis;
 mod error;
+mod evidence;
 mod files;
 mod heads;
 mod ids;
@@ -32,7 +33,6 @@ mod op;
 mod options;
 mod route;
 mod router;
-mod row_sizes;
 mod shards;
 mod source;
 mod statistics;
@@ -53,9 +53,10 @@ pub use canonical::PlanHasher;
 pub use catalog::{Catalog, CatalogOptions, ForeignNotes, ForeignOptions, LogicalTensor, QuantisedAs};
 pub use check::{prove, prove_covered};
 pub use compared::{Compared, compare};
-pub use derive::quantise::{QuantOptions, QuantisedModel, computed_file};
+pub use derive::quantise::{ComputedEvidence, QuantOptions, QuantisedModel, computed_file};
 pub use diagnosis::{Finding, diagnose_entries, diagnose_strategy, diagnose_strategy_files};
 pub use error::{PlanError, list};
+pub use evidence::{Evidence, InFile, Unread, fingerprint};
 pub use heads::{Heads, heads_examples};
 pub use ids::{OperandId, OpsId, SourceId, StoredId};
 pub use infer::{Inferred, infer};
@@ -63,7 +64,6 @@ pub use known_names::are_of_a_family;
 pub use op::{Arithmetic, LowRank, Op, Quantise, Unit, Width};
 pub use options::{PlanOptions, Precision, WholeModel, WholeReader};
 pub use route::{OutputFile, OutputTensor, Route, SourceTensor};
-pub use row_sizes::order_by_row_sizes;
 pub use source::{SourceFile, rank_count};
 pub use statistics::{Observed, STATISTICS_VERSION, Statistics};
 pub use strategy_set::{MAX_RANKS, StrategySet};

@@ -80,8 +80,7 @@ fn cast(from: Dtype, to: Dtype) -> Option<Op> {
 
 impl<'a> Router<'a> {
     pub(super) fn new(files: &'a [SourceFile<'a>], catalog: &'a Catalog) -> Self {
-        let sources =
-            files.iter().map(|f| PlanSource { path: f.path.clone(), len: f.bytes.len() as u64, rank: f.rank });
+        let sources = files.iter().map(|f| PlanSource { path: f.path.clone(), len: f.len, rank: f.rank });
         let plan = Plan { sources: sources.collect(), ..Plan::default() };
         let (index, casts, pairs) = (HashMap::new(), HashMap::new(), HashMap::new());
         Self { files, catalog, by_blocks: hold_blocks(files), index, plan, merge: true, casts, pairs }

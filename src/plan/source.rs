@@ -3,32 +3,19 @@
 use std::path::PathBuf;
 
 use crate::formats::Entry;
-use crate::source::ReadAhead;
 
-/// One file of a source checkpoint: whose it is, its bytes (a mapping, as a rule) and what its header lists.
-#[derive(Clone)]
+/// One file of a source checkpoint: whose it is and what its header lists. Of its bytes a plan knows no more than the
+/// [`Evidence`](super::Evidence) that it is handed.
+#[derive(Clone, Debug)]
 pub struct SourceFile<'a> {
     /// Where it lies.
     pub path: PathBuf,
     /// The rank whose parameters it holds.
     pub rank: u32,
-    /// The whole file.
-    pub bytes: &'a [u8],
+    /// How many bytes it has.
+    pub len: u64,
     /// Its tensors, in file order.
     pub entries: &'a [Entry],
-    /// Who is told which bytes will be read soon, where that helps.
-    pub ahead: Option<&'a dyn ReadAhead>,
-}
-
-impl std::fmt::Debug for SourceFile<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut shown = f.debug_struct("SourceFile");
-        shown
-            .field("path", &self.path)
-            .field("rank", &self.rank)
-            .field("entries", &self.entries)
-            .finish_non_exhaustive()
-    }
 }
 
 /// Whether any tensor is quantised by blocks. All floating-point numbers of such files are read as singles, so that what was left

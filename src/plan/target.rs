@@ -7,8 +7,9 @@ mod wanted;
 use std::collections::{HashMap, HashSet};
 
 use self::wanted::{Wanted, wanted};
+use super::agreement::Sources;
 use super::catalog::Catalog;
-use super::{Arrangement, PlanError};
+use super::{Arrangement, Evidence, PlanError};
 use crate::layout::{Piece, Region, TensorLayout};
 use crate::model::naming::{cache_name, copy_of, group_scale_of, is_training_state};
 use crate::model::{Dialect, FusionLayout, Model, Quantity, Role};
@@ -101,6 +102,7 @@ pub(super) enum Content {
 pub fn targets(
     catalog: &Catalog,
     files: &[super::SourceFile<'_>],
+    evidence: &dyn Evidence,
     options: &TargetOptions<'_>,
 ) -> Result<Vec<TargetRank>, PlanError> {
     let devices = options.arrangement.devices();
@@ -116,7 +118,7 @@ pub fn targets(
         let wanted = wanted(catalog, options, stage)?;
         let mut laid = Vec::with_capacity(wanted.len());
         for one in &wanted {
-            one.check_shared(catalog, files)?;
+            one.check_shared(catalog, Sources { files, evidence })?;
             let lay = one.laid(catalog)?;
             let full = one.full_dims(catalog, lay.as_ref());
             let Some((layout, stated)) = one.layout(catalog, options, stage, full.len()) else { continue };

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """How close to the disk is a conversion?  Ours and the floor in the same run, alternating.
 
-    tools/bench/run.py [--work DIR] [--layers N] [--rounds N] [--rows TEXT] [--mindspore PYTHON] [--record]
+    tools/bench/run.py [--work DIR] [--layers N] [--rounds N] [--rows TEXT] [--other PROGRAM] [--mindspore PYTHON]
+                       [--record]
 
 Makes llama2-7b-shaped checkpoints (any layer count) with tools/ckptgen, then for each row and round times, in rotated
 order, the conversion and the copy of the same bytes:
 
 - ours: target/release/ckpt-convert, flushed to the disk unless the row says otherwise;
+- other: another build of ckpt-convert, with --other PROGRAM: what a change costs;
 - cp: `cp -r` of the source (and `sync` where the row is durable): the floor;
 - disk: fio (or dd where there is none) with O_DIRECT, as many bytes as we write, and on cold rows as many read at the same
   time: what the disk itself takes;
@@ -69,6 +71,7 @@ ROWS = [
     Row("1 -> 4 in 1.5 GiB of memory, cold, durable", (1, F), (4, F), cold=True, limit=1536 << 20, goal=0.60),
     Row("pp 2 x dp 2 x mp 2 trained -> 4 fused, cold, durable", (2, U), (4, F), dtype="fp32", cold=True, train=(2, 2)),
     Row("pp 2 x dp 2 x mp 2 trained -> 4 fused, warm, durable", (2, U), (4, F), dtype="fp32", train=(2, 2)),
+    Row("w8a16, 1 -> 4, warm, durable", (1, U), (4, U), precision="w8a16", goal=0.40),
     Row("1 -> 4 unfused, against MindSpore", (1, U), (4, U), durable=False, mindspore="transform_checkpoints"),
     Row("4 -> 8 unfused, against MindSpore", (4, U), (8, U), durable=False, mindspore="transform_checkpoints"),
     Row("4 -> 1 unfused, against MindSpore", (4, U), (1, U), durable=False, mindspore="transform_checkpoints"),
@@ -190,7 +193,7 @@ class Bench:
                 text = f.read()
             jobs = json.loads(text[text.index("{"):])["jobs"]
             seconds = max(max(job["write"]["runtime"], job["read"]["runtime"]) for job in jobs) / 1000
-        if tool == "ours":
+        if tool in ("ours", "other"):
             with open(out_file, encoding="utf-8") as f:
                 peak_anonymous = json.load(f)["peak_anonymous_memory"]
         self.samples.append({
@@ -205,6 +208,8 @@ class Bench:
         size = sum(os.path.getsize(os.path.join(d, f)) for d, _, fs in os.walk(source) for f in fs)
         ours = [self.program, *CONVERT, "-p", row.precision, "-w", str(row.target[0]), "-y", self.yaml(row),
                 "-sc", source, "-dc", out, "-is", out + "/strategy", *row.more]
+        if row.precision.startswith("w"):
+            ours[ours.index("distributed_weight_transfer")] = "quant_weight"
         if row.train:
             ours[ours.index("distributed_weight_transfer")] = "train_to_infer"
             ours += ["-ts", source + "_strategy"]
@@ -212,6 +217,8 @@ class Bench:
             ours.append("--no-sync")
         copy = f'cp -r "{source}" "{out}.cp"' + (" && sync" if row.durable else "")
         tools = {"ours": ours, "cp": ["sh", "-c", copy]}
+        if self.args.other:
+            tools["other"] = [self.args.other, *ours[1:]]
         if row.train:
             tools["cp"] = self.copy_of_trained(row, source, out, ours, size)
         elif row.durable:
@@ -302,11 +309,11 @@ class Bench:
     # ------------------------------------------------------------ report
     def table(self):
         lines = ["| work | ours s (min) | cp s (min) | ours / cp (of minima) | goal | share of disk | "
-                 "CPU user + sys s | anonymous, RSS with mapped pages | disk read, written | MindSpore |",
-                 "|---|---|---|---|---|---|---|---|---|---|"]
+                 "CPU user + sys s | anonymous, RSS with mapped pages | disk read, written | MindSpore | other s (min), ours / other (of minima) |",
+                 "|---|---|---|---|---|---|---|---|---|---|---|"]
         for row in ROWS:
             mine = [s for s in self.samples if s["row"] == row.name]
-            of = {t: [s["seconds"] for s in mine if s["tool"] == t] for t in ("ours", "cp", "disk", "mindspore")}
+            of = {t: [s["seconds"] for s in mine if s["tool"] == t] for t in ("ours", "cp", "disk", "mindspore", "other")}
             if not of["ours"]:
                 continue
             ours, cp = statistics.median(of["ours"]), statistics.median(of["cp"])
@@ -322,11 +329,15 @@ class Bench:
                 peer_rss = max(s["max_rss"] for s in mine if s["tool"] == "mindspore")
                 peer = (f"{statistics.median(of['mindspore']):.1f} s = {statistics.median(of['mindspore']) / ours:.0f}x, "
                         f"{peer_rss / 1e9:.1f} GB = {peer_rss / anonymous:.0f}x")
+            other = ""
+            if of["other"]:
+                median, least = statistics.median(of["other"]), min(of["other"])
+                other = f"{median:.2f} ({least:.2f}), {ours / median:.2f} ({min(of['ours']) / least:.2f})"
             goal = f"<= {row.goal:.2f}" if row.goal else ""
             lines.append(f"| {row.name} | {ours:.2f} ({min(of['ours']):.2f}) | {cp:.2f} ({min(of['cp']):.2f}) | "
                          f"{ours / cp:.2f} ({min(of['ours']) / min(of['cp']):.2f}) | {goal} | {share} | "
                          f"{user:.2f} + {system:.2f} | {anonymous / 1e6:.0f}, {resident / 1e6:.0f} MB | "
-                         f"{moved[0]:.2f}, {moved[1]:.2f} GB | {peer} |")
+                         f"{moved[0]:.2f}, {moved[1]:.2f} GB | {peer} | {other} |")
         return "\n".join(lines)
 
     def machine(self):
@@ -349,6 +360,7 @@ def main():
     p.add_argument("--layers", type=int, default=8)
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--rows", default="", help="only rows whose name matches this expression")
+    p.add_argument("--other", help="another build of ckpt-convert, timed beside target/release/ckpt-convert")
     p.add_argument("--mindspore", help="a python with mindspore 2.10.0")
     p.add_argument("--mindspore-rounds", type=int, default=2)
     p.add_argument("--disk-rounds", type=int, default=3)

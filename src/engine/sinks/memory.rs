@@ -1,5 +1,6 @@
-//! Chunks in a buffer that holds an output file.
+//! Chunks in a buffer that holds an output file, or wherever a caller puts them.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::feed::{Chunk, Feed};
@@ -13,46 +14,80 @@ use crate::engine::{CancelToken, EngineConfig, EngineError, Event, Observer};
 use crate::plan::Plan;
 use crate::source::index;
 use crate::storage::LocalBlob;
+use crate::sys::FileError;
 
-/// Puts a whole output file, by its index in the plan, into a buffer of its length, checksums of its own included. Returns what
-/// is known of each of its tensors.
+/// Where an output file goes.
+pub enum Memory<'b> {
+    /// A buffer of its length.
+    Buffer(&'b mut [u8]),
+    /// Whatever takes bytes and where they begin, from any thread.
+    Put(&'b Put<'b>),
+}
+
+impl fmt::Debug for Memory<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Buffer(_) => "Buffer",
+            Self::Put(_) => "Put",
+        })
+    }
+}
+
+/// Takes bytes, and where they begin.
+type Put<'b> = dyn Fn(&[u8], u64) -> Result<(), FileError> + Sync + 'b;
+
+/// Puts a whole output file, by its index in the plan, into memory, checksums of its own included. Returns what is known of each of
+/// its tensors.
 ///
 /// # Errors
 /// As [`run`](crate::engine::run).
 ///
 /// # Panics
-/// Where the buffer is not as long as the file.
+/// Where a buffer is not as long as the file.
 pub fn into_memory(
     plan: &Plan,
     mappings: &[Arc<LocalBlob>],
     file: usize,
-    into: &mut [u8],
+    mut into: Memory<'_>,
     config: &EngineConfig,
     observer: &dyn Observer,
     cancel: &CancelToken,
 ) -> Result<Vec<TensorResult>, EngineError> {
     let output = &plan.outputs[file];
     let targets = [Target::of(output)];
-    assert_eq!(into.len() as u64, targets[0].len(), "the buffer is as long as the file");
-    observer.event(Event::Started { bytes: into.len() as u64 });
+    let len = targets[0].len();
+    observer.event(Event::Started { bytes: len });
     for mapping in mappings {
         mapping.read_through();
     }
     let covered = Covered::new(&output.layout);
     let mut tasks = Vec::new();
     let step = config.chunk().min(EngineConfig::BUILT_CHUNK);
-    cut(plan, 0, &targets[0], (0, into.len() as u64), step, &mut tasks);
+    cut(plan, 0, &targets[0], (0, len), step, &mut tasks);
     sort(&mut tasks);
     let feed = Feed::new(Inputs { plan, mappings }, &targets, &tasks, config, observer, cancel);
-    let places = places(&tasks, into);
-    let sink = || Ok(MemorySink { feed: &feed, places: &places, covered: &covered, found: Found::default() });
+    let places = match &mut into {
+        Memory::Buffer(buffer) => {
+            assert_eq!(buffer.len() as u64, len, "the buffer is as long as the file");
+            Places::Cut(places(&tasks, buffer))
+        }
+        Memory::Put(put) => Places::Put(*put),
+    };
+    let sink = || {
+        let (buf, found) = (Vec::new(), Found::default());
+        Ok(MemorySink { feed: &feed, places: &places, covered: &covered, buf, found })
+    };
     let mut found = Found::default();
     pool::run(&feed, "memory", &tasks, sink)?.found.into_iter().for_each(|more| found.join(more));
     drop(places);
     let mut results = found.results(&feed.inputs, &targets);
     for (at, checksum) in output.layout.late() {
         let sum = covered.number(checksum.of).map_or(0, |range| results.sums.covered(0, range));
-        into[index(at)..index(at + checksum.len())].copy_from_slice(&checksum.encode(sum));
+        let bytes = checksum.encode(sum);
+        match &mut into {
+            Memory::Buffer(buffer) => buffer[index(at)..index(at + checksum.len())].copy_from_slice(&bytes),
+            Memory::Put(put) => put(&bytes, at)?,
+        }
     }
     Ok(results.tensors.into_iter().next().unwrap_or_default())
 }
@@ -74,10 +109,19 @@ fn places<'b>(tasks: &[Task], into: &'b mut [u8]) -> Vec<Place<'b>> {
 /// Where a task's bytes go. Each is taken once.
 type Place<'b> = Mutex<&'b mut [u8]>;
 
+/// Where all tasks' bytes go.
+enum Places<'b> {
+    /// By the numbers of the tasks.
+    Cut(Vec<Place<'b>>),
+    Put(&'b Put<'b>),
+}
+
 struct MemorySink<'a, 'b> {
     feed: &'a Feed<'a>,
-    places: &'a [Place<'b>],
+    places: &'a Places<'b>,
     covered: &'a Covered,
+    /// Of what is put somewhere.
+    buf: Vec<u8>,
     found: Found,
 }
 
@@ -85,9 +129,20 @@ impl Sink for MemorySink<'_, '_> {
     type Found = Found;
 
     fn chunk(&mut self, number: usize, task: &Task, chunk: &Chunk<'_>) -> Result<(), EngineError> {
-        let mut place = self.places[number].lock().unwrap_or_else(PoisonError::into_inner);
-        self.found.filled(task.file, chunk.fill(&mut place));
-        self.found.note(&self.feed.targets[task.file], self.covered, task, &place);
+        let target = &self.feed.targets[task.file];
+        match self.places {
+            Places::Cut(places) => {
+                let mut place = places[number].lock().unwrap_or_else(PoisonError::into_inner);
+                self.found.filled(task.file, chunk.fill(&mut place));
+                self.found.note(target, self.covered, task, &place);
+            }
+            Places::Put(put) => {
+                self.buf.resize(index(task.len), 0);
+                self.found.filled(task.file, chunk.fill(&mut self.buf));
+                put(&self.buf, task.at)?;
+                self.found.note(target, self.covered, task, &self.buf);
+            }
+        }
         self.feed.observer.event(Event::Written { bytes: task.len });
         Ok(())
     }
@@ -167,17 +222,24 @@ mod tests {
         };
         let cancel = CancelToken::default();
         let mut found = vec![1; expected.len()];
-        let results = into_memory(&plan, &mappings, 0, &mut found, &config, &Noop, &cancel).unwrap();
+        let results = into_memory(&plan, &mappings, 0, Memory::Buffer(&mut found), &config, &Noop, &cancel).unwrap();
         assert!(found == expected);
         assert_eq!(results[0].sum, crate::engine::Crc64::of(&expected[9..]));
-        let reader = crate::engine::OutputReader::new(&plan, &mappings);
+        let elsewhere = Mutex::new(vec![1; expected.len()]);
+        let put = |bytes: &[u8], at: u64| {
+            elsewhere.lock().unwrap()[index(at)..][..bytes.len()].copy_from_slice(bytes);
+            Ok(())
+        };
+        assert_eq!(into_memory(&plan, &mappings, 0, Memory::Put(&put), &config, &Noop, &cancel).unwrap(), results);
+        assert!(elsewhere.into_inner().unwrap() == expected);
+        cancel.cancel();
+        let stopped = into_memory(&plan, &mappings, 0, Memory::Buffer(&mut found), &config, &Noop, &cancel);
+        assert!(matches!(stopped, Err(EngineError::Cancelled)));
+        let reader = crate::engine::OutputReader::new(plan, mappings.to_vec());
         for (at, len) in [(0, expected.len()), (3, 4), (7, 1), (8, 70_000), (expected.len() - 1, 1), (4, 0)] {
             let mut part = vec![1; len];
             reader.read(0, at as u64, &mut part);
             assert!(part == expected[at..at + len], "{at} {len}");
         }
-        cancel.cancel();
-        let stopped = into_memory(&plan, &mappings, 0, &mut found, &config, &Noop, &cancel);
-        assert!(matches!(stopped, Err(EngineError::Cancelled)));
     }
 }

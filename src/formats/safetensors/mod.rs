@@ -10,7 +10,7 @@ mod header;
 mod header_writer;
 mod index;
 
-pub use crc::crc;
+pub use crc::summed;
 pub use format::Safetensors;
 pub use header::read;
 pub use header_writer::layout;

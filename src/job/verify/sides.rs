@@ -48,7 +48,8 @@ impl Sides<'_> {
         let one = |side: &Side<'_>, fusion, other| {
             let (spec, strategy, ignore) = (self.spec, side.strategy.as_ref(), self.ignore);
             let other_grouped = other == FusionLayout::Grouped;
-            side.opened.read(&side.files, &Reading { spec, strategy, fusion, other_grouped, heads: self.heads, ignore })
+            let (evidence, heads) = (side.opened.input(), self.heads);
+            side.opened.read(&side.files, &Reading { spec, strategy, fusion, other_grouped, heads, evidence, ignore })
         };
         let (mut a, mut b) = (one(&self.a, a, b)?, one(&self.b, b, a)?);
         // Meta's rows are read by the halves of their heads.

@@ -7,7 +7,7 @@ use super::{Catalog, LogicalTensor};
 use crate::model::{Dialect, FusionLayout, Model, Place, Role};
 use crate::plan::shards::{Shard, Shards};
 use crate::plan::source::hold_blocks;
-use crate::plan::{Arrangement, PlanError, SourceFile};
+use crate::plan::{Arrangement, Evidence, PlanError, SourceFile};
 
 /// How to read a foreign checkpoint.
 pub struct ForeignOptions<'a> {
@@ -23,6 +23,8 @@ pub struct ForeignOptions<'a> {
     pub source_tied: bool,
     /// Whether the target has no `lm_head` of its own, because it shares the embedding.
     pub target_tied: bool,
+    /// What the files hold, where headers leave it open.
+    pub evidence: &'a dyn Evidence,
     /// Foreign names to leave out.
     pub ignore: &'a dyn Fn(&str) -> bool,
 }
@@ -72,6 +74,7 @@ impl Catalog {
         }
         let reader = Reader {
             files,
+            evidence: options.evidence,
             dialect: Some(dialect),
             spec: options.spec,
             arrangement: Arrangement::Rules(options.shards),
@@ -90,6 +93,7 @@ impl Catalog {
             spec: spec.as_ref(),
             arrangement: Arrangement::Rules(1),
             fusion: FusionLayout::RankConcat,
+            evidence: options.evidence,
             ignore: options.ignore,
         })?;
         Ok((catalog, notes))

@@ -92,7 +92,7 @@ impl Reader<'_> {
             }
             shared.push(holders);
         }
-        copied_rank::check(self.files, &shared)
+        copied_rank::check(self.sources(), &shared)
     }
 
     /// The full shape and dtype, on which all ranks of all stages must agree.

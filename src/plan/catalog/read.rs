@@ -5,7 +5,7 @@ use super::add::Adding;
 use super::reader::{CatalogOptions, Reader, Reading, index};
 use crate::model::{Dialect, FusionLayout};
 use crate::plan::source::hold_blocks;
-use crate::plan::{Arrangement, PlanError, SourceFile, agreement, rank_count};
+use crate::plan::{Arrangement, PlanError, SourceFile, rank_count};
 
 impl Catalog {
     /// Reads the headers of a checkpoint as the tensors of a model.
@@ -31,6 +31,7 @@ impl Catalog {
         let named = catalog.names(files, dialect.as_ref(), options.ignore)?;
         let reader = Reader {
             files,
+            evidence: options.evidence,
             dialect: dialect.as_ref(),
             spec: options.spec,
             arrangement: options.arrangement,
@@ -57,8 +58,8 @@ impl Reader<'_> {
             let mut stages = self.stages(one)?;
             let loose = stages.is_empty();
             // One holder gives no evidence.
-            let alike = || one.holders.len() > 1 && agreement::agree(self.files, &one.holders);
-            if loose && !alike() {
+            let alike = || Ok::<_, PlanError>(one.holders.len() > 1 && self.sources().agree(&one.holders)?);
+            if loose && !alike()? {
                 differ.push(one.name.to_string());
             } else if loose && one.known.is_some() {
                 stages = self.whole_everywhere(one);
@@ -74,7 +75,7 @@ impl Reader<'_> {
         let mut adding = Adding::new(catalog);
         for (one, reading) in self.named.iter().zip(readings) {
             match (reading, &one.known) {
-                (Reading::Loose, _) => self.loose(one, &mut adding)?,
+                (Reading::Loose, _) => one.loose(self.files, &mut adding)?,
                 (Reading::Laid { stages, shape, dtype, loose }, Some(known)) => {
                     self.stored(one, known, (&stages, shape, dtype, loose), &mut adding)?;
                 }

@@ -7,8 +7,9 @@ use super::Catalog;
 use crate::layout::{LayoutError, TensorLayout};
 use crate::model::naming::{is_copy, is_lora};
 use crate::model::{Dialect, FusionLayout, Model};
+use crate::plan::agreement::Sources;
 use crate::plan::tensor_id::Known;
-use crate::plan::{Arrangement, PlanError, SourceFile};
+use crate::plan::{Arrangement, Evidence, PlanError, SourceFile};
 use crate::tensor::{Dtype, Shape, TensorName};
 
 /// How to read a source checkpoint.
@@ -19,6 +20,8 @@ pub struct CatalogOptions<'a> {
     pub arrangement: Arrangement<'a>,
     /// In which order the rows of fused parameters are.
     pub fusion: FusionLayout,
+    /// What the files hold, where headers leave it open.
+    pub evidence: &'a dyn Evidence,
     /// Names to leave out.
     pub ignore: &'a dyn Fn(&str) -> bool,
 }
@@ -73,6 +76,7 @@ pub(super) enum Reading {
 /// Who reads: whose names, how they lie over the files, and what to say of it.
 pub(super) struct Reader<'a> {
     pub files: &'a [SourceFile<'a>],
+    pub evidence: &'a dyn Evidence,
     pub dialect: Option<&'a Dialect>,
     pub spec: Option<&'a Model>,
     pub arrangement: Arrangement<'a>,
@@ -139,6 +143,11 @@ impl Catalog {
 }
 
 impl Reader<'_> {
+    /// The files with what they hold.
+    pub(super) fn sources(&self) -> Sources<'_> {
+        Sources { files: self.files, evidence: self.evidence }
+    }
+
     pub(super) fn heads_unknown(&self) -> PlanError {
         if self.foreign { foreign_heads_unknown() } else { heads_unknown() }
     }

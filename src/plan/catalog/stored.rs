@@ -7,9 +7,9 @@ use super::sized::Sized;
 use crate::layout::{Piece, Region, TensorLayout};
 use crate::model::naming::group_scale_of;
 use crate::model::{OwnSizes, ParamId};
-use crate::plan::PlanError;
 use crate::plan::shards::Shard;
 use crate::plan::tensor_id::Known;
+use crate::plan::{PlanError, SourceFile};
 use crate::tensor::{Dtype, Shape};
 
 impl Reader<'_> {
@@ -65,18 +65,6 @@ impl Reader<'_> {
         let mut held = Held::default();
         self.hold(one, stages, stored, |_, lowest, holder| held.push(lowest, holder))?;
         adding.add(one.whole(dtype, shape, held, false))
-    }
-
-    /// A parameter that no layout knows and that all ranks hold alike: each holds it whole.
-    pub(super) fn loose(&self, one: &Named, adding: &mut Adding<'_>) -> Result<(), PlanError> {
-        let whole = |&(file, entry): &(usize, usize)| {
-            let region = Region::whole(self.files[file].entries[entry].shape.dims());
-            Shard { file, entry, piece: Piece::dense(region) }
-        };
-        let (file, entry) = one.holders[0];
-        let first = &self.files[file].entries[entry];
-        let held = Held { used: one.holders.iter().map(whole).collect(), copies: Vec::new() };
-        adding.add(one.whole(first.dtype, first.shape.clone(), held, true))
     }
 
     /// What a name shows of the checkpoint as a whole.
@@ -160,6 +148,18 @@ impl Reader<'_> {
 }
 
 impl Named {
+    /// A parameter that no layout knows and that all ranks hold alike: each holds it whole.
+    pub(super) fn loose(&self, files: &[SourceFile<'_>], adding: &mut Adding<'_>) -> Result<(), PlanError> {
+        let whole = |&(file, entry): &(usize, usize)| {
+            let region = Region::whole(files[file].entries[entry].shape.dims());
+            Shard { file, entry, piece: Piece::dense(region) }
+        };
+        let (file, entry) = self.holders[0];
+        let first = &files[file].entries[entry];
+        let held = Held { used: self.holders.iter().map(whole).collect(), copies: Vec::new() };
+        adding.add(self.whole(first.dtype, first.shape.clone(), held, true))
+    }
+
     /// The name as a tensor of its own, whose rows are one axis.
     fn whole(&self, dtype: Dtype, shape: Shape, held: Held, loose: bool) -> Tensor {
         let radices = shape.dims().iter().take(1).copied().collect();

@@ -4,7 +4,7 @@ use super::reader::{Named, Reader};
 use crate::model::{Model, ParamId, Role};
 use crate::plan::arrangement::ByRules;
 use crate::plan::tensor_id::Known;
-use crate::plan::{Arrangement, PlanError, agreement};
+use crate::plan::{Arrangement, PlanError};
 use crate::tensor::Shape;
 
 impl Reader<'_> {
@@ -102,12 +102,11 @@ impl Reader<'_> {
     /// Equal blocks on all ranks are one vocabulary held whole, blocks that all differ are cut from one. Anything else, and
     /// blocks of one value, tell nothing.
     fn vocabulary_by_content(&self, one: &Named) -> Result<bool, PlanError> {
-        let (file, entry) = one.holders[0];
-        let flat = agreement::is_constant(&self.files[file], entry);
-        if agreement::agree(self.files, &one.holders) && !flat {
+        let flat = self.evidence.is_constant(one.holders[0])?;
+        if self.sources().agree(&one.holders)? && !flat {
             return Ok(true);
         }
-        if agreement::all_differ(self.files, &one.holders) {
+        if self.sources().all_differ(&one.holders)? {
             return Ok(false);
         }
         Err(PlanError::Ambiguous(format!(

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 pub(in crate::plan) use self::linear::Gathered;
 use self::linear::Linear;
-pub use self::model::{QuantisedModel, computed_file};
+pub use self::model::{ComputedEvidence, QuantisedModel, computed_file};
 pub use self::options::QuantOptions;
 use self::room::Room;
 use crate::model::naming::{LayerParam, quantity_name};

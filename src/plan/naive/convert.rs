@@ -1,15 +1,15 @@
 //! From files to a proved plan: all that the tests use of the planner.
 
 use super::cut::Order;
-use super::files::File;
+use super::files::{File, evidence};
 use super::foreign::{ForeignCase, Origin};
 use super::placement::{Placement, Scheme};
 use super::whole::Dims;
 use crate::formats::FormatRef;
 use crate::model::{Dense, Dialect, FusionLayout, Model, SpecError, from_config_json};
 use crate::plan::{
-    Arrangement, Catalog, CatalogOptions, ForeignNotes, ForeignOptions, Plan, PlanError, PlanOptions, Precision,
-    SourceFile, StrategySet, TargetOptions, TargetRank, build, foreign_target, prove, targets,
+    Arrangement, Catalog, CatalogOptions, Evidence, ForeignNotes, ForeignOptions, Plan, PlanError, PlanOptions,
+    Precision, SourceFile, StrategySet, TargetOptions, TargetRank, build, foreign_target, prove, targets,
 };
 use crate::tensor::Dtype;
 
@@ -60,15 +60,15 @@ pub(super) fn plan(
     target: &Placement,
     request: &Request,
 ) -> Result<Plan, PlanError> {
-    let files: Vec<_> = files.iter().map(File::source).collect();
+    let sources = (&*sources_of(files), &evidence(files) as &dyn Evidence);
     let model = request.dims.as_ref().map(model).transpose()?;
-    let catalog = of_ranks(&files, source, model.as_ref())?;
-    to_ranks(&files, &catalog, target, model.as_ref(), request)
+    let catalog = of_ranks(sources, source, model.as_ref())?;
+    to_ranks(sources, &catalog, target, model.as_ref(), request)
 }
 
 /// The plan from a foreign checkpoint to ranks.
 pub(super) fn plan_from(files: &[File], case: &ForeignCase) -> Result<Plan, PlanError> {
-    let sources: Vec<_> = files.iter().map(File::source).collect();
+    let sources = (&*sources_of(files), &evidence(files) as &dyn Evidence);
     let (model, dialect) = described(case);
     let strides = |file: usize, entry: usize| {
         let entry = &files[file].entries[entry];
@@ -83,20 +83,21 @@ pub(super) fn plan_from(files: &[File], case: &ForeignCase) -> Result<Plan, Plan
         strides: &strides,
         source_tied: tied,
         target_tied: tied,
+        evidence: sources.1,
         ignore: &|_| false,
     };
-    let (catalog, notes) = Catalog::foreign(&sources, &options)?;
+    let (catalog, notes) = Catalog::foreign(sources.0, &options)?;
     assert_eq!(notes, ForeignNotes::default());
-    to_ranks(&sources, &catalog, &case.ranks, Some(&model), &case.request)
+    to_ranks(sources, &catalog, &case.ranks, Some(&model), &case.request)
 }
 
 /// The plan from ranks to a foreign checkpoint.
 pub(super) fn plan_to(files: &[File], case: &ForeignCase) -> Result<Plan, PlanError> {
-    let files: Vec<_> = files.iter().map(File::source).collect();
+    let sources = (&*sources_of(files), &evidence(files) as &dyn Evidence);
     let (model, dialect) = described(case);
-    let catalog = of_ranks(&files, &case.ranks, Some(&model))?;
+    let catalog = of_ranks(sources, &case.ranks, Some(&model))?;
     let target = foreign_target(&catalog, &dialect)?;
-    built(&files, &catalog, vec![target], &case.request)
+    built(sources.0, &catalog, vec![target], &case.request)
 }
 
 /// The model by the configuration beside a foreign checkpoint, and the names in that.
@@ -110,19 +111,27 @@ fn described(case: &ForeignCase) -> (Model, Dialect) {
     (model, dialect.expect("the family has such names"))
 }
 
-fn of_ranks(files: &[SourceFile<'_>], source: &Placement, model: Option<&Model>) -> Result<Catalog, PlanError> {
+/// Files, and what they hold.
+type Sources<'a> = (&'a [SourceFile<'a>], &'a dyn Evidence);
+
+fn sources_of(files: &[File]) -> Vec<SourceFile<'_>> {
+    files.iter().map(File::source).collect()
+}
+
+fn of_ranks((files, evidence): Sources<'_>, source: &Placement, model: Option<&Model>) -> Result<Catalog, PlanError> {
     let set = source.set();
     let options = CatalogOptions {
         spec: model,
         arrangement: arrangement(source, set.as_ref()),
         fusion: fusion(source.order),
+        evidence,
         ignore: &|_| false,
     };
     Catalog::new(files, &options)
 }
 
 fn to_ranks(
-    files: &[SourceFile<'_>],
+    (files, evidence): Sources<'_>,
     catalog: &Catalog,
     target: &Placement,
     model: Option<&Model>,
@@ -140,7 +149,7 @@ fn to_ranks(
         fused,
         vocabulary_whole,
     };
-    let targets = targets(catalog, files, &options)?;
+    let targets = targets(catalog, files, evidence, &options)?;
     built(files, catalog, targets, request)
 }
 

@@ -8,6 +8,7 @@ use super::random::Random;
 use super::whole::{Item, Model};
 use crate::formats::Entry;
 use crate::plan::SourceFile;
+use crate::plan::evidence::InMemory;
 use crate::source::{ByteRange, Extents};
 use crate::tensor::{Dtype, Shape, TensorName};
 
@@ -80,6 +81,11 @@ impl File {
     }
 
     pub(super) fn source(&self) -> SourceFile<'_> {
-        SourceFile { path: self.path.clone(), rank: self.rank, bytes: &self.bytes, entries: &self.entries, ahead: None }
+        SourceFile { path: self.path.clone(), rank: self.rank, len: self.bytes.len() as u64, entries: &self.entries }
     }
+}
+
+/// What files hold.
+pub(super) fn evidence(files: &[File]) -> InMemory<'_> {
+    InMemory(files.iter().map(|file| (&*file.bytes, &*file.entries)).collect())
 }

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::execute::{made, sources};
-use super::files::{Contents, File, Tensor, bytes_of};
+use super::files::{Contents, File, Tensor, bytes_of, evidence};
 use super::random::Random;
 use crate::formats::SAFETENSORS;
 use crate::layout::TensorLayout;
 use crate::model::{Configuration, Family, FusionLayout, Model, Value, builtin_family};
 use crate::plan::{
-    Arrangement, Catalog, CatalogOptions, Compared, PlanError, PlanOptions, Precision, SourceFile, TargetOptions,
-    build, compare, prove, rules_strategy, strategies, targets,
+    Arrangement, Catalog, CatalogOptions, Compared, PlanError, PlanOptions, Precision, TargetOptions, build, compare,
+    prove, rules_strategy, strategies, targets,
 };
 use crate::tensor::{Dtype, Shape};
 
@@ -137,9 +137,10 @@ fn files(ranks: u32, fused: Fused) -> Vec<File> {
     (0..ranks as usize).map(of_rank).collect()
 }
 
-fn catalog(files: &[SourceFile<'_>], spec: Option<&Model>, fused: Fused) -> Result<Catalog, PlanError> {
-    let arrangement = Arrangement::Rules(files.len() as u64);
-    Catalog::new(files, &CatalogOptions { spec, arrangement, fusion: fused.unwrap_or_default(), ignore: &|_| false })
+fn catalog(files: &[File], spec: Option<&Model>, fused: Fused) -> Result<Catalog, PlanError> {
+    let (arrangement, fusion) = (Arrangement::Rules(files.len() as u64), fused.unwrap_or_default());
+    let options = CatalogOptions { spec, arrangement, fusion, evidence: &evidence(files), ignore: &|_| false };
+    Catalog::new(&files.iter().map(File::source).collect::<Vec<_>>(), &options)
 }
 
 fn options(ranks: u32, fused: Fused) -> TargetOptions<'static> {
@@ -162,8 +163,9 @@ fn every_rank_holds_its_query_heads_and_the_key_value_heads_that_they_need() {
             let what = format!("{from} {source:?} -> {to} {target:?}");
             let files = files(from, source);
             let read: Vec<_> = files.iter().map(File::source).collect();
-            let catalog = catalog(&read, Some(&MODEL), source).unwrap_or_else(|e| panic!("{what}: {e}"));
-            let ranks = targets(&catalog, &read, &options(to, target)).unwrap_or_else(|e| panic!("{what}: {e}"));
+            let catalog = catalog(&files, Some(&MODEL), source).unwrap_or_else(|e| panic!("{what}: {e}"));
+            let ranks = targets(&catalog, &read, &evidence(&files), &options(to, target))
+                .unwrap_or_else(|e| panic!("{what}: {e}"));
             let options = PlanOptions {
                 precision: Precision::Keep,
                 norms: Precision::Keep,
@@ -202,7 +204,7 @@ fn what_several_ranks_hold_is_compared() {
     for fused in FORMS {
         let files = files(8, fused);
         let read: Vec<_> = files.iter().map(File::source).collect();
-        let catalog = catalog(&read, Some(&MODEL), fused).expect("a catalog");
+        let catalog = catalog(&files, Some(&MODEL), fused).expect("a catalog");
         let (plan, _) = compare(Compared::Replicas { at_most: 1 << 20 }, &read, &catalog, &read, &catalog);
         let compared = |end: &str| {
             let of = plan.outputs.iter().flat_map(|file| file.tensors.iter().map(move |tensor| (file.rank, tensor)));
@@ -237,10 +239,12 @@ fn layouts_say_which_ranks_hold_the_same_where_a_layout_can() {
     for fused in FORMS {
         let files = files(1, None);
         let read: Vec<_> = files.iter().map(File::source).collect();
-        let catalog = catalog(&read, Some(&MODEL), None).expect("a catalog");
+        let catalog = catalog(&files, Some(&MODEL), None).expect("a catalog");
         let options = options(8, fused);
         let layouts: BTreeMap<_, _> =
-            strategies(&targets(&catalog, &read, &options).expect("targets"), &options).into_iter().collect();
+            strategies(&targets(&catalog, &read, &evidence(&files), &options).expect("targets"), &options)
+                .into_iter()
+                .collect();
         let mut model = MODEL.clone();
         model.fused = Some(fused.is_some());
         let by_model: BTreeMap<_, _> = rules_strategy(&model, 8).expect("a strategy").into_iter().collect();
@@ -266,8 +270,8 @@ fn what_cannot_be_shared_is_refused() {
     let refused = |from: u32, to: u32, spec: Option<&Model>| {
         let files = files(from, None);
         let read: Vec<_> = files.iter().map(File::source).collect();
-        let error = match catalog(&read, spec, None) {
-            Ok(catalog) => targets(&catalog, &read, &options(to, None)).expect_err("refused"),
+        let error = match catalog(&files, spec, None) {
+            Ok(catalog) => targets(&catalog, &read, &evidence(&files), &options(to, None)).expect_err("refused"),
             Err(error) => error,
         };
         error.to_string()

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::files::{Contents, File, Tensor};
+use super::files::{Contents, File, Tensor, evidence};
 use super::random::Random;
 use crate::model::{Family, Model, Value};
 use crate::plan::{Arrangement, Catalog, CatalogOptions, PlanError};
@@ -37,11 +37,12 @@ fn catalog(next: u8, held: &[(&str, &[u64])]) -> Result<Catalog, PlanError> {
         Tensor { name: (*name).to_owned(), dtype: Dtype::F32, shape, bytes }
     };
     let contents = Contents { rank: 0, tensors: held.iter().map(tensor).collect() };
-    let file = File::new(&mut Random::new(1), &contents);
+    let files = &[File::new(&mut Random::new(1), &contents)];
     let arrangement = Arrangement::Rules(1);
     let fusion = crate::model::FusionLayout::default();
-    let options = CatalogOptions { spec: Some(&model), arrangement, fusion, ignore: &|_| false };
-    let catalog = Catalog::new(&[file.source()], &options)?;
+    let options =
+        CatalogOptions { spec: Some(&model), arrangement, fusion, evidence: &evidence(files), ignore: &|_| false };
+    let catalog = Catalog::new(&[files[0].source()], &options)?;
     catalog.check_complete(Some(true)).map(|()| catalog)
 }
 

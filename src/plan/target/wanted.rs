@@ -6,10 +6,11 @@ use super::{Kind, TargetOptions};
 use crate::layout::TensorLayout;
 use crate::model::naming::{is_lora, is_training_state};
 use crate::model::{Captures, Dialect, Family, OwnSizes, Role, Stored};
+use crate::plan::agreement::Sources;
 use crate::plan::arrangement::{ByRules, Related};
 use crate::plan::catalog::{Catalog, Laid, Lay, LogicalTensor, heads_unknown};
 use crate::plan::tensor_id::Known;
-use crate::plan::{Arrangement, PlanError, SourceFile, agreement};
+use crate::plan::{Arrangement, PlanError};
 use crate::tensor::Shape;
 
 /// A parameter that the target shall hold, or several in one.
@@ -179,13 +180,13 @@ impl Wanted {
     }
 
     /// What belongs to the input of a fused layer must be the same for all its parts.
-    pub(super) fn check_shared(&self, catalog: &Catalog, files: &[SourceFile<'_>]) -> Result<(), PlanError> {
+    pub(super) fn check_shared(&self, catalog: &Catalog, sources: Sources<'_>) -> Result<(), PlanError> {
         if !self.is_shared() {
             return Ok(());
         }
         let held = |&part: &usize| catalog.tensors()[part].shards.all().map(|h| (h.file, h.entry)).next();
         let held: Vec<(usize, usize)> = self.tensors.iter().filter_map(held).collect();
-        let same = held.windows(2).all(|pair| pair[0] == pair[1]) || agreement::agree(files, &held);
+        let same = held.windows(2).all(|pair| pair[0] == pair[1]) || sources.agree(&held)?;
         if same { Ok(()) } else { Err(PlanError::InputsDiffer(self.name.clone())) }
     }
 

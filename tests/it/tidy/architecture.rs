@@ -76,6 +76,29 @@ fn the_command_line_is_a_client_of_the_face() {
     }
 }
 
+/// What planning may use of the system: the words of a failed read.
+const OF_THE_PLAN: [&str; 1] = ["FileError"];
+
+#[test]
+fn planning_can_read_nothing() {
+    let of = the_crate();
+    let mut count = 0;
+    for of in of.modules.iter().filter(|module| module.file.starts_with("src/plan")) {
+        count += 1;
+        let paths = of.imports.iter().map(|import| &import.path).chain(&of.paths);
+        let reads = |path: &&Vec<String>| match path.get(..2) {
+            Some([first, second]) if first == "crate" && second == "sys" => {
+                path.get(2).is_none_or(|name| !OF_THE_PLAN.contains(&name.as_str()))
+            }
+            Some([first, second]) if first == "crate" => second == "storage",
+            _ => path[0] == "std" && path.get(1).is_some_and(|name| name == "fs"),
+        };
+        let wrong: Vec<_> = paths.filter(reads).collect();
+        assert!(wrong.is_empty(), "{} uses {wrong:?}", of.file.display());
+    }
+    assert!(count > 50, "{count}");
+}
+
 #[test]
 fn no_file_is_on_a_circle_of_uses() {
     let uses = the_crate().uses();

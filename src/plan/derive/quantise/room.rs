@@ -12,7 +12,7 @@ use crate::tensor::{Dtype, Shape, TensorName};
 #[derive(Debug)]
 pub(in crate::plan) struct Room {
     /// The index of the file that it will be.
-    file: usize,
+    pub file: usize,
     pub bytes: Vec<u8>,
     pub entries: Vec<Entry>,
 }

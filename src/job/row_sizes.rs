@@ -5,10 +5,11 @@
 //! logarithms of the sizes, in units of their standard error (Welch's t): in SmolLM2-135M 5.6 to 54 for the right order and
 //! at most 1.3 for the other, layer by layer. The rows of a model that was not trained differ in neither way.
 
-use super::SourceFile;
 use crate::formats::Entry;
+use crate::input::{Input, LoadedFile, read_tensor};
 use crate::model::FusionLayout;
 use crate::model::naming::{fused, is_lora};
+use crate::sys::FileError;
 use crate::tensor::Dtype;
 
 /// How many parameters are looked at, spread over the layers.
@@ -23,26 +24,29 @@ const TIMES: f64 = 16.0;
 
 /// The order that the sizes of a checkpoint's rows show. `None`: they show none, or nothing is fused. Reads a few MiB of the
 /// lowest rank's weights.
-pub fn order_by_row_sizes(files: &[SourceFile<'_>]) -> Option<FusionLayout> {
-    let lowest = files.iter().map(|file| file.rank).min()?;
-    let of_lowest = files.iter().filter(|file| file.rank == lowest);
+///
+/// # Errors
+/// A source that cannot be read.
+pub(super) fn order(input: &Input) -> Result<Option<FusionLayout>, FileError> {
+    let Some(lowest) = input.files.iter().map(|file| file.rank).min() else { return Ok(None) };
+    let of_lowest = input.files.iter().filter(|file| file.rank == lowest);
     let all: Vec<_> = of_lowest.flat_map(|file| file.entries.iter().map(move |entry| (file, entry))).collect();
     let candidates: Vec<_> = all.into_iter().filter(|(_, entry)| is_gate_and_up(entry)).collect();
     let (mut concatenated, mut in_turn) = (0.0, 0.0);
     for (file, entry) in candidates.iter().step_by(candidates.len().div_ceil(PARAMETERS).max(1)) {
-        let Some(rows) = sizes(file, entry) else { continue };
-        let half = entry.shape.dims().first()? / 2;
+        let Some(rows) = sizes(file, entry)? else { continue };
+        let half = entry.shape.dims()[0] / 2;
         concatenated += t(&rows, |row| row < half).powi(2);
         in_turn += t(&rows, |row| row.is_multiple_of(2)).powi(2);
     }
     let clear = |one: f64, other: f64| one >= SEEN && one >= TIMES * other;
-    if clear(concatenated, in_turn) {
+    Ok(if clear(concatenated, in_turn) {
         Some(FusionLayout::RankConcat)
     } else if clear(in_turn, concatenated) {
         Some(FusionLayout::Grouped)
     } else {
         None
-    }
+    })
 }
 
 fn is_gate_and_up(entry: &Entry) -> bool {
@@ -51,19 +55,19 @@ fn is_gate_and_up(entry: &Entry) -> bool {
 }
 
 /// Rows of both halves, each with the logarithm of its size. `None`: a row of zeros, or of what is no number.
-fn sizes(file: &SourceFile<'_>, entry: &Entry) -> Option<Vec<(u64, f64)>> {
-    let &[rows, columns] = entry.shape.dims() else { return None };
+fn sizes(file: &LoadedFile, entry: &Entry) -> Result<Option<Vec<(u64, f64)>>, FileError> {
+    let &[rows, columns] = entry.shape.dims() else { return Ok(None) };
     let (half, looked_at) = (rows / 2, (rows / 2).min(ROWS));
     let size = entry.dtype.size();
-    let one = |row: u64| {
-        let bytes = entry.extents.locate(row * columns * size, columns.min(COLUMNS) * size);
-        let mut squares = 0.0;
-        for piece in bytes {
-            squares += sum_of_squares(piece.of(file.bytes)?, entry.dtype)?;
-        }
-        (squares > 0.0 && squares.is_finite()).then(|| (row, squares.ln()))
-    };
-    (0..looked_at).chain(half..half + looked_at).map(one).collect()
+    let (mut bytes, mut sizes) = (Vec::new(), Vec::new());
+    for row in (0..looked_at).chain(half..half + looked_at) {
+        let wanted = (row * columns * size, columns.min(COLUMNS) * size);
+        read_tensor(&file.mapping, &entry.extents, wanted, &mut bytes)?;
+        let squares = sum_of_squares(&bytes, entry.dtype).filter(|sum| *sum > 0.0 && sum.is_finite());
+        let Some(squares) = squares else { return Ok(None) };
+        sizes.push((row, squares.ln()));
+    }
+    Ok(Some(sizes))
 }
 
 fn sum_of_squares(bytes: &[u8], dtype: Dtype) -> Option<f64> {
