@@ -110,12 +110,12 @@ pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// How the engine reads sources where nobody asks for anything.
+/// How the engine reads sources where nothing is requested.
 pub(super) fn of_readers(sources: &[Arc<LocalBlob>]) -> EngineConfig {
     settle(&Requested { durability: Durability::Cached, ..Requested::default() }, sources, None).config
 }
 
-/// Looks at the machine and chooses. The sources are told how they will be read. `target`: where, and how many bytes.
+/// Looks at the machine and chooses. Sets how the sources will be read. `target`: where, and how many bytes.
 pub(super) fn settle(requested: &Requested, sources: &[Arc<LocalBlob>], target: Option<(&Path, u64)>) -> Chosen {
     let facts = Facts {
         sources: sources.iter().map(|source| Place::of_file(source.path())).collect(),

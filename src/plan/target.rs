@@ -98,7 +98,7 @@ pub(super) enum Content {
 /// What each rank of the target shall hold.
 ///
 /// # Errors
-/// Where the ranks do not divide the model, or the target's layout lacks a parameter or wants one that the source has not.
+/// Where the ranks do not divide the model, or the target layout omits a parameter, or requires one that the source does not have.
 pub fn targets(
     catalog: &Catalog,
     files: &[super::SourceFile<'_>],
