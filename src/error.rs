@@ -250,7 +250,7 @@ impl From<CalibrateError> for Error {
 impl From<PlanError> for Error {
     fn from(error: PlanError) -> Self {
         match error {
-            // Nothing is wrong with what was asked for: the machine does not give the bytes.
+            // Nothing is wrong with what was requested: the machine does not give the bytes.
             PlanError::Unread(unread) => unread.into_file_error().into(),
             other => Self::Plan(Box::new(other)),
         }

@@ -39,7 +39,7 @@ impl ByteRange {
     }
 }
 
-/// A file that can be told which bytes will be read soon.
+/// A file that accepts hints of which bytes will be read soon.
 pub trait ReadAhead: Sync {
     /// These bytes will be read from front to back. A hint: nothing happens where it is not understood.
     fn will_read(&self, range: ByteRange);

@@ -1,4 +1,4 @@
-//! One conversion on several machines: which takes which part, and when all of it is done.
+//! One conversion on several machines: which machine takes which part, and when all of it is done.
 //!
 //! ```text
 //! flags, rank table, launcher ─ identity ─► host i of n ─ share ─► its files ─ engine ─► node-i.done ─ completion ─► published

@@ -35,7 +35,7 @@ impl Publication {
         self.dir.publish(&self.claim)
     }
 
-    /// What all hosts together have done, as if one had. Proves that every byte of every file of the plan was written by just
+    /// What all hosts together have done, as if one had. Proves that every byte of every file of the plan was written by exactly
     /// one of them, and that the files are there.
     ///
     /// # Errors

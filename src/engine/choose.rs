@@ -53,7 +53,7 @@ pub enum Reflink {
 
 /// What was requested. `None`: whatever suits the place.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Wishes {
+pub struct Requested {
     /// Threads.
     pub workers: Option<usize>,
     /// Bytes of memory that is not page cache.
@@ -118,13 +118,13 @@ const PAGE_CACHE_PERCENT: u64 = 30;
 const STREAMS: usize = 4;
 
 /// Chooses.
-pub fn choose(facts: &Facts, wishes: &Wishes) -> Chosen {
+pub fn choose(facts: &Facts, requested: &Requested) -> Chosen {
     let mut settings = Vec::new();
     let mut set = |name, value: String, why: String| settings.push(Setting { name, value, why });
     let asked = |option: &str| format!("set by {option}");
     let size = |bytes| ByteSize::b(bytes).to_string();
 
-    let readers: Vec<(Reader, String)> = facts.sources.iter().map(|place| reader(place, wishes.reader)).collect();
+    let readers: Vec<(Reader, String)> = facts.sources.iter().map(|place| reader(place, requested.reader)).collect();
     for (index, (reader, why)) in readers.iter().enumerate() {
         if !readers[..index].contains(&readers[index]) {
             let files = readers.iter().filter(|other| **other == readers[index]).count();
@@ -136,19 +136,19 @@ pub fn choose(facts: &Facts, wishes: &Wishes) -> Chosen {
     let remote = places().find(|place| is_remote(place));
     let rotating = places().any(|place| place.rotational == Some(true));
 
-    let (direct, why) = writes(facts, wishes);
+    let (direct, why) = writes(facts, requested);
     if facts.target.is_some() {
         set("writes", if direct { "direct" } else { "buffered" }.to_owned(), why);
-        let (value, why) = writer(facts, wishes.writer, direct);
+        let (value, why) = writer(facts, requested.writer, direct);
         set("writer", value.to_owned(), why);
     }
-    let waits = direct && (wishes.writer == WriterKind::Pwrite || facts.uring_refused.is_some());
-    let (reflink, why) = share(facts, wishes.reflink);
+    let waits = direct && (requested.writer == WriterKind::Pwrite || facts.uring_refused.is_some());
+    let (reflink, why) = share(facts, requested.reflink);
     if facts.target.is_some() {
         set("reflink", if reflink { "tried" } else { "no" }.to_owned(), why);
     }
 
-    let (workers, why) = match (wishes.workers, remote) {
+    let (workers, why) = match (requested.workers, remote) {
         (Some(workers), _) => (workers, asked("--workers")),
         (None, Some(place)) if facts.processors > STREAMS => {
             (STREAMS, format!("few streams to {}; {} processors", kind(place), facts.processors))
@@ -161,7 +161,7 @@ pub fn choose(facts: &Facts, wishes: &Wishes) -> Chosen {
     };
     set("workers", workers.to_string(), why);
 
-    let (memory, why) = match (wishes.memory, facts.memory) {
+    let (memory, why) = match (requested.memory, facts.memory) {
         (Some(memory), _) => (memory, asked("--memory")),
         (None, Some(available)) if available / 2 < MEMORY => {
             ((available / 2).max(LEAST_MEMORY), format!("half of the {} that are available", size(available)))
@@ -170,13 +170,13 @@ pub fn choose(facts: &Facts, wishes: &Wishes) -> Chosen {
     };
     set("memory", size(memory), why);
 
-    let (chunk, why) = match (wishes.chunk, remote) {
+    let (chunk, why) = match (requested.chunk, remote) {
         (Some(chunk), _) => (chunk, asked("--chunk")),
         (None, Some(place)) => (LONG_CHUNK, format!("long pieces for {}", kind(place))),
         (None, None) if rotating => (LONG_CHUNK, "a disk that rotates seeks less for long pieces".to_owned()),
         (None, None) => (EngineConfig::LARGEST_CHUNK, "the largest size that still improves throughput".to_owned()),
     };
-    let (depth, depth_why) = match wishes.depth {
+    let (depth, depth_why) = match requested.depth {
         Some(depth) => (depth, asked("--depth")),
         None => (
             usize::try_from(IN_FLIGHT / chunk.max(1)).unwrap_or(4).clamp(4, 64),
@@ -189,11 +189,11 @@ pub fn choose(facts: &Facts, wishes: &Wishes) -> Chosen {
         memory: memory / 2,
         largest_chunk: chunk,
         depth,
-        writer: wishes.writer,
+        writer: requested.writer,
         direct,
         read_ahead: readers.iter().any(|(reader, _)| *reader != Reader::Mapped),
         reflink,
-        durability: wishes.durability,
+        durability: requested.durability,
     };
     let buffer = config.chunk();
     let tight = if buffer < chunk { format!("; buffers of {}, as memory allows", size(buffer)) } else { String::new() };
@@ -242,16 +242,16 @@ fn reader(place: &Place, wish: Option<Reader>) -> (Reader, String) {
     (Reader::Auto, format!("{kind}: from the page cache what is there, past it what is not"))
 }
 
-fn writes(facts: &Facts, wishes: &Wishes) -> (bool, String) {
+fn writes(facts: &Facts, requested: &Requested) -> (bool, String) {
     let Some(target) = &facts.target else { return (false, String::new()) };
     let kind = kind(target);
-    match wishes.writes {
+    match requested.writes {
         Writes::Direct => return (true, "set by --writes".to_owned()),
         Writes::Buffered => return (false, "set by --writes".to_owned()),
         Writes::Auto => {}
     }
     let held = facts.memory.unwrap_or(u64::MAX) / 100 * PAGE_CACHE_PERCENT;
-    if wishes.durability == Durability::Cached && (facts.output <= held || target.rotational != Some(false)) {
+    if requested.durability == Durability::Cached && (facts.output <= held || target.rotational != Some(false)) {
         return (false, "the output is not flushed".to_owned());
     }
     if let Some(align) = too_coarse(target) {
@@ -260,13 +260,13 @@ fn writes(facts: &Facts, wishes: &Wishes) -> (bool, String) {
     match target.file_system {
         Some(FileSystem::Memory) => (false, format!("{kind}: there is no disk")),
         Some(FileSystem::Network(_) | FileSystem::Fuse) => (false, format!("{kind}: the cache gathers what is sent")),
-        Some(FileSystem::Ext | FileSystem::Xfs | FileSystem::Btrfs) if wishes.durability == Durability::Cached => {
+        Some(FileSystem::Ext | FileSystem::Xfs | FileSystem::Btrfs) if requested.durability == Durability::Cached => {
             (true, format!("{kind}, and {} are more than the page cache takes", ByteSize::b(facts.output)))
         }
         Some(FileSystem::Ext | FileSystem::Xfs | FileSystem::Btrfs) => {
             (true, format!("{kind}, and the output is flushed"))
         }
-        _ if wishes.durability == Durability::Cached => (false, "the output is not flushed".to_owned()),
+        _ if requested.durability == Durability::Cached => (false, "the output is not flushed".to_owned()),
         Some(FileSystem::Overlay | FileSystem::Other(_)) | None => (true, format!("{kind}: buffered if it refuses")),
     }
 }

@@ -81,7 +81,7 @@ impl<'a> Feed<'a> {
         self
     }
 
-    /// Whether somebody cancelled or something failed, a read of a mapping included: whoever waits for the threads says of what.
+    /// Whether the run was cancelled or something failed, a read of a mapping included: the thread that waits reports which.
     pub(super) fn is_over(&self) -> bool {
         self.cancel.is_cancelled()
             || self.failed.load(Ordering::Relaxed)
@@ -96,7 +96,7 @@ impl<'a> Feed<'a> {
         }
     }
 
-    /// The windows of a task that is to be put together. `None`: they are not there yet, and whoever asks need not `wait`.
+    /// The windows of a task that is to be put together. `None`: they are not there yet, and the caller need not `wait`.
     pub(super) fn staged(&self, number: usize, wait: bool) -> Result<Option<Staged<'_>>, EngineError> {
         let Some(windows) = &self.windows else { return Ok(Some(Staged::none())) };
         match windows.poll(number) {
@@ -106,7 +106,7 @@ impl<'a> Feed<'a> {
     }
 }
 
-/// A task whose bytes can be had.
+/// A task whose bytes are available.
 pub(super) struct Chunk<'a> {
     feed: &'a Feed<'a>,
     task: &'a Task,

@@ -45,7 +45,7 @@ mod windows;
 mod worker;
 
 pub use cancel::CancelToken;
-pub use choose::{Chosen, Facts, Reflink, Setting, Wishes, Writes, choose};
+pub use choose::{Chosen, Facts, Reflink, Requested, Setting, Writes, choose};
 pub use config::{Durability, EngineConfig, WriterKind};
 pub use crc::{CrcOf, crc32s};
 pub use digest::Crc64;

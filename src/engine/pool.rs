@@ -90,7 +90,7 @@ pub(super) fn run_queues<S: Sink<Found: Send>>(
         let read = reader.map_or(Ok(0), join);
         (read, workers.into_iter().map(join).collect::<Vec<_>>())
     });
-    // Whoever saw that a mapping could not be read stopped, and does not know why.
+    // A thread that saw that a mapping could not be read stopped, and does not know why.
     LocalBlob::check_all(feed.inputs.mappings)?;
     let (mut found, mut failures) = (Vec::with_capacity(outcomes.len()), Vec::new());
     let read_ahead = read.unwrap_or_else(|e| {

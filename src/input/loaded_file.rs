@@ -40,7 +40,7 @@ const FIRST: u64 = 4096;
 pub(super) fn load(rank: u32, path: &Path, opening: Opening<'_>) -> Result<LoadedFile, InputError> {
     let mapping = opening.store.open(path)?;
     let parsed = parsed(rank, path, Arc::clone(&mapping), opening.budget);
-    // Before anything is said of a header that may be zeros for want of a disk.
+    // Before anything is said of a header that may be zeros because a disk failed.
     mapping.check()?;
     let file = parsed?;
     // A header is a few pages, but of a cached file the kernel maps 2 MiB for each page that is touched: with a record for every

@@ -99,7 +99,7 @@ impl Doctor {
         if let Some(input) = &found.input
             && let Err(e) = reading::check_unchanged(&input.mappings(), observer)
         {
-            // Of a source that cannot be read it may be what was just said.
+            // Of a source that cannot be read it may be what was already reported.
             let found = finding(&e);
             if findings.last() != Some(&found) {
                 findings.push(found);

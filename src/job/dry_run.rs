@@ -47,7 +47,7 @@ impl Planned {
         let free = targets::check(self)?;
         let left = engine::leftovers(target);
         let mappings = self.opened.input().mappings();
-        let chosen = settings::settle(&self.job.wishes(), &mappings, Some((target, plan.totals().written)));
+        let chosen = settings::settle(&self.job.requested(), &mappings, Some((target, plan.totals().written)));
         let memory = settings::memory(plan, &chosen.config);
         let mut report = plan_report(plan, &target.display().to_string(), (free, &left), memory);
         report.settings = chosen.settings;

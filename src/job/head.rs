@@ -122,7 +122,7 @@ fn is_embedding(case: &Case<'_>, files: &[SourceFile<'_>], catalog: &Catalog) ->
     let (plan, places) = plan::compare(Compared::All, files, &embedding, files, &head);
     plan::prove_covered(&plan)?;
     let mappings = case.input().mappings();
-    let engine = settings::settle(&case.job.wishes(), &mappings, None).config;
+    let engine = settings::settle(&case.job.requested(), &mappings, None).config;
     let none = CancelToken::default();
     let found = engine::compare(&plan, &mappings, &mappings, &places, &engine, &engine::Noop, &none)?;
     Ok(found.is_empty())

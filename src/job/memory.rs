@@ -222,7 +222,7 @@ fn check_name(path: &Path, replace: bool) -> Result<(), Error> {
     if is_ours { Ok(()) } else { Err(Error::ForeignTarget(path.to_owned())) }
 }
 
-/// Somebody may have taken the name meanwhile.
+/// Another program may have taken the name meanwhile.
 fn taken(path: &Path, error: FileError) -> Error {
     if error.source.kind() == std::io::ErrorKind::AlreadyExists {
         return EngineError::TargetExists(path.to_owned()).into();

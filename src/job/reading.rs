@@ -105,7 +105,7 @@ pub(super) fn read(files: &[SourceFile<'_>], how: &Reading<'_>) -> Result<Read, 
         let catalog = Catalog::new(files, &options(Some(spec)))?;
         return Ok(Read { catalog, spec: how.spec.cloned(), inferred: None });
     }
-    // The shapes alone tell the model only where it is a built-in one; for that they are read as if ungrouped, which
+    // The shapes alone show the model only where it is a built-in one; for that they are read as if ungrouped, which
     // changes no shape.
     let plain = CatalogOptions { fusion: FusionLayout::RankConcat, ..options(None) };
     let catalog = Catalog::new(files, &plain)?;
@@ -146,7 +146,7 @@ pub(super) enum Opened {
 }
 
 impl Opened {
-    /// Opens the source that the function of a job wants; another's is named as what it is.
+    /// Opens the source that the function of a job takes; another kind of source is refused and named.
     pub(super) fn of_job(job: &Job, observer: &dyn Observer) -> Result<Self, Error> {
         let budget = settings::budget(job.run.reading.memory);
         let (path, opening) = (job.source.path.as_path(), settings::opening(&budget));
@@ -193,7 +193,7 @@ impl Opened {
         Ok(())
     }
 
-    /// Opens whatever is there; where file names do not tell whose it is, the parameters' names do.
+    /// Opens whatever is there; where file names do not show which tool wrote it, the parameters' names do.
     pub(super) fn open(path: &Path, gaps: RankGaps, memory: Option<u64>) -> Result<Self, Error> {
         let budget = settings::budget(memory);
         let opening = settings::opening(&budget);
@@ -272,7 +272,7 @@ pub(super) fn read_copied(files: &[SourceFile<'_>], ignore: &dyn Fn(&str) -> boo
 pub(super) struct Tied {
     /// In the source.
     pub source: bool,
-    /// In the target, which then wants none of its own.
+    /// In the target, which then needs none of its own.
     pub target: bool,
 }
 
@@ -295,7 +295,7 @@ pub(super) fn read_foreign(
         .map(|(name, kind)| format!("{name} ({kind})"))
         .collect();
     if !others.is_empty() {
-        // What stands among the tensors and is none could be a parameter in a form that is not known.
+        // What is among the tensors and is none could be a parameter in a form that is not known.
         return Err(PlanError::UnknownNames(others).into());
     }
     let dialect = &foreign.dialect;

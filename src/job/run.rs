@@ -89,7 +89,7 @@ impl Planned {
         let free = place.reclaim(&self, free, observer)?;
         let mut mappings = self.opened.input().mappings();
         let bytes = place.bytes(&self.conversion.plan);
-        let chosen = settings::settle(&self.job.wishes(), &mappings, Some((&self.conversion.target, bytes)));
+        let chosen = settings::settle(&self.job.requested(), &mappings, Some((&self.conversion.target, bytes)));
         place.check_room(&self, free)?;
         let memory = settings::memory(&self.conversion.plan, &chosen.config);
         if memory > chosen.memory {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::choices::{Reader, Reflink, Writer, Writes};
 use super::spec::{Job, Reading};
-use crate::engine::{self, Chosen, Durability, EngineConfig, Facts, Publish, Wishes, WriterKind, choose};
+use crate::engine::{self, Chosen, Durability, EngineConfig, Facts, Publish, Requested, WriterKind, choose};
 use crate::formats::Budget;
 use crate::input::Opening;
 use crate::plan::{Plan, Precision};
@@ -42,8 +42,8 @@ pub(super) fn opening(budget: &Budget) -> Opening<'_> {
 
 impl Reading {
     /// What is requested of the engine where nothing is written.
-    pub(super) fn wishes(&self) -> Wishes {
-        Wishes {
+    pub(super) fn requested(&self) -> Requested {
+        Requested {
             workers: self.workers,
             memory: self.memory,
             chunk: self.chunk,
@@ -55,15 +55,15 @@ impl Reading {
                 Reader::Sequential => Some(sys::Reader::Sequential),
             },
             durability: Durability::Cached,
-            ..Wishes::default()
+            ..Requested::default()
         }
     }
 }
 
 impl Job {
     /// What is requested of the engine.
-    pub(super) fn wishes(&self) -> Wishes {
-        Wishes {
+    pub(super) fn requested(&self) -> Requested {
+        Requested {
             writes: match self.run.writes {
                 Writes::Auto => engine::Writes::Auto,
                 Writes::Direct => engine::Writes::Direct,
@@ -79,7 +79,7 @@ impl Job {
                 Reflink::Never => engine::Reflink::Never,
             },
             durability: self.durability(),
-            ..self.run.reading.wishes()
+            ..self.run.reading.requested()
         }
     }
 
@@ -110,13 +110,13 @@ pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// How the engine reads sources where nobody asks for anything.
+/// How the engine reads sources where nothing is requested.
 pub(super) fn of_readers(sources: &[Arc<LocalBlob>]) -> EngineConfig {
-    settle(&Wishes { durability: Durability::Cached, ..Wishes::default() }, sources, None).config
+    settle(&Requested { durability: Durability::Cached, ..Requested::default() }, sources, None).config
 }
 
-/// Looks at the machine and chooses. The sources are told how they will be read. `target`: where, and how many bytes.
-pub(super) fn settle(wishes: &Wishes, sources: &[Arc<LocalBlob>], target: Option<(&Path, u64)>) -> Chosen {
+/// Looks at the machine and chooses. Sets how the sources will be read. `target`: where, and how many bytes.
+pub(super) fn settle(requested: &Requested, sources: &[Arc<LocalBlob>], target: Option<(&Path, u64)>) -> Chosen {
     let facts = Facts {
         sources: sources.iter().map(|source| Place::of_file(source.path())).collect(),
         target: target.map(|(path, _)| Place::of_directory(path)),
@@ -125,7 +125,7 @@ pub(super) fn settle(wishes: &Wishes, sources: &[Arc<LocalBlob>], target: Option
         memory: sys::available_memory(),
         uring_refused: sys::uring().err().map(|e| e.to_string()),
     };
-    let chosen = choose(&facts, wishes);
+    let chosen = choose(&facts, requested);
     for (source, reader) in sources.iter().zip(&chosen.readers) {
         source.set_reader(*reader);
     }

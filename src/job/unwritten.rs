@@ -42,7 +42,7 @@ impl Unwritten {
         cut(&mut planned.conversion.plan)?;
         let plan = &planned.conversion.plan;
         let mut mappings = planned.opened.input().mappings();
-        let chosen = settings::settle(&job.run.reading.wishes(), &mappings, None);
+        let chosen = settings::settle(&job.run.reading.requested(), &mappings, None);
         // A checksum of a file's own bytes takes one more.
         let sums = plan.outputs.iter().any(|file| file.layout.late().next().is_some());
         let buffers = chosen.config.workers as u64 * buffer * if sums { 2 } else { 1 };

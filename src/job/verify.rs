@@ -141,7 +141,7 @@ impl Verify {
         ignore: &Patterns,
         (observer, cancel): (&dyn Observer, &CancelToken),
     ) -> Result<Verdict, Error> {
-        let wishes = self.reading.wishes();
+        let requested = self.reading.requested();
         a.input().check_ranks()?;
         b.input().check_ranks()?;
         for side in [&self.a, &self.b] {
@@ -176,7 +176,7 @@ impl Verify {
             let pairs = plan::tolerance(a_files, &a_catalog, b_files, &b_catalog)?;
             let step = Step::begin(observer, "comparing");
             let (a_maps, b_maps) = (a.input().mappings(), b.input().mappings());
-            let engine_config = settings::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
+            let engine_config = settings::settle(&requested, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
             let found = engine::distances(&pairs, &a_maps, &b_maps, &engine_config, &step, cancel)?;
             step.finish();
             return Ok(within(&a_catalog, choices, &found, steps));
@@ -192,7 +192,7 @@ impl Verify {
             let step = Step::begin(observer, "comparing");
             // All that B holds against A; then what A holds more than once, and was not compared, against B.
             let (a_maps, b_maps) = (a.input().mappings(), b.input().mappings());
-            let engine_config = settings::settle(&wishes, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
+            let engine_config = settings::settle(&requested, &[a_maps.clone(), b_maps.clone()].concat(), None).config;
             let of_a = (a_files, &a_catalog, &a_maps);
             let of_b = (b_files, &b_catalog, &b_maps);
             // What is quantised by blocks is read, but there are no bytes to be compared with.

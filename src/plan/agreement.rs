@@ -3,7 +3,7 @@
 use super::SourceFile;
 use super::evidence::{Evidence, InFile, Unread};
 
-/// Headers, and whoever knows what their tensors hold.
+/// Headers, and the evidence of what their tensors hold.
 #[derive(Clone, Copy)]
 pub(super) struct Sources<'a> {
     pub files: &'a [SourceFile<'a>],

@@ -1,4 +1,4 @@
-//! All entries of all ranks as logical tensors: unfused, whole, each with its holders.
+//! All entries of all ranks as logical tensors: unfused, whole, each with its shards.
 
 mod add;
 mod complete;
@@ -27,8 +27,8 @@ pub(super) use self::lay::{Laid, Lay};
 pub(super) use self::reader::heads_unknown;
 pub(super) use self::sized::Sized;
 use super::PlanError;
-use super::holders::Holders;
 use super::made::{Pair, Quantise};
+use super::shards::Shards;
 use super::tensor_id::{Known, TensorId};
 use crate::model::naming::before;
 use crate::model::{Dialect, Family, FusionLayout};
@@ -47,12 +47,12 @@ pub struct LogicalTensor {
     pub shape: Shape,
     /// The axes as which axis 0 is read. The product is the number of rows. Empty for a scalar.
     pub(super) radices: Vec<u64>,
-    pub(super) holders: Holders,
+    pub(super) shards: Shards,
     /// Whether no layout knows it, and all ranks hold it alike.
     pub loose: bool,
-    /// How its elements are made of what its holders hold, where they are not exactly that.
+    /// How its elements are made of what its shards hold, where they are not exactly that.
     pub(super) quantise: Option<Quantise>,
-    /// The adapter that is added to what its holders hold, where one is merged.
+    /// The adapter that is added to what its shards hold, where one is merged.
     pub(super) update: Option<Pair>,
 }
 
@@ -101,7 +101,7 @@ impl Catalog {
 
     /// How many replicas of parameters within a stage are larger than this many bytes.
     pub fn replicas_above(&self, bytes: u64) -> usize {
-        let count = |t: &LogicalTensor| t.holders.replicas().len() - t.holders.copies().len();
+        let count = |t: &LogicalTensor| t.shards.replicas().len() - t.shards.copies().len();
         let larger = |t: &LogicalTensor| if t.shape.bytes(t.dtype) > bytes { count(t) } else { 0 };
         self.tensors.iter().map(larger).sum()
     }

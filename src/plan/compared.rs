@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::SourceFile;
 use super::catalog::Catalog;
-use super::holders::Holder;
 use super::route::{OutputFile, OutputTensor};
 use super::router::{Router, Way};
+use super::shards::Shard;
 use super::value::Plan;
 use crate::formats::FileLayout;
 use crate::layout::Piece;
@@ -40,18 +40,17 @@ pub fn compare(
     let mut replicas: HashSet<(usize, usize)> = HashSet::new();
     for tensor in b.tensors() {
         if let Compared::Replicas { at_most } = which {
-            let small = |h: &&Holder| b_files[h.file].entries[h.entry].extents.len() <= at_most;
-            let compared = tensor.holders.replicas().iter().filter(small).chain(tensor.holders.copies());
+            let small = |h: &&Shard| b_files[h.file].entries[h.entry].extents.len() <= at_most;
+            let compared = tensor.shards.replicas().iter().filter(small).chain(tensor.shards.copies());
             replicas.extend(compared.map(|h| (h.file, h.entry)));
         }
         let Some(index) = a.get(&tensor.name) else { continue };
         // Copies first: what is read of one in the stead of a missing rank is a part of the copy.
-        for holder in tensor.holders.replicas().iter().chain(tensor.holders.used()) {
-            let known = pieces.entry((holder.file, holder.entry)).or_default();
+        for shard in tensor.shards.replicas().iter().chain(tensor.shards.used()) {
+            let known = pieces.entry((shard.file, shard.entry)).or_default();
             // What belongs to the input of a fused layer is the same piece for each part.
-            if known.iter().all(|(of, piece)| *piece != holder.piece && !(*of == index && holds(piece, &holder.piece)))
-            {
-                known.push((index, holder.piece.clone()));
+            if known.iter().all(|(of, piece)| *piece != shard.piece && !(*of == index && holds(piece, &shard.piece))) {
+                known.push((index, shard.piece.clone()));
             }
         }
     }

@@ -12,7 +12,7 @@ pub(super) const LOOKED_AT: usize = 4;
 /// How many bytes of each are compared before more are.
 const FIRST_LOOK: u64 = 1 << 10;
 
-/// A parameter that the ranks share: who holds it (file and entry) and where each one's block begins.
+/// A parameter that the ranks share: where it is held (file and entry) and where each one's block begins.
 pub(super) type Shared = Vec<(InFile, Vec<u64>)>;
 
 /// No two files may hold the same bytes of all that is looked at, where those are blocks of different places.

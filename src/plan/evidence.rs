@@ -1,7 +1,7 @@
 //! What planning must know of contents: facts, not bytes.
 //!
 //! A plan is made of headers. A few questions remain that headers leave open, and they arise while it is made, each from the answer
-//! to the one before; whoever reads sources answers them when they are asked, and what it cannot read is an error.
+//! to the one before; the reader of the sources answers them when they arise, and what it cannot read is an error.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;

@@ -1,4 +1,4 @@
-//! How the elements of a tensor are made of what its holders hold, where they are not exactly that.
+//! How the elements of a tensor are made of what its shards hold, where they are not exactly that.
 
 use super::op::{Arithmetic, Width};
 use crate::tensor::Dtype;
@@ -15,7 +15,7 @@ pub(super) struct Pair {
 /// How a tensor's elements are quantised. Indices are of the catalog's vectors.
 #[derive(Clone, Debug)]
 pub(super) struct Quantise {
-    /// What the holders hold.
+    /// What the shards hold.
     pub from: Dtype,
     pub width: Width,
     /// How many neighbouring columns of a row have one scale, where not all of them do.

@@ -1,7 +1,7 @@
 //! From the checkpoints' headers to a plan: which bytes of which source go where, proved before anything is written.
 //!
 //! ```text
-//! source files ──► catalog: logical tensors, each with its holders ──► target: what each rank file shall hold
+//! source files ──► catalog: logical tensors, each with its shards ──► target: what each rank file shall hold
 //!                                                       └──► routes: holder ∩ target ──► plan, checked
 //! ```
 //!
@@ -23,7 +23,6 @@ mod error;
 mod evidence;
 mod files;
 mod heads;
-mod holders;
 mod ids;
 mod infer;
 mod known_names;
@@ -34,6 +33,7 @@ mod op;
 mod options;
 mod route;
 mod router;
+mod shards;
 mod source;
 mod statistics;
 mod strategy_set;

@@ -1,4 +1,4 @@
-//! Boxes to routes: what the holders of a tensor give to a box of it.
+//! Boxes to routes: what the shards of a tensor give to a box of it.
 
 mod boxes;
 mod low_rank;
@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use super::SourceFile;
 use super::catalog::{Catalog, LogicalTensor};
 use super::derive::quantise::Gathered;
-use super::holders::{Holder, Holders};
 use super::ids::{OperandId, OpsId, SourceId, StoredId};
 use super::made::Pair;
 use super::op::{LowRank, Op};
 use super::route::{OutputFile, OutputTensor, Route, SourceTensor};
+use super::shards::{Shard, Shards};
 use super::source::hold_blocks;
 use super::value::{Plan, PlanSource};
 use crate::layout::{Piece, Region};
@@ -172,7 +172,7 @@ impl<'a> Router<'a> {
         OutputTensor { name: name.into(), dtype: what.dtype, shape, first_holder: true, routes }
     }
 
-    /// What the holders give to the boxes of a target tensor, in target order.
+    /// What the shards give to the boxes of a target tensor, in target order.
     pub(super) fn routes(&mut self, pieces: &[(usize, Piece)], way: &Way) -> Vec<Route> {
         let catalog = self.catalog;
         let mut routes = Vec::new();
@@ -188,30 +188,30 @@ impl<'a> Router<'a> {
         let pair = tensor.update.filter(|_| self.merge).map(|pair| self.pair(pair));
         let update = pair.map(|pair| low_rank::update(pair, piece, &tensor.radices, way.columns));
         let mut last: Option<(Dtype, OpsId)> = None;
-        for holder in tensor.holders.near(&piece.region) {
-            let Some(moves) = holder.piece.to(piece) else { continue };
-            let stored = self.stored_as(holder, way.from);
+        for shard in tensor.shards.near(&piece.region) {
+            let Some(moves) = shard.piece.to(piece) else { continue };
+            let stored = self.stored_as(shard, way.from);
             let ops = match last {
                 Some((dtype, ops)) if dtype == stored => ops,
                 _ => self.pipeline(way.ops(stored, update.clone())),
             };
             last = Some((stored, ops));
             let moves = if ops == OpsId::COPY { moves.scaled(stored.size()) } else { moves };
-            routes.push(Route { source: self.source(holder.file, holder.entry), ops, moves });
+            routes.push(Route { source: self.source(shard.file, shard.entry), ops, moves });
         }
     }
 
-    /// What a holder's elements are in its file. Where any tensor is quantised by blocks, all are read as one type, which need not
+    /// What a shard's elements are in its file. Where any tensor is quantised by blocks, all are read as one type, which need not
     /// be the file's.
-    fn stored_as(&self, holder: &Holder, dtype: Dtype) -> Dtype {
-        if self.by_blocks && dtype.is_float() { self.files[holder.file].entries[holder.entry].dtype } else { dtype }
+    fn stored_as(&self, shard: &Shard, dtype: Dtype) -> Dtype {
+        if self.by_blocks && dtype.is_float() { self.files[shard.file].entries[shard.entry].dtype } else { dtype }
     }
 
-    /// What holders give to a box, as it is.
-    fn bring(&mut self, holders: &Holders, piece: &Piece, dtype: Dtype, routes: &mut Vec<Route>) {
-        for holder in holders.near(&piece.region) {
-            if let Some(moves) = holder.piece.to(piece) {
-                let (source, ops) = (self.source(holder.file, holder.entry), OpsId::COPY);
+    /// What shards give to a box, as it is.
+    fn bring(&mut self, shards: &Shards, piece: &Piece, dtype: Dtype, routes: &mut Vec<Route>) {
+        for shard in shards.near(&piece.region) {
+            if let Some(moves) = shard.piece.to(piece) {
+                let (source, ops) = (self.source(shard.file, shard.entry), OpsId::COPY);
                 routes.push(Route { source, ops, moves: moves.scaled(dtype.size()) });
             }
         }

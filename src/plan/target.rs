@@ -98,7 +98,7 @@ pub(super) enum Content {
 /// What each rank of the target shall hold.
 ///
 /// # Errors
-/// Where the ranks do not divide the model, or the target's layout lacks a parameter or wants one that the source has not.
+/// Where the ranks do not divide the model, or the target layout omits a parameter, or requires one that the source does not have.
 pub fn targets(
     catalog: &Catalog,
     files: &[super::SourceFile<'_>],
@@ -165,7 +165,7 @@ fn add_unplaced(
     for (_, tensor) in catalog.tensors().iter().enumerate().filter(|(index, _)| absent(index)) {
         let counter = tensor.shape.elements() <= 1 || tensor.dtype == Dtype::Str;
         if counter || tensor.loose {
-            let holder = tensor.holders.all().next().map(|h| (h.file, h.entry));
+            let holder = tensor.shards.all().next().map(|h| (h.file, h.entry));
             copies.extend(holder);
         } else if is_training_state(&tensor.name) {
             training.push(tensor.name.to_string());

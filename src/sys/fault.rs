@@ -1,8 +1,8 @@
 //! Reads of mapped files that fail: a bad disk, a server that hiccups, a file that is truncated.
 //!
 //! The kernel announces them by SIGBUS, which ends a process that does not handle it. Here it is handled: the mapping takes note
-//! of where it was, the rest of it becomes zeros, and the access goes on. Whoever reads from a mapping asks it before he believes
-//! what he read ([`Watch::first`]).
+//! of where it was, the rest of it becomes zeros, and the access goes on. A reader of a mapping asks it before it believes
+//! what it read ([`Watch::first`]).
 //!
 //! **What the handler may do.** It runs in the middle of anything, so it takes no lock, allocates nothing and touches only
 //! atomics and memory that is never freed. It makes one call, mmap(2), which the C library makes of the system call alone, and
@@ -239,7 +239,7 @@ fn put_zeros(address: usize) -> bool {
     slot.first.fetch_min(page - start, Ordering::SeqCst);
     // SAFETY: `page .. end` are pages of one of our mappings, which is alive: it is being read, and its slot is freed before it is
     // given back. They become other read-only pages, under shared references to their bytes; so they do whenever another process
-    // writes to the file or truncates it, which is what has just happened or is as good as that. Nobody believes what he read
+    // writes to the file or truncates it, which is what has just happened or is as good as that. No reader believes what it read
     // there: each reader asks [`Watch::first`] afterwards. The pages are given back with the mapping, by address.
     let answer = unsafe {
         libc::mmap(

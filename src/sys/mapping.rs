@@ -74,7 +74,7 @@ pub struct Mapping {
     /// Set once, before data are moved.
     reader: OnceLock<Reader>,
     /// The same file for reading through the page cache, and what it was like when it was mapped: its name may come to mean
-    /// another file. `None`: it is in memory, and nobody can change it.
+    /// another file. `None`: it is in memory, and no process can change it.
     plain: Option<(File, Stamp)>,
     /// Opened when first requested: the same file, read past the page cache. `None` inside: refused.
     direct: OnceLock<Option<File>>,

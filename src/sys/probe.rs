@@ -33,7 +33,7 @@ pub enum FileSystem {
     Other(u64),
 }
 
-/// The numbers and what they stand for.
+/// The numbers and what they mean.
 const MAGICS: [(u64, FileSystem); 21] = [
     (0xef53, FileSystem::Ext),
     (0x5846_5342, FileSystem::Xfs),
@@ -59,7 +59,7 @@ const MAGICS: [(u64, FileSystem); 21] = [
 ];
 
 impl FileSystem {
-    /// The kind that a magic number stands for.
+    /// The kind that a magic number means.
     pub fn of_magic(magic: u64) -> Self {
         MAGICS.iter().find(|(known, _)| *known == magic).map_or(Self::Other(magic), |(_, kind)| *kind)
     }

@@ -224,7 +224,7 @@ impl Sink for FileSink<'_> {
 
     /// Sums are taken on the way.
     fn chunk(&mut self, _: usize, task: &Task, chunk: &Chunk<'_>) -> Result<(), EngineError> {
-        // There was room.
+        // There was space.
         let Some(mut buf) = self.pool.take()? else { return Err(EngineError::WorkerPanicked) };
         let len = index(task.len);
         let filled = chunk.fill(&mut buf[..len]);

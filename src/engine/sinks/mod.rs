@@ -4,7 +4,7 @@
 //! * [`compare`]: compared with what is there;
 //! * [`measure`]: looked at by a function, which keeps what it found;
 //! * [`memory`]: put into a buffer that holds a file;
-//! * [`reader`]: any range of any file, when somebody asks for it.
+//! * [`reader`]: any range of any file, when it is requested.
 
 pub(in crate::engine) mod compare;
 pub(in crate::engine) mod files;

@@ -1,4 +1,4 @@
-//! Any range of any file that a plan writes, put together when somebody asks for it.
+//! Any range of any file that a plan writes, put together when it is requested.
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,7 +19,7 @@ const STEP: usize = 1 << 20;
 /// Ranges of a source that are no farther apart are read ahead as one.
 const GAP: u64 = 64 << 10;
 
-/// Any range of the files that a plan writes, put together when it is asked for. Threads may share it.
+/// Any range of the files that a plan writes, put together when it is requested. Threads may share it.
 #[derive(Debug)]
 pub struct OutputReader {
     plan: Plan,
@@ -91,7 +91,7 @@ impl OutputReader {
         reads
     }
 
-    /// Tells the kernel what is about to be read.
+    /// Advises the kernel of what is about to be read.
     pub fn will_read(&self, reads: &Reads) {
         for (source, range) in reads {
             self.mappings[*source].will_read(*range);

@@ -5,26 +5,26 @@ use std::collections::{BTreeSet, HashMap};
 use super::{Catalog, LogicalTensor};
 use crate::model::{Captures, Stored};
 use crate::plan::PlanError;
-use crate::plan::holders::{Holder, Holders};
+use crate::plan::shards::{Shard, Shards};
 use crate::plan::tensor_id::TensorId;
 use crate::tensor::{Dtype, Shape, TensorName};
 
-/// The ranks that hold a tensor.
+/// The shards of a tensor.
 #[derive(Clone, Default)]
 pub(super) struct Held {
     /// Those of the lowest stage, which are read.
-    pub used: Vec<Holder>,
+    pub used: Vec<Shard>,
     /// Those of other stages, as of a tied embedding.
-    pub copies: Vec<Holder>,
+    pub copies: Vec<Shard>,
 }
 
 impl Held {
-    pub(super) fn push(&mut self, lowest_stage: bool, holder: Holder) {
-        if lowest_stage { self.used.push(holder) } else { self.copies.push(holder) }
+    pub(super) fn push(&mut self, lowest_stage: bool, shard: Shard) {
+        if lowest_stage { self.used.push(shard) } else { self.copies.push(shard) }
     }
 }
 
-/// A tensor whose holders are being collected.
+/// A tensor whose shards are being collected.
 pub(super) struct Tensor {
     pub name: TensorName,
     pub id: Option<TensorId>,
@@ -104,16 +104,16 @@ impl<'a> Adding<'a> {
     pub(super) fn finish(self) -> Result<(), PlanError> {
         let mut lacks = Vec::new();
         for Tensor { name, id, dtype, shape, radices, held, loose, by_expert } in self.tensors {
-            let holders = Holders::new(held.used, held.copies);
+            let shards = Shards::new(held.used, held.copies);
             // Each name is held whole; of experts there may be fewer than the model has.
-            let held: u64 = holders.used().iter().map(|holder| holder.piece.region.volume()).sum();
+            let held: u64 = shards.used().iter().map(|shard| shard.piece.region.volume()).sum();
             if let Some(by_expert) = by_expert.filter(|_| held != shape.elements()) {
                 let experts = self.catalog.sized.as_ref().map_or(0, |sized| sized.family.experts(&sized.sizes));
                 let absent = by_expert.lacks(experts);
                 lacks.extend(if absent.is_empty() { vec![format!("{name} of some experts")] } else { absent });
             }
             let (quantise, update) = (None, None);
-            self.catalog.put(LogicalTensor { name, id, dtype, shape, radices, holders, loose, quantise, update });
+            self.catalog.put(LogicalTensor { name, id, dtype, shape, radices, shards, loose, quantise, update });
         }
         if lacks.is_empty() { Ok(()) } else { Err(PlanError::Lacks(lacks)) }
     }

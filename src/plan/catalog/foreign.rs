@@ -5,7 +5,7 @@ use std::fmt;
 use super::reader::{CatalogOptions, Named, Reader, index};
 use super::{Catalog, LogicalTensor};
 use crate::model::{Dialect, FusionLayout, Model, Place, Role};
-use crate::plan::holders::{Holder, Holders};
+use crate::plan::shards::{Shard, Shards};
 use crate::plan::source::hold_blocks;
 use crate::plan::{Arrangement, Evidence, PlanError, SourceFile};
 
@@ -110,10 +110,10 @@ impl Catalog {
         let Some(embedding) = self.of_role(Role::Embedding) else { return Ok(()) };
         match self.of_role(Role::Head) {
             Some(head) if options.target_tied => {
-                let copies: Vec<Holder> = self.tensors[head].holders.all().cloned().collect();
+                let copies: Vec<Shard> = self.tensors[head].shards.all().cloned().collect();
                 let kept = &self.tensors[embedding];
-                let by_blocks = |holder: &Holder| files[holder.file].entries[holder.entry].dtype.block().0 > 1;
-                if copies.iter().chain(kept.holders.all()).any(by_blocks) {
+                let by_blocks = |shard: &Shard| files[shard.file].entries[shard.entry].dtype.block().0 > 1;
+                if copies.iter().chain(kept.shards.all()).any(by_blocks) {
                     return Err(PlanError::Ambiguous(format!(
                         "`{}` should be the embedding, but is quantised by itself: the model is not tied",
                         self.tensors[head].name
@@ -126,8 +126,8 @@ impl Catalog {
                     );
                     return Err(PlanError::Ambiguous(what));
                 }
-                let used: Vec<Holder> = kept.holders.all().cloned().collect();
-                self.tensors[embedding].holders = Holders::new(used, copies);
+                let used: Vec<Shard> = kept.shards.all().cloned().collect();
+                self.tensors[embedding].shards = Shards::new(used, copies);
                 self.remove(head);
                 notes.head_is_copy = true;
             }

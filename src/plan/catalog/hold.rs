@@ -7,15 +7,15 @@ use super::reader::{InStage, Named, Reader};
 use super::sizes::with_strides;
 use crate::layout::{Region, TensorLayout};
 use crate::plan::PlanError;
-use crate::plan::holders::Holder;
+use crate::plan::shards::Shard;
 use crate::plan::tensor_id::Known;
 use crate::tensor::Shape;
 
-/// Boxes and their holders, each with the part of a fused parameter that it belongs to.
-type Boxes = Vec<(usize, Holder)>;
+/// Boxes and their shards, each with the part of a fused parameter that it belongs to.
+type Boxes = Vec<(usize, Shard)>;
 
 impl Reader<'_> {
-    /// Calls `take` with the part of every piece, whether it is read, and its holder.
+    /// Calls `take` with the part of every piece, whether it is read, and its shard.
     ///
     /// A tensor in several stages (a tied embedding) is read from the lowest; what no rank of that holds is read from another.
     pub(super) fn hold(
@@ -23,7 +23,7 @@ impl Reader<'_> {
         one: &Named,
         stages: &[InStage],
         stored: impl Fn(&TensorLayout, u64) -> Result<Laid, PlanError>,
-        mut take: impl FnMut(usize, bool, Holder),
+        mut take: impl FnMut(usize, bool, Shard),
     ) -> Result<(), PlanError> {
         let devices = self.arrangement.devices();
         let layout_error = |source| PlanError::Layout { name: one.name.to_string(), source };
@@ -55,7 +55,7 @@ impl Reader<'_> {
                             PlanError::Ambiguous(format!("`{}` is a view that is not read", one.name))
                         })?,
                     };
-                    boxes.push((part, Holder { file, entry, piece }));
+                    boxes.push((part, Shard { file, entry, piece }));
                 }
             }
             held.push((present, boxes));
@@ -63,7 +63,7 @@ impl Reader<'_> {
         let mut filled = Boxes::new();
         if let (Some(in_stage), Some(((present, boxes), others))) = (stages.first(), held.split_first()) {
             let mut known: HashSet<(usize, Region)> =
-                boxes.iter().map(|(part, holder)| (*part, holder.piece.region.clone())).collect();
+                boxes.iter().map(|(part, shard)| (*part, shard.piece.region.clone())).collect();
             let covered = |part: usize, region: Region| {
                 if !known.contains(&(part, region.clone())) {
                     let Some(boxes) = others.iter().find_map(|(_, boxes)| fill(boxes, part, &region)) else {
@@ -77,12 +77,12 @@ impl Reader<'_> {
             self.check_present(one, in_stage, present, covered, &stored)?;
         }
         for (position, (_, boxes)) in held.into_iter().enumerate() {
-            for (part, holder) in boxes {
-                take(part, position == 0, holder);
+            for (part, shard) in boxes {
+                take(part, position == 0, shard);
             }
         }
-        for (part, holder) in filled {
-            take(part, true, holder);
+        for (part, shard) in filled {
+            take(part, true, shard);
         }
         Ok(())
     }
@@ -115,14 +115,14 @@ impl Reader<'_> {
 fn fill(boxes: &Boxes, part: usize, region: &Region) -> Option<Boxes> {
     let mut found = Boxes::new();
     let mut seen = HashSet::new();
-    for (_, holder) in boxes.iter().filter(|(of, _)| *of == part) {
-        if let Some(piece) = holder.piece.within(region)
+    for (_, shard) in boxes.iter().filter(|(of, _)| *of == part) {
+        if let Some(piece) = shard.piece.within(region)
             && seen.insert(piece.region.clone())
         {
-            found.push((part, Holder { piece, ..holder.clone() }));
+            found.push((part, Shard { piece, ..shard.clone() }));
         }
     }
     // Boxes of one stage are equal or have nothing in common.
-    let volume: u64 = found.iter().map(|(_, holder)| holder.piece.region.volume()).sum();
+    let volume: u64 = found.iter().map(|(_, shard)| shard.piece.region.volume()).sum();
     (volume == region.volume()).then_some(found)
 }

@@ -73,7 +73,7 @@ pub(super) enum Reading {
     },
 }
 
-/// Who reads: whose names, how they lie over the files, and what to say of it.
+/// What is read: the naming scheme, how names are spread over the files, and what to report.
 pub(super) struct Reader<'a> {
     pub files: &'a [SourceFile<'a>],
     pub evidence: &'a dyn Evidence,

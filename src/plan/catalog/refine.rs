@@ -2,7 +2,7 @@
 
 use super::{Catalog, LogicalTensor};
 use crate::layout::{Piece, Region, boxes_of_rows};
-use crate::plan::holders::{Holder, Holders};
+use crate::plan::shards::{Shard, Shards};
 
 impl Catalog {
     /// Reads the rows of each tensor as the axes that the other catalog reads them as, where those are finer.
@@ -19,13 +19,13 @@ impl LogicalTensor {
     /// Reads the rows as these axes, where they are finer than those of so far.
     pub(super) fn read_rows_as(&mut self, finer: &[u64]) {
         let Some(groups) = groups(&self.radices, finer) else { return };
-        let refined = |holder: &Holder| {
-            let pieces = refine(&holder.piece, &groups);
-            pieces.into_iter().map(|piece| Holder { piece, ..holder.clone() }).collect::<Vec<_>>()
+        let refined = |shard: &Shard| {
+            let pieces = refine(&shard.piece, &groups);
+            pieces.into_iter().map(|piece| Shard { piece, ..shard.clone() }).collect::<Vec<_>>()
         };
-        let used = self.holders.used().iter().flat_map(refined).collect();
-        let replicas = self.holders.replicas().iter().flat_map(refined).collect();
-        self.holders = Holders::new(used, replicas);
+        let used = self.shards.used().iter().flat_map(refined).collect();
+        let replicas = self.shards.replicas().iter().flat_map(refined).collect();
+        self.shards = Shards::new(used, replicas);
         self.radices = finer.to_vec();
     }
 }

@@ -7,7 +7,7 @@ use super::sized::Sized;
 use crate::layout::{Piece, Region, TensorLayout};
 use crate::model::naming::group_scale_of;
 use crate::model::{OwnSizes, ParamId};
-use crate::plan::holders::Holder;
+use crate::plan::shards::Shard;
 use crate::plan::tensor_id::Known;
 use crate::plan::{PlanError, SourceFile};
 use crate::tensor::{Dtype, Shape};
@@ -152,7 +152,7 @@ impl Named {
     pub(super) fn loose(&self, files: &[SourceFile<'_>], adding: &mut Adding<'_>) -> Result<(), PlanError> {
         let whole = |&(file, entry): &(usize, usize)| {
             let region = Region::whole(files[file].entries[entry].shape.dims());
-            Holder { file, entry, piece: Piece::dense(region) }
+            Shard { file, entry, piece: Piece::dense(region) }
         };
         let (file, entry) = self.holders[0];
         let first = &files[file].entries[entry];

@@ -100,7 +100,7 @@ impl Reader<'_> {
     }
 
     /// Equal blocks on all ranks are one vocabulary held whole, blocks that all differ are cut from one. Anything else, and
-    /// blocks of one value, tell nothing.
+    /// blocks of one value, show nothing.
     fn vocabulary_by_content(&self, one: &Named) -> Result<bool, PlanError> {
         let flat = self.evidence.is_constant(one.holders[0])?;
         if self.sources().agree(&one.holders)? && !flat {

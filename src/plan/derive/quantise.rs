@@ -1,4 +1,4 @@
-//! From a catalog to that of the quantised model: the same holders under new names, and what is computed beside them.
+//! From a catalog to that of the quantised model: the same shards under new names, and what is computed beside them.
 
 mod caches;
 mod layer;

@@ -36,9 +36,9 @@ impl Router<'_> {
                     .ok_or_else(|| PlanError::Groups { name: entry.name.to_string(), size })?,
             };
             let dtype = how.arithmetic.scales();
-            self.bring(&catalog.vectors[how.scales].holders, &scaled, dtype, &mut scales);
+            self.bring(&catalog.vectors[how.scales].shards, &scaled, dtype, &mut scales);
             if let Some(vector) = how.divide {
-                self.bring(&catalog.vectors[vector].holders, &of_rows, Dtype::F16, &mut divide);
+                self.bring(&catalog.vectors[vector].shards, &of_rows, Dtype::F16, &mut divide);
             }
         }
         // All parts of a fused weight have one input, and so the same columns with the same factors.
@@ -47,8 +47,8 @@ impl Router<'_> {
             let axis = piece.region.len().len() - 1;
             let region = Region::new([piece.region.start()[axis]], [piece.region.len()[axis]]);
             let mut routes = Vec::new();
-            let holders = &catalog.vectors[vector].holders;
-            self.bring(holders, &Piece::dense(region), Dtype::F16, &mut routes);
+            let shards = &catalog.vectors[vector].shards;
+            self.bring(shards, &Piece::dense(region), Dtype::F16, &mut routes);
             routes
         });
         let group = first.group.unwrap_or(columns);

@@ -184,7 +184,7 @@ impl Wanted {
         if !self.is_shared() {
             return Ok(());
         }
-        let held = |&part: &usize| catalog.tensors()[part].holders.all().map(|h| (h.file, h.entry)).next();
+        let held = |&part: &usize| catalog.tensors()[part].shards.all().map(|h| (h.file, h.entry)).next();
         let held: Vec<(usize, usize)> = self.tensors.iter().filter_map(held).collect();
         let same = held.windows(2).all(|pair| pair[0] == pair[1]) || sources.agree(&held)?;
         if same { Ok(()) } else { Err(PlanError::InputsDiffer(self.name.clone())) }

@@ -104,7 +104,7 @@ impl Linear {
         let scales = hidden(&mut model.catalog, scales);
         let divide = self.divide.map(|place| vector(model, &layer, place)).transpose()?;
         let divide = divide.map(|tensor| hidden(&mut model.catalog, tensor));
-        let from = tensor.holders.all().next().map_or(tensor.dtype, |h| files[h.file].entries[h.entry].dtype);
+        let from = tensor.shards.all().next().map_or(tensor.dtype, |h| files[h.file].entries[h.entry].dtype);
         let quantise = Quantise {
             from,
             width: self.width,

@@ -32,7 +32,7 @@ pub fn computed_file(model: &QuantisedModel) -> SourceFile<'_> {
     }
 }
 
-/// What a source holds and what is computed from it, for whoever plans with [`computed_file`].
+/// What a source holds and what is computed from it, for plans that use [`computed_file`].
 pub struct ComputedEvidence<'a> {
     source: &'a dyn Evidence,
     file: usize,
@@ -40,13 +40,13 @@ pub struct ComputedEvidence<'a> {
 }
 
 impl<'a> ComputedEvidence<'a> {
-    /// Of a model, and whoever knows its source.
+    /// Of a model, and what knows its source.
     pub fn new(source: &'a dyn Evidence, model: &'a QuantisedModel) -> Self {
         let room = &model.room;
         Self { source, file: room.file, computed: InMemory(vec![(&room.bytes, &room.entries)]) }
     }
 
-    /// Who knows a tensor, and what it is called there.
+    /// What knows a tensor, and the tensor's name there.
     fn of(&self, (file, entry): InFile) -> (&dyn Evidence, InFile) {
         if file == self.file { (&self.computed, (0, entry)) } else { (self.source, (file, entry)) }
     }

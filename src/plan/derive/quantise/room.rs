@@ -1,10 +1,10 @@
-//! The computed range: which bytes are what, as entries that holders name like those of a file.
+//! The computed range: which bytes are what, as entries that shards refer to like those of a file.
 
 use crate::formats::Entry;
 use crate::layout::{Piece, Region};
 use crate::plan::PlanError;
 use crate::plan::catalog::{Catalog, LogicalTensor};
-use crate::plan::holders::{Holder, Holders};
+use crate::plan::shards::{Shard, Shards};
 use crate::source::{ByteRange, Extents};
 use crate::tensor::{Dtype, Shape, TensorName};
 
@@ -55,8 +55,8 @@ impl Room {
         self.entries.push(Entry { name: name.clone(), dtype: place.dtype, shape: shape.clone(), extents });
         let entry = self.entries.len() - 1;
         let axes: Vec<u64> = radices.iter().chain(dims.iter().skip(1)).copied().collect();
-        let holder = Holder { file: self.file, entry, piece: Piece::dense(Region::whole(&axes)) };
-        let holders = Holders::new(vec![holder], Vec::new());
+        let shard = Shard { file: self.file, entry, piece: Piece::dense(Region::whole(&axes)) };
+        let shards = Shards::new(vec![shard], Vec::new());
         let radices = radices.to_vec();
         Ok(LogicalTensor {
             name,
@@ -64,7 +64,7 @@ impl Room {
             dtype: place.dtype,
             shape,
             radices,
-            holders,
+            shards,
             loose: false,
             quantise: None,
             update: None,

@@ -1,10 +1,10 @@
-//! Who holds which box of a logical tensor, found fast.
+//! Which file holds which box of a logical tensor, found fast.
 
 use crate::layout::{Piece, Region};
 
 /// A box of a logical tensor in a source file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Holder {
+pub(super) struct Shard {
     /// Index of the source file.
     pub file: usize,
     /// Index of the entry in the file.
@@ -13,11 +13,11 @@ pub(super) struct Holder {
     pub piece: Piece,
 }
 
-/// The holders of one tensor, replicas left out, sorted along the axis that is cut most.
+/// The shards of one tensor, replicas left out, sorted along the axis that is cut most.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Holders {
-    sorted: Vec<Holder>,
-    replicas: Vec<Holder>,
+pub(super) struct Shards {
+    sorted: Vec<Shard>,
+    replicas: Vec<Shard>,
     /// How many of `replicas`, its first, are of other stages.
     copies: usize,
     /// Where each of `sorted` begins along the axis.
@@ -26,21 +26,21 @@ pub(super) struct Holders {
     longest: u64,
 }
 
-impl Holders {
-    /// Keeps the first holder of each box. `copies` are never read: they repeat what the others hold, perhaps cut otherwise.
-    pub(super) fn new(holders: Vec<Holder>, copies: Vec<Holder>) -> Self {
-        let ndim = holders.first().map_or(0, |h| h.piece.region.start().len());
+impl Shards {
+    /// Keeps the first shard of each box. `copies` are never read: they repeat what the others hold, perhaps cut otherwise.
+    pub(super) fn new(shards: Vec<Shard>, copies: Vec<Shard>) -> Self {
+        let ndim = shards.first().map_or(0, |h| h.piece.region.start().len());
         let starts = |axis: usize| {
-            let mut starts: Vec<u64> = holders.iter().map(|h| h.piece.region.start()[axis]).collect();
+            let mut starts: Vec<u64> = shards.iter().map(|h| h.piece.region.start()[axis]).collect();
             starts.sort_unstable();
             starts.dedup();
             starts.len()
         };
         let axis = (0..ndim).max_by_key(|&axis| (starts(axis), usize::MAX - axis)).unwrap_or(0);
-        let mut sorted = holders;
+        let mut sorted = shards;
         // Stable, so that of equal boxes the one seen first (the lowest rank's) is kept.
         if ndim > 0 {
-            let key = |h: &Holder| {
+            let key = |h: &Shard| {
                 (h.piece.region.start()[axis], h.piece.region.start().to_vec(), h.piece.region.len().to_vec())
             };
             sorted.sort_by_cached_key(key);
@@ -59,8 +59,8 @@ impl Holders {
         Self { sorted, replicas, copies: count, starts, axis, longest }
     }
 
-    /// The holders that can share something with a box.
-    pub(super) fn near<'a>(&'a self, region: &Region) -> &'a [Holder] {
+    /// The shards that can share something with a box.
+    pub(super) fn near<'a>(&'a self, region: &Region) -> &'a [Shard] {
         let (Some(&start), Some(&len)) = (region.start().get(self.axis), region.len().get(self.axis)) else {
             return &self.sorted;
         };
@@ -69,23 +69,23 @@ impl Holders {
         &self.sorted[from..to.max(from)]
     }
 
-    /// The holders that are used.
-    pub(super) fn used(&self) -> &[Holder] {
+    /// The shards that are used.
+    pub(super) fn used(&self) -> &[Shard] {
         &self.sorted
     }
 
-    /// The holders that are not used, because others hold the same boxes.
-    pub(super) fn replicas(&self) -> &[Holder] {
+    /// The shards that are not used, because others hold the same boxes.
+    pub(super) fn replicas(&self) -> &[Shard] {
         &self.replicas
     }
 
     /// Those of [`Self::replicas`] that another stage holds, as of a tied embedding.
-    pub(super) fn copies(&self) -> &[Holder] {
+    pub(super) fn copies(&self) -> &[Shard] {
         &self.replicas[..self.copies]
     }
 
-    /// The holders that are used, then the replicas that are not.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Holder> {
+    /// The shards that are used, then the replicas that are not.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Shard> {
         self.sorted.iter().chain(&self.replicas)
     }
 }
