@@ -65,7 +65,7 @@ impl Mount {
     /// then is served until it is closed.
     ///
     /// # Errors
-    /// As [`Job::plan`]; what is known only when all is written; a source that is not what it should be; a mount point that is none,
+    /// As [`Job::plan`]; a source that is not what it should be; a mount point that is none,
     /// or a machine that does not mount.
     pub fn run(
         &self,

@@ -9,7 +9,6 @@ use super::spec::Job;
 use super::{checks, settings};
 use crate::Error;
 use crate::engine::{CancelToken, EngineConfig, RunSummary};
-use crate::formats::Segment;
 use crate::input::check_unchanged;
 use crate::plan::Plan;
 use crate::storage::LocalBlob;
@@ -42,15 +41,12 @@ impl Unwritten {
         let mut planned = Planned::make(job, observer)?;
         cut(&mut planned.conversion.plan)?;
         let plan = &planned.conversion.plan;
-        if let Some(file) = plan.outputs.iter().find(|file| file.layout.segments.iter().any(is_late)) {
-            return Err(Error::Usage(format!(
-                "{} states checksums of bytes that are known only when all of it is written: leave --crc and --format bin out",
-                file.path
-            )));
-        }
         let mut mappings = planned.opened.input().mappings();
         let chosen = settings::settle(&job.run.reading.requested(), &mappings, None);
-        let memory = settings::memory(plan, &chosen.config).max(chosen.config.workers as u64 * buffer);
+        // A checksum of a file's own bytes takes one more.
+        let sums = plan.outputs.iter().any(|file| file.layout.late().next().is_some());
+        let buffers = chosen.config.workers as u64 * buffer * if sums { 2 } else { 1 };
+        let memory = settings::memory(plan, &chosen.config).max(buffers);
         if memory > chosen.memory {
             return Err(Error::TooLittleMemory { needed: memory, allowed: chosen.memory });
         }
@@ -63,8 +59,4 @@ impl Unwritten {
         check_unchanged(&mappings)?;
         Ok(Self { planned, mappings, config: chosen.config, summary })
     }
-}
-
-fn is_late(segment: &Segment) -> bool {
-    matches!(segment, Segment::Late(_))
 }
