@@ -361,7 +361,7 @@ fn spec_hint(error: &SpecError) -> Option<String> {
             Some(format!("give the path of a yaml, or one of {}", builtin_names().collect::<Vec<_>>().join(", ")))
         }
         SpecError::OtherLayers { .. } => Some(
-            "only the dense models of this type are supported; `ckpt-convert families` lists the supported families"
+            "only dense models of this type are supported; `ckpt-convert families` lists the supported families"
                 .to_owned(),
         ),
         SpecError::Quantised { field, .. } => {
