@@ -18,7 +18,7 @@ use crate::tensor::{BlockType, Dtype, Shape, TensorName};
 pub struct GgufFile {
     /// The tensors, in the order of the file's list.
     pub entries: Vec<Entry>,
-    /// The metadata. Of an array, and of a text beyond [`limits::MAX_GGUF_TEXT`], only what it is.
+    /// The metadata. Of an array, and of a long text, only what it is.
     pub metadata: Vec<(String, Json)>,
 }
 

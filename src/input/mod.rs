@@ -35,9 +35,9 @@ pub use load::{Input, check_unchanged};
 pub use loaded_file::LoadedFile;
 pub use made::{Beside, ListedSum, Made};
 pub use manifest_head::{MANIFEST, ManifestHead};
+#[cfg(feature = "calibrate")]
 pub use model::load_run_facts;
 pub use model::{load_lora_alpha, load_model, load_version_sign};
-#[cfg(feature = "calibrate")]
 pub use opening::Opening;
 pub use quantised::quantised_files;
 pub use saves::WhichSave;

@@ -27,7 +27,7 @@ pub trait Evidence {
     /// A source that cannot be read.
     fn is_constant(&self, tensor: InFile) -> Result<bool, Unread>;
 
-    /// The [`fingerprint`] of the first `len` bytes of a tensor, or of all where it has fewer.
+    /// The fingerprint of the first `len` bytes of a tensor, or of all where it has fewer.
     ///
     /// # Errors
     /// A source that cannot be read.

@@ -40,7 +40,7 @@ type Put<'b> = dyn Fn(&[u8], u64) -> Result<(), FileError> + Sync + 'b;
 /// its tensors.
 ///
 /// # Errors
-/// As [`run`](crate::engine::run).
+/// As a run that writes files.
 ///
 /// # Panics
 /// Where a buffer is not as long as the file.
