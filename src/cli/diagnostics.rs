@@ -9,7 +9,7 @@ use crate::calibrate::CalibrateError;
 use crate::cluster::ClusterError;
 use crate::engine::EngineError;
 use crate::formats::FormatFault;
-use crate::input::InputError;
+use crate::input::{InputError, checkpoints_below};
 use crate::layout::LayoutError;
 use crate::model::QuantTool;
 use crate::model::naming::{HEAD, HEAD_LAYER, role};
@@ -371,6 +371,38 @@ fn spec_hint(error: &SpecError) -> Option<String> {
     }
 }
 
+/// Nothing is there: a name of the Hub is taken for a path now and then.
+fn not_found_hint(path: &Path) -> String {
+    match hub_name(path) {
+        Some((repository, name)) => format!(
+            "check the path; if {repository} is a repository of the Hugging Face Hub, download it first \
+             (hf download {repository} --local-dir {name}) and name {name} instead"
+        ),
+        None => "check the path".to_owned(),
+    }
+}
+
+/// `Organisation/Model`, and `Model`.
+fn hub_name(path: &Path) -> Option<(&str, &str)> {
+    let repository = path.to_str()?;
+    let (organisation, name) = repository.split_once('/')?;
+    let is_plain = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c))
+    };
+    (is_plain(organisation) && is_plain(name) && !Path::new(organisation).exists()).then_some((repository, name))
+}
+
+/// A directory without a checkpoint of its own: targets are directories in the one that -dc named.
+fn no_checkpoint_hint(dir: &Path) -> String {
+    let below: Vec<String> = checkpoints_below(dir).iter().map(|path| path.display().to_string()).collect();
+    match below.as_slice() {
+        [] => "-sc must name the directory that contains rank_0, rank_1, …, or a checkpoint file".to_owned(),
+        [one] => format!("the checkpoint is in it: name {one}"),
+        several => format!("there are several checkpoints in it: name one of {}", several.join(", ")),
+    }
+}
+
 fn input_hint(error: &InputError) -> Option<String> {
     let text = match error {
         InputError::Quantised { leftover: Some(field), signs, .. } => {
@@ -381,7 +413,7 @@ fn input_hint(error: &InputError) -> Option<String> {
             ));
         }
         InputError::Quantised { signs, .. } => return Some(dequantise(signs.tool())),
-        InputError::NotFound(_) => "check the path",
+        InputError::NotFound(path) => return Some(not_found_hint(path)),
         InputError::MissingRanks { .. } => "a checkpoint needs every rank; copy the missing directories",
         InputError::Stray { .. } => {
             "move them elsewhere, so that nothing is taken for a part of the checkpoint, or the reverse"
@@ -415,9 +447,7 @@ fn input_hint(error: &InputError) -> Option<String> {
             "name one of the files, or move all but one elsewhere; saves of a training run are chosen by -f train_to_infer with --step \
              or --latest"
         }
-        InputError::NoCheckpoint(_) => {
-            "-sc must name the directory that contains rank_0, rank_1, …, or a checkpoint file"
-        }
+        InputError::NoCheckpoint(dir) => return Some(no_checkpoint_hint(dir)),
         InputError::Model { source, .. } => return spec_hint(source),
         InputError::Strategy { source, .. } => return plan_hint(source),
         InputError::Format { source, .. } => return format_hint(&source.what).map(str::to_owned),

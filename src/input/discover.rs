@@ -101,6 +101,22 @@ pub(super) fn rank_dirs(path: &Path, gaps: RankGaps) -> Result<Option<Vec<RankDi
     Ok(Some(dirs))
 }
 
+/// The directories in one that hold a checkpoint each, by their names; the first few.
+pub fn checkpoints_below(dir: &Path) -> Vec<PathBuf> {
+    let holds_one = |path: &PathBuf| {
+        list_dir(path).is_ok_and(|all| {
+            all.iter().any(|(name, is_dir)| if *is_dir { rank_of(name).is_some() } else { is_checkpoint(name) })
+        })
+    };
+    let all = list_dir(dir).unwrap_or_default();
+    all.into_iter()
+        .filter(|(name, is_dir)| *is_dir && !name.starts_with('.'))
+        .map(|(name, _)| dir.join(name))
+        .filter(holds_one)
+        .take(8)
+        .collect()
+}
+
 /// Whether a directory is that of the ranks' strategies, which lies beside them where a target is mounted.
 fn holds_strategies(dir: &Path) -> bool {
     let is_strategy = |(name, is_dir): &(String, bool)| !is_dir && name.starts_with("ckpt_strategy_rank_");

@@ -26,7 +26,7 @@ mod survey;
 
 pub use companions::{Companions, read_companions};
 pub use contents::{Contents, is_manifest};
-pub use discover::{CheckpointFiles, RankGaps, discover, rank_of};
+pub use discover::{CheckpointFiles, RankGaps, checkpoints_below, discover, rank_of};
 pub use error::InputError;
 pub use evidence::read_tensor;
 pub use foreign::{ForeignFault, Provenance, companions, holds_gguf, provenance};

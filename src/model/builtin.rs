@@ -78,11 +78,18 @@ const MODELS: &[(&str, Dense)] = &[
     ("qwen2_7b",   Dense { family: "qwen2", hidden: 3584, layers: 28, heads: 28, kv_heads: 4, ffn: 18944, vocab: 152_064, ..Dense::LLAMA }),
 ];
 
-/// A built-in model.
+/// A built-in model. Its name may have hyphens and capitals, as in `Llama2-7B`.
 pub fn builtin(name: &str) -> Option<Model> {
+    let name = builtin_name(name)?;
     let (_, sizes) = MODELS.iter().find(|(known, _)| *known == name)?;
     // A test reads each.
     sizes.model().ok()
+}
+
+/// The name of a built-in model, from one that is written with hyphens or capitals.
+pub(super) fn builtin_name(written: &str) -> Option<&'static str> {
+    let plain = written.to_ascii_lowercase().replace('-', "_");
+    builtin_names().find(|name| *name == plain)
 }
 
 /// The names that [`builtin`] knows.
@@ -107,5 +114,11 @@ mod tests {
         assert_eq!(count("llama3_8b"), 8_030_261_248);
         assert_eq!(count("llama3_70b"), 70_553_706_496);
         assert_eq!(count("qwen2_7b"), 7_615_616_512);
+    }
+
+    #[test]
+    fn a_name_may_be_written_as_people_write_it() {
+        assert_eq!(builtin("Llama2-7B"), builtin("llama2_7b"));
+        assert!(builtin("llama3-8b").is_some() && builtin("llama2").is_none());
     }
 }

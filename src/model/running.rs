@@ -22,7 +22,7 @@ pub struct RunFacts {
 impl RunFacts {
     /// Those of a built-in model. Source: the models' published `config.json`.
     pub fn builtin(name: &str) -> Option<Self> {
-        let (norm_eps, rope_theta) = match name {
+        let (norm_eps, rope_theta) = match super::builtin::builtin_name(name)? {
             "llama2_7b" | "llama2_13b" | "llama2_70b" => (1e-5, 10_000.0),
             "llama3_8b" | "llama3_70b" => (1e-5, 500_000.0),
             "qwen2_7b" => (1e-6, 1_000_000.0),

@@ -16,7 +16,7 @@ pub(in crate::cli) struct WhatArgs {
     ///
     /// Floating-point parameters are converted to it. The quantised types (w8a16 and after) go with -f quant_weight and
     /// train_to_infer.
-    #[arg(short = 'p', long, value_enum)]
+    #[arg(short = 'p', long, value_enum, ignore_case = true)]
     pub(in crate::cli) precision: Option<Precision>,
     /// Number of ranks of the target
     #[arg(
