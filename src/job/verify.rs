@@ -3,13 +3,14 @@
 mod other_order;
 mod sides;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use self::other_order::other_order;
 use self::sides::{Side, Sides};
-use super::choices::Fusion;
+use super::choices::{Fusion, Precision};
 use super::fusion_order::{self, Order, Typed};
 use super::observer::{Observer, Silent, Step};
 use super::patterns::Patterns;
@@ -21,9 +22,12 @@ use crate::input::{RankGaps, load_model};
 use crate::model::Model;
 use crate::plan::{self, Catalog, Compared, Heads};
 use crate::report::{Choice, bytes, plain};
+use crate::tensor::Dtype;
 
 /// How many differences are listed.
 const SHOWN: usize = 20;
+
+const NO_COMPARED_TYPE: &str = "--as takes a floating-point type, and not with --tolerance: fp16, bf16 or fp32";
 
 const BOTH_BY_BLOCKS: &str = "both are GGUF files whose weights are quantised by blocks, which are not compared with each \
                               other: convert one of them first";
@@ -42,6 +46,9 @@ pub struct Verify {
     pub ignore: Vec<String>,
     /// The second is quantised, and its weights may be so many steps off.
     pub tolerance: Option<f64>,
+    /// fp16, bf16 or fp32: what the second has as this and the first as another floating-point type is converted before it is
+    /// compared, to nearest even.
+    pub precision: Option<Precision>,
     /// How both are read.
     pub reading: spec::Reading,
 }
@@ -134,6 +141,18 @@ impl Verify {
         Ok(verdict)
     }
 
+    /// The type that the first is converted to.
+    fn as_dtype(&self) -> Result<Option<Dtype>, Error> {
+        match self.precision {
+            None => Ok(None),
+            Some(_) if self.tolerance.is_some() => Err(Error::Usage(NO_COMPARED_TYPE.to_owned())),
+            Some(Precision::Fp16) => Ok(Some(Dtype::F16)),
+            Some(Precision::Bf16) => Ok(Some(Dtype::BF16)),
+            Some(Precision::Fp32) => Ok(Some(Dtype::F32)),
+            Some(_) => Err(Error::Usage(NO_COMPARED_TYPE.to_owned())),
+        }
+    }
+
     /// Compares two checkpoints that are open.
     fn compare(
         &self,
@@ -142,6 +161,7 @@ impl Verify {
         (observer, cancel): (&dyn Observer, &CancelToken),
     ) -> Result<Verdict, Error> {
         let requested = self.reading.requested();
+        let precision = self.as_dtype()?;
         a.input().check_ranks()?;
         b.input().check_ranks()?;
         for side in [&self.a, &self.b] {
@@ -186,7 +206,7 @@ impl Verify {
             choices,
             tensors: a_catalog.tensors().len(),
             bytes: a_catalog.tensors().iter().map(|t| t.shape.bytes(t.dtype)).sum(),
-            differences: headers(&a_catalog, &b_catalog),
+            differences: headers(&a_catalog, &b_catalog, precision),
         };
         if verdict.differences.is_empty() {
             let step = Step::begin(observer, "comparing");
@@ -201,7 +221,10 @@ impl Verify {
                 (false, true) => (of_b, of_a),
                 (_, false) => (of_a, of_b),
             };
-            let both_ways = [(Compared::All, first, second), (Compared::Replicas { at_most: u64::MAX }, second, first)];
+            // What was converted cannot be converted back: then A is held against itself.
+            let again = if precision.is_some() { (first, first) } else { (second, first) };
+            let both_ways =
+                [(Compared::All, first, second), (Compared::Replicas { at_most: u64::MAX }, again.0, again.1)];
             for (which, (files, catalog, maps), (other_files, other_catalog, other_maps)) in both_ways {
                 let (plan, places) = plan::compare(which, files, catalog, other_files, other_catalog);
                 plan::prove_covered(&plan)?;
@@ -258,18 +281,39 @@ fn within(catalog: &Catalog, choices: Vec<Choice>, found: &[engine::Distance], s
     verdict
 }
 
-/// Names, dtypes and shapes that are not the same on both sides.
-fn headers(a: &Catalog, b: &Catalog) -> Vec<String> {
+/// Names, dtypes and shapes that are not the same on both sides. `precision`: what the first is converted to.
+fn headers(a: &Catalog, b: &Catalog, precision: Option<Dtype>) -> Vec<String> {
     let mut differences = Vec::new();
+    // Parameters that differ in nothing but these types, and the place of the first among the differences.
+    let mut types: BTreeMap<(Dtype, Dtype), (usize, usize)> = BTreeMap::new();
     for tensor in a.tensors() {
         match b.get(&tensor.name).map(|index| &b.tensors()[index]) {
             None => differences.push(format!("`{}` is only in the first", tensor.name)),
-            Some(other) if (other.dtype, &other.shape) != (tensor.dtype, &tensor.shape) => differences.push(format!(
-                "`{}` is {}{} in the first but {}{} in the second",
-                tensor.name, tensor.dtype, tensor.shape, other.dtype, other.shape
-            )),
-            Some(_) => {}
+            Some(other) if (other.dtype, &other.shape) == (tensor.dtype, &tensor.shape) => {}
+            Some(other) => {
+                let floats = other.shape == tensor.shape && other.dtype.is_float() && tensor.dtype.is_float();
+                if floats && precision == Some(other.dtype) {
+                    continue;
+                }
+                if floats {
+                    let (_, count) = types.entry((tensor.dtype, other.dtype)).or_insert((differences.len(), 0));
+                    *count += 1;
+                    if *count > 1 {
+                        continue;
+                    }
+                }
+                differences.push(format!(
+                    "`{}` is {}{} in the first but {}{} in the second",
+                    tensor.name, tensor.dtype, tensor.shape, other.dtype, other.shape
+                ));
+            }
         }
+    }
+    for ((first, second), (at, count)) in types.into_iter().filter(|(_, (_, count))| *count > 1) {
+        differences[at] = format!(
+            "{count} parameters are {first} in the first but {second} in the second; --as {second} compares them after the \
+             conversion"
+        );
     }
     let only_second = b.tensors().iter().filter(|t| a.get(&t.name).is_none());
     differences.extend(only_second.map(|t| format!("`{}` is only in the second", t.name)));

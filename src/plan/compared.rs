@@ -26,7 +26,8 @@ pub enum Compared {
 }
 
 /// Routes from checkpoint A to the places where checkpoint B already holds the same tensors, so that the two can be
-/// compared. The outputs' layouts are empty; the extents say where B's bytes lie, file by file and tensor by tensor.
+/// compared. Floating-point elements of another type than B's are converted to it. The outputs' layouts are empty; the extents say
+/// where B's bytes lie, file by file and tensor by tensor.
 pub fn compare(
     which: Compared,
     a_files: &[SourceFile<'_>],
@@ -60,12 +61,21 @@ pub fn compare(
         let (mut tensors, mut extents) = (Vec::new(), Vec::new());
         for (entry_index, entry) in file.entries.iter().enumerate() {
             let Some(pieces) = pieces.get(&(file_index, entry_index)) else { continue };
+            let mut routes = Vec::new();
+            // The parts of a fused parameter need not be of one type in A.
+            for (index, piece) in pieces {
+                let from = a.tensors()[*index].dtype;
+                let from = if from.is_float() && entry.dtype.is_float() { from } else { entry.dtype };
+                let way = Way::cast(from, entry.dtype, &entry.shape);
+                routes.extend(router.routes(&[(*index, piece.clone())], &way));
+            }
+            router.in_target_order(&mut routes);
             tensors.push(OutputTensor {
                 name: entry.name.clone(),
                 dtype: entry.dtype,
                 shape: entry.shape.clone(),
                 first_holder: true,
-                routes: router.routes(pieces, &Way::cast(entry.dtype, entry.dtype, &entry.shape)),
+                routes,
             });
             extents.push(entry.extents.clone());
         }

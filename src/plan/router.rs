@@ -126,7 +126,7 @@ impl<'a> Router<'a> {
     }
 
     /// Routes by where their bytes begin in the target.
-    fn in_target_order(&self, routes: &mut [Route]) {
+    pub(super) fn in_target_order(&self, routes: &mut [Route]) {
         routes.sort_by_key(|route| self.plan.unit(route).byte(route.moves.dst));
     }
 

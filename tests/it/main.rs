@@ -26,6 +26,7 @@ mod gguf;
 mod head;
 mod heads;
 mod help;
+mod hints;
 mod hostile;
 mod inspect;
 mod library;

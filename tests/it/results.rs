@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Float, Llama, Run, Sharding, Tensor, TestEnv, write_ckpt};
+use crate::support::{Float, Llama, Run, Sharding, Tensor, TestEnv, read_tensors, write_ckpt};
 
 const ONE: Sharding = Sharding { ranks: 1, fusion: None, vocabulary_whole: false };
 const LINE: &str = "-f distributed_weight_transfer -y model.yaml -sc src -dc out -is st -p keep -q";
@@ -308,4 +308,43 @@ fn verify_finds_the_first_difference_with_every_reader() {
             assert_eq!(run.stdout.lines().count(), 2, "{run:#?}");
         }
     }
+}
+
+/// A source and its target of another type: the source is converted while it is compared.
+#[test]
+fn verify_compares_after_the_conversion_that_it_is_told() {
+    let env = env(|tensor| {
+        for at in 0..elements(tensor) {
+            let number = u16::try_from(at % 251 + 1).expect("a small number");
+            // Not one of them is a number of half precision but the last.
+            set(tensor, [at], f32::from(number) / 251.0);
+        }
+    });
+    for (width, precision) in [(4, "fp16"), (2, "bf16")] {
+        env.line(&format!("{} -w {width}", LINE.replace("keep", precision))).ok();
+        let target = format!("out/{precision}_{width}p");
+        env.line(&format!("verify src {target} -y model.yaml -q --as {}", precision.to_uppercase())).ok();
+        let plain = env.line(&format!("verify src {target} -y model.yaml -q"));
+        plain.failed(1, &[]);
+        let said = format!(
+            "21 parameters are fp32 in the first but {precision} in the second; --as {precision} compares them"
+        );
+        assert!(plain.stdout.contains(&said) && plain.stdout.lines().count() == 2, "{plain:#?}");
+    }
+    // The other way round nothing was rounded before, and a type that neither has leaves all as it is.
+    env.line("verify out/fp16_4p src -y model.yaml -q --as fp32").failed(1, &[]);
+    env.line("verify out/fp16_4p out/fp16_4p -y model.yaml -q --as bf16").ok();
+    // One step of half precision.
+    let (wo, at) = ("model.layers.1.attention.wo.weight", 128 * 100 + 77);
+    let path = env.path("src/rank_0/checkpoint_0.ckpt");
+    let mut tensors = read_tensors(&path);
+    let tensor = tensors.iter_mut().find(|tensor| tensor.name == wo).expect(wo);
+    let number = f32::from(u16::try_from(at % 251 + 1).expect("a small number")) / 251.0;
+    set(tensor, [at], number * (1.0 + 1.0 / 1024.0));
+    std::fs::write(&path, write_ckpt(&tensors)).expect("written");
+    let run = env.line("verify src out/fp16_4p -y model.yaml -q --as fp16");
+    run.failed(1, &[]);
+    assert!(run.stdout.contains(&format!("`{wo}` differs first at element ")), "{run:#?}");
+    env.line("verify src out/fp16_4p -y model.yaml --as w8a16").failed(2, &["--as takes a floating-point type"]);
+    env.line("verify src out/fp16_4p -y model.yaml --as fp16 --tolerance 1").failed(2, &["cannot be used with"]);
 }

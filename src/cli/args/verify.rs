@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::run_args::{OutputArgs, ReadArgs};
-use crate::job::Fusion;
+use crate::job::{Fusion, Precision};
 
 /// Options of `verify`.
 #[derive(Clone, Debug, Args)]
@@ -58,6 +58,18 @@ pub(in crate::cli) struct VerifyArgs {
     /// Leave out parameters whose names match (* and ?)
     #[arg(long, value_name = "PATTERN", help_heading = "Files")]
     pub(in crate::cli) ignore: Vec<String>,
+    /// Compare A, converted to this type, with B: fp16, bf16 or fp32
+    ///
+    /// What B has as this type and A as another floating-point type is converted as a conversion does it, and compared bit for bit.
+    #[arg(
+        long = "as",
+        value_enum,
+        ignore_case = true,
+        value_name = "TYPE",
+        conflicts_with = "tolerance",
+        help_heading = "Model and layout"
+    )]
+    pub(in crate::cli) precision: Option<Precision>,
     /// Compare weights (A) with quantised ones (B)
     ///
     /// A is not quantised, and B is the w8a16 or w4a16 of it. B's weights, dequantised, may differ by so many steps (scales of

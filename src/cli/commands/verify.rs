@@ -22,6 +22,7 @@ pub(in crate::cli) fn run(args: VerifyArgs) -> Result<ExitStatus, Error> {
         heads,
         kv_heads,
         ignore,
+        precision,
         tolerance,
         run,
         output,
@@ -32,6 +33,7 @@ pub(in crate::cli) fn run(args: VerifyArgs) -> Result<ExitStatus, Error> {
     verify.model = Model { yaml: yaml_path, heads, kv_heads, families: family, force_fusion, ..Model::default() };
     verify.ignore = ignore;
     verify.tolerance = tolerance;
+    verify.precision = precision;
     verify.reading = job::reading(&run);
     // Nothing is written, so a signal may end the program at any point.
     let screen = Screen::new(&output);
