@@ -84,7 +84,11 @@ impl Planned {
         let free = match targets::check(&self) {
             // It was published in the meantime.
             Err(_) if place.is_over() => return place.elsewhere(&self, observer),
-            free => free?,
+            Err(error) => {
+                targets::say_whole(&self, &error, observer);
+                return Err(error);
+            }
+            Ok(free) => free,
         };
         let free = place.reclaim(&self, free, observer)?;
         let mut mappings = self.opened.input().mappings();

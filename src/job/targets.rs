@@ -102,12 +102,30 @@ pub(super) fn missing_strategies(planned: &Planned) -> Option<&Strategies> {
         return None;
     }
     let head = ManifestHead::of(&conversion.target)?;
-    let same = head.value("strategies") == Some(strategies.sum().as_str()) && head.is_of(&planned.id(), None);
-    let whole = conversion.plan.outputs.iter().all(|output| {
-        let there = conversion.target.join(&output.path).metadata();
-        there.is_ok_and(|meta| meta.len() == output.layout.len())
-    });
-    (same && whole).then_some(strategies)
+    let same = head.value("strategies") == Some(strategies.sum().as_str());
+    (same && is_whole(planned, &head)).then_some(strategies)
+}
+
+/// Whether the target is of this very plan, and all of its files have their lengths.
+fn is_whole(planned: &Planned, head: &ManifestHead) -> bool {
+    let conversion = &planned.conversion;
+    head.is_of(&planned.id(), None)
+        && conversion.plan.outputs.iter().all(|output| {
+            let there = conversion.target.join(&output.path).metadata();
+            there.is_ok_and(|meta| meta.len() == output.layout.len())
+        })
+}
+
+/// Says so where a target may not be made because it is there already, made by this very conversion: a command that was typed twice.
+pub(super) fn say_whole(planned: &Planned, error: &Error, observer: &dyn Observer) {
+    let target = &planned.conversion.target;
+    let is_there = matches!(error, Error::Engine(EngineError::TargetExists(path)) if path == target);
+    if is_there && ManifestHead::of(target).is_some_and(|head| is_whole(planned, &head)) {
+        observer.note(&format!(
+            "{} is there already and whole: its manifest.json is of this very conversion, and every file has its length",
+            target.display()
+        ));
+    }
 }
 
 /// Makes sure of the strategies of a checkpoint that another host has published: that host publishes them right after it, or this

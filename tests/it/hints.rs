@@ -25,6 +25,25 @@ fn the_directory_above_a_target_leads_to_it() {
     );
 }
 
+/// A command that is typed twice: the target is there, and nothing need be done.
+#[test]
+fn a_target_that_is_there_and_whole_is_said_to_be() {
+    let env = env();
+    let line = format!("{BASE} -w 2 -y model.yaml");
+    env.line(&line).ok();
+    let whole = "out/fp16_2p is there already and whole";
+    refused_line(&env, &line, 1, &[whole, "out/fp16_2p exists already", "--overwrite"]);
+    // Of another conversion, or cut.
+    let run = env.line(&format!("{line} --format safetensors"));
+    run.failed(1, &["out/fp16_2p exists already"]);
+    assert!(!run.stderr.contains(whole), "{run:#?}");
+    let file = env.path("out/fp16_2p/rank_1/checkpoint_1.ckpt");
+    std::fs::OpenOptions::new().write(true).open(&file).expect("it is there").set_len(100).expect("cut");
+    let run = env.line(&line);
+    run.failed(1, &["out/fp16_2p exists already"]);
+    assert!(!run.stderr.contains(whole), "{run:#?}");
+}
+
 #[test]
 fn a_name_of_the_hub_is_no_path() {
     let env = env();
