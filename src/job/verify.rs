@@ -143,12 +143,9 @@ impl Verify {
 
     /// The type that the first is converted to.
     fn as_dtype(&self) -> Result<Option<Dtype>, Error> {
-        match self.precision {
+        match self.precision.map(Precision::of_weights) {
             None => Ok(None),
-            Some(_) if self.tolerance.is_some() => Err(Error::Usage(NO_COMPARED_TYPE.to_owned())),
-            Some(Precision::Fp16) => Ok(Some(Dtype::F16)),
-            Some(Precision::Bf16) => Ok(Some(Dtype::BF16)),
-            Some(Precision::Fp32) => Ok(Some(Dtype::F32)),
+            Some(plan::Precision::To(dtype)) if self.tolerance.is_none() => Ok(Some(dtype)),
             Some(_) => Err(Error::Usage(NO_COMPARED_TYPE.to_owned())),
         }
     }
