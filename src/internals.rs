@@ -23,7 +23,7 @@ pub mod engine {
 pub mod formats {
     pub use crate::formats::{
         CKPT, Entry, FORMATS, FileLayout, Format, FormatFault, FormatRef, GGUF, PYTORCH, Reader, SAFETENSORS, Scanned,
-        Segment, TensorToWrite, Writing, detect,
+        Segment, StatedCrc, TensorToWrite, Writing, detect,
     };
 
     pub mod gguf {
@@ -33,7 +33,7 @@ pub mod formats {
     pub mod mindspore {
         pub use crate::formats::mindspore::{
             CkptOptions, StrategyFile, crc32, is_json_strategy, layout, merge_strategies, read_strategy, scan,
-            strategy_to_json, strategy_to_protobuf, verify_crc, write_strategy,
+            strategy_to_json, strategy_to_protobuf, write_strategy,
         };
     }
 

@@ -21,8 +21,10 @@ impl StatedCrc {
         match self {
             Self::Trailer(trailer) => {
                 let mut summed = Summed::default();
-                let covered = ByteRange::new(0, trailer.covered).expect("a range from 0 on ends inside 64 bits");
-                summed.range("checksummed bytes", covered, len)?;
+                let field = "checksummed bytes";
+                let past = FormatFault::Truncated { field, need: trailer.covered, have: len };
+                let covered = ByteRange::new(0, trailer.covered).ok_or(FormatError::new(0, past))?;
+                summed.range(field, covered, len)?;
                 Ok(summed)
             }
             Self::Metadata(_) => safetensors::summed(len, entries),

@@ -38,7 +38,7 @@ const FILE_FIELDS: &[&str] = &["unknown field", "value"];
 /// Lists the parameters of a checkpoint. `file`: all of its bytes.
 ///
 /// A text (`append_dict` with a `str`) is returned as [`Dtype::Str`] with one dimension, the number of code points;
-/// dims `[0]` of a numeric parameter mean a scalar. The checksum is not verified: see [`verify_crc`].
+/// dims `[0]` of a numeric parameter mean a scalar. The checksum is not verified: see [`crate::formats::StatedCrc`].
 ///
 /// Errors: no checkpoint, an encrypted one, a damaged or contradictory one. Offsets are those of the field at fault.
 pub fn scan(file: &[u8]) -> Result<CkptFile, FormatError> {
@@ -67,23 +67,6 @@ pub fn scan_within(file: &[u8], budget: &Budget) -> Result<CkptFile, FormatError
 pub fn crc32(bytes: &[u8]) -> u32 {
     // The crate returns every width as 64 bits; this one has 32.
     u32::try_from(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, bytes)).unwrap_or_default()
-}
-
-/// Compares the checksum of `file` with what its trailer states. Reads every byte.
-///
-/// Errors: [`FormatFault::CrcMismatch`]; [`FormatFault::Truncated`] where the trailer is another file's.
-pub fn verify_crc(file: &[u8], trailer: &CrcTrailer) -> Result<(), FormatError> {
-    let covered = usize::try_from(trailer.covered).ok().and_then(|end| file.get(..end));
-    let Some(covered) = covered else {
-        let (field, need, have) = ("checksummed bytes", trailer.covered, file.len() as u64);
-        return Err(FormatError::new(0, FormatFault::Truncated { field, need, have }));
-    };
-    let (actual, stated) = (crc32(covered), trailer.stated);
-    if actual == stated {
-        return Ok(());
-    }
-    let where_stated = "its trailer";
-    Err(FormatError::new(trailer.covered, FormatFault::CrcMismatch { stated, actual, where_stated }))
 }
 
 fn refuse_other_formats(file: &[u8]) -> Result<(), FormatError> {

@@ -15,7 +15,7 @@ mod strategy_json;
 mod strategy_proto;
 mod wire;
 
-pub use ckpt::{CrcTrailer, crc32, scan, verify_crc};
+pub use ckpt::{CrcTrailer, crc32, scan};
 pub use ckpt_writer::{CkptOptions, layout};
 pub use format::Ckpt;
 pub use layout_check::ParamLayout;
