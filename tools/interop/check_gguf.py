@@ -12,7 +12,6 @@ import argparse
 import glob
 import importlib.util
 import os
-import subprocess
 import sys
 import tempfile
 
@@ -20,19 +19,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-FAILED = []
-
-
-def check(what, good):
-    print(("ok    " if good else "FAIL  ") + what, flush=True)
-    if not good:
-        FAILED.append(what)
-
-
-def run(program, *arguments):
-    done = subprocess.run([program, *arguments, "-q"], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(arguments)}: status {done.returncode}\n{done.stderr}")
+from outcome import FAILED, check, run
 
 
 def smollm2():

@@ -17,7 +17,6 @@ import importlib.util
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 
@@ -26,19 +25,7 @@ import transformers
 from safetensors import safe_open
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
-FAILED = []
-
-
-def check(what, good):
-    print(("ok    " if good else "FAIL  ") + what, flush=True)
-    if not good:
-        FAILED.append(what)
-
-
-def run(program, *arguments):
-    done = subprocess.run([program, *arguments, "-q"], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(arguments)}: status {done.returncode}\n{done.stderr}")
+from outcome import FAILED, check, run
 
 
 def logits(folder, ids, **more):
